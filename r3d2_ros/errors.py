@@ -1,0 +1,31 @@
+"""Errors for the user: what was expected, what was got, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class InputError(ValueError):
+    """Something that came from outside (file, message, argument) cannot be used.
+
+    `where` names the file and key, topic, or argument; `hint` says what to do.
+    """
+
+    def __init__(self, where: str, expected: str, got: str, hint: str = "") -> None:
+        self.where, self.expected, self.got, self.hint = where, expected, got, hint
+        super().__init__(f"{where}: expected {expected}, got {got}" + (f". {hint}" if hint else ""))
+
+
+class InputErrors(ValueError):
+    """Several faults of one input, found in one pass."""
+
+    def __init__(self, faults: Sequence[InputError]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(f) for f in self.faults))
+
+
+class MissingPackageError(ImportError):
+    """A package that was asked for by name is not installed."""
+
+    def __init__(self, package: str, needed_for: str, install: str) -> None:
+        super().__init__(f"{needed_for} needs the package '{package}', which is not installed: {install}")

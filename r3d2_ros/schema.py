@@ -1,0 +1,71 @@
+"""YAML in, frozen dataclasses out: every fault of a file in one pass, each with file, key, expected and got.
+
+Dataclasses stay plain; field types may be `Annotated[float, Field(ge=0, description="...")]` (pydantic).
+A dataclass that goes through `validate` sets `__pydantic_config__ = STRICT` to refuse unknown keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from r3d2_ros.errors import InputError, InputErrors
+
+STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+MAX_YAML_BYTES = 64 * 2**20
+
+T = TypeVar("T")
+
+
+def load_yaml(path: str | Path) -> Any:
+    """Parse a YAML file with safe_load. InputError when it is missing, not text, too large or not YAML."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), "a YAML file", "a folder" if path.is_dir() else "no such file")
+    if path.stat().st_size > MAX_YAML_BYTES:
+        raise InputError(str(path), f"at most {MAX_YAML_BYTES} bytes of YAML", f"{path.stat().st_size} bytes")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(str(path), "valid YAML", " ".join(str(error).split())) from error
+
+
+def validate(cls: type[T], data: Any, where: str) -> T:
+    """`data` as an instance of the dataclass `cls`. InputErrors with one fault per wrong key; `where` names the file."""
+    try:
+        return TypeAdapter(cls).validate_python({} if data is None else data)
+    except ValidationError as error:
+        raise InputErrors([_fault(cls, entry, where) for entry in error.errors()]) from None
+
+
+def _fault(cls: type, entry: Any, where: str) -> InputError:
+    location = ".".join(str(part) for part in entry["loc"])
+    got = repr(entry["input"])
+    got = got if len(got) <= 120 else got[:117] + "..."
+    key = f"{where}: {location}" if location else where
+    if entry["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _known_keys(cls, entry["loc"][:-1])
+        close = difflib.get_close_matches(str(entry["loc"][-1]), known, n=1)
+        hint = f"Did you mean '{close[0]}'?" if close else ""
+        return InputError(key, f"one of the keys {', '.join(known)}" if known else "no such key", "an unknown key", hint)
+    if entry["type"] == "missing":
+        return InputError(key, "a value", "nothing (the key is missing)")
+    expected = entry["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return InputError(key, expected, got)
+
+
+def _known_keys(cls: Any, path: tuple[Any, ...]) -> list[str]:
+    """Names of the fields at `path` inside the dataclass `cls`; empty when the path leaves plain dataclasses."""
+    import typing
+
+    for part in path:
+        hints = typing.get_type_hints(cls) if hasattr(cls, "__dataclass_fields__") else {}
+        if part not in hints:
+            return []
+        cls = hints[part]
+    return list(getattr(cls, "__dataclass_fields__", {}))
