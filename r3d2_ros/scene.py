@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.gaussians import Gaussians
-from r3d2_ros.geometry import Affine, Rigid, Similarity
+from r3d2_ros.geometry import Affine, Array, Rigid, Similarity
 from r3d2_ros.rendering.base import PlacedGaussians, PlacedScene
 from r3d2_ros.sky import Sky
-from r3d2_ros.world import ActorState, WorldState
+from r3d2_ros.world import ActorState
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,3 +67,61 @@ class Scene:
     antialiased: bool = False
     licence: str = ""
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def path(self) -> CapturePath | None:
+        """The capture trajectory in the map frame; None when the scene has none."""
+        if not self.trajectory:
+            return None
+        rotation = self.T_map_scene.rotation
+        return CapturePath(
+            positions=self.T_map_scene.apply([pose.translation for pose in self.trajectory]),
+            poses=tuple(Rigid(rotation @ p.rotation, self.T_map_scene.apply(p.translation)) for p in self.trajectory),
+        )
+
+    def distance_outside_bounds_m(self, position_map: Array) -> float:
+        """Metres from `position_map` [3] to the box of `bounds`; 0 inside, NaN when the scene states no bounds."""
+        if self.bounds is None:
+            return math.nan
+        position = self.T_map_scene.inverse().apply(position_map)
+        outside = np.maximum(np.maximum(self.bounds[0] - position, position - self.bounds[1]), 0.0)
+        return float(np.linalg.norm(outside)) * self.T_map_scene.scale
+
+    def compose(self, actors: Sequence[ActorState], library: AssetLibrary) -> PlacedScene:
+        """The static background with every actor placed. Nothing is copied: nodes refer to the loaded arrays.
+
+        KeyError for an actor whose asset is not in the library.
+        """
+        background = PlacedGaussians(self.background, self.T_map_scene.affine(), self.T_map_scene.rotation)
+        return PlacedScene(background, tuple(_place(actor, library[actor.asset]) for actor in actors), self.sky)
+
+
+def _place(actor: ActorState, asset: Asset) -> PlacedGaussians:
+    """The asset at the actor's pose, stretched per axis where the actor overrides the asset's size."""
+    size_m = asset.size_m if actor.size_m is None else actor.size_m
+    stretch = np.asarray(size_m, np.float64) / np.asarray(asset.size_m, np.float64)
+    T = actor.T_world_actor
+    return PlacedGaussians(asset.gaussians, Affine(T.rotation * stretch, T.translation), T.rotation, actor.instance)
+
+
+@dataclass(frozen=True, eq=False)
+class CapturePath:
+    """The vehicle's path during the capture, in the map frame: positions [M, 3] float64 and poses of base_link."""
+
+    positions: Array
+    poses: tuple[Rigid, ...]
+
+    def deviation(self, T_world_ego: Rigid) -> tuple[float, float]:
+        """Distance in metres to the path (as a polyline) and angle in degrees to its orientation at that point."""
+        point = T_world_ego.translation
+        if len(self.poses) == 1:
+            nearest = self.poses[0]
+        else:
+            start, step = self.positions[:-1], np.diff(self.positions, axis=0)
+            length2 = np.maximum(np.einsum("ij,ij->i", step, step), 1e-12)
+            along = np.clip(np.einsum("ij,ij->i", point - start, step) / length2, 0.0, 1.0)
+            i = int(np.argmin(np.linalg.norm(start + along[:, None] * step - point, axis=1)))
+            nearest = self.poses[i].interpolate(self.poses[i + 1], float(along[i]))
+        cosine = (np.trace(nearest.rotation.T @ T_world_ego.rotation) - 1.0) / 2.0
+        angle_deg = math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+        return float(np.linalg.norm(nearest.translation - point)), angle_deg

@@ -1,0 +1,98 @@
+"""From a configuration to a Simulator: every file is found, read and checked here, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from r3d2_ros.cameras import Rig
+from r3d2_ros.config import SceneConfig, SimConfig
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.libraries import load_library
+from r3d2_ros.formats.scenes import load_scene
+from r3d2_ros.rendering import make_renderer
+from r3d2_ros.rendering.base import RenderSettings
+from r3d2_ros.rigs import load_rig
+from r3d2_ros.scene import AssetLibrary, Scene
+from r3d2_ros.simulator import Simulator
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A simulator ready to step, and what its parts want the user to know."""
+
+    simulator: Simulator
+    notes: tuple[str, ...]
+
+
+def assemble(config: SimConfig, say: Say = lambda text: None) -> Assembled:
+    """Load scene, assets and rig, choose the renderer, compile and upload. `say` gets a line per stage.
+
+    InputError(s) for files that cannot be used, MissingPackageError for a named backend that is not installed.
+    """
+    start = time.perf_counter()
+    rig = load_config_rig(config)
+    scene = load_config_scene(config.scene, say)
+    library = load_config_library(config)
+    say(
+        f"scene '{scene.name}': {len(scene.background)} Gaussians, {len(library.assets)} assets, "
+        f"rig '{rig.name}': {len(rig.cameras)} cameras ({time.perf_counter() - start:.1f} s)"
+    )
+    settings = render_settings(config, scene)
+    renderer = make_renderer(
+        config.rendering.backend, settings, device=config.rendering.device, threads=config.rendering.threads
+    )
+    simulator = Simulator(
+        scene=scene, library=library, rig=rig, renderer=renderer, instances=config.output.instance
+    )
+    start = time.perf_counter()
+    simulator.warm_up()
+    say(f"renderer '{renderer.name}' ready ({time.perf_counter() - start:.1f} s)")
+    return Assembled(simulator, (*rig.notes, *scene.notes))
+
+
+def load_config_rig(config: SimConfig) -> Rig:
+    return load_rig(config.rig.source, kind=config.rig.kind, fov_deg=config.rig.fov_deg or None)
+
+
+def load_config_scene(config: SceneConfig, say: Say = lambda text: None) -> Scene:
+    return load_scene(scene_path(config.source, say), Path(config.sidecar) if config.sidecar else None)
+
+
+def load_config_library(config: SimConfig) -> AssetLibrary:
+    """The library that the configuration names, else the one beside the scene; empty when there is neither."""
+    source = config.assets.library
+    if not source:
+        scene = scene_path(config.scene.source)
+        beside = scene / "assets.yaml"
+        return load_library(beside) if beside.is_file() else AssetLibrary()
+    return load_library(scene_path("street") / "assets.yaml" if source == "street" else Path(source))
+
+
+def scene_path(source: str, say: Say = lambda text: None) -> Path:
+    """The path that `scene.source` means; the embedded street is built into the cache on first use."""
+    if source == "street":
+        from r3d2_ros.street import StreetOptions, cached_street
+
+        return cached_street(StreetOptions(), say=say)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise InputError(
+            "scene.source", "'street', a Gaussian file (.ply, .splat) or a scene folder", f"'{source}', which does not exist"
+        )
+    return path
+
+
+def render_settings(config: SimConfig, scene: Scene) -> RenderSettings:
+    rendering = config.rendering
+    antialiased = scene.antialiased if rendering.mode == "scene" else rendering.mode == "antialiased"
+    return RenderSettings(
+        near_plane_m=rendering.near_plane_m,
+        far_plane_m=rendering.far_plane_m,
+        eps2d=rendering.eps2d,
+        antialiased=antialiased,
+    )

@@ -1,0 +1,204 @@
+"""One validated configuration for everything that makes pictures: `config/sim.yaml` documents every key.
+
+Every leaf is a scalar; the node declares each as a ROS parameter of the same dotted name.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.schema import STRICT, load_yaml, validate
+from r3d2_ros.state_buffer import StateConfig
+from r3d2_ros.sync import SyncConfig
+
+Scalar = bool | int | float | str
+
+
+def _doc(description: str, **bounds: Any) -> Any:
+    return Field(description=description, **bounds)
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    __pydantic_config__ = STRICT
+    source: Annotated[str, _doc("'street' (the embedded procedural street), a Gaussian file, or a scene folder")] = (
+        "street"
+    )
+    sidecar: Annotated[str, _doc("scene.yaml to use instead of the one beside the source; empty: that one")] = ""
+
+
+@dataclass(frozen=True)
+class AssetsConfig:
+    __pydantic_config__ = STRICT
+    library: Annotated[str, _doc("assets.yaml; empty: the library that the scene names; 'street': the embedded one")] = ""
+    actor_pose: Annotated[
+        Literal["ground_center", "box_center"], _doc("what an incoming actor pose means: ground centre or box centre")
+    ] = "ground_center"
+
+
+@dataclass(frozen=True)
+class RigConfig:
+    __pydantic_config__ = STRICT
+    source: Annotated[str, _doc("a shipped rig by name (demo3, surround6) or a rig file")] = "demo3"
+    kind: Annotated[
+        Literal["auto", "r3d2", "pandaset", "hugsim", "autoware"], _doc("format of the rig file; auto: by its content")
+    ] = "auto"
+    fov_deg: Annotated[
+        float, _doc("horizontal field of view for a rig file without intrinsics; 0: not given", ge=0, lt=180)
+    ] = 0.0
+
+
+@dataclass(frozen=True)
+class RenderingConfig:
+    __pydantic_config__ = STRICT
+    backend: Annotated[
+        Literal["auto", "cpu", "gsplat"], _doc("auto: gsplat where CUDA works, else cpu. A named one that fails is an error")
+    ] = "auto"
+    device: Annotated[str, _doc("CUDA device of the gsplat backend")] = "cuda:0"
+    threads: Annotated[int, _doc("CPU threads of the cpu backend; 0: all cores", ge=0, le=1024)] = 0
+    mode: Annotated[
+        Literal["scene", "classic", "antialiased"], _doc("gsplat's rasterize_mode; scene: what the scene was trained with")
+    ] = "scene"
+    near_plane_m: Annotated[float, _doc("Gaussians nearer than this z-depth are not drawn", gt=0)] = 0.1
+    far_plane_m: Annotated[float, _doc("Gaussians farther than this z-depth are not drawn", gt=0)] = 10_000.0
+    eps2d: Annotated[float, _doc("screen-space blur added to every 2D covariance, pixels^2", ge=0, le=10)] = 0.3
+
+
+@dataclass(frozen=True)
+class HarmonizerConfig:
+    __pydantic_config__ = STRICT
+    backend: Annotated[Literal["none"], _doc("none: publish the render as it is")] = "none"
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    __pydantic_config__ = STRICT
+    namespace: Annotated[str, _doc("prefix of the camera topics, relative to the node's namespace")] = "camera"
+    raw: Annotated[bool, _doc("publish <camera>/image_raw (rgb8)")] = True
+    compressed: Annotated[bool, _doc("publish <camera>/image_raw/compressed (JPEG)")] = False
+    jpeg_quality: Annotated[int, _doc("JPEG quality of compressed images", ge=1, le=100)] = 90
+    depth: Annotated[bool, _doc("publish <camera>/depth (32FC1, metres, NaN where nothing solid is seen)")] = False
+    instance: Annotated[bool, _doc("publish <camera>/instance (16UC1, 0 = background)")] = False
+    publish_tf: Annotated[bool, _doc("publish base_link -> camera frames on /tf_static")] = True
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    __pydantic_config__ = STRICT
+    map: Annotated[str, _doc("frame of incoming poses; messages in another frame are refused", min_length=1)] = "map"
+    base_link: Annotated[str, _doc("frame of the vehicle, parent of the camera frames", min_length=1)] = "base_link"
+
+
+@dataclass(frozen=True)
+class TransportConfig:
+    __pydantic_config__ = STRICT
+    shared_memory: Annotated[
+        Literal["auto", "off"],
+        _doc("auto: set a Fast DDS profile with a large shared-memory segment when none is set; off: leave DDS alone"),
+    ] = "auto"
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """The whole configuration; see `config/sim.yaml`."""
+
+    __pydantic_config__ = STRICT
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    assets: AssetsConfig = field(default_factory=AssetsConfig)
+    rig: RigConfig = field(default_factory=RigConfig)
+    rendering: RenderingConfig = field(default_factory=RenderingConfig)
+    harmonizer: HarmonizerConfig = field(default_factory=HarmonizerConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    state: StateConfig = field(default_factory=StateConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    transport: TransportConfig = field(default_factory=TransportConfig)
+
+
+PATH_KEYS = ("scene.source", "scene.sidecar", "assets.library", "rig.source")
+"""Leaves that may name a file; relative ones in a configuration file are relative to that file."""
+
+
+def load_config(path: str | Path | None, overrides: Mapping[str, Scalar] | None = None) -> SimConfig:
+    """The configuration of a YAML file (None: the defaults) with `overrides` (dotted name -> value) on top.
+
+    InputErrors names every fault with file, key and expected value.
+    """
+    data: Any = {} if path is None else load_yaml(path)
+    where = "configuration" if path is None else str(path)
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise InputError(where, "a mapping of sections such as 'scene' and 'rig'", type(data).__name__)
+    data = copy.deepcopy(data)
+    if path is not None:
+        _resolve_paths(data, Path(path).parent)
+    for name, value in (overrides or {}).items():
+        _put(data, name, value)
+    return validate(SimConfig, data, where)
+
+
+def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths of a file relative to its folder; names of shipped things stay as they are."""
+    for name in PATH_KEYS:
+        section, key = name.split(".")
+        value = data[section].get(key) if isinstance(data.get(section), dict) else None
+        if isinstance(value, str) and value and not Path(value).is_absolute() and (folder / value).exists():
+            data[section][key] = str((folder / value).resolve())
+
+
+def _put(data: dict[str, Any], name: str, value: Scalar) -> None:
+    *sections, key = name.split(".")
+    for section in sections:
+        child = data.get(section)
+        data = data.setdefault(section, {}) if child is None else child
+        if not isinstance(data, dict):
+            raise InputError(f"configuration: {section}", "a mapping", repr(data))
+    data[key] = value
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One scalar of the configuration: its dotted name, type, default value, and what is allowed."""
+
+    name: str
+    type: type
+    value: Scalar
+    description: str
+    choices: tuple[str, ...] = ()
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
+    """Every scalar of a configuration, with its present value, in the file's order."""
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    for entry in dataclasses.fields(config):
+        name, value, hint = prefix + entry.name, getattr(config, entry.name), hints[entry.name]
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, name + ".")
+            continue
+        base, info = hint, Field()
+        if get_origin(hint) is Annotated:
+            base, *extras = get_args(hint)
+            info = next((e for e in extras if isinstance(e, FieldInfo)), info)
+        choices = get_args(base) if get_origin(base) is Literal else ()
+        bounds = {k: getattr(m, k) for m in info.metadata for k in ("ge", "gt", "le", "lt") if hasattr(m, k)}
+        yield Leaf(name, str if choices else base, value, info.description or "", choices, **bounds)
+
+
+def as_mapping(config: Any) -> dict[str, Any]:
+    """The configuration as nested plain values, ready for YAML."""
+    return dataclasses.asdict(config)
