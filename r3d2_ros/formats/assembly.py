@@ -1,0 +1,151 @@
+"""What all readers share: unusable rows dropped within a limit, and a float64 origin for far coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.gaussians import SH_C0, Gaussians
+
+MAX_DROPPED_SHARE = 0.01
+MAX_COORDINATE = 1e8
+MAX_SCALE = 1e6
+MAX_SH = 1e4
+MIN_SCALE = np.float32(1e-12)
+"""Flatter Gaussians (exp underflows to 0) are kept with this thickness."""
+MIN_OPACITY = np.float32(1e-8)
+MAX_OPACITY = np.float32(1 - 2**-24)
+"""The largest float32 below 1, so that every opacity has a finite logit."""
+
+FAR_FLOAT32 = 10_000.0
+"""Median coordinate above which float32 resolves less than about 1 mm."""
+FAR_FLOAT64 = 128.0
+"""Median coordinate above which a file with double columns gets an origin: nearer, float32 resolves 8 micrometres."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedGaussians:
+    """What a reader found.
+
+    notes    what the user should know once: dropped rows, ignored bytes, lost precision; each names the file
+    dropped  rows that were unusable and left out
+    format   "inria-ply", "compressed-ply" or "splat"
+    """
+
+    gaussians: Gaussians
+    notes: tuple[str, ...]
+    dropped: int
+    format: str
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Activated rows as a reader found them, not yet checked; NaN marks a value that has no activation.
+
+    means      [N, 3] float64 when the file holds more than float32, else float32
+    quats      [N, 4] float32 wxyz of any length
+    scales     [N, 3] float32 linear
+    opacities  [N]    float32
+    sh         [N, K, 3] float32
+    """
+
+    means: NDArray[np.float32] | NDArray[np.float64]
+    quats: NDArray[np.float32]
+    scales: NDArray[np.float32]
+    opacities: NDArray[np.float32]
+    sh: NDArray[np.float32]
+
+
+def exp_scales(log_scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """exp, with NaN where the input is not finite."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return np.where(np.isfinite(log_scales), np.exp(log_scales), np.float32(np.nan))
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)) in float64, rounded to float32, with NaN where the input is not finite."""
+    x = logits.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return np.where(np.isfinite(x), 1.0 / (1.0 + np.exp(-x)), np.nan).astype(np.float32)
+
+
+def logit(opacities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inverse of `sigmoid`, finite for every input: opacities are clamped to what float32 can invert."""
+    p = np.clip(opacities, MIN_OPACITY, MAX_OPACITY).astype(np.float64)
+    return (np.log(p) - np.log1p(-p)).astype(np.float32)
+
+
+def unit_rgb_to_sh(rgb: NDArray) -> NDArray[np.float32]:
+    """Degree-0 coefficients [N, 1, 3] of colours [N, 3] in [0, 1]."""
+    return ((rgb - 0.5) / SH_C0).astype(np.float32)[:, None, :]
+
+
+def assemble(path: str, file_format: str, rows: Rows, notes: tuple[str, ...] = ()) -> LoadedGaussians:
+    """Gaussians of the usable rows.
+
+    Rows that are not finite or absurd (coordinates beyond 1e8, standard deviations beyond 1e6 or negative, SH
+    beyond 1e4, zero quaternions) are dropped and counted. InputError when they are more than 1 % of the file.
+    """
+    faults = _faults(rows)
+    bad = np.logical_or.reduce(list(faults.values()))
+    dropped = int(bad.sum())
+    if dropped:
+        causes = ", ".join(f"{name}: {int(mask.sum())}" for name, mask in faults.items() if mask.any())
+        count = f"{dropped} of {len(bad)} rows ({causes})"
+        if dropped > MAX_DROPPED_SHARE * len(bad):
+            expected = f"at most {MAX_DROPPED_SHARE:.0%} of the rows not finite or absurd"
+            raise InputError(path, expected, count, "The file is damaged or not a Gaussian file")
+        notes = (*notes, f"{path}: dropped {count}: not finite or absurd")
+        keep = ~bad
+        rows = Rows(rows.means[keep], rows.quats[keep], rows.scales[keep], rows.opacities[keep], rows.sh[keep])
+    origin, origin_notes = _origin(path, rows.means)
+    gaussians = Gaussians(
+        means=(rows.means - origin).astype(np.float32) if origin.any() else rows.means.astype(np.float32),
+        quats=_unit(rows.quats),
+        scales=np.maximum(rows.scales, MIN_SCALE),
+        opacities=np.clip(rows.opacities, MIN_OPACITY, MAX_OPACITY),
+        sh=rows.sh,
+        origin=origin,
+    )
+    return LoadedGaussians(gaussians, (*notes, *origin_notes), dropped, file_format)
+
+
+def _faults(rows: Rows) -> dict[str, NDArray[np.bool_]]:
+    """Masks [N] of unusable rows by cause. Comparisons are written so that NaN fails them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = np.linalg.norm(rows.quats.astype(np.float64), axis=1)
+        return {
+            "position": ~(np.abs(rows.means) <= MAX_COORDINATE).all(axis=1),
+            "rotation": ~((length > 1e-6) & np.isfinite(length)),
+            "scale": ~((rows.scales >= 0) & (rows.scales <= MAX_SCALE)).all(axis=1),
+            "opacity": ~((rows.opacities >= 0) & (rows.opacities <= 1)),
+            "colour": ~(np.abs(rows.sh) <= MAX_SH).all(axis=(1, 2)),
+        }
+
+
+def _unit(quats: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit quaternions; those that are unit within float32 stay bit for bit, so that writing and reading is exact."""
+    squared = np.sum(np.square(quats, dtype=np.float64), axis=1, keepdims=True)
+    return np.where(np.abs(squared - 1) < 1e-6, quats, quats / np.sqrt(squared)).astype(np.float32)
+
+
+def _origin(path: str, means: NDArray) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Whole-metre median of far coordinates, else zero; with a note when float32 has already lost precision."""
+    median = np.median(means, axis=0).astype(np.float64)
+    furthest = float(np.abs(median).max())
+    exact = means.dtype == np.float64
+    if furthest < (FAR_FLOAT64 if exact else FAR_FLOAT32):
+        return np.zeros(3), ()
+    origin = np.round(median)
+    if exact:
+        return origin, ()
+    spacing_m = float(np.spacing(np.float32(furthest)))
+    note = (
+        f"{path}: coordinates around {furthest:.0f} stored as float32, which resolves {spacing_m:.4g} m there: "
+        "detail finer than that is lost; store x y z as double, or move the scene to its origin and put the offset "
+        "into T_map_scene of its scene.yaml"
+    )
+    return origin, (note,)

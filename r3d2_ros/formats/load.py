@@ -1,0 +1,48 @@
+"""`load_gaussians`: any supported Gaussian file, recognised by its content first and its extension second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.assembly import LoadedGaussians
+from r3d2_ros.formats.compressed_ply import is_compressed, read_compressed_ply
+from r3d2_ros.formats.files import open_input
+from r3d2_ros.formats.ply import read_inria_ply
+from r3d2_ros.formats.ply_elements import is_ply, read_header
+from r3d2_ros.formats.splat import read_splat
+
+SUPPORTED = "INRIA PLY, SuperSplat compressed PLY or .splat"
+CONVERT_HINT = "Convert it to PLY, for example with PlayCanvas splat-transform"
+FOREIGN_MAGIC = {
+    b"\x1f\x8b": "gzip data (.spz or a packed file)",
+    b"PK\x03\x04": "a zip archive (.sog, .pt, .ckpt or a packed file)",
+    b"glTF": "binary glTF",
+    b"NGSP": "an .spz file",
+    b"\x28\xb5\x2f\xfd": "zstandard data",
+}
+
+
+def load_gaussians(path: str | Path) -> LoadedGaussians:
+    """Read Gaussians from INRIA PLY, SuperSplat compressed PLY or `.splat`.
+
+    Up to 1 % of the rows may be unusable: they are dropped and counted. InputError names the file and the fault for
+    everything else: a missing, unreadable, empty, truncated, damaged, foreign or non-Gaussian file.
+    """
+    path = Path(path)
+    name = str(path)
+    with open_input(path, expected=f"a Gaussian file ({SUPPORTED})") as file:
+        start = file.read(16)
+        if not start:
+            raise InputError(name, f"a Gaussian file ({SUPPORTED})", "an empty file")
+        if is_ply(start):
+            header = read_header(file, name)
+            return read_compressed_ply(file, header) if is_compressed(header) else read_inria_ply(file, header)
+        for magic, what in FOREIGN_MAGIC.items():
+            if start.startswith(magic):
+                raise InputError(name, SUPPORTED, what, CONVERT_HINT)
+        if path.suffix.lower() == ".splat":
+            return read_splat(file, name)
+    if path.suffix.lower() == ".ply":
+        raise InputError(name, "a PLY file (first line 'ply')", f"a file that starts with {start[:8]!r}")
+    raise InputError(name, SUPPORTED, f"an unknown format (extension '{path.suffix}')", CONVERT_HINT)

@@ -1,0 +1,139 @@
+"""INRIA PLY: Gaussians by property name, any column order and number type.
+
+Conventions: graphdeco-inria/gaussian-splatting, `scene/gaussian_model.py`. Stored are log standard deviations, opacity
+logits, wxyz quaternions of any length, and channel-major `f_rest`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.assembly import (
+    MIN_SCALE,
+    LoadedGaussians,
+    Rows,
+    assemble,
+    exp_scales,
+    logit,
+    sigmoid,
+    unit_rgb_to_sh,
+)
+from r3d2_ros.formats.files import atomic_output
+from r3d2_ros.formats.ply_elements import Element, Header, read_rows, stack_columns
+from r3d2_ros.gaussians import Gaussians
+
+POSITION = ("x", "y", "z")
+SCALE = ("scale_0", "scale_1", "scale_2")
+ROTATION = ("rot_0", "rot_1", "rot_2", "rot_3")
+DC = ("f_dc_0", "f_dc_1", "f_dc_2")
+RGB = ("red", "green", "blue")
+NORMAL = ("nx", "ny", "nz")
+REST_COUNTS = {0: 0, 9: 3, 24: 8, 45: 15, 72: 24}
+"""Number of f_rest columns -> coefficients per channel, for SH degree 0 to 4."""
+MAX_REST = 15
+WRITE_ROWS = 65_536
+
+
+def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
+    """Gaussians of an open PLY file.
+
+    nerfstudio's uchar red/green/blue stand in for absent f_dc (SH degree 0). SH of degree 4 is cut to degree 3,
+    with a note. A Mip-Splatting `filter_3D` column is baked into scales and opacities. Other columns and elements
+    are ignored. InputError names missing columns, missing rows and more than 1 % of unusable rows.
+    """
+    path = header.path
+    colour = _colour_columns(header)
+    element = header.element("vertex", required=(*POSITION, "opacity", *SCALE, *ROTATION, *colour))
+    rest, notes = _rest_columns(element, path) if colour == DC else ((), ())
+    rows = read_rows(file, header, "vertex")
+    exact = any(rows.dtype[name].itemsize > 4 for name in POSITION)
+    scales = exp_scales(stack_columns(rows, SCALE))
+    opacities = sigmoid(stack_columns(rows, ("opacity",))[:, 0])
+    if "filter_3D" in element.types:
+        scales, opacities = _bake_3d_filter(scales, opacities, stack_columns(rows, ("filter_3D",)))
+        notes = (*notes, f"{path}: the 3D filter of Mip-Splatting (filter_3D) was baked into scales and opacities")
+    if colour == DC:
+        sh = stack_columns(rows, (*DC, *rest)).reshape(len(rows), -1, 3)
+    else:
+        sh = unit_rgb_to_sh(stack_columns(rows, RGB) / 255.0)
+    unchecked = Rows(
+        means=stack_columns(rows, POSITION, np.float64 if exact else np.float32),
+        quats=stack_columns(rows, ROTATION),
+        scales=scales,
+        opacities=opacities,
+        sh=sh,
+    )
+    return assemble(path, "inria-ply", unchecked, notes)
+
+
+def _colour_columns(header: Header) -> tuple[str, ...]:
+    vertex = header.elements.get("vertex")
+    types = vertex.types if vertex else {}
+    return RGB if "f_dc_0" not in types and all(types.get(name) == "u1" for name in RGB) else DC
+
+
+def _rest_columns(element: Element, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the f_rest columns in [K, 3] order, and notes."""
+    found = [name for name in element.types if re.fullmatch(r"f_rest_\d+", name)]
+    per_channel = REST_COUNTS.get(len(found))
+    if per_channel is None or any(f"f_rest_{i}" not in element.types for i in range(len(found))):
+        expected = "0, 9, 24, 45 or 72 columns f_rest_0, f_rest_1, ... (SH degree 0 to 4)"
+        raise InputError(path, expected, f"{len(found)} f_rest columns" + (", with gaps" if per_channel else ""))
+    kept = min(per_channel, MAX_REST)
+    columns = tuple(f"f_rest_{channel * per_channel + k}" for k in range(kept) for channel in range(3))
+    return columns, (f"{path}: spherical harmonics of degree 4 cut to degree 3",) if kept < per_channel else ()
+
+
+def _bake_3d_filter(
+    scales: NDArray[np.float32], opacities: NDArray[np.float32], filter_3d: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scales and opacities after the 3D smoothing filter [N, 1] (Yu et al., Mip-Splatting, CVPR 2024, eq. 9)."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        filtered = np.hypot(scales, filter_3d)
+        shrink = np.prod(np.maximum(scales, MIN_SCALE) / np.maximum(filtered, MIN_SCALE), axis=1, dtype=np.float64)
+        return filtered, (opacities * shrink).astype(np.float32)
+
+
+def write_inria_ply(path: str | Path, gaussians: Gaussians) -> None:
+    """Write INRIA PLY, binary little-endian float32, in the column order of the original trainer.
+
+    When `gaussians.origin` is not zero, x y z are double columns, so that far coordinates lose nothing. Means,
+    quaternions and SH come back bit for bit; scales and opacities within the float32 rounding of log and logit.
+    `path` appears only when it is complete. InputError when it cannot be written.
+    """
+    n, k = len(gaussians), gaussians.sh.shape[1] - 1
+    far = bool(gaussians.origin.any())
+    rest = tuple(f"f_rest_{i}" for i in range(3 * k))
+    columns = (*POSITION, *NORMAL, *DC, *rest, "opacity", *SCALE, *ROTATION)
+    dtype = np.dtype([(name, "<f8" if far and name in POSITION else "<f4") for name in columns])
+    names = {"<f8": "double", "<f4": "float"}
+    properties = [f"property {names[dtype[name].str]} {name}" for name in columns]
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}", *properties, "end_header", ""]
+    with atomic_output(path) as file:
+        file.write("\n".join(header).encode("ascii"))
+        for start in range(0, n, WRITE_ROWS):
+            _table(gaussians.select(np.arange(start, min(start + WRITE_ROWS, n))), dtype).tofile(file)
+
+
+def _table(gaussians: Gaussians, dtype: np.dtype) -> NDArray:
+    table = np.zeros(len(gaussians), dtype)
+    means = gaussians.origin + gaussians.means if gaussians.origin.any() else gaussians.means
+    channel_major = gaussians.sh[:, 1:].transpose(0, 2, 1).reshape(len(gaussians), -1)
+    groups = {
+        POSITION: means,
+        DC: gaussians.sh[:, 0],
+        tuple(f"f_rest_{i}" for i in range(channel_major.shape[1])): channel_major,
+        ("opacity",): logit(gaussians.opacities)[:, None],
+        SCALE: np.log(np.maximum(gaussians.scales, MIN_SCALE)),
+        ROTATION: gaussians.quats,
+    }
+    for names, values in groups.items():
+        for column, name in enumerate(names):
+            table[name] = values[:, column]
+    return table
