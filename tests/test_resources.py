@@ -1,0 +1,107 @@
+"""The shipped configuration is found from a checkout and from an installation; the cache survives a read-only home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from r3d2_ros import resources
+from r3d2_ros.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def forget_cached_answers():
+    resources.config_dir.cache_clear()
+    resources.cache_dir.cache_clear()
+    yield
+    resources.config_dir.cache_clear()
+    resources.cache_dir.cache_clear()
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A prefix in which the package alone is installed, as `lib/python3.12/site-packages/r3d2_ros`."""
+    package = tmp_path / "prefix" / "lib" / "python3.12" / "site-packages" / "r3d2_ros"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(resources, "PACKAGE_DIR", package)
+    monkeypatch.setattr(resources.sys, "prefix", str(tmp_path / "python"))
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    return tmp_path / "prefix"
+
+
+def _share(prefix: Path) -> Path:
+    config = prefix / "share" / "r3d2_ros" / "config"
+    config.mkdir(parents=True)
+    return config
+
+
+def test_the_shipped_configuration_holds_the_shipped_rigs():
+    assert (resources.config_dir() / "rigs" / "demo3.yaml").is_file()
+
+
+def test_checkout_is_recognised_by_its_package_xml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "package.xml").touch()
+    monkeypatch.setattr(resources, "PACKAGE_DIR", tmp_path / "r3d2_ros")
+    assert resources.config_dir() == tmp_path / "config"
+
+
+def test_installation_is_found_from_the_package_itself(installed: Path):
+    expected = _share(installed)
+    assert resources.config_dir() == expected
+
+
+def test_debian_style_installation_is_found(installed: Path, monkeypatch: pytest.MonkeyPatch):
+    package = installed / "local" / "lib" / "python3.12" / "dist-packages" / "r3d2_ros"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(resources, "PACKAGE_DIR", package)
+    expected = _share(installed)
+    assert resources.config_dir() == expected
+
+
+def test_installation_is_found_through_ament_prefix_path(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = _share(tmp_path / "workspace")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'other'}:{tmp_path / 'workspace'}")
+    assert resources.config_dir() == expected
+
+
+def test_missing_configuration_names_the_places(installed: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="share/r3d2_ros/config") as caught:
+        resources.config_dir()
+    assert str(tmp_path / "python") in str(caught.value)
+
+
+def test_cache_dir_prefers_its_own_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("R3D2_CACHE_DIR", str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert resources.cache_dir() == tmp_path / "mine"
+    assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize(
+    "xdg, expected", [("xdg", "xdg/r3d2_ros"), (None, "home/.cache/r3d2_ros")], ids=["XDG_CACHE_HOME", "home"]
+)
+def test_cache_dir_follows_xdg(
+    xdg: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("R3D2_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if xdg:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / xdg))
+    assert resources.cache_dir() == tmp_path / expected
+
+
+def test_unwritable_cache_becomes_a_temporary_folder_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    blocker = tmp_path / "file"
+    blocker.touch()  # a file where a folder is needed: unwritable for root as well
+    monkeypatch.setenv("R3D2_CACHE_DIR", str(blocker / "cache"))
+    monkeypatch.setattr(resources.tempfile, "tempdir", str(tmp_path))
+    with pytest.warns(UserWarning, match="R3D2_CACHE_DIR"):
+        folder = resources.cache_dir()
+    assert folder.parent == tmp_path and folder.is_dir()
