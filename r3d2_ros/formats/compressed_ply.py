@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.assembly import LoadedGaussians, Rows, assemble, exp_scales, unit_rgb_to_sh
+from r3d2_ros.formats.cleaning import LoadedGaussians, Rows, clean, exp_scales, unit_rgb_to_sh
 from r3d2_ros.formats.ply_elements import Header, read_rows, stack_columns
 
 CHUNK_ROWS = 256
@@ -20,11 +20,13 @@ XYZ_MIN, XYZ_MAX = ("min_x", "min_y", "min_z"), ("max_x", "max_y", "max_z")
 SCALE_MIN, SCALE_MAX = tuple(f"min_scale_{c}" for c in "xyz"), tuple(f"max_scale_{c}" for c in "xyz")
 RGB_MIN, RGB_MAX = tuple(f"min_{c}" for c in "rgb"), tuple(f"max_{c}" for c in "rgb")
 SH_COLUMNS = (9, 24, 45)
+Names = tuple[str, ...]
 
 
 def is_compressed(header: Header) -> bool:
     """Whether a PLY header describes a compressed PLY."""
-    return "chunk" in header.elements and "packed_position" in getattr(header.elements.get("vertex"), "types", {})
+    vertex = header.elements.get("vertex")
+    return vertex is not None and "packed_position" in vertex.types and "chunk" in header.elements
 
 
 def read_compressed_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
@@ -38,10 +40,12 @@ def read_compressed_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
     vertex = header.element("vertex", required=PACKED)
     chunk = header.element("chunk", required=(*XYZ_MIN, *XYZ_MAX, *SCALE_MIN, *SCALE_MAX))
     if any(vertex.types[name] not in ("u4", "i4") for name in PACKED):
-        raise InputError(path, "packed columns of type uint", ", ".join(f"{n} {vertex.types[n]}" for n in PACKED))
+        got = ", ".join(f"{name} {vertex.types[name]}" for name in PACKED)
+        raise InputError(path, "packed columns of type uint", got)
     needed = -(-vertex.count // CHUNK_ROWS)
     if chunk.count != needed:
-        raise InputError(path, f"{needed} chunks for {vertex.count} splats (256 each)", f"{chunk.count} chunks")
+        expected = f"{needed} chunks for {vertex.count} splats (256 each)"
+        raise InputError(path, expected, f"{chunk.count} chunks")
     sh_rest = _read_sh(file, header, vertex.count)
     chunks = read_rows(file, header, "chunk")
     rows = read_rows(file, header, "vertex")
@@ -52,19 +56,20 @@ def read_compressed_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
     if all(name in chunk.types for name in (*RGB_MIN, *RGB_MAX)):
         rgb = _lerp(rgb, chunks, RGB_MIN, RGB_MAX)
     log_scales = _lerp(_unpack_11_10_11(scale), chunks, SCALE_MIN, SCALE_MAX)
+    means = _lerp(_unpack_11_10_11(position), chunks, XYZ_MIN, XYZ_MAX)
+    exact = any(chunks.dtype[name].itemsize > 4 for name in XYZ_MIN)
     with np.errstate(over="ignore", invalid="ignore"):
-        means = _lerp(_unpack_11_10_11(position), chunks, XYZ_MIN, XYZ_MAX)
         unchecked = Rows(
-            means=means if any(chunks.dtype[name].itemsize > 4 for name in XYZ_MIN) else means.astype(np.float32),
+            means=means if exact else means.astype(np.float32),
             quats=_unpack_rotation(rotation),
             scales=exp_scales(log_scales.astype(np.float32)),
             opacities=rgba[:, 3].astype(np.float32),
             sh=np.concatenate([unit_rgb_to_sh(rgb), sh_rest], axis=1),
         )
-    return assemble(path, "compressed-ply", unchecked)
+    return clean(path, "compressed-ply", unchecked)
 
 
-def _lerp(fraction: NDArray, chunks: NDArray, low: tuple[str, ...], high: tuple[str, ...]) -> NDArray[np.float64]:
+def _lerp(fraction: NDArray, chunks: NDArray, low: Names, high: Names) -> NDArray[np.float64]:
     """`fraction` [N, 3] in [0, 1] between the corners of each row's chunk."""
     chunk = np.arange(len(fraction)) // CHUNK_ROWS
     lower, upper = stack_columns(chunks, low, np.float64), stack_columns(chunks, high, np.float64)
@@ -74,7 +79,8 @@ def _lerp(fraction: NDArray, chunks: NDArray, low: tuple[str, ...], high: tuple[
 
 def _unpack_11_10_11(packed: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Three fractions [N, 3] in [0, 1] of 11, 10 and 11 bits from the top."""
-    return np.stack([(packed >> 21) / 2047.0, ((packed >> 11) & 1023) / 1023.0, (packed & 2047) / 2047.0], axis=1)
+    x, y, z = packed >> 21, (packed >> 11) & 1023, packed & 2047
+    return np.stack([x / 2047.0, y / 1023.0, z / 2047.0], axis=1)
 
 
 def _unpack_rotation(packed: NDArray[np.uint32]) -> NDArray[np.float32]:

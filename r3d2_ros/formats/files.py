@@ -53,7 +53,16 @@ def atomic_output(path: str | Path) -> Iterator[BinaryIO]:
             yield file
         os.replace(temporary, path)
     except OSError as error:
-        hint = "Create the folder first" if not path.parent.is_dir() else ""
-        raise InputError(str(path), "a file that can be written", str(error.strerror or error), hint) from error
+        got = error.strerror or str(error)
+        hint = "" if path.parent.is_dir() else "Create the folder first"
+        raise InputError(str(path), "a file that can be written", got, hint) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents. InputError when that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(str(path), "a folder that can be written", error.strerror or str(error)) from error

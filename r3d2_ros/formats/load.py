@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.assembly import LoadedGaussians
+from r3d2_ros.formats.cleaning import LoadedGaussians
 from r3d2_ros.formats.compressed_ply import is_compressed, read_compressed_ply
 from r3d2_ros.formats.files import open_input
 from r3d2_ros.formats.ply import read_inria_ply
@@ -37,7 +37,8 @@ def load_gaussians(path: str | Path) -> LoadedGaussians:
             raise InputError(name, f"a Gaussian file ({SUPPORTED})", "an empty file")
         if is_ply(start):
             header = read_header(file, name)
-            return read_compressed_ply(file, header) if is_compressed(header) else read_inria_ply(file, header)
+            read = read_compressed_ply if is_compressed(header) else read_inria_ply
+            return read(file, header)
         for magic, what in FOREIGN_MAGIC.items():
             if start.startswith(magic):
                 raise InputError(name, SUPPORTED, what, CONVERT_HINT)

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.assembly import (
+from r3d2_ros.formats.cleaning import (
     MIN_SCALE,
     LoadedGaussians,
     Rows,
-    assemble,
+    clean,
     exp_scales,
     logit,
     sigmoid,
@@ -57,7 +57,7 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
     opacities = sigmoid(stack_columns(rows, ("opacity",))[:, 0])
     if "filter_3D" in element.types:
         scales, opacities = _bake_3d_filter(scales, opacities, stack_columns(rows, ("filter_3D",)))
-        notes = (*notes, f"{path}: the 3D filter of Mip-Splatting (filter_3D) was baked into scales and opacities")
+        notes = (*notes, f"{path}: Mip-Splatting's filter_3D was baked into scales and opacities")
     if colour == DC:
         sh = stack_columns(rows, (*DC, *rest)).reshape(len(rows), -1, 3)
     else:
@@ -69,7 +69,7 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
         opacities=opacities,
         sh=sh,
     )
-    return assemble(path, "inria-ply", unchecked, notes)
+    return clean(path, "inria-ply", unchecked, notes)
 
 
 def _colour_columns(header: Header) -> tuple[str, ...]:
@@ -84,10 +84,12 @@ def _rest_columns(element: Element, path: str) -> tuple[tuple[str, ...], tuple[s
     per_channel = REST_COUNTS.get(len(found))
     if per_channel is None or any(f"f_rest_{i}" not in element.types for i in range(len(found))):
         expected = "0, 9, 24, 45 or 72 columns f_rest_0, f_rest_1, ... (SH degree 0 to 4)"
-        raise InputError(path, expected, f"{len(found)} f_rest columns" + (", with gaps" if per_channel else ""))
+        gaps = ", with gaps" if per_channel else ""
+        raise InputError(path, expected, f"{len(found)} f_rest columns{gaps}")
     kept = min(per_channel, MAX_REST)
     columns = tuple(f"f_rest_{channel * per_channel + k}" for k in range(kept) for channel in range(3))
-    return columns, (f"{path}: spherical harmonics of degree 4 cut to degree 3",) if kept < per_channel else ()
+    cut = f"{path}: spherical harmonics of degree 4 cut to degree 3"
+    return columns, (cut,) if kept < per_channel else ()
 
 
 def _bake_3d_filter(
@@ -96,7 +98,8 @@ def _bake_3d_filter(
     """Scales and opacities after the 3D smoothing filter [N, 1] (Yu et al., Mip-Splatting, CVPR 2024, eq. 9)."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         filtered = np.hypot(scales, filter_3d)
-        shrink = np.prod(np.maximum(scales, MIN_SCALE) / np.maximum(filtered, MIN_SCALE), axis=1, dtype=np.float64)
+        ratio = np.maximum(scales, MIN_SCALE) / np.maximum(filtered, MIN_SCALE)
+        shrink = np.prod(ratio, axis=1, dtype=np.float64)
         return filtered, (opacities * shrink).astype(np.float32)
 
 

@@ -57,13 +57,14 @@ class Header:
             known = ", ".join(self.elements) or "none"
             raise InputError(self.path, f"a PLY element '{name}'", f"the elements {known}")
         element = self.elements[name]
-        lists = [key for key, code in element.types.items() if code == "list"]
-        if lists:
-            raise InputError(self.path, f"only scalar properties in element '{name}'", f"lists: {_short(lists)}")
+        if element.has_lists:
+            lists = [key for key, code in element.types.items() if code == "list"]
+            expected = f"only scalar properties in element '{name}'"
+            raise InputError(self.path, expected, f"lists: {_short(lists)}")
         missing = [key for key in required if key not in element.types]
         if missing:
             got = f"no {_short(missing)} (it has {_short(list(element.types)) or 'no columns'})"
-            hint = "This looks like a mesh or a point cloud, not like Gaussians" if "x" in element.types else ""
+            hint = "It looks like a mesh or a point cloud, not like Gaussians" if "x" in element.types else ""
             raise InputError(self.path, f"Gaussian columns in element '{name}'", got, hint)
         if element.count == 0:
             raise InputError(self.path, f"at least one row in element '{name}'", "0 rows")
@@ -142,12 +143,14 @@ def read_rows(file: BinaryIO, header: Header, name: str) -> NDArray:
     start = header.data_start + sum(e.count * e.dtype(order).itemsize for e in before)
     needed, size = start + element.count * dtype.itemsize, file_size(file)
     if needed > size:
-        expected = f"{element.count} rows of {dtype.itemsize} bytes in element '{name}' ({needed} bytes in all)"
-        raise InputError(header.path, expected, f"a file of {size} bytes", "The file is truncated or its header is wrong")
+        expected = f"{element.count} rows of {dtype.itemsize} bytes in element '{name}': {needed} bytes"
+        hint = "The file is truncated or its header is wrong"
+        raise InputError(header.path, expected, f"a file of {size} bytes", hint)
     file.seek(start)
     rows = np.fromfile(file, dtype, element.count)
     if len(rows) != element.count:
-        raise InputError(header.path, f"{element.count} rows in element '{name}'", f"{len(rows)}: the file shrank")
+        expected = f"{element.count} rows in element '{name}'"
+        raise InputError(header.path, expected, f"{len(rows)}: the file shrank while it was read")
     return rows
 
 
@@ -180,7 +183,8 @@ def _read_ascii(file: BinaryIO, header: Header, element: Element, *, skip_lines:
 def stack_columns(rows: NDArray, names: Sequence[str], dtype: DTypeLike = np.float32) -> NDArray:
     """The columns `names` of a structured array [N], as [N, len(names)] of `dtype`."""
     out = np.empty((len(rows), len(names)), dtype)
-    with np.errstate(over="ignore", invalid="ignore"):  # a double too large for float32 becomes inf, dropped later
+    # A double too large for float32 becomes inf, and its row is dropped later.
+    with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
             for column, name in enumerate(names):

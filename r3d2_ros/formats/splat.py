@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.assembly import LoadedGaussians, Rows, assemble, unit_rgb_to_sh
+from r3d2_ros.formats.cleaning import LoadedGaussians, Rows, clean, unit_rgb_to_sh
 from r3d2_ros.formats.files import file_size
 
 RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("quats", "u1", 4)])
@@ -32,4 +32,4 @@ def read_splat(file: BinaryIO, path: str) -> LoadedGaussians:
         opacities=np.clip(rgba[:, 3], ALPHA_MARGIN, 1 - ALPHA_MARGIN).astype(np.float32),
         sh=unit_rgb_to_sh(rgba[:, :3]),
     )
-    return assemble(path, "splat", rows)
+    return clean(path, "splat", rows)

@@ -21,9 +21,7 @@ MAX_OPACITY = np.float32(1 - 2**-24)
 """The largest float32 below 1, so that every opacity has a finite logit."""
 
 FAR_FLOAT32 = 10_000.0
-"""Median coordinate above which float32 resolves less than about 1 mm."""
 FAR_FLOAT64 = 128.0
-"""Median coordinate above which a file with double columns gets an origin: nearer, float32 resolves 8 micrometres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +56,11 @@ class Rows:
     opacities: NDArray[np.float32]
     sh: NDArray[np.float32]
 
+    def select(self, keep: NDArray[np.bool_]) -> Rows:
+        return Rows(
+            self.means[keep], self.quats[keep], self.scales[keep], self.opacities[keep], self.sh[keep]
+        )
+
 
 def exp_scales(log_scales: NDArray[np.float32]) -> NDArray[np.float32]:
     """exp, with NaN where the input is not finite."""
@@ -83,7 +86,7 @@ def unit_rgb_to_sh(rgb: NDArray) -> NDArray[np.float32]:
     return ((rgb - 0.5) / SH_C0).astype(np.float32)[:, None, :]
 
 
-def assemble(path: str, file_format: str, rows: Rows, notes: tuple[str, ...] = ()) -> LoadedGaussians:
+def clean(path: str, file_format: str, rows: Rows, notes: tuple[str, ...] = ()) -> LoadedGaussians:
     """Gaussians of the usable rows.
 
     Rows that are not finite or absurd (coordinates beyond 1e8, standard deviations beyond 1e6 or negative, SH
@@ -99,9 +102,9 @@ def assemble(path: str, file_format: str, rows: Rows, notes: tuple[str, ...] = (
             expected = f"at most {MAX_DROPPED_SHARE:.0%} of the rows not finite or absurd"
             raise InputError(path, expected, count, "The file is damaged or not a Gaussian file")
         notes = (*notes, f"{path}: dropped {count}: not finite or absurd")
-        keep = ~bad
-        rows = Rows(rows.means[keep], rows.quats[keep], rows.scales[keep], rows.opacities[keep], rows.sh[keep])
-    origin, origin_notes = _origin(path, rows.means)
+        rows = rows.select(~bad)
+    origin = local_origin(rows.means)
+    lost = float32_loss_note(path, rows.means) if rows.means.dtype == np.float32 else ()
     gaussians = Gaussians(
         means=(rows.means - origin).astype(np.float32) if origin.any() else rows.means.astype(np.float32),
         quats=_unit(rows.quats),
@@ -110,7 +113,7 @@ def assemble(path: str, file_format: str, rows: Rows, notes: tuple[str, ...] = (
         sh=rows.sh,
         origin=origin,
     )
-    return LoadedGaussians(gaussians, (*notes, *origin_notes), dropped, file_format)
+    return LoadedGaussians(gaussians, (*notes, *lost), dropped, file_format)
 
 
 def _faults(rows: Rows) -> dict[str, NDArray[np.bool_]]:
@@ -132,20 +135,26 @@ def _unit(quats: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(np.abs(squared - 1) < 1e-6, quats, quats / np.sqrt(squared)).astype(np.float32)
 
 
-def _origin(path: str, means: NDArray) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Whole-metre median of far coordinates, else zero; with a note when float32 has already lost precision."""
+def local_origin(means: NDArray) -> NDArray[np.float64]:
+    """The whole-metre median [3] of positions [N, 3] that are too far out for float32, else zero.
+
+    float64 positions count as far from 128 m on, where float32 would round to 8 micrometres; float32 ones from
+    10 km on, where moving the origin only helps what comes after.
+    """
     median = np.median(means, axis=0).astype(np.float64)
-    furthest = float(np.abs(median).max())
-    exact = means.dtype == np.float64
-    if furthest < (FAR_FLOAT64 if exact else FAR_FLOAT32):
-        return np.zeros(3), ()
-    origin = np.round(median)
-    if exact:
-        return origin, ()
+    far = FAR_FLOAT64 if means.dtype == np.float64 else FAR_FLOAT32
+    return np.round(median) if np.abs(median).max() >= far else np.zeros(3)
+
+
+def float32_loss_note(path: str, means: NDArray) -> tuple[str, ...]:
+    """A note when most positions lie where float32 resolves about a millimetre or less."""
+    furthest = float(np.abs(np.median(means, axis=0)).max())
+    if furthest < FAR_FLOAT32:
+        return ()
     spacing_m = float(np.spacing(np.float32(furthest)))
     note = (
         f"{path}: coordinates around {furthest:.0f} stored as float32, which resolves {spacing_m:.4g} m there: "
-        "detail finer than that is lost; store x y z as double, or move the scene to its origin and put the offset "
+        "finer detail is lost; store x y z as double, or move the scene to its origin and put the offset "
         "into T_map_scene of its scene.yaml"
     )
-    return origin, (note,)
+    return (note,)

@@ -1,0 +1,159 @@
+"""Asset libraries: assets.yaml and the Gaussian files that it names."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.formats.files import make_folder
+from r3d2_ros.formats.load import load_gaussians
+from r3d2_ros.formats.ply import write_inria_ply
+from r3d2_ros.formats.sidecar import AssetKeys, resolve_path, write_yaml
+from r3d2_ros.formats.transform import transform_gaussians
+from r3d2_ros.gaussians import Gaussians
+from r3d2_ros.geometry import Similarity
+from r3d2_ros.scene import Asset, AssetLibrary
+from r3d2_ros.schema import load_yaml, validate
+
+LIBRARY = "assets.yaml"
+SIZE_QUANTILES = (0.005, 0.995)
+MIN_SIZE_M = 1e-3
+
+
+def load_library(path: str | Path) -> AssetLibrary:
+    """The library of an assets.yaml, or of the folder that holds one.
+
+    Everything in the YAML is checked at once, also that each file exists: InputErrors with every fault. The files
+    themselves are read when an asset is first asked for, and kept; what is wrong with one then raises an InputError
+    that names the asset and the file.
+    """
+    path = Path(path)
+    path = path / LIBRARY if path.is_dir() else path
+    data = load_yaml(path)
+    if not isinstance(data, dict) or set(data) != {"assets"} or not isinstance(data["assets"], dict):
+        got = f"the keys {', '.join(map(str, data))}" if isinstance(data, dict) else type(data).__name__
+        raise InputError(str(path), "one key 'assets' with a mapping of name to asset", got)
+    entries: dict[str, _Entry] = {}
+    faults: list[InputError] = []
+    for name, value in data["assets"].items():
+        try:
+            entries[str(name)] = _entry(path, str(name), value)
+        except InputErrors as errors:
+            faults.extend(errors.faults)
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        raise InputErrors(faults)
+    return AssetLibrary(_LazyAssets(entries))
+
+
+def load_asset(path: str | Path) -> Asset:
+    """One Gaussian file, already in the vehicle frame, as an asset named after it, with its measured size."""
+    gaussians = load_gaussians(path).gaussians
+    return Asset(name=Path(path).stem, gaussians=gaussians, size_m=measure_size(gaussians))
+
+
+def write_library(folder: str | Path, library: AssetLibrary) -> Path:
+    """Write each asset to `assets/<name>.ply` and the library to assets.yaml, last; returns its path.
+
+    ValueError for a name that is not a file name (letters, digits, _ . -); InputError when a file cannot be written.
+    """
+    folder = Path(folder)
+    names = list(library.assets)
+    for name in names:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"expected an asset name of letters, digits, '_', '.' and '-', got {name!r}")
+    make_folder(folder / "assets")
+    entries: dict[str, dict[str, Any]] = {}
+    for name in names:
+        asset = library[name]
+        file = f"assets/{name}.ply"
+        write_inria_ply(folder / file, asset.gaussians)
+        entries[name] = {"file": file, "size_m": [float(v) for v in asset.size_m]}
+        entries[name] |= {key: getattr(asset, key) for key in ("category", "licence") if getattr(asset, key)}
+    path = folder / LIBRARY
+    write_yaml(path, {"assets": entries})
+    return path
+
+
+def measure_size(gaussians: Gaussians) -> tuple[float, float, float]:
+    """Length, width and height in metres: opacity-weighted 0.5 % to 99.5 % quantiles of the means per axis."""
+    extent = [_extent(gaussians.means[:, axis], gaussians.opacities) for axis in range(3)]
+    length, width, height = (max(value, MIN_SIZE_M) for value in extent)
+    return length, width, height
+
+
+def _extent(values: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
+    order = np.argsort(values)
+    share = np.cumsum(weights[order], dtype=np.float64)
+    low, high = np.searchsorted(share / share[-1], SIZE_QUANTILES)
+    return float(values[order[min(high, len(order) - 1)]] - values[order[low]])
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """One line of a library: where the asset lies and what is said of it; `where` names file and key."""
+
+    name: str
+    where: str
+    file: Path
+    keys: AssetKeys
+    T_asset_file: Similarity
+
+    def load(self) -> Asset:
+        try:
+            gaussians = load_gaussians(self.file).gaussians
+        except InputError as error:
+            hint = f"{error.hint}. " if error.hint else ""
+            named = f"{hint}It is the file of the asset '{self.name}' in {self.where}"
+            raise InputError(error.where, error.expected, error.got, named) from error
+        gaussians = transform_gaussians(gaussians, self.T_asset_file)
+        return Asset(
+            name=self.name,
+            gaussians=gaussians,
+            size_m=self.keys.size_m or measure_size(gaussians),
+            category=self.keys.category,
+            licence=self.keys.licence,
+        )
+
+
+def _entry(path: Path, name: str, value: Any) -> _Entry:
+    where = f"{path}: assets.{name}"
+    keys = validate(AssetKeys, value, where)
+    file = resolve_path(path, f"assets.{name}.file", keys.file)
+    if not file.is_file():
+        raise InputError(f"{where}.file", "an existing Gaussian file", f"{file}, which does not exist")
+    return _Entry(name, where, file, keys, keys.T_asset_file.similarity(f"{where}.T_asset_file"))
+
+
+class _LazyAssets(Mapping[str, Asset]):
+    """Assets by name, each read on first use, once, also when several threads ask."""
+
+    def __init__(self, entries: dict[str, _Entry]) -> None:
+        self._entries = entries
+        self._loaded: dict[str, Asset] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Asset:
+        entry = self._entries[name]
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = entry.load()
+            return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,188 @@
+"""Scenes on disk: a Gaussian file and, beside it, scene.yaml with its place in the map, sky and capture path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.cleaning import LoadedGaussians
+from r3d2_ros.formats.files import make_folder
+from r3d2_ros.formats.images import read_image, write_png
+from r3d2_ros.formats.load import load_gaussians
+from r3d2_ros.formats.ply import write_inria_ply
+from r3d2_ros.formats.sidecar import BoundsKeys, SceneKeys, SkyKeys, resolve_path, transform_keys, write_yaml
+from r3d2_ros.formats.trajectories import poses_from_rows, read_trajectory_csv, write_trajectory_csv
+from r3d2_ros.geometry import Similarity
+from r3d2_ros.scene import Scene
+from r3d2_ros.schema import load_yaml, validate
+from r3d2_ros.sky import Sky
+
+SIDECAR = "scene.yaml"
+YAML_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, eq=False)
+class SceneFiles:
+    """Where the parts of a scene lie; `sidecar` is None when there is only a Gaussian file."""
+
+    gaussians: Path
+    sidecar: Path | None
+    keys: SceneKeys
+
+    @property
+    def library(self) -> Path | None:
+        """assets.yaml of the library that the scene names."""
+        if self.sidecar is None or not self.keys.assets:
+            return None
+        return resolve_path(self.sidecar, "assets", self.keys.assets)
+
+
+def find_scene(source: str | Path, sidecar: str | Path | None = None) -> SceneFiles:
+    """Find and validate, without reading Gaussians, what `load_scene` would read.
+
+    source   a Gaussian file, a scene.yaml, or a folder that holds one
+    sidecar  the scene.yaml to use; without it, the one in the folder, or beside a Gaussian file `<stem>.yaml` or
+             the scene.yaml whose `gaussians` names that file
+    InputError(s) when there is nothing there or the YAML is wrong.
+    """
+    source, sidecar = Path(source), None if sidecar is None else Path(sidecar)
+    if source.is_dir() or source.suffix.lower() in YAML_SUFFIXES:
+        path = sidecar or (source / SIDECAR if source.is_dir() else source)
+        keys = _read_keys(path)
+        if not keys.gaussians:
+            raise InputError(f"{path}: gaussians", "the name of a Gaussian file", "nothing")
+        return SceneFiles(resolve_path(path, "gaussians", keys.gaussians), path, keys)
+    if sidecar is not None:
+        return SceneFiles(source, sidecar, _read_keys(sidecar))
+    for candidate in (source.with_suffix(".yaml"), source.with_name(SIDECAR)):
+        if candidate.is_file():
+            keys = _read_keys(candidate)
+            own = candidate.stem == source.stem and not keys.gaussians
+            if own or (
+                keys.gaussians and _same_file(resolve_path(candidate, "gaussians", keys.gaussians), source)
+            ):
+                return SceneFiles(source, candidate, keys)
+    return SceneFiles(source, None, SceneKeys())
+
+
+def load_scene(source: str | Path, sidecar: str | Path | None = None) -> Scene:
+    """The scene of a Gaussian file, a scene.yaml, or a folder that holds one; see `find_scene`.
+
+    InputError(s) name file and key for everything that cannot be used.
+    """
+    files = find_scene(source, sidecar)
+    return build_scene(files, load_gaussians(files.gaussians))
+
+
+def build_scene(files: SceneFiles, loaded: LoadedGaussians) -> Scene:
+    """The scene of Gaussians already read and the keys of its sidecar."""
+    keys, notes = files.keys, loaded.notes
+    if files.sidecar is None:
+        note = f"{files.gaussians}: no {SIDECAR} describes it, so the scene frame is taken as the map frame"
+        return Scene(files.gaussians.stem, loaded.gaussians, notes=(*notes, note))
+    T_map_scene = keys.T_map_scene.similarity(f"{files.sidecar}: T_map_scene")
+    sky, sky_notes = _sky(keys.sky, files.sidecar, T_map_scene)
+    rows, where = keys.trajectory, f"{files.sidecar}: trajectory"
+    if keys.trajectory_file:
+        if rows:
+            raise InputError(where, "'trajectory' or 'trajectory_file'", "both")
+        csv_path = resolve_path(files.sidecar, "trajectory_file", keys.trajectory_file)
+        rows, where = read_trajectory_csv(csv_path), str(csv_path)
+    return Scene(
+        name=keys.name or files.gaussians.stem,
+        background=loaded.gaussians,
+        T_map_scene=T_map_scene,
+        sky=sky,
+        trajectory=poses_from_rows(rows, T_map_scene.rotation, where),
+        bounds=_bounds(keys.bounds, files.sidecar),
+        time_offset_s=keys.time_offset_s,
+        antialiased=keys.antialiased,
+        licence=keys.licence,
+        notes=(*notes, *sky_notes),
+    )
+
+
+def _read_keys(path: Path) -> SceneKeys:
+    if not path.is_file():
+        hint = "A scene folder holds it beside the Gaussian file; without one, give the Gaussian file itself"
+        raise InputError(str(path), f"a {SIDECAR}", "a folder" if path.is_dir() else "no such file", hint)
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError(str(path), "a mapping of keys such as 'gaussians'", type(data).__name__)
+    return validate(SceneKeys, data, str(path))
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    return a.exists() and b.exists() and a.samefile(b)
+
+
+def _sky(keys: SkyKeys, sidecar: Path, T_map_scene: Similarity) -> tuple[Sky, tuple[str, ...]]:
+    if keys.image and keys.colour is not None:
+        raise InputError(f"{sidecar}: sky", "'colour' or 'image'", "both")
+    R_sky_world = T_map_scene.rotation.T.copy()  # the sky was seen in the scene frame
+    if not keys.image:
+        colour = np.asarray(keys.colour or (0.0, 0.0, 0.0), np.float32)
+        return Sky(colour=colour, R_sky_world=R_sky_world), ()
+    path = resolve_path(sidecar, "sky.image", keys.image)
+    image = read_image(path)
+    height, width = image.shape[:2]
+    note = (
+        f"{path}: {width}x{height} is not twice as wide as high, so the sky is stretched to the full sphere"
+    )
+    return Sky(image=image, R_sky_world=R_sky_world), () if width == 2 * height else (note,)
+
+
+def _bounds(keys: BoundsKeys, sidecar: Path) -> NDArray[np.float64] | None:
+    if keys.min is None and keys.max is None:
+        return None
+    if (
+        keys.min is None
+        or keys.max is None
+        or not all(a < b for a, b in zip(keys.min, keys.max, strict=True))
+    ):
+        got = f"min {keys.min}, max {keys.max}"
+        raise InputError(f"{sidecar}: bounds", "'min' and 'max' with min < max on each axis", got)
+    return np.array([keys.min, keys.max], np.float64)
+
+
+def write_scene(folder: str | Path, scene: Scene, *, assets: str = "") -> Path:
+    """Write scene.ply, scene.yaml and, where the scene has them, sky.png and trajectory.csv; returns scene.yaml.
+
+    assets  path of a library's assets.yaml relative to the folder, named in scene.yaml when given
+    scene.yaml is written last, so that a folder that has it is complete. The sky keeps 8 bits per channel. ValueError
+    when the sky is not aligned with the scene frame; InputError when a file cannot be written.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    if not np.allclose(scene.sky.R_sky_world, scene.T_map_scene.rotation.T, atol=1e-9):
+        raise ValueError(
+            "expected R_sky_world = T_map_scene.rotation^T: scene.yaml keeps the sky in the scene frame"
+        )
+    write_inria_ply(folder / "scene.ply", scene.background)
+    data: dict[str, Any] = {
+        "gaussians": "scene.ply",
+        "name": scene.name,
+        "licence": scene.licence,
+        "T_map_scene": transform_keys(scene.T_map_scene),
+        "time_offset_s": float(scene.time_offset_s),
+        "antialiased": bool(scene.antialiased),
+        "sky": {"colour": [float(v) for v in scene.sky.colour]},
+    }
+    if scene.sky.image is not None:
+        write_png(folder / "sky.png", scene.sky.image)
+        data["sky"] = {"image": "sky.png"}
+    if scene.bounds is not None:
+        data["bounds"] = {"min": scene.bounds[0].tolist(), "max": scene.bounds[1].tolist()}
+    if scene.trajectory:
+        write_trajectory_csv(folder / "trajectory.csv", scene.trajectory)
+        data["trajectory_file"] = "trajectory.csv"
+    if assets:
+        data["assets"] = assets
+    path = folder / SIDECAR
+    write_yaml(path, data)
+    return path

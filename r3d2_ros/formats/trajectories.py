@@ -1,0 +1,109 @@
+"""Capture trajectories: rows of numbers to poses of base_link, and CSV files of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.files import atomic_output, open_input
+from r3d2_ros.geometry import Array, Rigid, matrix_to_quat
+
+COLUMNS = ("x", "y", "z", "qw", "qx", "qy", "qz")
+MAX_CSV_BYTES = 64 * 2**20
+
+
+def poses_from_rows(rows: Sequence[Sequence[float]], R_map_scene: Array, where: str) -> tuple[Rigid, ...]:
+    """Poses of base_link in the scene frame from rows [x, y, z] or [x, y, z, qw, qx, qy, qz].
+
+    Without quaternions, x follows the tangent of the path and z is as close to the map's up as that allows.
+    InputError naming the row for rows of other or differing lengths, non-finite numbers and zero quaternions.
+    """
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]) or len(row) not in (3, 7):
+            expected = "[x, y, z] or [x, y, z, qw, qx, qy, qz] in every row"
+            raise InputError(f"{where}: row {number}", expected, f"{len(row)} numbers")
+        if not np.all(np.isfinite(row)):
+            raise InputError(f"{where}: row {number}", "finite numbers", str(list(row)))
+        if len(row) == 7 and np.linalg.norm(row[3:]) < 1e-9:
+            raise InputError(f"{where}: row {number}", "a quaternion of non-zero length", str(list(row[3:])))
+    if not rows:
+        return ()
+    table = np.asarray(rows, np.float64)
+    if table.shape[1] == 7:
+        return tuple(Rigid.from_quat(row[3:], row[:3]) for row in table)
+    rotations = _tangent_rotations(table, R_map_scene)
+    return tuple(Rigid(rotation, point) for rotation, point in zip(rotations, table, strict=True))
+
+
+def _tangent_rotations(points: Array, R_map_scene: Array) -> Array:
+    """Rotations [M, 3, 3] whose x axis follows the path [M, 3]; where it stands still, the last heading holds."""
+    map_x, _, map_up = R_map_scene  # rows: the axes of the map in scene coordinates
+    padded = np.concatenate([points[:1], points, points[-1:]])
+    tangent = padded[2:] - padded[:-2]
+    forward = map_x
+    moving = np.linalg.norm(np.cross(tangent, map_up), axis=1) > 1e-9
+    if moving.any():
+        forward = tangent[int(np.argmax(moving))]
+    rotations = np.empty((len(points), 3, 3))
+    for i, moves in enumerate(moving):
+        forward = tangent[i] if moves else forward
+        x = forward / np.linalg.norm(forward)
+        y = np.cross(map_up, x)
+        y /= np.linalg.norm(y)
+        rotations[i] = np.stack([x, y, np.cross(x, y)], axis=1)
+    return rotations
+
+
+def read_trajectory_csv(path: Path) -> list[list[float]]:
+    """Rows of a CSV file with the columns x, y, z and optionally qw, qx, qy, qz; a header line is optional.
+
+    With a header the columns may come in any order. InputError naming file and line.
+    """
+    with open_input(path, expected="a CSV file with a trajectory") as file:
+        data = file.read(MAX_CSV_BYTES + 1)
+    if len(data) > MAX_CSV_BYTES:
+        raise InputError(str(path), f"at most {MAX_CSV_BYTES} bytes", "a larger file")
+    try:
+        lines = [
+            line for line in csv.reader(data.decode("utf-8-sig").splitlines()) if any(map(str.strip, line))
+        ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(str(path), "a CSV file in UTF-8", str(error)) from error
+    order: Sequence[int] = range(7)
+    if lines and not _is_number(lines[0][0]):
+        names = [name.strip() for name in lines.pop(0)]
+        if sorted(names) not in (sorted(COLUMNS), sorted(COLUMNS[:3])):
+            expected = f"the columns {', '.join(COLUMNS[:3])} and optionally {', '.join(COLUMNS[3:])}"
+            raise InputError(f"{path}: header", expected, ", ".join(names))
+        order = [names.index(name) for name in COLUMNS[: len(names)]]
+    return [_numbers(line, order, f"{path}: row {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _numbers(line: list[str], order: Sequence[int], where: str) -> list[float]:
+    try:
+        values = [float(text) for text in line]
+    except ValueError as error:
+        raise InputError(where, "numbers", ", ".join(line)[:80]) from error
+    if len(values) not in (3, 7):
+        raise InputError(where, "3 or 7 numbers", f"{len(values)} numbers")
+    return [values[i] for i in order if i < len(values)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def write_trajectory_csv(path: Path, poses: Sequence[Rigid]) -> None:
+    """Write poses with a header line, every float exactly."""
+    rows = [[*pose.translation, *matrix_to_quat(pose.rotation)] for pose in poses]
+    text = "\n".join([",".join(COLUMNS), *(",".join(repr(float(v)) for v in row) for row in rows), ""])
+    with atomic_output(path) as file:
+        file.write(text.encode("ascii"))
