@@ -10,6 +10,9 @@ from typing import BinaryIO
 
 from r3d2_ros.errors import InputError
 
+MAX_ROWS = 50_000_000
+"""Gaussians in one file. More fit no machine this runs on, and a sparse file may claim any number."""
+
 
 @contextmanager
 def open_input(path: str | Path, *, expected: str) -> Iterator[BinaryIO]:

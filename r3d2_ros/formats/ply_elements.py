@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.files import file_size
+from r3d2_ros.formats.files import MAX_ROWS, file_size
 
 MAX_HEADER_BYTES = 2**20
 BLOCK_ROWS = 8192
@@ -52,7 +52,7 @@ class Header:
     data_start: int
 
     def element(self, name: str, *, required: Sequence[str]) -> Element:
-        """The element `name`. InputError when it is absent, empty, has lists, or lacks one of the columns `required`."""
+        """The element `name`. InputError when it is absent, empty, too long, has lists, or lacks a column `required`."""
         if name not in self.elements:
             known = ", ".join(self.elements) or "none"
             raise InputError(self.path, f"a PLY element '{name}'", f"the elements {known}")
@@ -68,6 +68,10 @@ class Header:
             raise InputError(self.path, f"Gaussian columns in element '{name}'", got, hint)
         if element.count == 0:
             raise InputError(self.path, f"at least one row in element '{name}'", "0 rows")
+        if element.count > MAX_ROWS:
+            raise InputError(
+                self.path, f"at most {MAX_ROWS} rows in element '{name}'", f"{element.count} rows"
+            )
         return element
 
 

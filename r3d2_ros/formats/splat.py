@@ -8,7 +8,7 @@ import numpy as np
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.cleaning import LoadedGaussians, Rows, clean, unit_rgb_to_sh
-from r3d2_ros.formats.files import file_size
+from r3d2_ros.formats.files import MAX_ROWS, file_size
 
 RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("quats", "u1", 4)])
 ALPHA_MARGIN = 1e-6
@@ -22,6 +22,8 @@ def read_splat(file: BinaryIO, path: str) -> LoadedGaussians:
     size = file_size(file)
     if size == 0 or size % RECORD.itemsize:
         raise InputError(path, "a .splat file: a positive multiple of 32 bytes", f"{size} bytes")
+    if size > MAX_ROWS * RECORD.itemsize:
+        raise InputError(path, f"at most {MAX_ROWS} records", f"{size // RECORD.itemsize} records")
     file.seek(0)
     records = np.fromfile(file, RECORD, size // RECORD.itemsize)
     rgba = records["rgba"] / 255.0

@@ -1,0 +1,182 @@
+"""Files that cannot be used: one clear InputError each, quickly, whatever is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats import load_gaussians, write_inria_ply
+from tests.formats.plys import gaussian_columns, ply_bytes, write_ply
+from tests.formats.test_ply import random_gaussians
+from tests.formats.test_splat import splat_bytes
+
+GOOD = ply_bytes(gaussian_columns(4))
+BODY = GOOD.split(b"end_header\n")[1]
+HEADER = GOOD[: -len(BODY)]
+
+
+def without(*names: str) -> bytes:
+    return ply_bytes({k: v for k, v in gaussian_columns(4).items() if k not in names})
+
+
+BAD_PLY = {
+    "empty": (b"", "an empty file"),
+    "truncated": (GOOD[:-1], f"a file of {len(GOOD) - 1} bytes"),
+    "no rows": (ply_bytes(gaussian_columns(4), count=0), "0 rows"),
+    "absurd count": (ply_bytes(gaussian_columns(4), count=10**12), "1000000000000 rows"),
+    "count beyond the file": (ply_bytes(gaussian_columns(4), count=10**7), "a file of"),
+    "count beyond int64": (ply_bytes(gaussian_columns(4), count=10**30), "element vertex 1000"),
+    "negative count": (ply_bytes(gaussian_columns(4), count=-4), "element vertex -4"),
+    "count is no number": (ply_bytes(gaussian_columns(4), count="many"), "element vertex many"),
+    "wrong magic": (b"plx" + GOOD[3:], "starts with b'plx"),
+    "unterminated": (HEADER.replace(b"end_header\n", b"") + b"\0" * 100, "unterminated"),
+    "only the magic": (b"ply\n", "unterminated"),
+    "binary header": (b"ply\n\xff\xfe\x00\nend_header\n", "the byte 0xff"),
+    "garbage header": (b"ply\nformat binary_little_endian 1.0\nhello\nend_header\n", "'hello'"),
+    "unknown format": (GOOD.replace(b"little_endian", b"middle_endian"), "middle_endian"),
+    "unknown type": (GOOD.replace(b"property float y", b"property quad y"), "property quad y"),
+    "no format line": (GOOD.replace(b"format binary_little_endian 1.0\n", b""), "none in the header"),
+    "property first": (b"ply\nformat ascii 1.0\nproperty float x\nend_header\n", "property float x"),
+    "column twice": (GOOD.replace(b"float y", b"float x"), "'x' twice"),
+    "list in vertex": (GOOD.replace(b"property float y", b"property list uchar int y"), "lists: y"),
+    "no vertex element": (GOOD.replace(b"element vertex", b"element points"), "the elements points"),
+    "no opacity": (without("opacity"), "no opacity (it has x, y, z"),
+    "2D Gaussians": (without("scale_2"), "no scale_2"),
+    "mesh": (without(*(k for k in gaussian_columns() if k not in "xyz")), "no opacity, scale_0"),
+    "f_rest gap": (
+        ply_bytes({k.replace("f_rest_8", "f_rest_9"): v for k, v in gaussian_columns(4, rest=9).items()}),
+        "9 f_rest columns, with gaps",
+    ),
+    "odd f_rest": (ply_bytes(gaussian_columns(4, rest=10)), "10 f_rest columns"),
+    "list in front": (
+        ply_bytes(gaussian_columns(4), before=("element face 1\nproperty list uchar int i\n", bytes(5))),
+        "it behind one",
+    ),
+    "huge element in front": (
+        ply_bytes(gaussian_columns(4), before=(f"element camera {10**15}\nproperty double a\n", b"")),
+        "a file of",
+    ),
+    "ascii, short": (
+        b"ply\nformat ascii 1.0\nelement vertex 2\n" + HEADER[HEADER.index(b"property") :],
+        "bytes of text",
+    ),
+    "ascii, words": (
+        b"ply\nformat ascii 1.0\nelement vertex 1\n"
+        + HEADER[HEADER.index(b"property") :]
+        + b"a b c d e f g " * 2,
+        "could not convert",
+    ),
+    "gzip": (b"\x1f\x8b" + bytes(64), "gzip"),
+    "zip": (b"PK\x03\x04" + bytes(64), "zip"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PLY)
+def test_bad_ply(tmp_path: Path, case: str) -> None:
+    data, got = BAD_PLY[case]
+    path = tmp_path / "bad.ply"
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        load_gaussians(path)
+    message = str(caught.value)
+    assert str(path) in message and got in message and len(message) < 600
+
+
+def test_a_mesh_is_told_to_be_one(tmp_path: Path) -> None:
+    path = write_ply(tmp_path / "mesh.ply", {"x": [0.0], "y": [0.0], "z": [0.0]})
+    with pytest.raises(InputError, match="opacity, scale_0, .*it has x, y, z.*mesh or a point cloud"):
+        load_gaussians(path)
+
+
+def test_a_sparse_file_with_a_matching_size_is_not_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.ply"
+    path.write_bytes(ply_bytes(gaussian_columns(4), count=10**9))
+    os.truncate(path, 10**11)
+    with pytest.raises(InputError, match="at most 50000000 rows"):
+        load_gaussians(path)
+    (tmp_path / "sparse.splat").write_bytes(splat_bytes(1))
+    os.truncate(tmp_path / "sparse.splat", 32 * 10**9)
+    with pytest.raises(InputError, match="at most 50000000 records"):
+        load_gaussians(tmp_path / "sparse.splat")
+
+
+@pytest.mark.parametrize("name", ["missing.ply", "folder", "fifo", "nul\0byte.ply"])
+def test_things_that_are_not_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InputError):
+        load_gaussians(tmp_path / name)
+
+
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_ply(tmp_path / "a.ply", gaussian_columns(4))
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match="no permission to read it"):
+        load_gaussians(path)
+
+
+def test_foreign_extensions_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.ksplat"
+    path.write_bytes(bytes(64))
+    with pytest.raises(InputError, match=r"unknown format \(extension '.ksplat'\).*splat-transform"):
+        load_gaussians(path)
+
+
+BAD_ROWS = {
+    "NaN position": ({"x": np.nan}, "position: 1"),
+    "infinite position": ({"y": np.inf}, "position: 1"),
+    "absurd position": ({"z": 2e8}, "position: 1"),
+    "overflowing scale": ({"scale_1": 100.0}, "scale: 1"),
+    "absurd scale": ({"scale_1": 20.0}, "scale: 1"),
+    "infinite log scale": ({"scale_0": -np.inf}, "scale: 1"),
+    "zero quaternion": ({f"rot_{i}": 0.0 for i in range(4)}, "rotation: 1"),
+    "NaN quaternion": ({"rot_2": np.nan}, "rotation: 1"),
+    "NaN opacity": ({"opacity": np.nan}, "opacity: 1"),
+    "infinite opacity": ({"opacity": np.inf}, "opacity: 1"),
+    "absurd colour": ({"f_dc_1": 1e20}, "colour: 1"),
+    "NaN colour": ({"f_rest_3": np.nan}, "colour: 1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_one_percent_of_unusable_rows_is_dropped_and_more_is_refused(tmp_path: Path, case: str) -> None:
+    values, cause = BAD_ROWS[case]
+    columns = gaussian_columns(100, rest=9)
+    for name, value in values.items():
+        columns[name][41] = value
+    loaded = load_gaussians(write_ply(tmp_path / "a.ply", columns))
+    assert loaded.dropped == 1 and len(loaded.gaussians) == 99
+    assert 42.0 not in loaded.gaussians.means[:, 0] and 43.0 in loaded.gaussians.means[:, 0]
+    assert len(loaded.notes) == 1 and cause in loaded.notes[0]
+    with pytest.raises(InputError, match=f"1 of 99 rows \\({cause}\\)"):
+        load_gaussians(write_ply(tmp_path / "b.ply", {k: v[1:] for k, v in columns.items()}))
+
+
+def test_a_double_beyond_float32_is_a_bad_row(tmp_path: Path) -> None:
+    columns = gaussian_columns(100)
+    columns["f_dc_0"][0] = 1e300
+    loaded = load_gaussians(write_ply(tmp_path / "a.ply", columns, types={"f_dc_0": "f8"}))
+    assert loaded.dropped == 1
+
+
+def test_writing_fails_clearly_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gaussians = random_gaussians(3)
+    with pytest.raises(InputError, match="Create the folder first"):
+        write_inria_ply(tmp_path / "no" / "a.ply", gaussians)
+    with pytest.raises(InputError, match="a folder"):
+        write_inria_ply(tmp_path, gaussians)
+    old = write_ply(tmp_path / "a.ply", gaussian_columns(4)).read_bytes()
+    monkeypatch.setattr(
+        "r3d2_ros.formats.ply._table", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
+    with pytest.raises(InputError, match="No space left"):
+        write_inria_ply(tmp_path / "a.ply", gaussians)
+    assert (tmp_path / "a.ply").read_bytes() == old and len(list(tmp_path.iterdir())) == 1
