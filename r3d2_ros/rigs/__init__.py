@@ -1,0 +1,124 @@
+"""Rig files: the project's own YAML and the calibrations of PandaSet, HUGSIM and Autoware sensor kits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from r3d2_ros.cameras import Rig
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.resources import config_dir
+from r3d2_ros.rigs import autoware, hugsim, native, pandaset
+from r3d2_ros.rigs.documents import load_document
+from r3d2_ros.rigs.fields import MAX_SIDE_PX, size_faults
+
+KINDS = ("r3d2", "pandaset", "hugsim", "autoware")
+
+
+def load_rig(
+    source: str | Path,
+    *,
+    kind: str = "auto",
+    fov_deg: float | None = None,
+    width_px: int | None = None,
+    height_px: int | None = None,
+) -> Rig:
+    """The rig of a file, or a shipped one by name (`demo3`, `surround6`).
+
+    kind                  one of KINDS, or 'auto': decided from the content
+    fov_deg               horizontal field of view in degrees, for files that have no intrinsics (Autoware);
+                          refused for the others
+    width_px, height_px   size of every image, both or none; cameras that have a size are resized to it and
+                          keep their field of view
+
+    Camera names become topic and frame names, so foreign ones are converted to ROS names (`fields.ros_name`).
+    InputError or InputErrors with file, key, expected and got for a file that cannot be used.
+    """
+    _check_arguments(kind, fov_deg=fov_deg, width_px=width_px, height_px=height_px)
+    path = rig_path(source)
+    data = load_document(path)
+    found = detect_kind(data, str(path)) if kind == "auto" else kind
+    if not isinstance(data, dict):
+        raise InputError(str(path), "a mapping", type(data).__name__)
+    if found == "autoware":
+        return _built(
+            path, lambda: autoware.parse(data, path, fov_deg=fov_deg, width_px=width_px, height_px=height_px)
+        )
+    if fov_deg is not None:
+        raise InputError(
+            f"{path}: fov_deg",
+            "none, because the file states its own intrinsics",
+            f"{fov_deg:g} degrees",
+            "Leave it out, or change the intrinsics in the file.",
+        )
+    parse = {"r3d2": native.parse, "pandaset": pandaset.parse, "hugsim": hugsim.parse}[found]
+    rig = _built(path, lambda: parse(data, str(path), name=path.stem))
+    if width_px is None or height_px is None:
+        return rig
+    return replace(rig, cameras=tuple(camera.resized(width_px, height_px) for camera in rig.cameras))
+
+
+def rig_path(source: str | Path) -> Path:
+    """The file that `source` means: a path, or NAME of the shipped `config/rigs/NAME.yaml`."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    shipped = config_dir() / "rigs"
+    if len(path.parts) == 1 and (shipped / f"{path.name}.yaml").is_file():
+        return shipped / f"{path.name}.yaml"
+    raise InputError(
+        "rig", f"a rig file or one of {', '.join(shipped_rigs())}", f"'{source}', which does not exist"
+    )
+
+
+def shipped_rigs() -> list[str]:
+    """Names of the rigs in `config/rigs/`."""
+    return sorted(path.stem for path in (config_dir() / "rigs").glob("*.yaml"))
+
+
+def detect_kind(data: Any, where: str) -> str:
+    """Kind of a parsed rig file, from its content. InputError when it is none of KINDS."""
+    if isinstance(data, dict) and "cameras" in data:
+        return "r3d2"
+    for kind, module in (("hugsim", hugsim), ("pandaset", pandaset), ("autoware", autoware)):
+        if module.recognises(data):
+            return kind
+    raise InputError(
+        where,
+        "a rig: 'cameras' (r3d2), 'cams' (HUGSIM), entries with 'extrinsic' (PandaSet), or frames with "
+        "x, y, z, yaw (Autoware)",
+        f"the keys {', '.join(map(str, data))}"[:200]
+        if isinstance(data, dict) and data
+        else type(data).__name__,
+    )
+
+
+def _check_arguments(
+    kind: str, *, fov_deg: float | None, width_px: int | None, height_px: int | None
+) -> None:
+    faults: list[InputError] = []
+    if kind not in ("auto", *KINDS):
+        faults.append(InputError("rig.kind", f"auto, {', '.join(KINDS)}", repr(kind)))
+    if fov_deg is not None and not 0.0 < fov_deg < 180.0:
+        faults.append(InputError("rig.fov_deg", "more than 0 and less than 180 degrees", f"{fov_deg:g}"))
+    if (width_px is None) != (height_px is None):
+        faults.append(InputError("rig size", "width and height, or neither", f"{width_px} x {height_px}"))
+    for name, value in (("width", width_px), ("height", height_px)):
+        if value is not None and not 1 <= value <= MAX_SIDE_PX:
+            faults.append(InputError(f"rig {name}", f"1 to {MAX_SIDE_PX} pixels", str(value)))
+    if not faults and width_px and height_px:
+        faults += size_faults(width_px, height_px, "rig size")
+    if faults:
+        raise InputErrors(faults)
+
+
+def _built(path: Path, parse: Callable[[], Rig]) -> Rig:
+    """The parsed rig; what Camera and Rig themselves refuse becomes a fault of the file."""
+    try:
+        return parse()
+    except (InputError, InputErrors):
+        raise
+    except ValueError as error:
+        raise InputError(str(path), "cameras that can be simulated", str(error)) from None

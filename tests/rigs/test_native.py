@@ -1,0 +1,290 @@
+"""The project's own rig files: what they mean, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.rigs import load_rig
+from tests.rigs.projection import elevation_deg, heading_deg, pixel
+
+CAMERA = "{width_px: 64, height_px: 48, K: [50, 51, 32, 23.5], pose: {xyz_m: [1, 2, 3], rpy_deg: [0, 0, 0]}}"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "rig.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults_of(path: Path, **options: object) -> dict[str, InputError]:
+    """The faults of a file by key, with the file's name cut off."""
+    with pytest.raises((InputError, InputErrors)) as caught:
+        load_rig(path, **options)  # type: ignore[arg-type]
+    faults = caught.value.faults if isinstance(caught.value, InputErrors) else (caught.value,)
+    assert all(fault.where.startswith(str(path)) for fault in faults)
+    return {fault.where.removeprefix(str(path)).removeprefix(": "): fault for fault in faults}
+
+
+def one_camera(tmp_path: Path, **changes: str) -> Path:
+    """A rig with one good camera `cam`, some of whose keys are replaced by YAML text ('' removes one)."""
+    keys = {
+        "width_px": "640",
+        "height_px": "480",
+        "K": "[500, 510, 320.5, 239.5]",
+        "pose": "{xyz_m: [1, 2, 3], rpy_deg: [0, 0, 0]}",
+        **changes,
+    }
+    lines = [f"    {key}: {value}" for key, value in keys.items() if value]
+    return write(tmp_path, "\n".join(["cameras:", "  cam:", *lines]))
+
+
+def test_K_is_camera_info_K(tmp_path: Path):
+    camera = load_rig(one_camera(tmp_path))["cam"]
+    np.testing.assert_array_equal(camera.K, [[500, 0, 320.5], [0, 510, 239.5], [0, 0, 1]])
+    np.testing.assert_allclose(pixel(camera, [1 + 10, 2, 3]), [320.5, 239.5])
+
+
+def test_the_rig_is_named_by_the_file_or_its_name(tmp_path: Path):
+    assert load_rig(one_camera(tmp_path)).name == "rig"
+    assert load_rig(write(tmp_path, f"name: mine\ncameras: {{a: {CAMERA}}}")).name == "mine"
+
+
+def test_yaw_turns_left_and_pitch_looks_down(tmp_path: Path):
+    camera = load_rig(one_camera(tmp_path, pose="{xyz_m: [0, 0, 0], rpy_deg: [0, 10, 30]}"))["cam"]
+    assert heading_deg(camera) == pytest.approx(30)
+    assert elevation_deg(camera) == pytest.approx(-10)
+
+
+def test_roll_lifts_the_left_side_of_the_camera(tmp_path: Path):
+    """+90 deg about x moves the camera's left to the world's up: what is above appears on the left."""
+    camera = load_rig(one_camera(tmp_path, pose="{xyz_m: [0, 0, 0], rpy_deg: [90, 0, 0]}"))["cam"]
+    u, v = pixel(camera, [10, 0, 1])
+    assert u == pytest.approx(320.5 - 50) and v == pytest.approx(239.5)
+
+
+def test_quaternion_of_body_axes_equals_rpy(tmp_path: Path):
+    half = math.sqrt(0.5)
+    by_quat = load_rig(one_camera(tmp_path, pose=f"{{xyz_m: [1, 2, 3], quat_wxyz: [{half}, 0, 0, {half}]}}"))[
+        "cam"
+    ]
+    by_rpy = load_rig(one_camera(tmp_path, pose="{xyz_m: [1, 2, 3], rpy_deg: [0, 0, 90]}"))["cam"]
+    np.testing.assert_allclose(by_quat.T_ego_camera.matrix(), by_rpy.T_ego_camera.matrix(), atol=1e-12)
+
+
+def test_optical_axes_take_the_rotation_as_it_is(tmp_path: Path):
+    """(0.5, -0.5, 0.5, -0.5) is the well-known rotation of an optical frame that looks along x."""
+    pose = "{xyz_m: [1, 2, 3], quat_wxyz: [0.5, -0.5, 0.5, -0.5], axes: optical}"
+    camera = load_rig(one_camera(tmp_path, pose=pose))["cam"]
+    forward = load_rig(one_camera(tmp_path))["cam"]
+    np.testing.assert_allclose(camera.T_ego_camera.matrix(), forward.T_ego_camera.matrix(), atol=1e-12)
+
+
+def test_defaults_hold_for_every_camera_and_a_camera_may_replace_them(tmp_path: Path):
+    path = write(
+        tmp_path,
+        """
+        defaults: {width_px: 640, height_px: 480, fov_x_deg: 90, rate_hz: 20, phase_s: 0.01}
+        cameras:
+          a:
+            pose: {xyz_m: [0, 0, 1], rpy_deg: [0, 0, 0]}
+          b:
+            {K: [700, 700, 300, 200], rate_hz: 5, width_px: 800, pose: {xyz_m: [0, 0, 1], rpy_deg: [0, 0, 0]}}
+        """,
+    )
+    a, b = load_rig(path).cameras
+    assert (a.width_px, a.rate_hz, a.phase_s) == (640, 20.0, 0.01)
+    assert a.K[0, 0] == pytest.approx(320.0) and a.K[0, 2] == 319.5 and a.K[1, 2] == 239.5
+    assert (b.width_px, b.rate_hz, b.phase_s) == (800, 5.0, 0.01)
+    assert b.K[0, 0] == 700.0
+
+
+def test_distortion_names_and_frames_are_kept(tmp_path: Path):
+    camera = load_rig(
+        one_camera(
+            tmp_path,
+            D="[0.1, 0, 0, 1e-3, 0]",
+            frame_id="cam/optical",
+            topic="sensing/cam",
+            rate_hz="30",
+            phase_s="0.01",
+        )
+    )["cam"]
+    assert (
+        camera.D == (0.1, 0, 0, 0.001, 0) and camera.is_distorted and camera.distortion_model == "plumb_bob"
+    )
+    assert (camera.frame_id, camera.topic, camera.rate_hz, camera.phase_s) == (
+        "cam/optical",
+        "sensing/cam",
+        30,
+        0.01,
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, key, expected, got",
+    [
+        ({"width_px": "0"}, "width_px", "greater than or equal to 1", "0"),
+        ({"height_px": "-480"}, "height_px", "greater than or equal to 1", "-480"),
+        ({"width_px": "9000"}, "width_px", "less than or equal to 8192", "9000"),
+        ({"width_px": "8192", "height_px": "8192"}, "width_px", "64 megapixels", "67.1"),
+        ({"width_px": "yes"}, "width_px", "a number", "True"),
+        ({"width_px": "wide"}, "width_px", "integer", "'wide'"),
+        ({"width_px": ""}, "width_px", "a value", "missing"),
+        ({"K": "[.nan, 500, 320, 240]"}, "K.0", "finite", "nan"),
+        ({"K": "[500, .inf, 320, 240]"}, "K.1", "finite", "inf"),
+        ({"K": "[-500, 500, 320, 240]"}, "K.0", "greater than 0", "-500"),
+        ({"K": "[500, 500, 320]"}, "K.3", "a value", "missing"),
+        ({"K": "500"}, "K", "tuple", "500"),
+        ({"K": ""}, "K", "either K: [fx, fy, cx, cy] or fov_x_deg", "neither"),
+        ({"fov_x_deg": "90"}, "K", "either K", "both"),
+        ({"K": "", "fov_x_deg": "180"}, "fov_x_deg", "less than 180", "180"),
+        ({"D": "[0.1, 0.2]"}, "D", "5 coefficients for 'plumb_bob'", "2 of them"),
+        ({"D": "[0, 0, 0, 0, 0]", "distortion_model": "equidistant"}, "D", "4 coefficients", "5 of them"),
+        ({"distortion_model": "fisheye"}, "distortion_model", "'equidistant'", "'fisheye'"),
+        ({"rate_hz": "0"}, "rate_hz", "greater than 0", "0"),
+        ({"phase_s": "0.1"}, "phase_s", "less than one period (0.1 s)", "0.1 s"),
+        ({"phase_s": "-0.01"}, "phase_s", "greater than or equal to 0", "-0.01"),
+        ({"topic": "a b"}, "topic", "match pattern", "'a b'"),
+        ({"frame_id": "/cam"}, "frame_id", "match pattern", "'/cam'"),
+        ({"pose": ""}, "pose", "a value", "missing"),
+        ({"pose": "{xyz_m: [1, 2, 3]}"}, "pose", "either rpy_deg", "neither"),
+        (
+            {"pose": "{xyz_m: [1, 2, 3], rpy_deg: [0,0,0], quat_wxyz: [1,0,0,0]}"},
+            "pose",
+            "either rpy_deg",
+            "both",
+        ),
+        ({"pose": "{xyz_m: [1, 2, 3], quat_wxyz: [1, 1, 0, 0]}"}, "pose.quat_wxyz", "length 1", "1.41421"),
+        ({"pose": "{xyz_m: [1, 2, 3], quat_wxyz: [0, 0, 0, 0]}"}, "pose.quat_wxyz", "length 1", "length 0"),
+        ({"pose": "{xyz_m: [1, .nan, 3], rpy_deg: [0,0,0]}"}, "pose.xyz_m.1", "finite", "nan"),
+        (
+            {"pose": "{xyz_m: [1, 2, 5e6], rpy_deg: [0,0,0]}"},
+            "pose.xyz_m.2",
+            "less than or equal to 1000",
+            "5e6",
+        ),
+        ({"widht_px": "640"}, "widht_px", "one of the keys", "unknown key"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_a_wrong_camera_is_refused(
+    tmp_path: Path, changes: dict[str, str], key: str, expected: str, got: str
+):
+    faults = faults_of(one_camera(tmp_path, **changes))
+    assert list(faults) == [f"cameras.cam.{key}"]
+    fault = faults[f"cameras.cam.{key}"]
+    assert expected in fault.expected and got in fault.got
+
+
+def test_an_unknown_key_comes_with_a_suggestion(tmp_path: Path):
+    fault = faults_of(one_camera(tmp_path, widht_px="640"))["cameras.cam.widht_px"]
+    assert fault.hint == "Did you mean 'width_px'?"
+
+
+def test_all_faults_of_a_file_are_reported_at_once(tmp_path: Path):
+    path = write(
+        tmp_path,
+        f"""
+        defaults: {{rate_hz: -1, colour: red}}
+        cameras:
+          good: {CAMERA}
+          bad:
+            {{width_px: 0, height_px: 48, K: [50, .nan, 32, 24], pose: {{xyz_m: [1, 2, 3], rpy_deg: [0, 0, 0]}}}}
+          front camera: {CAMERA}
+          text: hello
+        """,
+    )
+    assert set(faults_of(path)) == {
+        "defaults.rate_hz",
+        "defaults.colour",
+        "cameras.bad.width_px",
+        "cameras.bad.K.1",
+        "cameras.front camera",
+        "cameras.text",
+    }
+
+
+@pytest.mark.parametrize("name", ["1st", "a-b", "a/b", "kamera_ö", "'a b'", "''"])
+def test_a_camera_name_must_be_a_ros_name(tmp_path: Path, name: str):
+    faults = faults_of(write(tmp_path, f"cameras: {{{name}: {CAMERA}}}"))
+    assert [fault.expected for fault in faults.values()] == [
+        "a ROS name: a letter, then letters, digits and _"
+    ]
+
+
+def test_two_cameras_of_one_name(tmp_path: Path):
+    faults = faults_of(write(tmp_path, f"cameras:\n  a: {CAMERA}\n  a: {CAMERA}\n"))
+    assert faults["cameras.a"].expected == "each key once" and "line 3" in faults["cameras.a"].got
+
+
+@pytest.mark.parametrize("key", ["topic", "frame_id"])
+def test_two_cameras_must_not_share_a_topic_or_a_frame(tmp_path: Path, key: str):
+    camera = CAMERA.removesuffix("}") + f", {key}: same}}"
+    faults = faults_of(write(tmp_path, f"cameras:\n  a: {camera}\n  b: {camera}\n"))
+    assert list(faults) == [f"cameras.b.{key}"] and "'same', as 'a'" in faults[f"cameras.b.{key}"].got
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("", "a rig"),
+        ("[1, 2]", "a rig"),
+        ("just text", "a rig"),
+        ("speed: 3", "a rig"),
+        ("cameras: [", "valid YAML"),
+        ("cameras: !!python/object/apply:os.system ['true']", "valid YAML"),
+        ("cameras: {}", "at least 1 item"),
+        ("cameras: 3", "valid dictionary"),
+        ("cameras: &a [*a]", "aliases"),
+    ],
+)
+def test_what_is_not_a_rig(tmp_path: Path, text: str, expected: str):
+    (fault,) = faults_of(write(tmp_path, text)).values()
+    assert expected in fault.expected
+
+
+@pytest.mark.parametrize("merge", [False, True], ids=["nested lists", "merge keys"])
+def test_aliases_that_grow_without_bound_are_refused_at_once(tmp_path: Path, merge: bool):
+    """Ten levels of ten aliases each: 10^10 values when written out."""
+    lines = ["a0: &a0 {x: 1}"]
+    for i in range(1, 11):
+        tens = ", ".join([f"*a{i - 1}"] * 10)
+        lines.append(f"a{i}: &a{i} {{<<: [{tens}]}}" if merge else f"a{i}: &a{i} [{tens}]")
+    (fault,) = faults_of(write(tmp_path, "\n".join([*lines, "cameras: *a10"]))).values()
+    assert "aliases" in fault.expected
+
+
+def test_binary_and_oversized_files(tmp_path: Path):
+    path = tmp_path / "rig.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x80garbage")
+    assert next(iter(faults_of(path).values())).expected == "valid YAML"
+    path.write_bytes(b"# " + b"x" * 2**20)
+    assert "at most 1048576 bytes" in next(iter(faults_of(path).values())).expected
+
+
+def test_every_image_at_another_size(tmp_path: Path):
+    camera = load_rig(one_camera(tmp_path), width_px=320, height_px=240)["cam"]
+    assert (camera.width_px, camera.height_px) == (320, 240)
+    np.testing.assert_allclose(camera.K, [[250, 0, 160.0], [0, 255, 119.5], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({"width_px": 320}, "width and height"),
+        ({"width_px": 0, "height_px": 10}, "1 to 8192 pixels"),
+        ({"width_px": 8192, "height_px": 8192}, "64 megapixels"),
+        ({"fov_deg": 180.0}, "less than 180"),
+        ({"fov_deg": float("nan")}, "less than 180"),
+        ({"fov_deg": 60.0}, "its own intrinsics"),
+        ({"kind": "rosbag"}, "auto, r3d2, pandaset, hugsim, autoware"),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, options: dict[str, object], expected: str):
+    with pytest.raises((InputError, InputErrors), match=expected):
+        load_rig(one_camera(tmp_path), **options)  # type: ignore[arg-type]
