@@ -23,8 +23,8 @@ EXAMPLES = """examples:
   r3d2 scene convert scan.compressed.ply scan.ply
   r3d2 scene convert car.splat car.ply --force
 
-Readable are INRIA PLY, SuperSplat compressed PLY and .splat; a folder with scene.yaml, or the scene.yaml, stands
-for its Gaussian file. Exit status: 0 done, 1 a file cannot be used, 2 wrong arguments."""
+Readable are INRIA PLY, SuperSplat compressed PLY and .splat. A folder with scene.yaml, or the scene.yaml,
+stands for its Gaussian file. Exit status: 0 done, 1 a file cannot be used, 2 wrong arguments."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -130,7 +130,7 @@ def _faults(rows: Rows) -> dict[str, NDArray[np.bool_]]:
 
 
 def _unit(quats: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit quaternions; those that are unit within float32 stay bit for bit, so that writing and reading is exact."""
+    """Unit quaternions; those that are unit within float32 stay bit for bit, so a round trip is exact."""
     squared = np.sum(np.square(quats, dtype=np.float64), axis=1, keepdims=True)
     return np.where(np.abs(squared - 1) < 1e-6, quats, quats / np.sqrt(squared)).astype(np.float32)
 
@@ -138,8 +138,8 @@ def _unit(quats: NDArray[np.float32]) -> NDArray[np.float32]:
 def local_origin(means: NDArray) -> NDArray[np.float64]:
     """The whole-metre median [3] of positions [N, 3] that are too far out for float32, else zero.
 
-    float64 positions count as far from 128 m on, where float32 would round to 8 micrometres; float32 ones from
-    10 km on, where moving the origin only helps what comes after.
+    float64 positions count as far from 128 m on, where float32 would round to 8 micrometres; float32 ones
+    from 10 km on, where moving the origin only helps what comes after.
     """
     median = np.median(means, axis=0).astype(np.float64)
     far = FAR_FLOAT64 if means.dtype == np.float64 else FAR_FLOAT32
@@ -153,8 +153,8 @@ def float32_loss_note(path: str, means: NDArray) -> tuple[str, ...]:
         return ()
     spacing_m = float(np.spacing(np.float32(furthest)))
     note = (
-        f"{path}: coordinates around {furthest:.0f} stored as float32, which resolves {spacing_m:.4g} m there: "
-        "finer detail is lost; store x y z as double, or move the scene to its origin and put the offset "
+        f"{path}: coordinates around {furthest:.0f} stored as float32, which resolves "
+        f"{spacing_m:.4g} m there: finer detail is lost; store x y z as double, or move the scene to its origin and put the offset "
         "into T_map_scene of its scene.yaml"
     )
     return (note,)

@@ -32,7 +32,8 @@ def is_compressed(header: Header) -> bool:
 def read_compressed_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
     """Gaussians of an open compressed PLY, with 12 or 18 floats per chunk and an optional `sh` element.
 
-    InputError for missing columns or rows, wrong types, a wrong number of chunks, and more than 1 % unusable rows.
+    InputError for missing columns or rows, wrong types, a wrong number of chunks, and more than 1 % of
+    unusable rows.
     """
     path = header.path
     if header.format == "ascii":
@@ -84,7 +85,7 @@ def _unpack_11_10_11(packed: NDArray[np.uint32]) -> NDArray[np.float64]:
 
 
 def _unpack_rotation(packed: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Quaternions [N, 4] wxyz: the top two bits name the largest component, the others follow in order, 10 bits each."""
+    """Quaternions [N, 4] wxyz: two bits name the largest component, 10 bits each hold the others in order."""
     largest = (packed >> 30).astype(np.intp)
     small = np.stack([(packed >> shift) & 1023 for shift in (20, 10, 0)], axis=1)
     small = (small / 1023.0 - 0.5) * np.sqrt(2.0)

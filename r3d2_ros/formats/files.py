@@ -54,7 +54,7 @@ def atomic_output(path: str | Path) -> Iterator[BinaryIO]:
             raise InputError(str(path), "the name of a file to write", "a folder")
         with temporary.open("wb") as file:
             yield file
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         got = error.strerror or str(error)
         hint = "" if path.parent.is_dir() else "Create the folder first"

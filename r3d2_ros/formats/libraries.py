@@ -31,9 +31,9 @@ MIN_SIZE_M = 1e-3
 def load_library(path: str | Path) -> AssetLibrary:
     """The library of an assets.yaml, or of the folder that holds one.
 
-    Everything in the YAML is checked at once, also that each file exists: InputErrors with every fault. The files
-    themselves are read when an asset is first asked for, and kept; what is wrong with one then raises an InputError
-    that names the asset and the file.
+    Everything in the YAML is checked at once, also that each file exists: InputErrors with every fault. The
+    files themselves are read when an asset is first asked for, and kept; what is wrong with one then raises
+    an InputError that names the asset and the file.
     """
     path = Path(path)
     path = path / LIBRARY if path.is_dir() else path
@@ -64,7 +64,8 @@ def load_asset(path: str | Path) -> Asset:
 def write_library(folder: str | Path, library: AssetLibrary) -> Path:
     """Write each asset to `assets/<name>.ply` and the library to assets.yaml, last; returns its path.
 
-    ValueError for a name that is not a file name (letters, digits, _ . -); InputError when a file cannot be written.
+    ValueError for a name that is not a file name (letters, digits, _ . -); InputError when a file cannot be
+    written.
     """
     folder = Path(folder)
     names = list(library.assets)
@@ -85,7 +86,7 @@ def write_library(folder: str | Path, library: AssetLibrary) -> Path:
 
 
 def measure_size(gaussians: Gaussians) -> tuple[float, float, float]:
-    """Length, width and height in metres: opacity-weighted 0.5 % to 99.5 % quantiles of the means per axis."""
+    """Length, width, height in metres: opacity-weighted 0.5 % to 99.5 % quantiles of the means per axis."""
     extent = [_extent(gaussians.means[:, axis], gaussians.opacities) for axis in range(3)]
     length, width, height = (max(value, MIN_SIZE_M) for value in extent)
     return length, width, height

@@ -16,7 +16,7 @@ SUPPORTED = "INRIA PLY, SuperSplat compressed PLY or .splat"
 CONVERT_HINT = "Convert it to PLY, for example with PlayCanvas splat-transform"
 FOREIGN_MAGIC = {
     b"\x1f\x8b": "gzip data (.spz or a packed file)",
-    b"PK\x03\x04": "a zip archive (.sog, .pt, .ckpt or a packed file)",
+    b"PK\x03\x04": "a zip archive (.sog, .pt, .npz or a packed file)",
     b"glTF": "binary glTF",
     b"NGSP": "an .spz file",
     b"\x28\xb5\x2f\xfd": "zstandard data",
@@ -26,8 +26,8 @@ FOREIGN_MAGIC = {
 def load_gaussians(path: str | Path) -> LoadedGaussians:
     """Read Gaussians from INRIA PLY, SuperSplat compressed PLY or `.splat`.
 
-    Up to 1 % of the rows may be unusable: they are dropped and counted. InputError names the file and the fault for
-    everything else: a missing, unreadable, empty, truncated, damaged, foreign or non-Gaussian file.
+    Up to 1 % of the rows may be unusable: they are dropped and counted. InputError names the file and the
+    fault for everything else: a missing, unreadable, empty, truncated, damaged, foreign or non-Gaussian file.
     """
     path = Path(path)
     name = str(path)

@@ -1,7 +1,7 @@
 """INRIA PLY: Gaussians by property name, any column order and number type.
 
-Conventions: graphdeco-inria/gaussian-splatting, `scene/gaussian_model.py`. Stored are log standard deviations, opacity
-logits, wxyz quaternions of any length, and channel-major `f_rest`.
+Conventions: graphdeco-inria/gaussian-splatting, `scene/gaussian_model.py`. Stored are log standard
+deviations, opacity logits, wxyz quaternions of any length, and channel-major `f_rest`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ WRITE_ROWS = 65_536
 def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
     """Gaussians of an open PLY file.
 
-    nerfstudio's uchar red/green/blue stand in for absent f_dc (SH degree 0). SH of degree 4 is cut to degree 3,
-    with a note. A Mip-Splatting `filter_3D` column is baked into scales and opacities. Other columns and elements
-    are ignored. InputError names missing columns, missing rows and more than 1 % of unusable rows.
+    nerfstudio's uchar red/green/blue stand in for absent f_dc (SH degree 0). SH of degree 4 is cut to
+    degree 3, with a note. A Mip-Splatting `filter_3D` column is baked into scales and opacities, with a note.
+    Other columns and elements are ignored. InputError names missing columns, missing rows and more than 1 % of
+    unusable rows.
     """
     path = header.path
     colour = _colour_columns(header)
@@ -95,7 +96,7 @@ def _rest_columns(element: Element, path: str) -> tuple[tuple[str, ...], tuple[s
 def _bake_3d_filter(
     scales: NDArray[np.float32], opacities: NDArray[np.float32], filter_3d: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scales and opacities after the 3D smoothing filter [N, 1] (Yu et al., Mip-Splatting, CVPR 2024, eq. 9)."""
+    """Scales and opacities after the 3D smoothing filter [N, 1] (Yu et al., Mip-Splatting, CVPR 2024)."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         filtered = np.hypot(scales, filter_3d)
         ratio = np.maximum(scales, MIN_SCALE) / np.maximum(filtered, MIN_SCALE)
@@ -106,9 +107,10 @@ def _bake_3d_filter(
 def write_inria_ply(path: str | Path, gaussians: Gaussians) -> None:
     """Write INRIA PLY, binary little-endian float32, in the column order of the original trainer.
 
-    When `gaussians.origin` is not zero, x y z are double columns, so that far coordinates lose nothing. Means,
-    quaternions and SH come back bit for bit; scales and opacities within the float32 rounding of log and logit.
-    `path` appears only when it is complete. InputError when it cannot be written.
+    When `gaussians.origin` is not zero, x y z are double columns: far coordinates keep float64 resolution.
+    Otherwise means come back bit for bit, as quaternions and SH always do; scales and opacities within the
+    float32 rounding of log and logit. `path` appears only when it is complete. InputError when it cannot be
+    written.
     """
     n, k = len(gaussians), gaussians.sh.shape[1] - 1
     far = bool(gaussians.origin.any())

@@ -52,7 +52,7 @@ class Header:
     data_start: int
 
     def element(self, name: str, *, required: Sequence[str]) -> Element:
-        """The element `name`. InputError when it is absent, empty, too long, has lists, or lacks a column `required`."""
+        """The element `name`. InputError when it is absent, empty, too long, has lists, or lacks a column."""
         if name not in self.elements:
             known = ", ".join(self.elements) or "none"
             raise InputError(self.path, f"a PLY element '{name}'", f"the elements {known}")

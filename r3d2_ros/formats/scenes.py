@@ -1,4 +1,4 @@
-"""Scenes on disk: a Gaussian file and, beside it, scene.yaml with its place in the map, sky and capture path."""
+"""Scenes on disk: a Gaussian file and scene.yaml with its place in the map, sky and capture path."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def find_scene(source: str | Path, sidecar: str | Path | None = None) -> SceneFi
     """Find and validate, without reading Gaussians, what `load_scene` would read.
 
     source   a Gaussian file, a scene.yaml, or a folder that holds one
-    sidecar  the scene.yaml to use; without it, the one in the folder, or beside a Gaussian file `<stem>.yaml` or
-             the scene.yaml whose `gaussians` names that file
+    sidecar  the scene.yaml to use; without it, the one in the folder, or beside a Gaussian file `<stem>.yaml`
+             or the scene.yaml whose `gaussians` names that file
     InputError(s) when there is nothing there or the YAML is wrong.
     """
     source, sidecar = Path(source), None if sidecar is None else Path(sidecar)
@@ -151,11 +151,11 @@ def _bounds(keys: BoundsKeys, sidecar: Path) -> NDArray[np.float64] | None:
 
 
 def write_scene(folder: str | Path, scene: Scene, *, assets: str = "") -> Path:
-    """Write scene.ply, scene.yaml and, where the scene has them, sky.png and trajectory.csv; returns scene.yaml.
+    """Write scene.ply, scene.yaml and, where there are any, sky.png and trajectory.csv; returns scene.yaml.
 
     assets  path of a library's assets.yaml relative to the folder, named in scene.yaml when given
-    scene.yaml is written last, so that a folder that has it is complete. The sky keeps 8 bits per channel. ValueError
-    when the sky is not aligned with the scene frame; InputError when a file cannot be written.
+    scene.yaml is written last, so that a folder that has it is complete. The sky keeps 8 bits per channel.
+    ValueError when the sky is not aligned with the scene frame; InputError when a file cannot be written.
     """
     folder = Path(folder)
     make_folder(folder)

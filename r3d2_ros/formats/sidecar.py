@@ -117,11 +117,11 @@ def transform_keys(T: Similarity) -> dict[str, Any]:
 
 
 def resolve_path(sidecar: Path, key: str, value: str) -> Path:
-    """The path that a value of `sidecar` means. InputError when a relative one leaves the sidecar's folder."""
+    """The path that a value of `sidecar` means. InputError when a relative one leaves its folder."""
     path = Path(value)
     if path.is_absolute():
         return path
-    if os.path.normpath(value).split(os.sep)[0] == ".." or "\0" in value:
+    if Path(os.path.normpath(value)).parts[:1] == ("..",) or "\0" in value:
         expected = "a path inside the folder of this file, or an absolute path"
         raise InputError(f"{sidecar}: {key}", expected, repr(value))
     return sidecar.parent / path

@@ -40,7 +40,7 @@ def poses_from_rows(rows: Sequence[Sequence[float]], R_map_scene: Array, where: 
 
 
 def _tangent_rotations(points: Array, R_map_scene: Array) -> Array:
-    """Rotations [M, 3, 3] whose x axis follows the path [M, 3]; where it stands still, the last heading holds."""
+    """Rotations [M, 3, 3] with x along the path [M, 3]; where it stands still, the last heading holds."""
     map_x, _, map_up = R_map_scene  # rows: the axes of the map in scene coordinates
     padded = np.concatenate([points[:1], points, points[-1:]])
     tangent = padded[2:] - padded[:-2]

@@ -26,10 +26,10 @@ def transform_gaussians(gaussians: Gaussians, T_dst_src: Similarity) -> Gaussian
 
 
 def rotate_sh(sh: NDArray[np.float32], rotation: ArrayLike) -> NDArray[np.float32]:
-    """Coefficients [N, K, 3] of functions turned by `rotation` [3, 3]: new(R d) = old(d) for every direction d.
+    """Coefficients [N, K, 3] of functions turned by `rotation` R [3, 3]: new(R d) = old(d) for every d.
 
-    A rotation maps each degree onto itself, so the matrix of a degree is the exact solution of a linear system
-    over a few directions (least squares, residual at float64 rounding).
+    A rotation maps each degree onto itself, so the matrix of a degree is the exact solution of a linear
+    system over a few directions (least squares, residual at float64 rounding).
     """
     R = np.asarray(rotation, np.float64)
     if np.array_equal(R, np.eye(3)):
@@ -44,7 +44,7 @@ def rotate_sh(sh: NDArray[np.float32], rotation: ArrayLike) -> NDArray[np.float3
 
 
 def sh_basis(directions: ArrayLike) -> Array:
-    """Real spherical harmonics [M, 16] of unit directions [M, 3], degree 0 to 3, with INRIA's order and signs.
+    """Real spherical harmonics [M, 16] of unit directions [M, 3], degree 0 to 3, in INRIA's order and signs.
 
     Source: graphdeco-inria/gaussian-splatting `utils/sh_utils.py` (after Yu et al., PlenOctrees).
     """

@@ -33,7 +33,7 @@ def ply_bytes(
     before: tuple[str, bytes] = ("", b""),
     after: tuple[str, bytes] = ("", b""),
 ) -> bytes:
-    """A binary PLY with one element `vertex`; `before` and `after` are (header lines, data) of other elements."""
+    """A binary PLY with an element `vertex`; `before` and `after`: (header lines, data) of other elements."""
     dtype = np.dtype([(name, byte_order + (types or {}).get(name, "f4")) for name in columns])
     rows = len(np.asarray(next(iter(columns.values()))))
     table = np.zeros(rows, dtype)

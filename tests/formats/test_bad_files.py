@@ -88,7 +88,7 @@ def test_bad_ply(tmp_path: Path, case: str) -> None:
 
 def test_a_mesh_is_told_to_be_one(tmp_path: Path) -> None:
     path = write_ply(tmp_path / "mesh.ply", {"x": [0.0], "y": [0.0], "z": [0.0]})
-    with pytest.raises(InputError, match="opacity, scale_0, .*it has x, y, z.*mesh or a point cloud"):
+    with pytest.raises(InputError, match=r"opacity, scale_0, .*it has x, y, z.*mesh or a point cloud"):
         load_gaussians(path)
 
 

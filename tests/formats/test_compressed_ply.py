@@ -1,4 +1,4 @@
-"""SuperSplat compressed PLY against a decoder written one splat at a time, and against numbers worked out by hand."""
+"""SuperSplat compressed PLY against a decoder of one splat at a time, and numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats import load_gaussians
+from r3d2_ros.formats import LoadedGaussians, load_gaussians
 from r3d2_ros.gaussians import SH_C0
 from tests.data import shared_data
 
@@ -43,7 +43,7 @@ def compressed_bytes(
     return "\n".join([*header, "end_header", ""]).encode() + body
 
 
-def load(tmp_path: Path, data: bytes):  # noqa: ANN201
+def load(tmp_path: Path, data: bytes) -> LoadedGaussians:
     path = tmp_path / "a.compressed.ply"
     path.write_bytes(data)
     return load_gaussians(path)

@@ -1,4 +1,4 @@
-"""Damaged files: a valid result or an InputError, never another exception and never values outside the contract."""
+"""Damaged files: a valid result or an InputError, never another exception or values outside the contract."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from r3d2_ros.scene import Asset, AssetLibrary
 
 
 def box(size: tuple[float, float, float], count: int = 4000, *, sh_degree: int = 0) -> Gaussians:
-    """Gaussians spread evenly in a box whose ground centre is the origin, and two stray ones far off, almost clear."""
+    """Gaussians spread evenly in a box on the ground around the origin, and two stray ones, almost clear."""
     rng = np.random.default_rng(0)
     means = rng.uniform(-0.5, 0.5, (count, 3)) * size + [0, 0, size[2] / 2]
     means[:2] = [[50, 50, 50], [-50, -50, -50]]
@@ -56,7 +56,7 @@ def test_keys(tmp_path: Path) -> None:
 
 
 def test_a_trellis_style_file_is_brought_to_the_vehicle_frame(tmp_path: Path) -> None:
-    """y down, normalised: x_v = -z, y_v = x, z_v = -y (quaternion 0.5, -0.5, -0.5, 0.5), then metres and ground."""
+    """y down, normalised: x_v = -z, y_v = x, z_v = -y (quaternion 0.5, -0.5, -0.5, 0.5), then to metres."""
     vehicle = box((4, 2, 1.5))
     file_means = np.stack([vehicle.means[:, 1], 0.75 - vehicle.means[:, 2], -vehicle.means[:, 0]], axis=1) / 4
     raw = Gaussians(file_means, vehicle.quats, vehicle.scales / 4, vehicle.opacities, vehicle.sh)

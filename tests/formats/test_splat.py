@@ -15,7 +15,7 @@ from tests.data import shared_data
 
 
 def splat_bytes(count: int) -> bytes:
-    """`count` records at (1, 2, 3), scales 0.5 0.25 2, colour (255, 51, 0), alpha 204, a turn of 90 degrees about z."""
+    """`count` records at (1, 2, 3), scales 0.5 0.25 2, rgb 255 51 0, alpha 204, 90 degrees about z."""
     return struct.pack("<6f8B", 1, 2, 3, 0.5, 0.25, 2, 255, 51, 0, 204, 219, 128, 128, 219) * count
 
 
