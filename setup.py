@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 CORE = [
     "av>=12",
     "numba>=0.61",
-    "numpy>=2",
+    "numpy>=1.26",
     "opencv-python-headless>=4.10",
     "pillow>=10",
     "pydantic>=2",

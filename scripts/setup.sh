@@ -102,7 +102,7 @@ install_packages() {
 build_interfaces() {
   local name=$1 source=$2 build=$logs/$1
   shift 2
-  rm -rf "$build" "$venv/share/$name" "$messages/$name"
+  rm -rf "$venv/share/$name" # a launch or configuration file that was removed goes from the installation too
   logged "$name-configure" "$venv/bin/cmake" -S "$source" -B "$build" -G Ninja "$@" \
     -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DCMAKE_INSTALL_PREFIX="$venv" -DCMAKE_PREFIX_PATH="$venv" \
     -DPython3_EXECUTABLE="$venv/bin/python" -DPYTHON_INSTALL_DIR="${messages#"$venv"/}"
@@ -142,7 +142,7 @@ usable || make_venv
 
 packages=$(fingerprint constraints.txt setup.py -- "$checkout")
 if [ "$(cat "$state/packages" 2>/dev/null)" != "$packages" ]; then
-  rm -f "$state/packages" "$state/messages"
+  rm -rf "$state/packages" "$state/messages" "$logs"/{r3d2_ros,tf2_msgs}
   install_packages
   echo "$packages" >"$state/packages"
 fi
