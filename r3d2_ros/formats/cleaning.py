@@ -147,14 +147,14 @@ def local_origin(means: NDArray) -> NDArray[np.float64]:
 
 
 def float32_loss_note(path: str, means: NDArray) -> tuple[str, ...]:
-    """A note when most positions lie where float32 resolves about a millimetre or less."""
+    """A note when most positions lie where float32 resolves no better than about a millimetre."""
     furthest = float(np.abs(np.median(means, axis=0)).max())
     if furthest < FAR_FLOAT32:
         return ()
     spacing_m = float(np.spacing(np.float32(furthest)))
     note = (
-        f"{path}: coordinates around {furthest:.0f} stored as float32, which resolves "
-        f"{spacing_m:.4g} m there: finer detail is lost; store x y z as double, or move the scene to its origin and put the offset "
-        "into T_map_scene of its scene.yaml"
+        f"{path}: coordinates around {furthest:.0f} as float32, which resolves {spacing_m:.4g} m: "
+        "finer detail is lost; store x y z as double, or move the scene to its origin and put the offset into "
+        "T_map_scene of its scene.yaml"
     )
     return (note,)

@@ -45,8 +45,8 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
 
     nerfstudio's uchar red/green/blue stand in for absent f_dc (SH degree 0). SH of degree 4 is cut to
     degree 3, with a note. A Mip-Splatting `filter_3D` column is baked into scales and opacities, with a note.
-    Other columns and elements are ignored. InputError names missing columns, missing rows and more than 1 % of
-    unusable rows.
+    Other columns and elements are ignored. InputError names missing columns, missing rows and more than 1 %
+    of unusable rows.
     """
     path = header.path
     colour = _colour_columns(header)

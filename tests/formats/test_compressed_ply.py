@@ -60,6 +60,17 @@ def test_one_splat_by_hand(tmp_path: Path) -> None:
     np.testing.assert_allclose(SH_C0 * gaussians.sh[0, 0] + 0.5, [1, 0, 0.2], atol=1e-6)
 
 
+@pytest.mark.parametrize("largest", range(4))
+def test_rotations_leave_out_their_largest_component(tmp_path: Path, largest: int) -> None:
+    packed = (largest << 30) | (1023 << 20) | (0 << 10) | 767  # sqrt(1/2), -sqrt(1/2), about sqrt(1/8)
+    data = compressed_bytes(1).replace(struct.pack("<I", HALF), struct.pack("<I", packed))
+    components = [0.5**0.5, -(0.5**0.5), (767 / 1023 - 0.5) * 2**0.5]
+    components.insert(largest, 0.0)  # the other three already exceed unit length
+    length = sum(v * v for v in components) ** 0.5
+    quats = load(tmp_path, data).gaussians.quats
+    np.testing.assert_allclose(quats, [[v / length for v in components]], atol=1e-6)
+
+
 def test_eighteen_floats_lerp_the_colour(tmp_path: Path) -> None:
     gaussians = load(tmp_path, compressed_bytes(1, rgb=[0.5, 0.25, 0.0, 1.5, 0.75, 0.5])).gaussians
     np.testing.assert_allclose(SH_C0 * gaussians.sh[0, 0] + 0.5, [1.5, 0.25, 0.1], atol=1e-6)

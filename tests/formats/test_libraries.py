@@ -15,12 +15,12 @@ from r3d2_ros.scene import Asset, AssetLibrary
 
 
 def box(size: tuple[float, float, float], count: int = 4000, *, sh_degree: int = 0) -> Gaussians:
-    """Gaussians spread evenly in a box on the ground around the origin, and two stray ones, almost clear."""
+    """Gaussians spread evenly in a box on the ground around the origin; every 40th is stray and faint."""
     rng = np.random.default_rng(0)
     means = rng.uniform(-0.5, 0.5, (count, 3)) * size + [0, 0, size[2] / 2]
-    means[:2] = [[50, 50, 50], [-50, -50, -50]]
+    means[::40] = np.where(np.arange(len(means[::40])) % 2, 50, -50)[:, None]
     opacities = np.full(count, 0.9)
-    opacities[:2] = 0.01
+    opacities[::40] = 0.001
     return Gaussians(
         means=means,
         quats=np.tile([1.0, 0, 0, 0], (count, 1)),
