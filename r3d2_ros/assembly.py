@@ -11,7 +11,7 @@ from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SceneConfig, SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import load_library
-from r3d2_ros.formats.scenes import load_scene
+from r3d2_ros.formats.scenes import find_scene, load_scene
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rigs import load_rig
@@ -37,10 +37,10 @@ def assemble(config: SimConfig, say: Say = lambda text: None) -> Assembled:
     start = time.perf_counter()
     rig = load_config_rig(config)
     scene = load_config_scene(config.scene, say)
-    library = load_config_library(config)
+    library = load_config_library(config, say)
     say(
-        f"scene '{scene.name}': {len(scene.background)} Gaussians, {len(library.assets)} assets, "
-        f"rig '{rig.name}': {len(rig.cameras)} cameras ({time.perf_counter() - start:.1f} s)"
+        f"scene '{scene.name}': {len(scene.background)} Gaussians, rig '{rig.name}': {len(rig.cameras)} cameras "
+        f"({time.perf_counter() - start:.1f} s)"
     )
     settings = render_settings(config, scene)
     renderer = make_renderer(
@@ -63,14 +63,26 @@ def load_config_scene(config: SceneConfig, say: Say = lambda text: None) -> Scen
     return load_scene(scene_path(config.source, say), Path(config.sidecar) if config.sidecar else None)
 
 
-def load_config_library(config: SimConfig) -> AssetLibrary:
-    """The library that the configuration names, else the one beside the scene; empty when there is neither."""
+def load_config_library(config: SimConfig, say: Say = lambda text: None) -> AssetLibrary:
+    """The library that the configuration names, else the scene's own, else the embedded one; every asset is read."""
+    path = _library_path(config, say)
+    library = load_library(path)
+    for name in library.assets:
+        library[name]
+    say(f"{len(library.assets)} assets from {path}")
+    return library
+
+
+def _library_path(config: SimConfig, say: Say) -> Path:
     source = config.assets.library
+    if source and source != "street":
+        return Path(source).expanduser()
     if not source:
-        scene = scene_path(config.scene.source)
-        beside = scene / "assets.yaml"
-        return load_library(beside) if beside.is_file() else AssetLibrary()
-    return load_library(scene_path("street") / "assets.yaml" if source == "street" else Path(source))
+        sidecar = Path(config.scene.sidecar) if config.scene.sidecar else None
+        files = find_scene(scene_path(config.scene.source, say), sidecar)
+        if files.library is not None:
+            return files.library
+    return scene_path("street", say) / "assets.yaml"
 
 
 def scene_path(source: str, say: Say = lambda text: None) -> Path:

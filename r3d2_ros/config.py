@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.schema import STRICT, load_yaml, validate
-from r3d2_ros.state_buffer import StateConfig
+from r3d2_ros.state_buffer import BufferConfig
 from r3d2_ros.sync import SyncConfig
 
 Scalar = bool | int | float | str
@@ -40,7 +40,7 @@ class SceneConfig:
 @dataclass(frozen=True)
 class AssetsConfig:
     __pydantic_config__ = STRICT
-    library: Annotated[str, _doc("assets.yaml; empty: the library that the scene names; 'street': the embedded one")] = ""
+    library: Annotated[str, _doc("assets.yaml; empty: the library that the scene names, else the embedded one; 'street': the embedded one")] = ""
     actor_pose: Annotated[
         Literal["ground_center", "box_center"], _doc("what an incoming actor pose means: ground centre or box centre")
     ] = "ground_center"
@@ -90,6 +90,9 @@ class OutputConfig:
     depth: Annotated[bool, _doc("publish <camera>/depth (32FC1, metres, NaN where nothing solid is seen)")] = False
     instance: Annotated[bool, _doc("publish <camera>/instance (16UC1, 0 = background)")] = False
     publish_tf: Annotated[bool, _doc("publish base_link -> camera frames on /tf_static")] = True
+    min_subscribers: Annotated[
+        int, _doc("the first frame set waits until each camera has this many matched readers", ge=0, le=1000)
+    ] = 0
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,6 @@ class FramesConfig:
     __pydantic_config__ = STRICT
     map: Annotated[str, _doc("frame of incoming poses; messages in another frame are refused", min_length=1)] = "map"
     base_link: Annotated[str, _doc("frame of the vehicle, parent of the camera frames", min_length=1)] = "base_link"
-
-
-@dataclass(frozen=True)
-class TransportConfig:
-    __pydantic_config__ = STRICT
-    shared_memory: Annotated[
-        Literal["auto", "off"],
-        _doc("auto: set a Fast DDS profile with a large shared-memory segment when none is set; off: leave DDS alone"),
-    ] = "auto"
 
 
 @dataclass(frozen=True)
@@ -119,10 +113,9 @@ class SimConfig:
     rendering: RenderingConfig = field(default_factory=RenderingConfig)
     harmonizer: HarmonizerConfig = field(default_factory=HarmonizerConfig)
     sync: SyncConfig = field(default_factory=SyncConfig)
-    state: StateConfig = field(default_factory=StateConfig)
+    state: BufferConfig = field(default_factory=BufferConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
-    transport: TransportConfig = field(default_factory=TransportConfig)
 
 
 PATH_KEYS = ("scene.source", "scene.sidecar", "assets.library", "rig.source")

@@ -1,0 +1,157 @@
+"""What the node publishes for each camera and for the rig, in the order camera_info, images, frame_set."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNodeMixin
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from r3d2_ros.cameras import Camera
+from r3d2_ros.config import OutputConfig, SimConfig
+from r3d2_ros.msg import CameraStatus
+from r3d2_ros.msg import FrameSet as FrameSetMessage
+from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp
+from r3d2_ros.nodes.images import ImageWriter, JpegWriter, load_cv_bridge
+from r3d2_ros.nodes.qos import overridable, reliable
+from r3d2_ros.simulator import CameraFrame, FrameSet
+
+IMAGE_DEPTH = 5
+FRAME_SET_DEPTH = 100
+
+
+@dataclass
+class _Topic:
+    """One publisher and what fills its message."""
+
+    publisher: Any
+    writer: Any
+
+
+class CameraOutput:
+    """The topics of one camera."""
+
+    def __init__(self, node: LifecycleNodeMixin, camera: Camera, config: OutputConfig, bridge: Any | None) -> None:
+        self.camera = camera
+        self._node = node
+        base = camera.topic
+        if config.namespace and not base.startswith("/"):
+            base = f"{config.namespace.rstrip('/')}/{base}"
+        frame_id = camera.frame_id
+        self._info_message = camera_info_message(camera)
+        self._info = self._publisher(CameraInfo, f"{base}/camera_info")
+        self._images: dict[str, _Topic] = {}
+        wanted = {"raw": ("rgb8", "image_raw"), "depth": ("32FC1", "depth"), "instance": ("16UC1", "instance")}
+        for name, (encoding, topic) in wanted.items():
+            if getattr(config, name):
+                writer = ImageWriter(frame_id=frame_id, encoding=encoding, bridge=bridge)
+                self._images[name] = _Topic(self._publisher(Image, f"{base}/{topic}"), writer)
+        self._compressed: _Topic | None = None
+        if config.compressed:
+            publisher = self._publisher(CompressedImage, f"{base}/image_raw/compressed")
+            self._compressed = _Topic(publisher, JpegWriter(frame_id=frame_id))
+
+    def _publisher(self, kind: type, topic: str) -> Any:
+        return self._node.create_lifecycle_publisher(
+            kind, topic, reliable(IMAGE_DEPTH), qos_overriding_options=overridable()
+        )
+
+    @property
+    def publishers(self) -> list[Any]:
+        images = [topic.publisher for topic in self._images.values()]
+        return [self._info, *images, *([self._compressed.publisher] if self._compressed else [])]
+
+    def subscribers(self) -> int:
+        """Matched readers of the camera's pictures: of the raw image where it is published, else of the JPEG."""
+        topic = self._images.get("raw") or self._compressed
+        return topic.publisher.get_subscription_count() if topic else 0
+
+    def publish_info(self, stamp_ns: int) -> None:
+        self._info_message.header.stamp = ns_to_stamp(stamp_ns)
+        self._info.publish(self._info_message)
+
+    def publish_images(self, frame: CameraFrame, stamp_ns: int, jpeg_quality: int) -> tuple[float, float]:
+        """Publish the pictures; returns milliseconds spent on encoding and on publishing."""
+        stamp = ns_to_stamp(stamp_ns)
+        pixels = {"raw": frame.rgb, "depth": frame.depth, "instance": frame.instance}
+        encode = publish = 0.0
+        messages = [(topic, lambda t=topic, n=name: t.writer.fill(pixels[n], stamp)) for name, topic in self._images.items()]
+        if self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0:
+            jpeg = self._compressed
+            messages.append((jpeg, lambda: jpeg.writer.fill(frame.rgb, stamp, jpeg_quality)))
+        for topic, fill in messages:
+            start = time.perf_counter()
+            message = fill()
+            filled = time.perf_counter()
+            topic.publisher.publish(message)
+            encode += (filled - start) * 1e3
+            publish += (time.perf_counter() - filled) * 1e3
+        return encode, publish
+
+
+class Outputs:
+    """All cameras of the rig and the frame set."""
+
+    def __init__(self, node: LifecycleNodeMixin, config: SimConfig, cameras: tuple[Camera, ...]) -> None:
+        self._node = node
+        self._base_link = config.frames.base_link
+        bridge = load_cv_bridge()
+        self.cameras = {c.name: CameraOutput(node, c, config.output, bridge) for c in cameras}
+        self._frame_set = node.create_lifecycle_publisher(
+            FrameSetMessage,
+            "~/frame_set",
+            reliable(FRAME_SET_DEPTH),
+            qos_overriding_options=overridable(),
+        )
+        self._next_index = 0
+
+    def destroy(self) -> None:
+        for output in self.cameras.values():
+            for publisher in output.publishers:
+                self._node.destroy_lifecycle_publisher(publisher)
+        self._node.destroy_lifecycle_publisher(self._frame_set)
+
+    def missing_subscribers(self, wanted: int) -> list[str]:
+        """Cameras whose pictures have fewer than `wanted` matched readers."""
+        return [name for name, output in self.cameras.items() if output.subscribers() < wanted]
+
+    def publish(self, frame_set: FrameSet, *, jpeg_quality: int) -> FrameSetMessage:
+        """Publish a complete frame set; returns the message that listed it."""
+        for frame in frame_set.frames:
+            self.cameras[frame.camera.name].publish_info(frame_set.stamp_ns)
+        statuses = []
+        for frame in frame_set.frames:
+            output = self.cameras[frame.camera.name]
+            encode_ms, publish_ms = output.publish_images(frame, frame_set.stamp_ns, jpeg_quality)
+            statuses.append(
+                CameraStatus(
+                    camera=frame.camera.name,
+                    published=True,
+                    content_hash=frame.content_hash,
+                    render_ms=frame.render_ms,
+                    harmonize_ms=frame.harmonize_ms,
+                    encode_ms=encode_ms,
+                    publish_ms=publish_ms,
+                )
+            )
+        message = self._message(frame_set.stamp_ns, statuses)
+        message.instance_ids = list(frame_set.instance_ids)
+        message.off_path_m, message.off_path_deg = frame_set.off_path_m, frame_set.off_path_deg
+        message.out_of_bounds_m = frame_set.out_of_bounds_m
+        self._frame_set.publish(message)
+        return message
+
+    def publish_failure(self, stamp_ns: int, cameras: tuple[Camera, ...], reason: str) -> None:
+        """A due frame set without pictures: every camera with the reason."""
+        nan = float("nan")
+        message = self._message(stamp_ns, [CameraStatus(camera=c.name, published=False, reason=reason) for c in cameras])
+        message.off_path_m = message.off_path_deg = message.out_of_bounds_m = nan
+        self._frame_set.publish(message)
+
+    def _message(self, stamp_ns: int, statuses: list[CameraStatus]) -> FrameSetMessage:
+        message = FrameSetMessage(index=self._next_index, cameras=statuses)
+        self._next_index += 1
+        message.header.frame_id, message.header.stamp = self._base_link, ns_to_stamp(stamp_ns)
+        return message

@@ -1,0 +1,22 @@
+"""Quality of service: reliable by default, every policy that decides matching open to qos_overrides parameters."""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+
+def reliable(depth: int, *, transient_local: bool = False) -> QoSProfile:
+    """Reliable, keep-last `depth`; transient_local also serves readers that join later."""
+    return QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if transient_local else DurabilityPolicy.VOLATILE,
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+    )
+
+
+def overridable() -> QoSOverridingOptions:
+    """Options that declare `qos_overrides.<topic>.<publisher|subscription>.<policy>` for one topic."""
+    kinds = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
+    return QoSOverridingOptions(policy_kinds=kinds)

@@ -1,0 +1,116 @@
+"""The thread that turns ticks into published frame sets."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from r3d2_ros.config import SimConfig
+from r3d2_ros.nodes.inputs import Inputs
+from r3d2_ros.nodes.outputs import Outputs
+from r3d2_ros.nodes.statistics import Statistics
+from r3d2_ros.simulator import FrameSet, History, Simulator
+from r3d2_ros.sync import Tick
+
+POLL_S = 0.1
+
+
+class RenderLoop:
+    """Fetches ticks from the inputs, renders, publishes."""
+
+    def __init__(
+        self,
+        *,
+        simulator: Simulator,
+        inputs: Inputs,
+        outputs: Outputs,
+        statistics: Statistics,
+        config: Callable[[], SimConfig],
+        logger: RcutilsLogger,
+    ) -> None:
+        self._simulator, self._inputs, self._outputs = simulator, inputs, outputs
+        self._statistics, self._config, self._logger = statistics, config, logger
+        self._changed = inputs.changed
+        self._history = History()
+        self._stopping = False
+        self._moment_due = False
+        self._lockstep = config().sync.mode == "lockstep"
+        self.last: FrameSet | None = None
+        self.waiting_for_subscribers: list[str] = []
+        self._thread = threading.Thread(target=self._run, name="render", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the frame set that is being made, then end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def render_newest(self) -> None:
+        """`latest` mode: a moment to render has come."""
+        with self._changed:
+            self._moment_due = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            self._wait_for_subscribers()
+            while (tick := self._wait_for_tick()) is not None:
+                self._make(tick)
+        except Exception:
+            self._logger.fatal(f"the render thread ended\n{traceback.format_exc()}")
+            raise
+
+    def _wait_for_tick(self) -> Tick | None:
+        """The next tick; None when the loop has to end."""
+        with self._changed:
+            while not self._stopping:
+                if self._lockstep or self._moment_due:
+                    self._moment_due = False
+                    tick = self._inputs.next_tick()
+                    if tick is not None:
+                        return tick
+                self._changed.wait(POLL_S)
+        return None
+
+    def _wait_for_subscribers(self) -> None:
+        """Before the first tick: pictures without a reader would be lost."""
+        wanted = self._config().output.min_subscribers
+        while not self._stopping:
+            self.waiting_for_subscribers = self._outputs.missing_subscribers(wanted)
+            if not self.waiting_for_subscribers:
+                return
+            time.sleep(POLL_S / 2)
+
+    def _make(self, tick: Tick) -> None:
+        start = time.perf_counter()
+        if tick.state is None:
+            self._fail(tick, tick.reason)
+            return
+        try:
+            frame_set, self._history = self._simulator.step(tick.state, self._history, cameras=tick.due)
+        except Exception as error:
+            self._logger.error(f"stamp {tick.stamp_ns}: rendering failed\n{traceback.format_exc()}")
+            self._fail(tick, f"{type(error).__name__}: {error}")
+            return
+        message = self._outputs.publish(frame_set, jpeg_quality=self._config().output.jpeg_quality)
+        for status in message.cameras:
+            for stage in ("render", "harmonize", "encode", "publish"):
+                self._statistics.time(stage, getattr(status, f"{stage}_ms"))
+        self._statistics.time("frame set", (time.perf_counter() - start) * 1e3)
+        self._statistics.count("frame sets")
+        self.last = frame_set
+
+    def _fail(self, tick: Tick, reason: str) -> None:
+        self._outputs.publish_failure(tick.stamp_ns, tick.due, reason)
+        self._statistics.count("frame sets")
+        self._statistics.count("frame sets without pictures")
+        self._logger.error(f"frame set at {tick.stamp_ns} has no pictures: {reason}", throttle_duration_sec=1.0)

@@ -1,0 +1,316 @@
+"""The simulator as a managed node: poses and actors in, camera images and frame sets out."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from tf2_msgs.msg import TFMessage
+
+from r3d2_ros.assembly import Assembled, assemble
+from r3d2_ros.config import SimConfig
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.nodes.conversions import transform_message
+from r3d2_ros.nodes.diagnostics import ERROR, OFF_PATH_WARN_M, OK, WARN, Diagnostics
+from r3d2_ros.nodes.inputs import Inputs
+from r3d2_ros.nodes.outputs import Outputs
+from r3d2_ros.nodes.parameters import ConfigParameters
+from r3d2_ros.nodes.qos import overridable, reliable
+from r3d2_ros.nodes.render_loop import RenderLoop
+from r3d2_ros.nodes.statistics import Statistics
+from r3d2_ros.nodes.transport import Transport, prepare_transport, transport_in_force
+
+EXECUTOR_THREADS = 4
+"""One for inputs, one for a transition that takes long, two for services and timers meanwhile."""
+
+USER_ERRORS = (InputError, InputErrors, MissingPackageError)
+
+
+class SimNode(LifecycleNodeMixin, Node):
+    """configure: load, compile, warm up. activate: listen and render. deactivate: finish the frame set and pause."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport | None = None,
+        assemble: Callable[[SimConfig, Callable[[str], None]], Assembled] = assemble,
+        name: str = "sim_node",
+        **node_arguments: object,
+    ) -> None:
+        Node.__init__(self, name, **node_arguments)
+        # Reentrant: get_state answers while a transition runs.
+        self._services_group = ReentrantCallbackGroup()
+        LifecycleNodeMixin.__init__(self, callback_group=self._services_group)
+        self._guard_change_state()
+        self._assemble = assemble
+        self._transition = threading.Lock()
+        self._fault = ""
+        self._assembled: Assembled | None = None
+        self._outputs: Outputs | None = None
+        self._loop: RenderLoop | None = None
+        self._inputs: Inputs | None = None
+        self._latest_timer = None
+        self._outside = False
+        self.statistics = Statistics()
+        self.diagnostics = Diagnostics(self)
+        self.parameters = ConfigParameters(self)
+        self.autostart = bool(self.declare_parameter("autostart", True).value)
+        self._timers_group = MutuallyExclusiveCallbackGroup()
+        self._transport = transport or Transport("as the process has it")
+        self._report_transport()
+        self._tf_static = self.create_publisher(
+            TFMessage, "/tf_static", reliable(1, transient_local=True), qos_overriding_options=overridable()
+        )
+        self.create_timer(
+            1.0, self._guarded(self._diagnose), callback_group=self._timers_group, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    @property
+    def config(self) -> SimConfig:
+        return self.parameters.config
+
+    # Transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("configure", self._configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        LifecycleNodeMixin.on_activate(self, state)
+        return self._attempt("activate", self._activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = self._attempt("deactivate", self._deactivate)
+        LifecycleNodeMixin.on_deactivate(self, state)
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("cleanup", self._cleanup)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("shutdown", self._cleanup)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("error processing", self._cleanup)
+
+    def _attempt(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+        """Run a transition; a failure is logged with its cause and becomes an ERROR diagnostic."""
+        try:
+            work()
+        except USER_ERRORS as error:
+            self._report_fault(f"{name} failed: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            self.get_logger().error(traceback.format_exc())
+            self._report_fault(f"{name} failed: {type(error).__name__}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        if name in ("configure", "activate"):
+            self._fault = ""
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        self._assembled = self._assemble(self.config, self.get_logger().info)
+        for note in self._assembled.notes:
+            self.get_logger().warning(note)
+        cameras = self._assembled.simulator.rig.cameras
+        for camera in cameras:
+            if camera.is_distorted:
+                self.get_logger().warning(
+                    f"camera '{camera.name}' has lens distortion D={list(camera.D)}, which is not applied: it is rendered "
+                    "as the pinhole of its K, and its camera_info publishes zeros"
+                )
+        self._outputs = Outputs(self, self.config, cameras)
+        self.parameters.configured = True
+
+    def _activate(self) -> None:
+        assert self._assembled is not None and self._outputs is not None
+        simulator = self._assembled.simulator
+        if self.config.output.publish_tf:
+            self._publish_tf()
+        self._inputs = Inputs(
+            self, config=self.config, rig=simulator.rig, library=simulator.library, stop_run=self._stop_run
+        )
+        self._loop = RenderLoop(
+            simulator=simulator,
+            inputs=self._inputs,
+            outputs=self._outputs,
+            statistics=self.statistics,
+            config=lambda: self.config,
+            logger=self.get_logger(),
+        )
+        if self.config.sync.mode == "latest":
+            period_s = 1.0 / self.config.sync.latest_rate_hz
+            self._latest_timer = self.create_timer(
+                period_s, self._loop.render_newest, callback_group=self._timers_group
+            )
+        self._loop.start()
+
+    def _deactivate(self) -> None:
+        if self._latest_timer is not None:
+            self.destroy_timer(self._latest_timer)
+            self._latest_timer = None
+        if self._inputs is not None:
+            self._inputs.destroy()
+            self._inputs = None
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop = None
+
+    def _cleanup(self) -> None:
+        self._deactivate()
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+        self._assembled = None
+        self.parameters.configured = False
+
+    def _publish_tf(self) -> None:
+        assert self._assembled is not None
+        now, base_link = self.get_clock().now().to_msg(), self.config.frames.base_link
+        transforms = [
+            transform_message(camera.T_ego_camera, base_link, camera.frame_id, now)
+            for camera in self._assembled.simulator.rig.cameras
+        ]
+        self._tf_static.publish(TFMessage(transforms=transforms))
+
+    # Starting, stopping, faults
+
+    def start(self) -> bool:
+        """Configure and activate without being asked; what fails has been reported and leaves the node where it is."""
+        with self._transition:
+            done = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            return done and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+    def stop(self) -> None:
+        """End the render thread, whatever the state."""
+        with self._transition:
+            self._deactivate()
+
+    def _stop_run(self, reason: str) -> None:
+        """End the run because going on would lose something; the transition runs beside the calling callback."""
+        self._report_fault(f"run stopped: {reason}")
+
+        def deactivate() -> None:
+            with self._transition:
+                if self._loop is not None:
+                    self.trigger_deactivate()
+
+        threading.Thread(target=deactivate, name="stop_run", daemon=True).start()
+
+    def _report_fault(self, text: str) -> None:
+        self._fault = text
+        self.get_logger().error(text)
+        self.diagnostics.publish(self.diagnostics.status("run", ERROR, text))
+
+    def _guard_change_state(self) -> None:
+        """A transition that the present state does not allow must answer `success: false`, not end the executor."""
+        service = self._service_change_state
+        change_state = service.callback
+
+        def guarded(request: object, response: object) -> object:
+            if not self._transition.acquire(blocking=False):
+                self.get_logger().warning("change_state refused: another transition is running")
+                response.success = False
+                return response
+            try:
+                return change_state(request, response)
+            except Exception as error:
+                self.get_logger().warning(f"change_state refused: {error}")
+                response.success = False
+                return response
+            finally:
+                self._transition.release()
+
+        service.callback = guarded
+
+    def _guarded(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """A callback whose exception is logged: an exception that leaves a callback ends the executor."""
+
+        def run() -> None:
+            try:
+                callback()
+            except Exception:
+                self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+
+        return run
+
+    # Diagnostics
+
+    def _report_transport(self) -> None:
+        in_force, text = transport_in_force(self._transport)
+        (self.get_logger().info if in_force else self.get_logger().error)(f"transport: {text}")
+        self._transport_status = self.diagnostics.status("transport", OK if in_force else ERROR, text)
+
+    def _diagnose(self) -> None:
+        statuses = [self._run_status(), self._transport_status]
+        loop, inputs = self._loop, self._inputs
+        if inputs is not None:
+            inputs.check_stall()
+            statuses.append(self.diagnostics.status("inputs", OK, "counts", inputs.figures()))
+        if loop is not None and loop.last is not None:
+            statuses.append(self._scene_status(loop.last.off_path_m, loop.last.off_path_deg, loop.last.out_of_bounds_m))
+        self.diagnostics.publish(*statuses)
+
+    def _run_status(self) -> object:
+        values = {name: value for name, value in self.statistics.counts().items()}
+        for name, (p50, p95) in self.statistics.percentiles().items():
+            values[f"{name} ms p50"], values[f"{name} ms p95"] = f"{p50:.2f}", f"{p95:.2f}"
+        if self._fault:
+            return self.diagnostics.status("run", ERROR, self._fault, values)
+        loop, inputs = self._loop, self._inputs
+        if loop is None or inputs is None:
+            return self.diagnostics.status("run", OK, self._state_machine.current_state[1], values)
+        if loop.waiting_for_subscribers:
+            text = f"waiting for subscribers of {', '.join(loop.waiting_for_subscribers)}"
+            return self.diagnostics.status("run", WARN, text, values)
+        if inputs.stall is not None:
+            return self.diagnostics.status("run", WARN, str(inputs.stall.waiting), values)
+        return self.diagnostics.status("run", OK, "rendering", values)
+
+    def _scene_status(self, off_path_m: float, off_path_deg: float, outside_m: float) -> object:
+        outside = outside_m > 0
+        if outside and not self._outside:
+            self.get_logger().warning(f"the ego is {outside_m:.2f} m outside the scene's bounds")
+        self._outside = outside
+        far = not math.isnan(off_path_m) and off_path_m > OFF_PATH_WARN_M
+        text = "outside the scene's bounds" if outside else "far from the capture trajectory" if far else "ok"
+        values = {"off_path_m": f"{off_path_m:.3f}", "off_path_deg": f"{off_path_deg:.2f}", "out_of_bounds_m": f"{outside_m:.3f}"}
+        return self.diagnostics.status("scene", WARN if outside or far else OK, text, values)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop. Exit code 1 when its configuration cannot be used."""
+    transport = prepare_transport()
+    rclpy.init(args=args)
+    try:
+        node = SimNode(transport=transport)
+    except USER_ERRORS as error:
+        print(f"sim_node: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
+    executor.add_node(node)
+    if node.autostart:
+        threading.Thread(target=node.start, name="autostart", daemon=True).start()
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.stop()
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

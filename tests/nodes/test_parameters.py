@@ -1,0 +1,80 @@
+"""The configuration as ROS parameters: typed, ranged, described, and refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rclpy
+from rclpy.parameter import Parameter
+
+from r3d2_ros.config import SimConfig, leaves
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.nodes.sim_node import SimNode
+from tests.nodes.harness import assembler
+
+
+@pytest.fixture(autouse=True)
+def ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+def make(**parameters: object) -> SimNode:
+    overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
+    return SimNode(assemble=assembler(), parameter_overrides=overrides)
+
+
+def test_each_leaf_is_a_parameter_of_its_dotted_name_with_a_description() -> None:
+    node = make()
+    for leaf in leaves(SimConfig()):
+        assert node.get_parameter(leaf.name).value == leaf.value
+        assert node.describe_parameter(leaf.name).description, leaf.name
+    quality = node.describe_parameter("output.jpeg_quality").integer_range[0]
+    assert (quality.from_value, quality.to_value) == (1, 100)
+    assert "lockstep, latest" in node.describe_parameter("sync.mode").additional_constraints
+
+
+def test_parameter_beats_file(tmp_path: Path) -> None:
+    path = tmp_path / "sim.yaml"
+    path.write_text("output: {jpeg_quality: 70, namespace: cams}\n")
+    node = make(config=str(path), output__jpeg_quality=60)
+    assert node.config.output.jpeg_quality == 60
+    assert node.config.output.namespace == "cams"
+    assert node.get_parameter("output.namespace").value == "cams"
+
+
+def refusal(node: SimNode, name: str, value: object) -> str:
+    result = node.set_parameters([Parameter(name, value=value)])[0]
+    assert not result.successful
+    return result.reason
+
+
+def test_bad_values_are_refused_with_a_reason() -> None:
+    node = make()
+    assert "100" in refusal(node, "output.jpeg_quality", 101)
+    assert "'lockstep' or 'latest'" in refusal(node, "sync.mode", "sometimes")
+    assert "type" in refusal(node, "rendering.near_plane_m", "close")
+    assert node.config == SimConfig()
+
+
+def test_what_configure_reads_is_refused_once_configured() -> None:
+    node = make()
+    assert node.set_parameters([Parameter("rig.source", value="surround6")])[0].successful
+    node.trigger_configure()
+    assert "clean it up first" in refusal(node, "rig.source", "demo3")
+    assert node.set_parameters([Parameter("output.jpeg_quality", value=50)])[0].successful
+    assert node.config.output.jpeg_quality == 50
+
+
+def test_faults_at_start_name_the_key(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"parameter rendering.near_plane_m: expected a float \(write 10.0, not 10\)"):
+        make(rendering__near_plane_m=1)
+    with pytest.raises((InputError, InputErrors), match="sync.mode"):
+        make(sync__mode="sometimes")
+    path = tmp_path / "sim.yaml"
+    path.write_text("sync: {mod: latest}\n")
+    with pytest.raises(InputErrors, match="sync.mod.*Did you mean 'mode'"):
+        make(config=str(path))

@@ -1,0 +1,311 @@
+"""The node over real DDS: complete frame sets in order, honest statuses, refused input, lifecycle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import rclpy
+import xxhash
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.qos import qos_profile_system_default
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker, MarkerArray
+
+from r3d2_ros.assembly import Assembled
+from r3d2_ros.config import SimConfig
+from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Rigid
+from r3d2_ros.nodes.conversions import ns_to_stamp, stamp_to_ns, write_pose
+from r3d2_ros.nodes.qos import reliable
+from tests.nodes.harness import MS, Client, Running, assembler, pixel, small_rig, wait_for
+
+
+@pytest.fixture(autouse=True)
+def ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+def stamps(client: Client) -> list[int]:
+    return [stamp_to_ns(f.header.stamp) // MS for f in client.frame_sets]
+
+
+def test_every_ego_pose_gives_one_complete_frame_set_in_order() -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client:
+        assert node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        for i in range(30):
+            client.publish_ego(i * 100 * MS, x_m=i)
+        wait_for(lambda: len(client.images["left"]) == 30, "30 images")
+        wait_for(lambda: len(client.frame_sets) == 30, "30 frame sets")
+    assert stamps(client) == [i * 100 for i in range(30)]
+    assert [f.index for f in client.frame_sets] == list(range(30))
+    for name in ("front", "left"):
+        assert [stamp_to_ns(m.header.stamp) // MS for m in client.images[name]] == stamps(client)
+        assert [stamp_to_ns(m.header.stamp) // MS for m in client.infos[name]] == stamps(client)
+        assert [pixel(m)[0] for m in client.images[name]] == list(range(30))
+        assert client.images[name][0].header.frame_id == f"{name}_optical_frame"
+
+
+def test_status_carries_the_hash_of_the_pixels_and_the_timings() -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        client.publish_ego(0, x_m=3.0)
+        wait_for(lambda: bool(client.frame_sets and client.images["left"]), "a frame set")
+    status = client.frame_sets[0].cameras[1]
+    assert (status.camera, status.published, status.reason) == ("left", True, "")
+    assert status.content_hash == xxhash.xxh3_128_hexdigest(bytes(client.images["left"][0].data))
+    assert status.render_ms > 0 and status.publish_ms > 0 and status.harmonize_ms == 0
+
+
+@pytest.mark.parametrize("actors_first", [True, False])
+def test_required_actors_are_waited_for_and_interpolated(actors_first: bool) -> None:
+    with Running({"sync.actors": "required"}) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        if actors_first:
+            client.publish_actors(0, car=10.0)
+            client.publish_actors(100 * MS, car=20.0)
+            client.publish_ego(50 * MS, x_m=1.0)
+        else:
+            client.publish_ego(50 * MS, x_m=1.0)
+            client.publish_actors(0, car=10.0)
+            client.publish_actors(100 * MS, car=20.0)
+        wait_for(lambda: len(client.images["front"]) == 1 and bool(client.frame_sets), "the frame set")
+    # Half way between 10 m and 20 m.
+    assert pixel(client.images["front"][0]) == (1, 1, 15)
+    assert list(client.frame_sets[0].instance_ids) == ["car"]
+
+
+def test_auto_waits_for_actors_that_somebody_publishes() -> None:
+    with Running() as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        wait_for(lambda: node.count_publishers("/sim_node/input/actors") > 0, "the publisher of actors")
+        client.publish_ego(0, x_m=1.0)
+        client.publish_actors(0, car=10.0)
+        wait_for(lambda: bool(client.images["front"]), "the image")
+    assert pixel(client.images["front"][0]) == (1, 1, 10)
+
+
+def test_rate_ticks_expose_each_camera_at_its_own_time() -> None:
+    rig = small_rig(("front",), rate_hz=10.0)
+    left = small_rig(("left",), rate_hz=20.0, phase_s=0.01)
+    both = type(rig)("two rates", rig.cameras + left.cameras)
+    parameters = {"sync.tick": "rate", "sync.actors": "static"}
+    with Running(parameters, assemble=assembler(both)) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        for i in range(3):
+            client.publish_ego(i * 100 * MS, x_m=i * 100.0)
+        wait_for(lambda: len(client.frame_sets) == 7, "7 frame sets")
+        wait_for(lambda: len(client.images["left"]) == 4 and len(client.images["front"]) == 3, "the images")
+    assert stamps(client) == [0, 10, 60, 100, 110, 160, 200]
+    assert [[c.camera for c in f.cameras] for f in client.frame_sets] == [
+        ["front"], ["left"], ["left"], ["front"], ["left"], ["left"], ["front"],
+    ]  # fmt: skip
+    # The ego moves 1 m per millisecond, so the pixel tells the exposure time.
+    assert [pixel(m)[0] for m in client.images["left"]] == [10, 60, 110, 160]
+
+
+def test_trigger_asks_for_a_frame_set_at_a_stamp() -> None:
+    with Running({"sync.tick": "trigger", "sync.actors": "static"}) as node, Client() as client:
+        trigger = client.node.create_publisher(Header, "/sim_node/input/trigger", reliable(10))
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        wait_for(lambda: trigger.get_subscription_count() > 0, "the trigger subscription")
+        trigger.publish(Header(stamp=ns_to_stamp(30 * MS)))
+        client.publish_ego(0, x_m=0.0)
+        client.publish_ego(100 * MS, x_m=100.0)
+        wait_for(lambda: bool(client.images["front"]), "the image")
+    assert stamps(client) == [30]
+    assert pixel(client.images["front"][0])[0] == 30
+
+
+def test_latest_renders_the_newest_pose_and_counts_what_it_skipped() -> None:
+    parameters = {"sync.mode": "latest", "sync.latest_rate_hz": 5.0}
+    with Running(parameters) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        for i in range(20):
+            client.publish_ego(i * 10 * MS, x_m=i)
+        wait_for(lambda: bool(client.frame_sets) and stamps(client)[-1] == 190, "the newest pose")
+        skipped = node._inputs.figures()["skipped"]
+    assert skipped + len(client.frame_sets) == 20
+
+
+def test_first_tick_waits_for_subscribers() -> None:
+    with Running({"sync.actors": "static", "output.min_subscribers": 1}) as node:
+        node.start()
+        with Client(()) as driver:
+            wait_for(driver.matched, "the node's subscriptions")
+            driver.publish_ego(0, x_m=7.0)
+            with Client() as client:
+                wait_for(lambda: bool(client.images["front"] and client.images["left"]), "the images")
+    assert pixel(client.images["front"][0])[0] == 7
+
+
+def test_bad_messages_are_reported_and_the_node_goes_on() -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        client.publish_ego(0, x_m=float("nan"))
+        client.publish_ego(0, x_m=1.0, frame_id="odom")
+        client.publish_ego(0, x_m=1.0, child_frame_id="lidar")
+        client.publish_actors(0, car=float("inf"))
+        client.publish_ego(100 * MS, x_m=5.0)
+        wait_for(lambda: bool(client.images["front"]), "the image of the good pose")
+        figures = node._inputs.figures()
+    assert pixel(client.images["front"][0]) == (5, 0, 0)
+    assert len(client.frame_sets) == 1
+    for cause in ("ego.position", "/sim_node/input/odometry.frame", "ego.child_frame"):
+        assert any(name.endswith(cause.removeprefix("/sim_node")) for name in figures), (cause, figures)
+
+
+def test_pose_stamped_and_markers_are_the_standard_alternatives() -> None:
+    with Running() as node, Client() as client:
+        pose = client.node.create_publisher(PoseStamped, "/sim_node/input/pose", reliable(10))
+        markers = client.node.create_publisher(MarkerArray, "/sim_node/input/actor_markers", reliable(10))
+        node.start()
+        wait_for(lambda: pose.get_subscription_count() and markers.get_subscription_count(), "subscriptions")
+        array = MarkerArray(markers=[Marker(ns="npc", id=4, type=Marker.CUBE, text="car")])
+        marker = array.markers[0]
+        marker.header.frame_id = "map"
+        marker.scale.x, marker.scale.y, marker.scale.z = 8.0, 2.0, 1.5
+        write_pose(marker.pose, Rigid.from_xyz_yaw(33.0, 0, 0, 0))
+        markers.publish(array)
+        message = PoseStamped()
+        message.header.frame_id = "map"
+        write_pose(message.pose, Rigid.from_xyz_yaw(2.0, 0, 0, 0))
+        pose.publish(message)
+        wait_for(lambda: bool(client.images["front"]) and bool(client.frame_sets), "the image")
+    assert pixel(client.images["front"][0]) == (2, 1, 33)
+    assert list(client.frame_sets[0].instance_ids) == ["npc/4"]
+
+
+def test_time_that_jumps_back_begins_anew() -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        for lap in range(2):
+            for i in range(3):
+                client.publish_ego(10_000 * MS + i * 1000 * MS, x_m=lap * 10 + i)
+        wait_for(lambda: len(client.images["front"]) == 6, "two laps")
+        assert node._inputs.figures()["time_jump"] == 1
+    assert [pixel(m)[0] for m in client.images["front"]] == [0, 1, 2, 10, 11, 12]
+
+
+def test_depth_instance_and_jpeg_topics() -> None:
+    from sensor_msgs.msg import CompressedImage, Image
+
+    outputs = {"output.depth": True, "output.instance": True, "output.compressed": True}
+    with Running({"sync.actors": "required", **outputs}) as node, Client() as client:
+        got: dict[str, list] = {"depth": [], "instance": [], "image_raw/compressed": []}
+        for topic, kind in (("depth", Image), ("instance", Image), ("image_raw/compressed", CompressedImage)):
+            client.node.create_subscription(kind, f"/camera/front/{topic}", got[topic].append, reliable(5))
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        wait_for(
+            lambda: all(node.count_subscribers(f"/camera/front/{t}") for t in got), "the client's subscriptions"
+        )
+        client.publish_actors(0, car=9.0)
+        client.publish_ego(0, x_m=0.0)
+        wait_for(lambda: all(got.values()), "all topics")
+    depth, instance = got["depth"][0], got["instance"][0]
+    assert depth.encoding == "32FC1" and np.frombuffer(depth.data, np.float32)[0] == 7.5
+    assert instance.encoding == "16UC1" and np.frombuffer(instance.data, np.uint16)[0] == 1
+    assert bytes(got["image_raw/compressed"][0].data[:2]) == b"\xff\xd8"
+
+
+def test_tf_static_holds_every_camera() -> None:
+    with Running() as node, Client() as client:
+        got: list[TFMessage] = []
+        client.node.create_subscription(TFMessage, "/tf_static", got.append, reliable(1, transient_local=True))
+        node.start()
+        wait_for(lambda: bool(got), "tf_static")
+    names = [(t.header.frame_id, t.child_frame_id) for t in got[0].transforms]
+    assert names == [("base_link", "front_optical_frame"), ("base_link", "left_optical_frame")]
+
+
+def test_overflow_stops_the_run_with_an_error() -> None:
+    parameters = {"sync.actors": "static", "sync.queue_limit": 5}
+    with Running(parameters, assemble=assembler(delay_s=0.2)) as node, Client() as client:
+        errors: list[str] = []
+
+        def on_diagnostics(message: DiagnosticArray) -> None:
+            errors.extend(s.message for s in message.status if s.level == DiagnosticStatus.ERROR)
+
+        client.node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, reliable(50))
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        for i in range(30):
+            client.publish_ego(i * 10 * MS, x_m=i)
+        wait_for(lambda: node._state_machine.current_state[1] == "inactive", "the run to stop")
+        wait_for(lambda: any("queue_limit is 5" in text for text in errors), "the ERROR diagnostic")
+
+
+def call(client: Client, kind: type, name: str, request: object, timeout_s: float = 5.0) -> object:
+    service = client.node.create_client(kind, name)
+    assert service.wait_for_service(timeout_s), name
+    future = service.call_async(request)
+    wait_for(future.done, name, timeout_s)
+    return future.result()
+
+
+def test_services_answer_while_a_scene_loads_and_a_failed_transition_tells_why() -> None:
+    import threading
+
+    loading, go_on = threading.Event(), threading.Event()
+
+    def slow_then_broken(config: SimConfig, say: object) -> Assembled:
+        loading.set()
+        assert go_on.wait(20)
+        raise InputError("scene.source", "a scene", "a potato")
+
+    with Running(assemble=slow_then_broken) as node, Client() as client:
+        errors: list[str] = []
+
+        def on_diagnostics(message: DiagnosticArray) -> None:
+            errors.extend(s.message for s in message.status if s.level == DiagnosticStatus.ERROR)
+
+        client.node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, qos_profile_system_default)
+        starting = threading.Thread(target=node.start)
+        starting.start()
+        assert loading.wait(5)
+        state = call(client, GetState, "/sim_node/get_state", GetState.Request())
+        assert state.current_state.label == "configuring"
+        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+        assert not call(client, ChangeState, "/sim_node/change_state", request).success
+        go_on.set()
+        starting.join(10)
+        state = call(client, GetState, "/sim_node/get_state", GetState.Request())
+        assert state.current_state.label == "unconfigured"
+        wait_for(lambda: any("a potato" in text for text in errors), "the ERROR diagnostic")
+
+
+def test_lifecycle_through_its_services_with_a_second_run() -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client:
+
+        def change(transition: int) -> bool:
+            request = ChangeState.Request(transition=Transition(id=transition))
+            return call(client, ChangeState, "/sim_node/change_state", request).success
+
+        assert not change(Transition.TRANSITION_ACTIVATE), "activate is not possible from unconfigured"
+        for lap in range(2):
+            assert change(Transition.TRANSITION_CONFIGURE)
+            assert change(Transition.TRANSITION_ACTIVATE)
+            wait_for(client.matched, "the node's subscriptions")
+            client.publish_ego(1000 * MS, x_m=lap + 1)
+            wait_for(lambda n=lap + 1: len(client.images["front"]) == n, "an image of this run")
+            assert change(Transition.TRANSITION_DEACTIVATE)
+            assert change(Transition.TRANSITION_CLEANUP)
+            wait_for(lambda: client.odometry.get_subscription_count() == 0, "the inputs to close")
+    assert [pixel(m)[0] for m in client.images["front"]] == [1, 2]
