@@ -154,7 +154,7 @@ def float32_loss_note(path: str, means: NDArray) -> tuple[str, ...]:
     spacing_m = float(np.spacing(np.float32(furthest)))
     note = (
         f"{path}: coordinates around {furthest:.0f} as float32, which resolves {spacing_m:.4g} m: "
-        "finer detail is lost; store x y z as double, or move the scene to its origin and put the offset into "
-        "T_map_scene of its scene.yaml"
+        "finer detail is lost; store x y z as double, or move the scene to its origin and put the offset "
+        "into T_map_scene of its scene.yaml"
     )
     return (note,)
