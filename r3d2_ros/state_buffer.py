@@ -1,0 +1,292 @@
+"""StateBuffer: ego and actors arrive at different times; `at(stamp)` is the world at that stamp."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import Field
+
+from r3d2_ros.input_checks import Fault, Reports, without_repeated
+from r3d2_ros.schema import STRICT
+from r3d2_ros.timeline import Arrival, Kind, Track, TrackLimits
+from r3d2_ros.world import ActorState, EgoState, WorldState
+
+T = TypeVar("T")
+
+MAX_INSTANCES = 65535
+"""Instance images are 16 bit and 0 is the background."""
+
+
+@dataclass(frozen=True)
+class BufferConfig:
+    """Limits of what the buffer makes up between messages, and of what it keeps."""
+
+    __pydantic_config__ = STRICT
+    max_interpolation_gap_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="Two messages further apart than this are not interpolated: the tick fails.",
+        ),
+    ] = 0.6
+    max_hold_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="How long the newest message stands for the time after it (sync.mode latest).",
+        ),
+    ] = 1.0
+    jump_back_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="A stamp further back than this restarts time; after a smaller step it is ignored.",
+        ),
+    ] = 1.0
+    leap_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="A stamp further ahead than this is a leap: no exposure is due in between.",
+        ),
+    ] = 10.0
+    history_s: Annotated[
+        float,
+        Field(
+            gt=0, le=3600, description="How far before the newest frame set a trigger may still ask for one."
+        ),
+    ] = 5.0
+    max_messages: Annotated[
+        int, Field(ge=16, le=1_000_000, description="Messages kept per input; the oldest are forgotten.")
+    ] = 2000
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """The state is not known yet: `inputs` ("ego", "actors") have to deliver a stamp at or after it."""
+
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """The state will never be known. `cause` is a short key, `reason` is for people."""
+
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Sample(Generic[T]):
+    """The messages around a stamp and the place between them, 0 at `before`, which is used alone when it is
+    0."""
+
+    before: T
+    after: T
+    fraction: float = 0.0
+
+
+class StateBuffer:
+    """Messages in, world states out. A pure function of the stamps and contents of each input.
+
+    Interpolation is linear in positions and spherical (slerp) in rotations. A message of actors lists the
+    actors of the interval from its stamp up to the next message: within it an actor that both messages list
+    moves between its two poses, and one that only the first lists stands still; asset, size and order are
+    those of the first.
+
+    An input whose stamps go back by more than `jump_back_s` begins a new timeline. States never mix
+    timelines: the n-th timeline of the ego goes with the n-th of the actors. Each input counts its own, so
+    the order in which their messages arrive around a jump does not matter. `static_actors` is the exception:
+    nothing waits for them, each of their messages holds from its stamp on without limit, and they outlive a
+    jump of the ego.
+    """
+
+    def __init__(self, config: BufferConfig, *, reports: Reports, static_actors: bool = False) -> None:
+        self.config, self.reports, self.static_actors = config, reports, static_actors
+        limits = TrackLimits(
+            jump_ns=nanoseconds(config.jump_back_s),
+            leap_ns=nanoseconds(config.leap_s),
+            max_messages=config.max_messages,
+        )
+        self.ego: Track[EgoState] = Track(limits)
+        self.actors: Track[tuple[ActorState, ...]] = Track(limits, ordered=not static_actors)
+        self._announced = 0
+        self._numbers: dict[str, int] = {}
+        self.instance_ids: tuple[str, ...] = ()
+        """Entry k-1 is the id of the actor with instance k: every actor of the run so far."""
+
+    def add_ego(self, ego: EgoState) -> Arrival:
+        """Take an ego pose. A stamp that repeats or is late is ignored and reported."""
+        if self.ego.is_new and not self.static_actors:
+            self.ego.begin(self.actors.timeline)
+        newest_ns = self.ego.newest_ns
+        return self._report("ego", self.ego.add(ego.stamp_ns, ego), ego.stamp_ns, newest_ns)
+
+    def add_actors(self, stamp_ns: int, actors: Sequence[ActorState]) -> Arrival:
+        """Take all actors at `stamp_ns`. Those whose id occurs twice are left out and reported."""
+        single, faults = without_repeated(actors)
+        for fault in faults:
+            self.reports.add(fault)
+        if self.actors.is_new and not self.static_actors:
+            self.actors.begin(self.ego.timeline)
+        newest_ns = self.actors.newest_ns
+        return self._report("actors", self.actors.add(stamp_ns, tuple(single)), stamp_ns, newest_ns)
+
+    def at(
+        self, stamp_ns: int, *, timeline: int | None = None, hold: bool = False
+    ) -> WorldState | NotYet | Unavailable:
+        """The world at `stamp_ns`, its actors without instance numbers (see `numbered`).
+
+        timeline  which one is meant, counted from 0; default: the ego's current one
+        hold      instead of waiting, let the newest message stand for up to `max_hold_s` after it; actors
+        that were
+                  never received are none
+        """
+        timeline = self.ego.timeline if timeline is None else timeline
+        ego = self._around("ego", self.ego, stamp_ns, timeline=timeline, hold=hold)
+        actors = self._actors_around(stamp_ns, timeline=timeline, hold=hold)
+        if isinstance(ego, Unavailable) or isinstance(actors, Unavailable):
+            return ego if isinstance(ego, Unavailable) else actors  # type: ignore[return-value]
+        if isinstance(ego, NotYet) or isinstance(actors, NotYet):
+            return NotYet(tuple(name for x in (ego, actors) if isinstance(x, NotYet) for name in x.inputs))
+        pose = ego.before.T_world_ego.interpolate(ego.after.T_world_ego, ego.fraction)
+        return WorldState(stamp_ns, EgoState(stamp_ns, pose), _blend(actors))
+
+    def numbered(self, state: WorldState) -> WorldState:
+        """`state` with instance numbers. An actor gets its number when it is first seen here, and keeps it.
+
+        Called once for each tick in tick order, numbers depend on stamps alone. Actors beyond the 65535th of
+        the run are left out and reported.
+        """
+        actors: list[ActorState] = []
+        for actor in state.actors:
+            number = self._numbers.get(actor.id)
+            if number is None:
+                if len(self._numbers) >= MAX_INSTANCES:
+                    text = f"expected at most {MAX_INSTANCES} actors in a run; further ones are not drawn"
+                    self.reports.add(Fault("actors.too_many_instances", text, "error"))
+                    continue
+                number = self._numbers[actor.id] = len(self._numbers) + 1
+            actors.append(replace(actor, instance=number))
+        if len(self._numbers) != len(self.instance_ids):
+            self.instance_ids = tuple(self._numbers)
+        return replace(state, actors=tuple(actors), instance_ids=self.instance_ids)
+
+    def reset(self, reason: str) -> None:
+        """Begin a new timeline on every input, whatever their stamps. Instance numbers stay."""
+        timeline = max(self.ego.timeline, self.actors.timeline) + 1
+        self.ego.begin(timeline)
+        self.actors.begin(timeline)
+        self._announced = timeline
+        self.reports.add(Fault("time_jump", f"time was reset: {reason}", "info"))
+
+    def forget(self, *, timeline: int, before_ns: int) -> None:
+        """Drop what no stamp from (`timeline`, `before_ns`) on can need."""
+        self.ego.forget(timeline=timeline, before_ns=before_ns)
+        self.actors.forget(timeline=timeline, before_ns=before_ns)
+
+    def _actors_around(
+        self, stamp_ns: int, *, timeline: int, hold: bool
+    ) -> _Sample[tuple[ActorState, ...]] | NotYet | Unavailable:
+        if self.static_actors:
+            value = self.actors.held(stamp_ns, timeline) or ()
+            return _Sample(value, value)
+        if hold and (self.actors.current is None or self.actors.current.newest_up_to(stamp_ns) is None):
+            self.reports.add(
+                Fault("actors.none_yet", "no actors have been received yet; none is drawn", "info")
+            )
+            return _Sample((), ())
+        return self._around("actors", self.actors, stamp_ns, timeline=timeline, hold=hold)
+
+    def _around(
+        self, name: str, track: Track[T], stamp_ns: int, *, timeline: int, hold: bool
+    ) -> _Sample[T] | NotYet | Unavailable:
+        segment = track.current if hold else track.segment(timeline)
+        after = segment.oldest_from(stamp_ns) if segment else None
+        if after is None and not hold:
+            return self._missing_after(name, track, stamp_ns, timeline=timeline)
+        before = segment.newest_up_to(stamp_ns) if segment else None
+        if segment is None or before is None:
+            oldest = f"the oldest one kept is at {seconds(after)}" if after is not None else "there is none"
+            reason = f"{name}: expected a message at or before {seconds(stamp_ns)}, {oldest}"
+            return Unavailable(f"{name}.before_history", reason)
+        gap_ns = None if after is None else after - before
+        limits = self.config
+        if after is not None and after - before <= nanoseconds(limits.max_interpolation_gap_s):
+            fraction = (stamp_ns - before) / (after - before) if after > before else 0.0
+            return _Sample(segment.values[before], segment.values[after], fraction)
+        if hold and stamp_ns - before <= nanoseconds(limits.max_hold_s):
+            return _Sample(segment.values[before], segment.values[before])
+        if hold:
+            held = f"the message at {seconds(before)} stands for {seconds(stamp_ns - before)}"
+            reason = f"{name}: {held}, max_hold_s is {limits.max_hold_s:g} s"
+            return Unavailable(f"{name}.held_too_long", reason)
+        gap = f"the messages around {seconds(stamp_ns)} lie {seconds(gap_ns)} apart"
+        reason = f"{name}: {gap}, max_interpolation_gap_s is {limits.max_interpolation_gap_s:g} s"
+        return Unavailable(f"{name}.gap", reason)
+
+    def _missing_after(
+        self, name: str, track: Track[T], stamp_ns: int, *, timeline: int
+    ) -> NotYet | Unavailable:
+        """`track` has nothing at or after `stamp_ns` in `timeline`: more may come, unless its time went back.
+
+        One message that lies back may be a stray one, so it ends a timeline only together with another
+        message, or with a jump of every input.
+        """
+        tracks = (self.ego,) if self.static_actors else (self.ego, self.actors)
+        settled = track.current is None or track.current.received > 1
+        if track.timeline > timeline and (settled or all(t.timeline > timeline for t in tracks)):
+            reason = f"time went back before '{name}' reached {seconds(stamp_ns)}"
+            return Unavailable("time_jump", reason)
+        return NotYet((name,))
+
+    def _report(self, name: str, arrival: Arrival, stamp_ns: int, newest_ns: int | None) -> Arrival:
+        if arrival.kind is Kind.DUPLICATE:
+            text = (
+                f"{name}: expected rising stamps, got {seconds(stamp_ns)} again; the later message is ignored"
+            )
+            self.reports.add(Fault(f"{name}.duplicate_stamp", text))
+        elif arrival.kind is Kind.LATE:
+            order = f"{seconds(stamp_ns)} after {seconds(newest_ns)}"
+            text = f"{name}: expected rising stamps, got {order}; the later message is ignored"
+            self.reports.add(Fault(f"{name}.out_of_order", text))
+        elif arrival.stray is not None:
+            text = f"{name}: a message with the stray stamp {seconds(arrival.stray[1])} was taken out"
+            self.reports.add(Fault(f"{name}.stray_stamp", text))
+            self._announced = max(self.ego.timeline, self.actors.timeline)
+        elif arrival.kind is Kind.JUMP and arrival.timeline > self._announced:
+            self._announced = arrival.timeline
+            text = f"{name}: time went back from {seconds(newest_ns)} to {seconds(stamp_ns)}"
+            self.reports.add(Fault("time_jump", text))
+        return arrival
+
+
+def nanoseconds(duration_s: float) -> int:
+    """A duration in whole nanoseconds."""
+    return round(duration_s * 1e9)
+
+
+def seconds(stamp_ns: int | None) -> str:
+    """A stamp as text, in seconds with all its digits."""
+    if stamp_ns is None:
+        return "nothing"
+    whole, rest = divmod(abs(stamp_ns), 10**9)
+    return f"{'-' if stamp_ns < 0 else ''}{whole}.{rest:09d} s"
+
+
+def _blend(sample: _Sample[tuple[ActorState, ...]]) -> tuple[ActorState, ...]:
+    if sample.fraction == 0.0:
+        return sample.before
+    after = {actor.id: actor.T_world_actor for actor in sample.after}
+    return tuple(
+        replace(actor, T_world_actor=actor.T_world_actor.interpolate(after[actor.id], sample.fraction))
+        if actor.id in after
+        else actor
+        for actor in sample.before
+    )

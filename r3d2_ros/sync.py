@@ -1,0 +1,369 @@
+"""Sync: which moments become frame sets, and when their state is known. Called by one thread; reads no
+clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from r3d2_ros.cameras import Camera, Rig
+from r3d2_ros.exposures import exposures
+from r3d2_ros.input_checks import Fault, Reports
+from r3d2_ros.schema import STRICT
+from r3d2_ros.state_buffer import NotYet, StateBuffer, Unavailable, nanoseconds, seconds
+from r3d2_ros.timeline import Arrival
+from r3d2_ros.world import ActorState, EgoState, WorldState
+
+FAILED_TICKS_PER_QUEUE = 100
+"""Ticks that cannot be made cost nothing but their place: this many queues of them may wait to be fetched."""
+
+
+@dataclass(frozen=True)
+class SyncConfig:
+    """What makes a tick, and what it waits for."""
+
+    __pydantic_config__ = STRICT
+    mode: Annotated[
+        Literal["lockstep", "latest"],
+        Field(
+            description="lockstep: a frame set for every tick, in order. latest: the newest state at a rate."
+        ),
+    ] = "lockstep"
+    tick: Annotated[
+        Literal["ego", "rate", "trigger"],
+        Field(
+            description="In lockstep. ego: every ego message. rate: each camera at its own rate and phase in "
+            "message time. trigger: every stamp on the trigger topic."
+        ),
+    ] = "ego"
+    actors: Annotated[
+        Literal["auto", "required", "static"],
+        Field(
+            description="required: a tick waits until actors at or after it have arrived. static: nothing "
+            "waits; the newest actors at or before the tick hold without limit, and none received means none. "
+            "auto: the first message decides: required when actors have been received or are published by "
+            "then, else static."
+        ),
+    ] = "auto"
+    queue_limit: Annotated[
+        int, Field(ge=1, le=100_000, description="More waiting ticks than this stop the run with an error.")
+    ] = 400
+    latest_rate_hz: Annotated[
+        float, Field(gt=0, le=1000, description="Frame sets per second of wall time in mode latest.")
+    ] = 10.0
+    stall_report_s: Annotated[
+        float,
+        Field(gt=0, le=3600, description="Wall time after which an input that is waited for is reported."),
+    ] = 2.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One frame set to make, or to answer as failed.
+
+    due           cameras that expose at stamp_ns, in the rig's order
+    state         the world at stamp_ns, or None: publish the frame set with no camera published, and `reason`
+    timeline      which pass of message time it belongs to; when it changes, time went back
+    instance_ids  all actors of the run so far, as in WorldState
+    """
+
+    stamp_ns: int
+    due: tuple[Camera, ...]
+    state: WorldState | None
+    reason: str
+    timeline: int
+    instance_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Inputs ("ego", "actors") that have to deliver before the tick at stamp_ns can be made.
+
+    stamp_ns is None when there is no tick yet: any ego message would make one.
+    """
+
+    inputs: tuple[str, ...]
+    stamp_ns: int | None
+
+    def __str__(self) -> str:
+        inputs = " and ".join(f"'{name}'" for name in self.inputs)
+        return f"waiting for {inputs}" + (
+            "" if self.stamp_ns is None else f" at or after {seconds(self.stamp_ns)}"
+        )
+
+
+@dataclass(frozen=True)
+class Stall:
+    """`waiting` has lasted for waited_s of wall time."""
+
+    waiting: Waiting
+    waited_s: float
+
+
+class QueueOverflow(RuntimeError):
+    """More ticks wait than `queue_limit`: in lockstep the run stops here, because nothing may be dropped."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A tick that has not been fetched; `failure` when it is known already that it cannot be made."""
+
+    timeline: int
+    stamp_ns: int
+    due: tuple[Camera, ...]
+    failure: Unavailable | None = None
+
+
+class Synchronizer:
+    """Messages in by `on_...`, ticks out by `next_tick`.
+
+    lockstep: ticks come in order and each one comes, as a state or as a failure with its reason. Which ticks
+    there are and what they show follows from the sequence of messages on each input alone, not from how these
+    interleave.
+    - tick ego: every ego message, with all cameras. A late or repeated ego stamp is ignored and reported.
+    - tick rate: the exposures of each camera from the first ego stamp of a timeline on; after a leap of the
+    ego by
+      more than `leap_s` they begin anew behind it.
+    - tick trigger: every trigger, in the order of their arrival, with all cameras.
+    When the ego's time goes back, ticks of the old timeline that can be made are made first; the others fail.
+
+    A trigger more than `jump_back_s` behind the newest one belongs to the next timeline and waits for the
+    inputs to go back too. When the ego goes on by `jump_back_s` instead, the trigger was a stray one and
+    fails.
+
+    latest: `next_tick`, called at `latest_rate_hz`, gives the newest ego state if there is a new one, with the actors
+    at that stamp as far as they are known; nothing waits, and `skipped` counts ego messages that gave no
+    tick.
+    """
+
+    def __init__(self, config: SyncConfig, *, rig: Rig, buffer: StateBuffer, reports: Reports) -> None:
+        if config.actors != ("static" if buffer.static_actors else "required"):
+            got = f"{config.actors} and static_actors={buffer.static_actors}"
+            raise ValueError(f"expected sync.actors required or static, as in the buffer, got {got}")
+        self.config, self.rig, self.buffer, self.reports = config, rig, buffer, reports
+        self.skipped = 0
+        self._pending: deque[_Pending] = deque()
+        self._unseen = 0
+        self._made: tuple[int, int] | None = None
+        self._triggers = _TriggerTimeline(nanoseconds(buffer.config.jump_back_s))
+        self._stall: tuple[Waiting, float, float] | None = None
+
+    @property
+    def queue_depth(self) -> int:
+        """Ticks that have not been fetched."""
+        return len(self._pending)
+
+    def on_ego(self, ego: EgoState) -> None:
+        """Take an ego pose. QueueOverflow when more ticks wait than the limit."""
+        arrival = self.buffer.add_ego(ego)
+        if not arrival.accepted:
+            return
+        if self.config.mode == "latest":
+            self._unseen += 1
+            return
+        if arrival.stray is not None:
+            self._fail_from(*arrival.stray)
+        if self.config.tick == "ego":
+            self._push([_Pending(arrival.timeline, ego.stamp_ns, self.rig.cameras)])
+        elif self.config.tick == "rate":
+            self._push(self._exposures(arrival, ego.stamp_ns))
+        elif self._triggers.is_stray(arrival.timeline, ego.stamp_ns):
+            self._fail_stray_triggers(arrival.timeline)
+
+    def on_actors(self, stamp_ns: int, actors: tuple[ActorState, ...]) -> None:
+        """Take all actors at a stamp."""
+        self.buffer.add_actors(stamp_ns, actors)
+        past = self.config.mode == "lockstep" and self.config.actors == "static" and self._made
+        if past and self.buffer.ego.timeline == past[0] and stamp_ns <= past[1]:
+            text = (
+                f"actors: the message at {seconds(stamp_ns)} came after the frame set at {seconds(past[1])}"
+            )
+            self.reports.add(Fault("actors.static_late", f"{text}; it holds from the next frame set on"))
+
+    def on_trigger(self, stamp_ns: int) -> None:
+        """Take a request for a frame set. QueueOverflow when more ticks wait than the limit."""
+        if self.config.mode != "lockstep" or self.config.tick != "trigger":
+            text = f"a trigger has no effect with mode {self.config.mode}, tick {self.config.tick}"
+            self.reports.add(Fault("trigger.unused", text))
+            return
+        timeline = self._triggers.assign(stamp_ns, self.buffer)
+        self._push([_Pending(timeline, stamp_ns, self.rig.cameras)])
+
+    def next_tick(self) -> Tick | None:
+        """The next tick, or None while it waits for an input (or none is due)."""
+        if self.config.mode == "latest":
+            return self._latest()
+        if not self._pending:
+            return None
+        head = self._pending[0]
+        outcome = self._outcome(head)
+        if isinstance(outcome, NotYet):
+            return None
+        self._pending.popleft()
+        return self._tick(head, outcome)
+
+    def waiting(self) -> Waiting | None:
+        """What the next tick waits for; None when it is ready, or when nothing is asked for (tick
+        trigger)."""
+        if self._pending and self.config.mode == "lockstep":
+            outcome = self._outcome(self._pending[0])
+            return Waiting(outcome.inputs, self._pending[0].stamp_ns) if isinstance(outcome, NotYet) else None
+        asked = self.config.mode == "lockstep" and self.config.tick == "trigger"
+        return None if asked or self._unseen else Waiting(("ego",), None)
+
+    def stalled(self, now_s: float) -> Stall | None:
+        """A stall to report at wall time now_s: once for each `stall_report_s` that the same tick waits.
+
+        The wall time decides about the report alone.
+        """
+        waiting = self.waiting()
+        if waiting is None:
+            self._stall = None
+            return None
+        if self._stall is None or self._stall[0] != waiting:
+            self._stall = (waiting, now_s, now_s)
+        _, since_s, reported_s = self._stall
+        if now_s - reported_s < self.config.stall_report_s:
+            return None
+        self._stall = (waiting, since_s, now_s)
+        return Stall(waiting, now_s - since_s)
+
+    def reset(self, reason: str) -> None:
+        """Begin a new timeline because a person asked for it. In lockstep, stamps that go back do it by
+        themselves."""
+        self.buffer.reset(reason)
+        self._triggers = _TriggerTimeline(nanoseconds(self.buffer.config.jump_back_s))
+        self._unseen = 0
+
+    def _latest(self) -> Tick | None:
+        stamp_ns = self.buffer.ego.newest_ns
+        if not self._unseen or stamp_ns is None:
+            return None
+        self.skipped += self._unseen - 1
+        self._unseen = 0
+        pending = _Pending(self.buffer.ego.timeline, stamp_ns, self.rig.cameras)
+        outcome = self.buffer.at(stamp_ns, hold=True)
+        if isinstance(outcome, NotYet):
+            raise AssertionError("a held state never waits")
+        return self._tick(pending, outcome)
+
+    def _outcome(self, pending: _Pending) -> WorldState | NotYet | Unavailable:
+        return pending.failure or self.buffer.at(pending.stamp_ns, timeline=pending.timeline)
+
+    def _tick(self, pending: _Pending, outcome: WorldState | Unavailable) -> Tick:
+        state, reason = None, ""
+        if isinstance(outcome, Unavailable):
+            reason = outcome.reason
+            text = f"the frame set at {seconds(pending.stamp_ns)} cannot be made: {reason}"
+            self.reports.add(Fault(f"tick_failed.{outcome.cause}", text))
+        else:
+            state = self.buffer.numbered(outcome)
+            self._made = (pending.timeline, pending.stamp_ns)
+            before_ns = pending.stamp_ns - nanoseconds(self.buffer.config.history_s)
+            self.buffer.forget(timeline=pending.timeline, before_ns=before_ns)
+        return Tick(pending.stamp_ns, pending.due, state, reason, pending.timeline, self.buffer.instance_ids)
+
+    def _push(self, ticks: list[_Pending]) -> None:
+        self._pending.extend(ticks)
+        limit = self.config.queue_limit
+        ready = sum(tick.failure is None for tick in self._pending)
+        if ready > limit or len(self._pending) > limit * FAILED_TICKS_PER_QUEUE:
+            waiting = self.waiting()
+            raise QueueOverflow(
+                f"{len(self._pending)} frame sets wait, sync.queue_limit is {limit}: "
+                + (f"{waiting}" if waiting else "they arrive faster than they are rendered")
+            )
+
+    def _exposures(self, arrival: Arrival, stamp_ns: int) -> list[_Pending]:
+        """Ticks of tick rate that an ego message makes due: those after the message before it, up to its own
+        stamp."""
+        limits = self.buffer.config
+        previous_ns = arrival.previous_ns
+        if previous_ns is None:
+            first_ns, gap_ns = stamp_ns, 0
+        else:
+            first_ns, gap_ns = previous_ns + 1, stamp_ns - previous_ns
+        if gap_ns > nanoseconds(limits.leap_s):
+            text = (
+                f"ego: time leapt from {seconds(previous_ns)} to {seconds(stamp_ns)}; exposures begin there"
+            )
+            self.reports.add(Fault("ego.leap", text))
+            first_ns, gap_ns = stamp_ns, 0
+        failure = None
+        if gap_ns > nanoseconds(limits.max_interpolation_gap_s):
+            reason = f"ego: the messages at {seconds(previous_ns)} and {seconds(stamp_ns)} are too far apart"
+            failure = Unavailable("ego.gap", reason)
+        return [
+            # The exposure at the message's own stamp needs no other message.
+            _Pending(arrival.timeline, due_ns, due, None if due_ns == stamp_ns else failure)
+            for due_ns, due in exposures(self.rig, first_ns=first_ns, last_ns=stamp_ns)
+        ]
+
+    def _fail_from(self, timeline: int, stamp_ns: int) -> None:
+        """Ticks of a timeline from a stray ego stamp on cannot be made. Triggers stand for themselves."""
+        if self.config.tick == "trigger":
+            return
+        failure = Unavailable("ego.stray_stamp", f"ego: {seconds(stamp_ns)} was a stray stamp")
+        self._pending = deque(
+            replace(p, failure=failure) if p.timeline == timeline and p.stamp_ns >= stamp_ns else p
+            for p in self._pending
+        )
+
+    def _fail_stray_triggers(self, timeline: int) -> None:
+        """Triggers that went ahead into the next timeline return to this one; those that lay back fail."""
+        floor_ns = self._triggers.return_to(timeline)
+        reason = "the trigger lay back by more than jump_back_s, and the ego went on"
+        failure = Unavailable("trigger.too_old", reason)
+        for i, p in enumerate(self._pending):
+            if p.timeline > timeline:
+                self._pending[i] = replace(
+                    p, timeline=timeline, failure=failure if p.stamp_ns < floor_ns else None
+                )
+
+
+class _TriggerTimeline:
+    """Which timeline a trigger means. Triggers may be sparse, so besides their own stamps the ego's progress
+    counts."""
+
+    def __init__(self, jump_ns: int) -> None:
+        self._jump_ns = jump_ns
+        self._last: tuple[int, int] | None = None
+        self._floor_ns = 0
+        self._stray_from: tuple[int, int] | None = None
+
+    def assign(self, stamp_ns: int, buffer: StateBuffer) -> int:
+        """The timeline of a trigger."""
+        ego = buffer.ego
+        if self._last is None:
+            self._last = (ego.timeline, stamp_ns)
+            return ego.timeline
+        timeline, newest_ns = self._last
+        if stamp_ns < newest_ns - self._jump_ns:
+            timeline += 1
+            if timeline == ego.timeline + 1 and ego.newest_ns is not None:
+                self._floor_ns = newest_ns - self._jump_ns
+                self._stray_from = (ego.timeline, ego.newest_ns + self._jump_ns)
+        current = ego.current
+        if timeline < ego.timeline and current and current.stamps[-1] - current.start_ns > self._jump_ns:
+            timeline = ego.timeline
+        self._last = (timeline, stamp_ns if timeline > self._last[0] else max(newest_ns, stamp_ns))
+        return timeline
+
+    def is_stray(self, ego_timeline: int, ego_stamp_ns: int) -> bool:
+        """Whether the ego has gone on although a trigger went back."""
+        if self._stray_from is None:
+            return False
+        timeline, limit_ns = self._stray_from
+        if ego_timeline > timeline:
+            self._stray_from = None
+            return False
+        return ego_stamp_ns > limit_ns
+
+    def return_to(self, timeline: int) -> int:
+        """Back to the ego's timeline; returns the stamp before which triggers were stray."""
+        self._stray_from = None
+        self._last = (timeline, max(self._floor_ns + self._jump_ns, self._last[1] if self._last else 0))
+        return self._floor_ns

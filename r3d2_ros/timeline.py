@@ -1,0 +1,211 @@
+"""Messages of one input in stamp order, cut into timelines where its time goes back (a bag that loops).
+
+An input's timelines follow from its own sequence of stamps alone. Inputs are joined timeline by timeline, so
+it does not matter in which order messages of different inputs arrive, not even around a jump.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Kind(Enum):
+    """What a message is to its input."""
+
+    NEXT = "next"
+    DUPLICATE = "duplicate"
+    """Its stamp equals one that is known: ignored."""
+    LATE = "late"
+    """Older than the newest, but by no more than the threshold of a jump: ignored."""
+    JUMP = "jump"
+    """Older than the newest by more than the threshold: a new timeline begins with it."""
+    RESUMED = "resumed"
+    """The message before it stood alone with a stray stamp and has been taken out; the timeline goes on."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Where a message went.
+
+    previous_ns   the newest stamp of the timeline before it, None when it begins the timeline
+    stray         (timeline, stamp) of the message that was taken out, for RESUMED
+    """
+
+    kind: Kind
+    timeline: int
+    previous_ns: int | None
+    stray: tuple[int, int] | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return self.kind not in (Kind.DUPLICATE, Kind.LATE)
+
+
+@dataclass
+class Segment(Generic[T]):
+    """The messages of one timeline that are kept, by rising stamp.
+
+    after_jump  it began with a stamp that lay back, not with the first message or after a reset
+    received    all messages that it ever had
+    """
+
+    timeline: int
+    start_ns: int
+    after_jump: bool
+    received: int = 0
+    stamps: list[int] = field(default_factory=list)
+    values: dict[int, T] = field(default_factory=dict)
+
+    def put(self, stamp_ns: int, value: T) -> None:
+        if stamp_ns not in self.values:
+            insort(self.stamps, stamp_ns)
+        self.values[stamp_ns] = value
+        self.received += 1
+
+    def newest_up_to(self, stamp_ns: int) -> int | None:
+        """The newest stamp <= `stamp_ns`."""
+        i = bisect_right(self.stamps, stamp_ns)
+        return self.stamps[i - 1] if i else None
+
+    def oldest_from(self, stamp_ns: int) -> int | None:
+        """The oldest stamp >= `stamp_ns`."""
+        i = bisect_left(self.stamps, stamp_ns)
+        return self.stamps[i] if i < len(self.stamps) else None
+
+    def forget_first(self, count: int) -> None:
+        for stamp_ns in self.stamps[:count]:
+            del self.values[stamp_ns]
+        del self.stamps[:count]
+
+
+@dataclass(frozen=True)
+class TrackLimits:
+    """jump_ns: a stamp that lies further than this before the newest begins a new timeline.
+
+    leap_ns       a stamp that lies further than this after the newest, followed by a return, is a stray one
+    max_messages  the oldest messages of a timeline beyond this number are forgotten
+    """
+
+    jump_ns: int
+    leap_ns: int
+    max_messages: int
+
+
+class Track(Generic[T]):
+    """One input. With `ordered` a late or repeated stamp is ignored, else it is put in its place, the last of
+    equals wins, and no stamp is taken for a stray one.
+    """
+
+    def __init__(self, limits: TrackLimits, *, ordered: bool = True) -> None:
+        self._limits, self._ordered = limits, ordered
+        self._segments: list[Segment[T]] = []
+        self.timeline = 0
+        """The timeline of the next message that goes on."""
+
+    @property
+    def current(self) -> Segment[T] | None:
+        """The segment that receives messages; None before the first message of the current timeline."""
+        return self._segments[-1] if self._segments and self._segments[-1].timeline == self.timeline else None
+
+    @property
+    def is_new(self) -> bool:
+        """True before the first message."""
+        return not self._segments
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Newest stamp of the current timeline."""
+        return self.current.stamps[-1] if self.current else None
+
+    def segment(self, timeline: int) -> Segment[T] | None:
+        """What is kept of `timeline`."""
+        return next((s for s in self._segments if s.timeline == timeline), None)
+
+    def last_segment(self, timeline: int) -> Segment[T] | None:
+        """What is kept of `timeline`, or of the last one before it that has messages."""
+        return next((s for s in reversed(self._segments) if s.timeline <= timeline), None)
+
+    def held(self, stamp_ns: int, timeline: int) -> T | None:
+        """The message with the newest stamp <= `stamp_ns`, for an input that nothing waits for.
+
+        It belongs to the last timeline up to `timeline` that has messages, or to a later one that this input
+        has begun before the others; of equal stamps the later one holds.
+        """
+        base = self.last_segment(timeline)
+        best: tuple[int, int] | None = None
+        for i, segment in enumerate(self._segments):
+            newest = segment.newest_up_to(stamp_ns)
+            if newest is not None and (base is None or segment.timeline >= base.timeline):
+                best = max(best, (newest, i)) if best else (newest, i)
+        return self._segments[best[1]].values[best[0]] if best else None
+
+    def add(self, stamp_ns: int, value: T) -> Arrival:
+        """Put a message into its timeline."""
+        segment = self.current
+        if segment is None:
+            return self._begin(Kind.NEXT, self.timeline, stamp_ns, value)
+        if self._ordered and self._after_stray(segment, stamp_ns):
+            return self._resume(segment, stamp_ns, value)
+        newest = segment.stamps[-1]
+        if stamp_ns < newest - self._limits.jump_ns:
+            return self._begin(Kind.JUMP, self.timeline + 1, stamp_ns, value)
+        if self._ordered and stamp_ns <= newest:
+            kind = Kind.DUPLICATE if stamp_ns in segment.values else Kind.LATE
+            return Arrival(kind, self.timeline, newest)
+        segment.put(stamp_ns, value)
+        segment.forget_first(max(0, len(segment.stamps) - self._limits.max_messages))
+        return Arrival(Kind.NEXT, self.timeline, newest)
+
+    def begin(self, timeline: int) -> None:
+        """The next message belongs to `timeline`, which is the current one or a later one."""
+        self.timeline = timeline
+
+    def forget(self, *, timeline: int, before_ns: int) -> None:
+        """Drop what no question from (`timeline`, `before_ns`) on can need."""
+        first = self.last_segment(timeline)
+        self._segments = [s for s in self._segments if first is None or s.timeline >= first.timeline]
+        if first is not None and first.timeline == timeline:
+            first.forget_first(max(0, bisect_right(first.stamps, before_ns) - 1))
+
+    def _begin(self, kind: Kind, timeline: int, stamp_ns: int, value: T) -> Arrival:
+        segment: Segment[T] = Segment(timeline, stamp_ns, kind is Kind.JUMP)
+        segment.put(stamp_ns, value)
+        self._segments.append(segment)
+        self.timeline = timeline
+        return Arrival(kind, timeline, None)
+
+    def _after_stray(self, segment: Segment[T], stamp_ns: int) -> bool:
+        """Whether the newest message alone has a stamp far from those before it and from `stamp_ns`."""
+        newest = segment.stamps[-1]
+        if segment.received == 1:
+            before = self.segment(segment.timeline - 1) if segment.after_jump else None
+            return (
+                before is not None
+                and stamp_ns > newest + self._limits.jump_ns
+                and before.stamps[-1] < stamp_ns <= before.stamps[-1] + self._limits.jump_ns
+            )
+        if len(segment.stamps) < 2:
+            return False
+        before_ns = segment.stamps[-2]
+        return (
+            newest - before_ns > self._limits.leap_ns
+            and before_ns < stamp_ns <= before_ns + self._limits.jump_ns
+        )
+
+    def _resume(self, segment: Segment[T], stamp_ns: int, value: T) -> Arrival:
+        """Take the stray message out and go on where its input was before."""
+        stray = (segment.timeline, segment.stamps[-1])
+        if segment.received == 1:  # it had begun a timeline of its own
+            self._segments.pop()
+        else:
+            del segment.values[segment.stamps.pop()]
+        resumed = self._segments[-1]
+        self.timeline = resumed.timeline
+        previous = resumed.stamps[-1]
+        resumed.put(stamp_ns, value)
+        return Arrival(Kind.RESUMED, self.timeline, previous, stray)
