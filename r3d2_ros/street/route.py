@@ -1,0 +1,140 @@
+"""The street's axis: a reference line, places given by distance along it and offset to the left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
+
+from r3d2_ros.geometry import Array
+
+LANE_OFFSET_M = 1.75
+STEP_M = 0.5
+RUN_OUT_M = 70.0
+"""The road goes on this far, straight, beyond both ends of the drive."""
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """Centre line of the road, extended beyond both ends; s grows along the drive, t to the left.
+
+    points [M, 3] every STEP_M; s [M] starts at -RUN_OUT_M; drive [K, 3] is the ego's own line.
+    """
+
+    points: Array
+    s: Array
+    normal: Array
+    drive: Array
+    tree: cKDTree
+
+    @property
+    def start_m(self) -> float:
+        return float(self.s[0])
+
+    @property
+    def end_m(self) -> float:
+        return float(self.s[-1])
+
+    @property
+    def drive_length_m(self) -> float:
+        return self.end_m - RUN_OUT_M
+
+    def at(self, s: ArrayLike, t: ArrayLike) -> Array:
+        """Points [N, 3] on the road's height at distance s and offset t."""
+        s = np.asarray(s, np.float64)
+        base = np.stack([np.interp(s, self.s, self.points[:, i]) for i in range(3)], axis=-1)
+        base[..., :2] += np.asarray(t, np.float64)[..., None] * self.left(s)
+        return base
+
+    def left(self, s: ArrayLike) -> Array:
+        """Unit vectors [N, 2] to the left of the driving direction."""
+        s = np.asarray(s, np.float64)
+        n = np.stack([np.interp(s, self.s, self.normal[:, i]) for i in range(2)], axis=-1)
+        return n / np.linalg.norm(n, axis=-1, keepdims=True)
+
+    def locate(self, xy: NDArray) -> tuple[Array, Array, Array]:
+        """(s, t, z) [N] of the nearest place of the centre line; |t| is the distance to the line."""
+        xy = np.asarray(xy, np.float64)
+        _, nearest = self.tree.query(xy)
+        nearest = np.clip(nearest, 1, len(self.s) - 2)
+        best_s, best_t, best_d = self._project(xy, nearest - 1)
+        s, t, d = self._project(xy, nearest)
+        better = d < best_d
+        best_s, best_t = np.where(better, s, best_s), np.where(better, t, best_t)
+        return best_s, best_t, np.interp(best_s, self.s, self.points[:, 2])
+
+    def _project(self, xy: Array, segment: NDArray) -> tuple[Array, Array, Array]:
+        a, b = self.points[segment, :2], self.points[segment + 1, :2]
+        ab = b - a
+        fraction = np.clip(((xy - a) * ab).sum(axis=1) / (ab * ab).sum(axis=1), 0, 1)
+        gap = xy - (a + fraction[:, None] * ab)
+        distance = np.linalg.norm(gap, axis=1)
+        side = np.sign(ab[:, 0] * gap[:, 1] - ab[:, 1] * gap[:, 0])
+        s = self.s[segment] + fraction * (self.s[segment + 1] - self.s[segment])
+        return s, distance * side, distance
+
+    def owns(self, s: NDArray, t: NDArray, xy: NDArray) -> NDArray[np.bool_]:
+        """Whether the place (s, t) is not nearer to another piece of the road: no folds, no doubles."""
+        s_near, _, _ = self.locate(xy)
+        return np.abs(s_near - s) < 0.6 + 0.12 * np.abs(t)
+
+    def crowded(self, s: NDArray, xy: NDArray, distance_m: float) -> NDArray[np.bool_]:
+        """Whether another piece of the road (more than 25 m away along it) comes within `distance_m`."""
+        out = np.zeros(len(xy), bool)
+        for i, near in enumerate(self.tree.query_ball_point(xy, distance_m)):
+            out[i] = bool(np.any(np.abs(self.s[near] - s[i]) > 25.0))
+        return out
+
+
+def make_route(path: Array) -> Route:
+    """The route whose right lane is `path` [K, 3] (positions of base_link)."""
+    drive = _resampled(path, 0.25)
+    if len(drive) > 8:
+        drive = np.concatenate(
+            [drive[:1], gaussian_filter1d(drive, 2.0, axis=0, mode="nearest")[1:-1], drive[-1:]]
+        )
+    drive = _resampled(drive, STEP_M)
+    first, last = _heading(drive[: min(5, len(drive))]), _heading(drive[-min(5, len(drive)) :])
+    steps = np.arange(STEP_M, RUN_OUT_M + STEP_M / 2, STEP_M)[:, None]
+    flat_first, flat_last = np.append(first, 0.0), np.append(last, 0.0)
+    line = np.concatenate([drive[:1] - steps[::-1] * flat_first, drive, drive[-1:] + steps * flat_last])
+    centre = _shifted_left(line, LANE_OFFSET_M)
+    s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(centre[:, :2], axis=0), axis=1))])
+    start = s[np.argmin(np.linalg.norm(centre[:, :2] - drive[0, :2], axis=1))]
+    tangent = np.gradient(centre[:, :2], axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+    return Route(centre, s - start, normal, drive, cKDTree(centre[:, :2]))
+
+
+def _heading(points: Array) -> Array:
+    direction = points[-1, :2] - points[0, :2]
+    return direction / np.linalg.norm(direction)
+
+
+def _resampled(points: Array, step_m: float) -> Array:
+    """Equal steps along the plane; standing still and jitter below a centimetre vanish."""
+    keep = [0]
+    for i in range(1, len(points)):
+        if np.linalg.norm(points[i, :2] - points[keep[-1], :2]) > 0.05:
+            keep.append(i)
+    kept = points[keep] if len(keep) > 1 else points[[0, -1]]
+    s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(kept[:, :2], axis=0), axis=1))])
+    samples = np.linspace(0.0, s[-1], max(2, round(s[-1] / step_m) + 1))
+    return np.stack([np.interp(samples, s, kept[:, i]) for i in range(3)], axis=1)
+
+
+def _shifted_left(line: Array, offset_m: float) -> Array:
+    """A parallel line; loops of the inner side of tight turns are cut off and rounded."""
+    tangent = np.gradient(line[:, :2], axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    shifted = line.copy()
+    shifted[:, 0] -= offset_m * tangent[:, 1]
+    shifted[:, 1] += offset_m * tangent[:, 0]
+    distance, nearest = cKDTree(line[:, :2]).query(shifted[:, :2])
+    folded = (distance < offset_m - 0.08) & (np.abs(nearest - np.arange(len(line))) < 80)
+    shifted = _resampled(shifted[~folded], STEP_M)
+    return _resampled(gaussian_filter1d(shifted, 1.5, axis=0, mode="nearest"), STEP_M)

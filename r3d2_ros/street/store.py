@@ -1,0 +1,80 @@
+"""Streets on disk: a scene folder with its assets and lanes, and the cache of those already made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.files import make_folder
+from r3d2_ros.formats.libraries import LIBRARY, write_library
+from r3d2_ros.formats.scenes import SIDECAR, write_scene
+from r3d2_ros.resources import cache_dir
+from r3d2_ros.street.build import Street, build_street
+from r3d2_ros.street.lanes import write_lanes
+from r3d2_ros.street.options import StreetOptions
+
+
+def write_street(folder: str | Path, street: Street) -> Path:
+    """Write scene.ply, sky.png, trajectory.csv, assets/*.ply, assets.yaml, lanes.yaml and, last, scene.yaml.
+
+    Returns scene.yaml: a folder that has it is complete. InputError when something cannot be written.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    (folder / SIDECAR).unlink(missing_ok=True)
+    write_library(folder, street.library)
+    write_lanes(folder, street.lanes)
+    return write_scene(folder, street.scene, assets=LIBRARY)
+
+
+def cached_street(options: StreetOptions | None = None, *, say: Callable[[str], None] | None = None) -> Path:
+    """Folder of the street of `options` in the user's cache (`resources.cache_dir`), made when it is not there yet.
+
+    `say` gets one line when the street has to be made. Two processes may ask at once: each makes its own folder and
+    the first to finish gives it its name. InputError when the disk is full.
+    """
+    options = options or StreetOptions()
+    folder = cache_dir() / "streets" / _key(options)
+    if (folder / SIDECAR).is_file():
+        return folder
+    if say:
+        say(f"making the procedural street (once, about 15 s) in {folder}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        workplace = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
+    except OSError as error:
+        raise InputError(
+            str(folder.parent), "a folder that can be written", error.strerror or str(error)
+        ) from error
+    try:
+        write_street(workplace, build_street(options))
+        _publish(workplace, folder)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+    return folder
+
+
+def _publish(workplace: Path, folder: Path) -> None:
+    """Give the finished folder its name, unless another process was faster."""
+    workplace.chmod(0o755)
+    try:
+        workplace.rename(folder)
+    except OSError as error:
+        if not (folder / SIDECAR).is_file():
+            raise InputError(
+                str(folder), "a free place for the street", error.strerror or str(error)
+            ) from error
+
+
+def _key(options: StreetOptions) -> str:
+    """Names options and the code that turns them into a street: other sources, another folder."""
+    digest = hashlib.sha256(json.dumps(asdict(options), sort_keys=True).encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:20]
