@@ -194,7 +194,7 @@ def test_all_faults_of_a_file_are_reported_at_once(tmp_path: Path):
         cameras:
           good: {CAMERA}
           bad:
-            {{width_px: 0, height_px: 48, K: [50, .nan, 32, 24], pose: {{xyz_m: [1, 2, 3], rpy_deg: [0, 0, 0]}}}}
+            {{width_px: 0, height_px: 48, K: [50, .nan, 32, 24], pose: {{xyz_m: [1,2,3], rpy_deg: [0,0,0]}}}}
           front camera: {CAMERA}
           text: hello
         """,
