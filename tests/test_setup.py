@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = "awk bash cat cut df dirname env find flock mkdir rm sha256sum sort tail xargs".split()
+TOOLS = ["awk", "bash", "cat", "cut", "df", "dirname", "env", "find", "flock", "mkdir", "rm", "sha256sum", "sort"]
+TOOLS += ["tail", "xargs"]
 
 
 @pytest.fixture
