@@ -21,9 +21,7 @@ class ExposureGrid:
 
     @classmethod
     def of(cls, camera: Camera) -> ExposureGrid:
-        return cls(
-            Fraction(repr(float(camera.rate_hz))), round(Fraction(repr(float(camera.phase_s))) * 10**9)
-        )
+        return cls(Fraction(repr(float(camera.rate_hz))), round(Fraction(repr(float(camera.phase_s))) * 10**9))
 
     def stamp_ns(self, k: int) -> int:
         """The time of exposure k, rounded to the nearest nanosecond (half up)."""

@@ -64,9 +64,7 @@ class Reports:
         if cause not in self._first:
             if len(self._first) >= self.MAX_CAUSES:
                 cause = self.OVERFLOW_CAUSE
-                fault = Fault(
-                    cause, f"more than {self.MAX_CAUSES} causes, from here on counted only: {fault.text}"
-                )
+                fault = Fault(cause, f"more than {self.MAX_CAUSES} causes, from here on counted only: {fault.text}")
             if cause not in self._first:
                 self._first[cause] = fault
                 self._new.append(cause)
@@ -146,9 +144,7 @@ def actor_state(actor: ActorInput, rules: ActorRules) -> ActorState | Fault:
     return ActorState(id=actor.id, asset=actor.asset, T_world_actor=pose, size_m=size_m)
 
 
-def actor_states(
-    actors: Sequence[ActorInput], rules: ActorRules
-) -> tuple[tuple[ActorState, ...], tuple[Fault, ...]]:
+def actor_states(actors: Sequence[ActorInput], rules: ActorRules) -> tuple[tuple[ActorState, ...], tuple[Fault, ...]]:
     """The actors of one array that can be drawn, in its order, and what is wrong with the others.
 
     An id that occurs twice removes all its actors, also where only one of them is valid otherwise. An empty
@@ -195,9 +191,7 @@ def _pose(cause: str, name: str, position_m: Sequence[float], quat_wxyz: Sequenc
     quat = np.asarray(quat_wxyz, np.float64)
     if position.shape != (3,) or not np.all(np.abs(position) <= MAX_COORDINATE_M):
         expected = f"three finite metres within {MAX_COORDINATE_M:g}"
-        return Fault(
-            f"{cause}.position", f"{name}: expected a position of {expected}, got {position.tolist()}"
-        )
+        return Fault(f"{cause}.position", f"{name}: expected a position of {expected}, got {position.tolist()}")
     length = math.hypot(*quat) if quat.shape == (4,) else 0.0
     if not (math.isfinite(length) and length > 1e-9):
         expected = "a quaternion of four finite numbers that are not all zero"
@@ -211,9 +205,7 @@ def _size(actor: ActorInput) -> tuple[float, float, float] | Fault | None:
         return None
     low, high = SIZE_RANGE_M
     if size.shape != (3,) or not np.all((size >= low) & (size <= high)):
-        expected = (
-            f"length, width, height each from {low:g} to {high:g} m, or all zero for the asset's own size"
-        )
+        expected = f"length, width, height each from {low:g} to {high:g} m, or all zero for the asset's own size"
         return Fault(
             f"actors.{actor.id[:80]}.size",
             f"actor {_short(actor.id)}: expected {expected}, got {size.tolist()}; the actor is not drawn",

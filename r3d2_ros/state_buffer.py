@@ -58,9 +58,7 @@ class BufferConfig:
     ] = 10.0
     history_s: Annotated[
         float,
-        Field(
-            gt=0, le=3600, description="How far before the newest frame set a trigger may still ask for one."
-        ),
+        Field(gt=0, le=3600, description="How far before the newest frame set a trigger may still ask for one."),
     ] = 5.0
     max_messages: Annotated[
         int, Field(ge=16, le=1_000_000, description="Messages kept per input; the oldest are forgotten.")
@@ -151,10 +149,13 @@ class StateBuffer:
         timeline = self.ego.timeline if timeline is None else timeline
         ego = self._around("ego", self.ego, stamp_ns, timeline=timeline, hold=hold)
         actors = self._actors_around(stamp_ns, timeline=timeline, hold=hold)
-        if isinstance(ego, Unavailable) or isinstance(actors, Unavailable):
-            return ego if isinstance(ego, Unavailable) else actors  # type: ignore[return-value]
+        # Waiting comes first: which reason a failure names must not depend on the order of arrival.
         if isinstance(ego, NotYet) or isinstance(actors, NotYet):
             return NotYet(tuple(name for x in (ego, actors) if isinstance(x, NotYet) for name in x.inputs))
+        if isinstance(ego, Unavailable):
+            return ego
+        if isinstance(actors, Unavailable):
+            return actors
         pose = ego.before.T_world_ego.interpolate(ego.after.T_world_ego, ego.fraction)
         return WorldState(stamp_ns, EgoState(stamp_ns, pose), _blend(actors))
 
@@ -198,9 +199,7 @@ class StateBuffer:
             value = self.actors.held(stamp_ns, timeline) or ()
             return _Sample(value, value)
         if hold and (self.actors.current is None or self.actors.current.newest_up_to(stamp_ns) is None):
-            self.reports.add(
-                Fault("actors.none_yet", "no actors have been received yet; none is drawn", "info")
-            )
+            self.reports.add(Fault("actors.none_yet", "no actors have been received yet; none is drawn", "info"))
             return _Sample((), ())
         return self._around("actors", self.actors, stamp_ns, timeline=timeline, hold=hold)
 
@@ -231,9 +230,7 @@ class StateBuffer:
         reason = f"{name}: {gap}, max_interpolation_gap_s is {limits.max_interpolation_gap_s:g} s"
         return Unavailable(f"{name}.gap", reason)
 
-    def _missing_after(
-        self, name: str, track: Track[T], stamp_ns: int, *, timeline: int
-    ) -> NotYet | Unavailable:
+    def _missing_after(self, name: str, track: Track[T], stamp_ns: int, *, timeline: int) -> NotYet | Unavailable:
         """`track` has nothing at or after `stamp_ns` in `timeline`: more may come, unless its time went back.
 
         One message that lies back may be a stray one, so it ends a timeline only together with another
@@ -248,9 +245,7 @@ class StateBuffer:
 
     def _report(self, name: str, arrival: Arrival, stamp_ns: int, newest_ns: int | None) -> Arrival:
         if arrival.kind is Kind.DUPLICATE:
-            text = (
-                f"{name}: expected rising stamps, got {seconds(stamp_ns)} again; the later message is ignored"
-            )
+            text = f"{name}: expected rising stamps, got {seconds(stamp_ns)} again; the later message is ignored"
             self.reports.add(Fault(f"{name}.duplicate_stamp", text))
         elif arrival.kind is Kind.LATE:
             order = f"{seconds(stamp_ns)} after {seconds(newest_ns)}"

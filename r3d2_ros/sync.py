@@ -28,9 +28,7 @@ class SyncConfig:
     __pydantic_config__ = STRICT
     mode: Annotated[
         Literal["lockstep", "latest"],
-        Field(
-            description="lockstep: a frame set for every tick, in order. latest: the newest state at a rate."
-        ),
+        Field(description="lockstep: a frame set for every tick, in order. latest: the newest state at a rate."),
     ] = "lockstep"
     tick: Annotated[
         Literal["ego", "rate", "trigger"],
@@ -43,7 +41,7 @@ class SyncConfig:
         Literal["auto", "required", "static"],
         Field(
             description="required: a tick waits until actors at or after it have arrived. static: nothing "
-            "waits; the newest actors at or before the tick hold without limit, and none received means none. "
+            "waits; the newest actors at or before the tick hold without limit, none received means none. "
             "auto: the first message decides: required when actors have been received or are published by "
             "then, else static."
         ),
@@ -90,9 +88,7 @@ class Waiting:
 
     def __str__(self) -> str:
         inputs = " and ".join(f"'{name}'" for name in self.inputs)
-        return f"waiting for {inputs}" + (
-            "" if self.stamp_ns is None else f" at or after {seconds(self.stamp_ns)}"
-        )
+        return f"waiting for {inputs}" + ("" if self.stamp_ns is None else f" at or after {seconds(self.stamp_ns)}")
 
 
 @dataclass(frozen=True)
@@ -131,12 +127,11 @@ class Synchronizer:
     When the ego's time goes back, ticks of the old timeline that can be made are made first; the others fail.
 
     A trigger more than `jump_back_s` behind the newest one belongs to the next timeline and waits for the
-    inputs to go back too. When the ego goes on by `jump_back_s` instead, the trigger was a stray one and
-    fails.
+    inputs to go back too. When the ego goes on by `jump_back_s` instead, the trigger was stray and fails.
 
-    latest: `next_tick`, called at `latest_rate_hz`, gives the newest ego state if there is a new one, with the actors
-    at that stamp as far as they are known; nothing waits, and `skipped` counts ego messages that gave no
-    tick.
+    latest: `next_tick`, called at `latest_rate_hz`, gives the newest ego state if there is a new one, with
+    the actors at that stamp as far as they are known; nothing waits, and `skipped` counts ego messages that gave
+    no tick.
     """
 
     def __init__(self, config: SyncConfig, *, rig: Rig, buffer: StateBuffer, reports: Reports) -> None:
@@ -178,9 +173,7 @@ class Synchronizer:
         self.buffer.add_actors(stamp_ns, actors)
         past = self.config.mode == "lockstep" and self.config.actors == "static" and self._made
         if past and self.buffer.ego.timeline == past[0] and stamp_ns <= past[1]:
-            text = (
-                f"actors: the message at {seconds(stamp_ns)} came after the frame set at {seconds(past[1])}"
-            )
+            text = f"actors: the message at {seconds(stamp_ns)} came after the frame set at {seconds(past[1])}"
             self.reports.add(Fault("actors.static_late", f"{text}; it holds from the next frame set on"))
 
     def on_trigger(self, stamp_ns: int) -> None:
@@ -287,9 +280,7 @@ class Synchronizer:
         else:
             first_ns, gap_ns = previous_ns + 1, stamp_ns - previous_ns
         if gap_ns > nanoseconds(limits.leap_s):
-            text = (
-                f"ego: time leapt from {seconds(previous_ns)} to {seconds(stamp_ns)}; exposures begin there"
-            )
+            text = f"ego: time leapt from {seconds(previous_ns)} to {seconds(stamp_ns)}; exposures begin there"
             self.reports.add(Fault("ego.leap", text))
             first_ns, gap_ns = stamp_ns, 0
         failure = None
@@ -319,9 +310,7 @@ class Synchronizer:
         failure = Unavailable("trigger.too_old", reason)
         for i, p in enumerate(self._pending):
             if p.timeline > timeline:
-                self._pending[i] = replace(
-                    p, timeline=timeline, failure=failure if p.stamp_ns < floor_ns else None
-                )
+                self._pending[i] = replace(p, timeline=timeline, failure=failure if p.stamp_ns < floor_ns else None)
 
 
 class _TriggerTimeline:

@@ -192,10 +192,7 @@ class Track(Generic[T]):
         if len(segment.stamps) < 2:
             return False
         before_ns = segment.stamps[-2]
-        return (
-            newest - before_ns > self._limits.leap_ns
-            and before_ns < stamp_ns <= before_ns + self._limits.jump_ns
-        )
+        return newest - before_ns > self._limits.leap_ns and before_ns < stamp_ns <= before_ns + self._limits.jump_ns
 
     def _resume(self, segment: Segment[T], stamp_ns: int, value: T) -> Arrival:
         """Take the stray message out and go on where its input was before."""

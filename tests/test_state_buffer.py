@@ -24,9 +24,7 @@ from r3d2_ros.world import ActorState, EgoState, WorldState
 MS = 1_000_000
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 YAW_90 = (math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))
-RULES = ActorRules(
-    known_asset={"car", "van"}.__contains__, asset_height_m={"car": 1.5, "van": 2.0}.__getitem__
-)
+RULES = ActorRules(known_asset={"car", "van"}.__contains__, asset_height_m={"car": 1.5, "van": 2.0}.__getitem__)
 BOX_CENTER = ActorRules(RULES.known_asset, RULES.asset_height_m, "box_center")
 
 
@@ -270,9 +268,7 @@ def test_actors_beyond_16_bit_are_left_out() -> None:
     assert buffer.reports.count("actors.too_many_instances") == 2
 
 
-@pytest.mark.parametrize(
-    "position", [(math.nan, 0.0, 0.0), (0.0, math.inf, 0.0), (0.0, 0.0, 2e9), (1.0, 2.0)]
-)
+@pytest.mark.parametrize("position", [(math.nan, 0.0, 0.0), (0.0, math.inf, 0.0), (0.0, 0.0, 2e9), (1.0, 2.0)])
 def test_bad_positions_are_refused(position: tuple[float, ...]) -> None:
     assert isinstance(ego_state(stamp_ns=0, position_m=position, quat_wxyz=UPRIGHT), Fault)
     assert isinstance(actor_state(ActorInput("a", "car", position, UPRIGHT), RULES), Fault)
@@ -311,9 +307,7 @@ def test_size_zero_stands_for_the_assets_own() -> None:
 def test_a_pose_at_the_box_centre_moves_down_along_the_actors_own_z() -> None:
     """A car of 1.5 m height: 0.75 m down; rolled by 90 degrees its z axis is -y, so 0.75 m along +y."""
     upright = actor_state(ActorInput("a", "car", (10, 20, 5), UPRIGHT), BOX_CENTER)
-    rolled = actor_state(
-        ActorInput("a", "car", (10, 20, 5), (math.sqrt(0.5), math.sqrt(0.5), 0, 0)), BOX_CENTER
-    )
+    rolled = actor_state(ActorInput("a", "car", (10, 20, 5), (math.sqrt(0.5), math.sqrt(0.5), 0, 0)), BOX_CENTER)
     tall = actor_state(ActorInput("a", "car", (10, 20, 5), UPRIGHT, (4, 2, 3)), BOX_CENTER)
     positions = [s.T_world_actor.translation for s in (upright, rolled, tall) if isinstance(s, ActorState)]
     np.testing.assert_allclose(positions, [(10, 20, 4.25), (10, 20.75, 5), (10, 20, 3.5)], atol=1e-12)

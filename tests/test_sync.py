@@ -1,0 +1,499 @@
+"""Sync: the same ticks from the same messages however the topics interleave, and nothing dropped silently."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from r3d2_ros.cameras import Camera, Rig
+from r3d2_ros.exposures import ExposureGrid, exposures
+from r3d2_ros.geometry import Rigid
+from r3d2_ros.input_checks import Reports
+from r3d2_ros.state_buffer import BufferConfig, StateBuffer
+from r3d2_ros.sync import QueueOverflow, SyncConfig, Synchronizer, Tick, Waiting
+from r3d2_ros.world import ActorState, EgoState
+
+MS = 1_000_000
+SECOND = 10**9
+K = np.array([[100.0, 0.0, 50.0], [0.0, 100.0, 40.0], [0.0, 0.0, 1.0]])
+
+Message = tuple[str, int, tuple[str, ...]]
+"""Topic, stamp in ms, and for actors the ids; poses follow from the stamp."""
+
+
+def camera(name: str, rate_hz: float = 10.0, phase_s: float = 0.0) -> Camera:
+    return Camera(name, 100, 80, K, Rigid.identity(), rate_hz=rate_hz, phase_s=phase_s)
+
+
+RIG = Rig("two", (camera("front", 10.0), camera("rear", 25.0, 0.02)))
+
+
+def make_sync(
+    *,
+    mode: str = "lockstep",
+    tick: str = "ego",
+    actors: str = "required",
+    queue_limit: int = 400,
+    **limits: float,
+) -> Synchronizer:
+    reports = Reports()
+    config = SyncConfig(mode=mode, tick=tick, actors=actors, queue_limit=queue_limit)  # type: ignore[arg-type]
+    buffer = StateBuffer(
+        BufferConfig(**limits),  # type: ignore[arg-type]
+        reports=reports,
+        static_actors=actors == "static",
+    )
+    return Synchronizer(config, rig=RIG, buffer=buffer, reports=reports)
+
+
+def feed(sync: Synchronizer, message: Message) -> None:
+    topic, stamp_ms, ids = message
+    yaw = stamp_ms / 1000
+    if topic == "ego":
+        sync.on_ego(EgoState(stamp_ms * MS, Rigid.from_xyz_yaw(stamp_ms / 7, 3.0, 0.0, yaw)))
+    elif topic == "actors":
+        poses = {id_: Rigid.from_xyz_yaw(stamp_ms / 3 + len(id_), 1.0, 0.0, -yaw) for id_ in ids}
+        sync.on_actors(stamp_ms * MS, tuple(ActorState(i, "car", pose) for i, pose in poses.items()))
+    else:
+        sync.on_trigger(stamp_ms * MS)
+
+
+def drain(sync: Synchronizer) -> list[Tick]:
+    ticks = []
+    while (tick := sync.next_tick()) is not None:
+        ticks.append(tick)
+    return ticks
+
+
+def run(messages: Sequence[Message], sync: Synchronizer) -> list[Tick]:
+    """All ticks, fetched as soon as they are there."""
+    ticks: list[Tick] = []
+    for message in messages:
+        feed(sync, message)
+        ticks += drain(sync)
+    return ticks
+
+
+def shown(tick: Tick) -> tuple[object, ...]:
+    """Everything of a tick that a picture depends on, to the last bit."""
+    state = tick.state and (
+        tick.state.stamp_ns,
+        _bits(tick.state.ego.T_world_ego),
+        tuple((a.id, a.asset, a.instance, _bits(a.T_world_actor)) for a in tick.state.actors),
+        tick.state.instance_ids,
+    )
+    return (
+        tick.stamp_ns,
+        tuple(c.name for c in tick.due),
+        state,
+        tick.reason,
+        tick.timeline,
+        tick.instance_ids,
+    )
+
+
+def _bits(pose: Rigid) -> bytes:
+    return pose.rotation.tobytes() + pose.translation.tobytes()
+
+
+def stamps_ms(ticks: Sequence[Tick]) -> list[float]:
+    return [tick.stamp_ns / MS for tick in ticks]
+
+
+def made(ticks: Sequence[Tick]) -> list[bool]:
+    return [tick.state is not None for tick in ticks]
+
+
+def ego(*stamps: int) -> list[Message]:
+    return [("ego", stamp, ()) for stamp in stamps]
+
+
+def actors(*stamps: int, ids: tuple[str, ...] = ("a",)) -> list[Message]:
+    return [("actors", stamp, ids) for stamp in stamps]
+
+
+def triggers(*stamps: int) -> list[Message]:
+    return [("trigger", stamp, ()) for stamp in stamps]
+
+
+# Arrival order
+
+
+stamps = st.lists(st.integers(0, 400), unique=True, max_size=8).map(lambda values: sorted(10 * v for v in values))
+some_ids = st.lists(st.sampled_from(["a", "b", "c", "longer"]), unique=True, max_size=4).map(tuple)
+
+
+@st.composite
+def topics(draw: st.DrawFn) -> list[list[Message]]:
+    """Messages of three topics, each in stamp order (triggers within the limits of one pass of time)."""
+    return [
+        ego(*draw(stamps)),
+        [("actors", stamp, draw(some_ids)) for stamp in draw(stamps)],
+        triggers(*draw(stamps)),
+    ]
+
+
+def interleave(draw: st.DrawFn, queues: Sequence[Sequence[Message]]) -> list[Message]:
+    """An order of arrival that keeps the order within each topic."""
+    order = draw(st.permutations([i for i, queue in enumerate(queues) for _ in queue]))
+    iterators = [iter(queue) for queue in queues]
+    return [next(iterators[i]) for i in order]
+
+
+@pytest.mark.parametrize("tick", ["ego", "rate", "trigger"])
+@settings(deadline=None, max_examples=120)
+@given(data=st.data())
+def test_ticks_do_not_depend_on_the_order_of_arrival(tick: str, data: st.DataObject) -> None:
+    queues = data.draw(topics())
+    if tick != "trigger":
+        queues = queues[:2]
+    one, other = interleave(data.draw, queues), interleave(data.draw, queues)
+    expected = [shown(t) for t in run(one, make_sync(tick=tick))]
+    assert [shown(t) for t in run(other, make_sync(tick=tick))] == expected
+    late = make_sync(tick=tick)
+    for message in other:
+        feed(late, message)
+    assert [shown(t) for t in drain(late)] == expected, "fetching all at the end gives the same"
+
+
+@pytest.mark.parametrize("tick", ["ego", "rate"])
+@settings(deadline=None, max_examples=80)
+@given(data=st.data())
+def test_a_loop_in_time_does_not_depend_on_the_order_of_arrival(tick: str, data: st.DataObject) -> None:
+    """Two passes of the same stretch of time; each topic goes back when it does."""
+    ego_passes = [sorted(data.draw(st.sets(st.integers(0, 40), min_size=1))) for _ in range(2)]
+    actor_passes = [sorted(data.draw(st.sets(st.integers(0, 40), min_size=1))) for _ in range(2)]
+    # Each pass ends at 5 s and begins at 0 s on both topics, so that both see time go back.
+    queues = [
+        [m for stamps in ego_passes for m in ego(0, *(100 * s + 1 for s in stamps), 5000)],
+        [m for stamps in actor_passes for m in actors(0, *(100 * s + 1 for s in stamps), 5000)],
+    ]
+    first = [queue.pop(0) for queue in queues]
+    one, other = interleave(data.draw, queues), interleave(data.draw, queues)
+    a, b = make_sync(tick=tick), make_sync(tick=tick)
+    ticks = run(first + one, a)
+    assert [shown(t) for t in run(first[::-1] + other, b)] == [shown(t) for t in ticks]
+    assert a.reports.count("time_jump") == b.reports.count("time_jump") == 1
+    if tick == "ego":
+        assert stamps_ms(ticks) == [m[1] for m in ego(0) + [m for m in queues[0] if m[0] == "ego"]]
+
+
+# Tick: ego
+
+
+def test_every_ego_message_is_one_tick_with_all_cameras() -> None:
+    ticks = run([*actors(0), *ego(0, 33, 70), *actors(100)], make_sync())
+    assert stamps_ms(ticks) == [0, 33, 70]
+    assert made(ticks) == [True, True, True]
+    assert [c.name for c in ticks[1].due] == ["front", "rear"]
+
+
+def test_a_tick_waits_for_actors_at_or_after_it() -> None:
+    sync = make_sync()
+    assert run([*ego(0, 100), *actors(0)], sync)[0].stamp_ns == 0
+    assert run(actors(99), sync) == []
+    assert sync.waiting() == Waiting(("actors",), 100 * MS)
+    assert stamps_ms(run(actors(100), sync)) == [100]
+
+
+def test_equal_stamps_in_either_order_show_the_actors_of_that_stamp() -> None:
+    for messages in ([*ego(0), *actors(0)], [*actors(0), *ego(0)]):
+        (tick,) = run(messages, make_sync())
+        assert tick.state is not None and [a.id for a in tick.state.actors] == ["a"]
+
+
+def test_instance_numbers_follow_stamps_not_arrival() -> None:
+    """Actors at 100 ms arrive before any tick is made; the numbers start with those seen at 0 ms."""
+    messages = [*actors(0, ids=("z", "y")), *actors(100, ids=("a", "y")), *ego(0, 100)]
+    first, second = run(messages, make_sync())
+    assert first.state is not None and second.state is not None
+    assert {a.id: a.instance for a in first.state.actors} == {"z": 1, "y": 2}
+    assert first.state.instance_ids == ("z", "y")
+    assert {a.id: a.instance for a in second.state.actors} == {"a": 3, "y": 2}
+    assert second.state.instance_ids == ("z", "y", "a")
+
+
+def test_repeated_and_late_ego_stamps_make_no_tick_and_are_reported() -> None:
+    sync = make_sync(actors="static")
+    assert stamps_ms(run(ego(0, 100, 100, 50, 200), sync)) == [0, 100, 200]
+    assert sync.reports.count("ego.duplicate_stamp") == 1
+    assert sync.reports.count("ego.out_of_order") == 1
+
+
+def test_actors_too_far_apart_give_a_failed_tick_with_the_reason() -> None:
+    ticks = run([*actors(0, 2000), *ego(0, 1000, 2000)], make_sync())
+    assert made(ticks) == [True, False, True]
+    assert "2.000000000 s apart, max_interpolation_gap_s is 0.6 s" in ticks[1].reason
+    assert [c.name for c in ticks[1].due] == ["front", "rear"]
+    assert ticks[1].instance_ids == ("a",)
+
+
+# Tick: rate
+
+
+def test_exposure_times_by_rate_and_phase() -> None:
+    """10 Hz from 0 and 25 Hz from 20 ms meet at 100, 300, 500 ms."""
+    times = exposures(RIG, first_ns=0, last_ns=300 * MS)
+    assert [(stamp / MS, "+".join(c.name for c in due)) for stamp, due in times] == [
+        (0, "front"),
+        (20, "rear"),
+        (60, "rear"),
+        (100, "front+rear"),
+        (140, "rear"),
+        (180, "rear"),
+        (200, "front"),
+        (220, "rear"),
+        (260, "rear"),
+        (300, "front+rear"),
+    ]
+
+
+def test_exposure_times_do_not_drift() -> None:
+    grid = ExposureGrid.of(camera("c", 30.0, 0.005))
+    assert [grid.stamp_ns(k) for k in (0, 1, 2, 3)] == [5_000_000, 38_333_333, 71_666_667, 105_000_000]
+    assert grid.stamp_ns(1_000_000 * 3) == 5_000_000 + 100_000 * SECOND
+    video = ExposureGrid.of(camera("v", 29.97))
+    assert video.rate_hz == Fraction(2997, 100)
+    assert video.stamp_ns(2997 * 1000) == 100_000 * SECOND
+
+
+@given(rate=st.sampled_from([10.0, 25.0, 29.97, 30.0, 0.3, 1000.0]), k=st.integers(-(10**6), 10**9))
+def test_every_exposure_is_found_from_its_time(rate: float, k: int) -> None:
+    grid = ExposureGrid.of(camera("c", rate, 0.02))
+    stamp = grid.stamp_ns(k)
+    assert grid.first_from(stamp) == k
+    assert grid.first_from(stamp + 1) == k + 1
+    assert abs(stamp - grid.phase_ns - Fraction(k * SECOND) / grid.rate_hz) <= Fraction(1, 2)
+
+
+def test_exposures_start_with_the_first_ego_and_are_made_once_both_sides_are_there() -> None:
+    sync = make_sync(tick="rate")
+    assert run([*ego(50), *actors(40)], sync) == []
+    assert run(ego(130), sync) == []
+    assert sync.waiting() == Waiting(("actors",), 60 * MS)
+    ticks = run(actors(110), sync)
+    assert stamps_ms(ticks) == [60, 100]
+    assert [c.name for c in ticks[1].due] == ["front", "rear"]
+    assert stamps_ms(run([*actors(180), *ego(180)], sync)) == [140, 180]
+
+
+def test_poses_are_interpolated_at_the_exposure_time() -> None:
+    """Within 100 ms: ego from 0 to 10 m and 0 to 90 degrees, actor from 20 to 30 m. Exposure at 60 ms."""
+    sync = make_sync(tick="rate")
+    for stamp_ms, x_m, yaw_deg in ((0, 0.0, 0.0), (100, 10.0, 90.0)):
+        pose = Rigid.from_xyz_yaw(x_m, 0.0, 0.0, math.radians(yaw_deg))
+        sync.on_ego(EgoState(stamp_ms * MS, pose))
+        sync.on_actors(stamp_ms * MS, (ActorState("a", "car", Rigid.from_xyz_yaw(20 + x_m, 0, 0, 0)),))
+    tick = next(t for t in drain(sync) if t.stamp_ns == 60 * MS)
+    assert tick.state is not None
+    np.testing.assert_allclose(tick.state.ego.T_world_ego.translation, (6, 0, 0), atol=1e-12)
+    assert math.degrees(tick.state.ego.T_world_ego.yaw_rad) == pytest.approx(54.0, abs=1e-9)
+    np.testing.assert_allclose(tick.state.actors[0].T_world_actor.translation, (26, 0, 0), atol=1e-12)
+
+
+def test_exposures_inside_a_gap_of_the_ego_fail_with_the_reason() -> None:
+    ticks = run(ego(0, 1000, 1100), make_sync(tick="rate", actors="static"))
+    inside = [t for t in ticks if 0 < t.stamp_ns < 1000 * MS]
+    assert len(inside) == 9 + 25 - 5, "10 Hz and 25 Hz, five of them together"
+    assert all(t.state is None and "too far apart" in t.reason for t in inside)
+    assert all(t.state for t in ticks if t.stamp_ns >= 1000 * MS or t.stamp_ns == 0)
+    assert stamps_ms(ticks) == sorted(stamps_ms(ticks))
+
+
+def test_a_leap_ahead_does_not_make_ticks_for_the_time_between() -> None:
+    sync = make_sync(tick="rate", actors="static")
+    ticks = run(ego(0, 1_700_000_000_000, 1_700_000_000_050), sync)
+    assert stamps_ms(ticks) == [0, 1_700_000_000_000, 1_700_000_000_020]
+    assert sync.reports.count("ego.leap") == 1
+
+
+# Tick: trigger
+
+
+def test_a_trigger_asks_for_all_cameras_at_its_stamp() -> None:
+    sync = make_sync(tick="trigger")
+    assert run([*triggers(50), *ego(0, 40), *actors(0, 100)], sync) == []
+    assert sync.waiting() == Waiting(("ego",), 50 * MS)
+    (tick,) = run(ego(80), sync)
+    assert (tick.stamp_ns, len(tick.due)) == (50 * MS, 2)
+    assert tick.state is not None
+    assert tick.state.ego.T_world_ego.translation[0] == pytest.approx(50 / 7)
+
+
+def test_a_trigger_for_the_same_stamp_is_answered_again() -> None:
+    ticks = run([*ego(0), *actors(0), *triggers(0, 0)], make_sync(tick="trigger"))
+    assert [shown(t) for t in ticks] == [shown(ticks[0])] * 2
+
+
+def test_a_trigger_before_the_first_message_is_answered_as_failed() -> None:
+    (tick,) = run([*ego(1000), *actors(1000), *triggers(500)], make_sync(tick="trigger"))
+    assert tick.state is None
+    assert tick.reason == (
+        "ego: expected a message at or before 0.500000000 s, the oldest one kept is at 1.000000000 s"
+    )
+
+
+def test_a_trigger_a_little_behind_the_newest_one_is_made_from_history() -> None:
+    sync = make_sync(tick="trigger")
+    ticks = run([*ego(0, 500, 1000), *actors(0, 500, 1000), *triggers(900, 400)], sync)
+    assert (stamps_ms(ticks), made(ticks)) == ([900, 400], [True, True])
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        [*triggers(0), *ego(0), *actors(0)],
+        [*actors(0), *ego(0), *triggers(0)],
+        [*ego(0), *triggers(0), *actors(0)],
+    ],
+)
+def test_a_trigger_after_a_restart_waits_for_the_new_pass_of_time(order: list[Message]) -> None:
+    sync = make_sync(tick="trigger")
+    run([*ego(9000), *actors(9000), *triggers(9000)], sync)
+    (tick,) = run(order, sync)
+    assert (tick.stamp_ns, tick.timeline, tick.state is not None) == (0, 1, True)
+
+
+def test_a_trigger_far_back_fails_when_the_ego_goes_on() -> None:
+    sync = make_sync(tick="trigger", actors="static")
+    ticks = run([*ego(9000), *triggers(9000, 2000, 9200)], sync)
+    assert stamps_ms(ticks) == [9000]
+    ticks = run(ego(9200, 9600, 10_000, 10_400), sync)
+    assert (stamps_ms(ticks), made(ticks)) == ([2000, 9200], [False, True])
+    assert "the ego went on" in ticks[0].reason
+    assert stamps_ms(run(triggers(10_300), sync)) == [10_300]
+
+
+def test_a_trigger_outside_its_mode_is_reported_and_makes_nothing() -> None:
+    sync = make_sync(tick="ego", actors="static")
+    assert run([*ego(0), *triggers(0)], sync)[1:] == []
+    assert sync.reports.count("trigger.unused") == 1
+
+
+# Static actors
+
+
+def test_without_any_static_actors_nothing_waits() -> None:
+    ticks = run(ego(0, 100), make_sync(actors="static"))
+    assert [t.state.actors for t in ticks if t.state] == [(), ()]
+
+
+def test_static_actors_that_come_too_late_are_reported_and_hold_from_then_on() -> None:
+    sync = make_sync(actors="static")
+    ticks = run([*ego(0, 100), *actors(50), *ego(200)], sync)
+    assert [len(t.state.actors) for t in ticks if t.state] == [0, 0, 1]
+    assert sync.reports.count("actors.static_late") == 1
+    run([*actors(300), *ego(300)], sync)
+    assert sync.reports.count("actors.static_late") == 1
+
+
+# Time that goes back
+
+
+def test_ticks_of_the_old_pass_are_made_or_fail_before_the_new_one_begins() -> None:
+    sync = make_sync()
+    messages = [*actors(9000, 9100), *ego(9000, 9050, 9200), *ego(0), *actors(0), *ego(100), *actors(100)]
+    ticks = run(messages, sync)
+    assert stamps_ms(ticks) == [9000, 9050, 9200, 0, 100]
+    assert made(ticks) == [True, True, False, True, True]
+    assert ticks[2].reason == "time went back before 'actors' reached 9.200000000 s"
+    assert [t.timeline for t in ticks] == [0, 0, 0, 1, 1]
+    assert sync.reports.count("tick_failed.time_jump") == 1
+    assert sync.reports.count("time_jump") == 1
+
+
+def test_actors_of_the_old_pass_that_arrive_late_do_not_show_in_the_new_one() -> None:
+    sync = make_sync()
+    ticks = run(
+        [*actors(9000, ids=("old",)), *ego(9000, 0), *actors(9100, ids=("old",)), *actors(0, ids=("new",))],
+        sync,
+    )
+    assert [[a.id for a in t.state.actors] for t in ticks if t.state] == [["old"], ["new"]]
+
+
+def test_one_ego_message_without_a_stamp_costs_only_its_own_tick() -> None:
+    ticks = run([*actors(9000), *ego(9000, 0, 9100), *actors(9100)], make_sync())
+    assert (stamps_ms(ticks), made(ticks)) == ([9000, 0, 9100], [True, False, True])
+    assert "stray stamp" in ticks[1].reason
+
+
+def test_one_actor_array_without_a_stamp_costs_nothing() -> None:
+    ticks = run([*actors(9000), *ego(9000, 9100), *actors(0, 9100)], make_sync())
+    assert (stamps_ms(ticks), made(ticks)) == ([9000, 9100], [True, True])
+
+
+def test_an_explicit_reset_answers_what_waits_and_goes_on() -> None:
+    sync = make_sync()
+    run([*actors(0), *ego(0, 100)], sync)
+    sync.reset("asked for")
+    (failed,) = drain(sync)
+    assert (failed.stamp_ns, failed.state) == (100 * MS, None)
+    ticks = run([*ego(50), *actors(50)], sync)
+    assert (stamps_ms(ticks), made(ticks)) == ([50], [True])
+
+
+# Queue, stalls, latest
+
+
+def test_more_waiting_ticks_than_the_limit_stop_the_run() -> None:
+    sync = make_sync(queue_limit=3)
+    run([*actors(0), *ego(0, 100, 200, 300)], sync)
+    assert sync.queue_depth == 3
+    with pytest.raises(QueueOverflow, match=r"queue_limit is 3: waiting for 'actors' at or after 0.100000000 s"):
+        run(ego(400), sync)
+
+
+def test_overflow_without_a_stall_names_the_renderer() -> None:
+    sync = make_sync(queue_limit=2, actors="static")
+    with pytest.raises(QueueOverflow, match="faster than they are rendered"):
+        for message in ego(0, 100, 200):
+            feed(sync, message)
+
+
+def test_a_stall_is_reported_after_its_time_and_then_at_that_interval() -> None:
+    sync = make_sync()
+    run([*actors(0), *ego(0, 100)], sync)
+    reports = [sync.stalled(now_s) for now_s in (50.0, 51.9, 52.1, 53.0, 54.2)]
+    assert [r and round(r.waited_s, 1) for r in reports] == [None, None, 2.1, None, 4.2]
+    assert str(reports[2] and reports[2].waiting) == "waiting for 'actors' at or after 0.100000000 s"
+    run(actors(100), sync)
+    assert sync.waiting() == Waiting(("ego",), None)
+    assert sync.stalled(54.3) is None, "another wait begins anew"
+
+
+def test_latest_gives_the_newest_state_and_counts_what_it_left_out() -> None:
+    sync = make_sync(mode="latest")
+    for message in [*actors(0), *ego(0, 100, 200)]:
+        feed(sync, message)
+    ticks = drain(sync)
+    assert (stamps_ms(ticks), made(ticks), sync.skipped) == ([200], [True], 2)
+    assert sync.next_tick() is None
+    assert stamps_ms(run(ego(300), sync)) == [300]
+    assert sync.skipped == 2
+
+
+def test_latest_follows_time_that_goes_back() -> None:
+    sync = make_sync(mode="latest")
+    ticks = run([*actors(9000), *ego(9000), *ego(0), *actors(0), *ego(100)], sync)
+    assert (stamps_ms(ticks), made(ticks)) == ([9000, 0, 100], [True, True, True])
+    assert [len(t.state.actors) for t in ticks if t.state] == [1, 0, 1]
+
+
+def test_latest_fails_visibly_when_actors_are_held_too_long() -> None:
+    ticks = run([*actors(0), *ego(900, 1100)], make_sync(mode="latest"))
+    assert made(ticks) == [True, False]
+    assert "max_hold_s is 1 s" in ticks[1].reason
+
+
+@pytest.mark.parametrize("actors_input", ["auto", "static"])
+def test_a_buffer_that_does_not_fit_the_configuration_is_refused(actors_input: str) -> None:
+    reports = Reports()
+    config = SyncConfig(actors=actors_input)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="actors required or static"):
+        Synchronizer(config, rig=RIG, buffer=StateBuffer(BufferConfig(), reports=reports), reports=reports)
