@@ -46,12 +46,12 @@ SHARED = sorted(path for folder in ("launch", "config") for path in Path(folder)
 setup(
     name="r3d2_ros",
     version="0.1.0",
-    description="Camera simulator for autonomous driving: ego pose and actors in, camera images of a 3D Gaussian scene out.",
+    description="Camera simulator for driving: ego pose and actors in, camera images of a 3D Gaussian scene out.",
     license="Apache-2.0",
     license_files=["LICENSE"],
     maintainer="r3d2_ros maintainers",
     python_requires=">=3.11,<3.14",
-    # With the root named as the source folder, an editable install is one path entry: a new module needs no new install.
+    # With the root as source folder an editable install is one path entry, and a new module needs no new install.
     package_dir={"": "."},
     packages=find_packages(include=["r3d2_ros", "r3d2_ros.*"]),
     data_files=[(f"share/r3d2_ros/{path.parent}", [str(path)]) for path in SHARED],

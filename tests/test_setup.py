@@ -78,7 +78,7 @@ def test_full_disk_is_reported(checkout: Path, tools: Path) -> None:
     for compiler in ("cc", "c++"):
         _program(tools / compiler, "exit 0")
     _program(tools / "df", "echo Filesystem; echo /dev/disk 9999 9000 512 95% /")
-    assert "has 512 MB free and the environment needs 6144 MB" in _refusal(checkout, tools)
+    assert "has 512 MB free and the environment needs 8192 MB" in _refusal(checkout, tools)
     assert not (checkout / ".venv").exists()
 
 
