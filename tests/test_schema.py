@@ -1,0 +1,135 @@
+"""Validation of YAML: all faults in one pass, each with file, key, what was expected and what was there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
+
+from r3d2_ros import schema
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.schema import STRICT, load_yaml, validate
+
+
+@dataclass(frozen=True)
+class Lens:
+    __pydantic_config__ = STRICT
+    fov_deg: Annotated[float, Field(gt=0, lt=180)] = 60.0
+    model: Literal["pinhole", "fisheye"] = "pinhole"
+
+
+@dataclass(frozen=True)
+class Device:
+    __pydantic_config__ = STRICT
+    name: str
+    size: Annotated[int, Field(ge=1)] = 1
+    offset: tuple[float, float] = (0.0, 0.0)
+    lens: Lens = field(default_factory=Lens)
+
+
+def faults(data: Any) -> dict[str, InputError]:
+    with pytest.raises(InputErrors) as caught:
+        validate(Device, data, "device.yaml")
+    return {fault.where: fault for fault in caught.value.faults}
+
+
+def test_valid_data_becomes_the_dataclass_with_its_defaults():
+    device = validate(Device, {"name": "a", "offset": [1, 2.5], "lens": {"fov_deg": 90}}, "device.yaml")
+    assert device == Device(name="a", size=1, offset=(1.0, 2.5), lens=Lens(fov_deg=90.0, model="pinhole"))
+
+
+@pytest.mark.parametrize(
+    "data, where, expected, got",
+    [
+        ({}, "name", "a value", "nothing (the key is missing)"),
+        (None, "name", "a value", "nothing (the key is missing)"),
+        ({"name": "a", "size": 0}, "size", "greater than or equal to 1", "0"),
+        ({"name": "a", "size": "big"}, "size", "a valid integer", "'big'"),
+        ({"name": "a", "size": 1.5}, "size", "a valid integer", "1.5"),
+        ({"name": 3}, "name", "a valid string", "3"),
+        ({"name": "a", "offset": [1, float("nan")]}, "offset.1", "a finite number", "nan"),
+        ({"name": "a", "offset": [1]}, "offset.1", "a value", "nothing (the key is missing)"),
+        ({"name": "a", "lens": {"fov_deg": 180}}, "lens.fov_deg", "less than 180", "180"),
+        ({"name": "a", "lens": {"model": "mirror"}}, "lens.model", "'pinhole' or 'fisheye'", "'mirror'"),
+        ({"name": "a", "lens": 3}, "lens", "", "3"),
+    ],
+)
+def test_a_fault_names_file_key_expected_and_got(data: Any, where: str, expected: str, got: str):
+    found = faults(data)
+    assert list(found) == [f"device.yaml: {where}"]
+    fault = found[f"device.yaml: {where}"]
+    assert expected in fault.expected and fault.got == got
+    assert str(fault) == f"device.yaml: {where}: expected {fault.expected}, got {got}"
+
+
+def test_something_else_than_a_mapping():
+    (fault,) = faults([1, 2]).values()
+    assert fault.where == "device.yaml" and fault.got == "[1, 2]"
+
+
+def test_unknown_keys_are_refused_with_a_suggestion():
+    found = faults({"name": "a", "siez": 3, "lens": {"fov": 90}, "zzz": 1})
+    assert found["device.yaml: siez"].hint == "Did you mean 'size'?"
+    assert found["device.yaml: lens.fov"].hint == "Did you mean 'fov_deg'?"
+    assert found["device.yaml: lens.fov"].expected == "one of the keys fov_deg, model"
+    assert found["device.yaml: zzz"].hint == ""
+    assert found["device.yaml: zzz"].expected == "one of the keys name, size, offset, lens"
+
+
+def test_all_faults_come_at_once_and_are_printed_line_by_line():
+    with pytest.raises(InputErrors) as caught:
+        validate(Device, {"size": 0, "offset": 3, "lens": {"fov_deg": -1}}, "device.yaml")
+    keys = {fault.where.removeprefix("device.yaml: ") for fault in caught.value.faults}
+    assert keys == {"name", "size", "offset", "lens.fov_deg"}
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_long_values_are_cut():
+    (fault,) = faults({"name": "a", "size": "x" * 10_000}).values()
+    assert len(fault.got) <= 120 and "..." in fault.got
+
+
+def write(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(content)
+    return path
+
+
+def test_yaml_is_read_as_utf8(tmp_path: Path):
+    assert load_yaml(write(tmp_path, "a: [1, 2.5, grün]\n".encode())) == {"a": [1, 2.5, "grün"]}
+    assert load_yaml(write(tmp_path, b"")) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"a: [1, 2", id="open bracket"),
+        pytest.param(b"a: 1\n b: 2", id="indentation"),
+        pytest.param(b"\xff\xfe\x00", id="not text"),
+        pytest.param(b"a: \x00", id="control character"),
+        pytest.param(b"!!python/object/apply:os.getcwd []", id="python object"),
+        pytest.param(b"[" * 5000, id="deep nesting"),
+    ],
+)
+def test_what_is_not_yaml(tmp_path: Path, content: bytes):
+    path = write(tmp_path, content)
+    with pytest.raises(InputError) as caught:
+        load_yaml(path)
+    assert caught.value.where == str(path) and caught.value.expected == "valid YAML"
+    assert "\n" not in caught.value.got
+
+
+def test_missing_files_and_folders(tmp_path: Path):
+    with pytest.raises(InputError, match="expected a YAML file, got no such file"):
+        load_yaml(tmp_path / "missing.yaml")
+    with pytest.raises(InputError, match="expected a YAML file, got a folder"):
+        load_yaml(tmp_path)
+
+
+def test_oversized_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(schema, "MAX_YAML_BYTES", 10)
+    with pytest.raises(InputError, match="at most 10 bytes of YAML, got 16 bytes"):
+        load_yaml(write(tmp_path, b"a: 1234567890123"))
