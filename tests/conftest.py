@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.dds_isolation import free_domain_id, remove_orphaned_segments, segment_names
+from tests.dds_isolation import CYCLONE_ON_THIS_MACHINE, free_domain_id, remove_orphaned_segments, segment_names
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Set before anything imports rclpy, and inherited by the processes that tests start.
 os.environ["ROS_DOMAIN_ID"] = str(free_domain_id())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["CYCLONEDDS_URI"] = CYCLONE_ON_THIS_MACHINE
 os.environ["R3D2_CACHE_DIR"] = str(ROOT / "out" / "test-cache")
 
 

@@ -12,6 +12,13 @@ from pathlib import Path
 SHARED_MEMORY = Path("/dev/shm")
 LOCK_SUFFIX = "_el"
 
+CYCLONE_ON_THIS_MACHINE = (
+    "<CycloneDDS><Domain><General><AllowMulticast>false</AllowMulticast></General><Discovery>"
+    '<ParticipantIndex>auto</ParticipantIndex><Peers><Peer address="127.0.0.1"/></Peers>'
+    "</Discovery></Domain></CycloneDDS>"
+)
+"""A Cyclone DDS that meets Fast DDS under ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, where nobody listens to multicast."""
+
 
 def free_domain_id() -> int:
     """A domain id from 1 to 101 whose first participant's port nobody has bound.
