@@ -17,7 +17,7 @@ CYCLONE_ON_THIS_MACHINE = (
     '<ParticipantIndex>auto</ParticipantIndex><Peers><Peer address="127.0.0.1"/></Peers>'
     "</Discovery></Domain></CycloneDDS>"
 )
-"""A Cyclone DDS that meets Fast DDS under ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, where nobody listens to multicast."""
+"""Lets Cyclone DDS meet Fast DDS under ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, where nobody hears multicast."""
 
 
 def free_domain_id() -> int:

@@ -150,3 +150,17 @@ def test_ros_tools_find_package_and_executable() -> None:
     executable = PREFIX / "lib" / "r3d2_ros" / "sim_node"
     assert os.access(executable, os.X_OK)
     assert f'"{PREFIX / "bin" / "python"}"' in executable.read_text(encoding="utf-8").splitlines()[1]
+
+
+def test_page_of_the_messages_is_up_to_date() -> None:
+    written = subprocess.run(
+        [sys.executable, "-c", "import messages_page; print(messages_page.page(), end='')"],
+        cwd=ROOT / "scripts",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    page = ROOT / "docs" / "messages.md"
+    assert page.read_text(encoding="utf-8") == written.stdout, "run: python scripts/messages_page.py"
+    assert all(f"## {name}\n" in written.stdout for name in MESSAGE_FIELDS)
