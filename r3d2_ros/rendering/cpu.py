@@ -126,7 +126,7 @@ class CpuRenderer:
         rows, rects, chunk_counts = self._work.projection(int(chunk_ends[-1]))
         for (arrays, node), begin, end in zip(drawn, chunk_ends[:-1], chunk_ends[1:], strict=True):
             project_node(
-                *arrays.arguments, node, camera, self.settings.antialiased,
+                *arrays.arguments, node, camera, self.settings.antialiased, self.threads,
                 rows[begin * CHUNK :], rects[begin * CHUNK :], chunk_counts[begin:end],
             )  # fmt: skip
         return chunk_counts

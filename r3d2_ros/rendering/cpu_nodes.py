@@ -20,9 +20,9 @@ from r3d2_ros.rendering.kernels_layout import (
     NODE_SLOT,
     NODE_STRETCH,
     NODE_TRANSLATION,
+    SIGMAS_MAX,
 )
 
-SIGMAS_MAX = 3.33
 SLACK = 1.001
 """Factor on the bounds of a node that covers the rounding of the kernel's float32."""
 
@@ -31,7 +31,8 @@ SLACK = 1.001
 class NodeArrays:
     """The arrays of one Gaussians as the kernels take them, not copied, and a sphere around the means.
 
-    All are read-only views, so that a kernel is compiled for one type, whether a file was mapped or read.
+    All are read-only views, so that a kernel is compiled for one type, whether a file was mapped or read. The sphere
+    is infinite where a value is not finite: the kernel leaves out such Gaussians one by one.
     """
 
     arguments: tuple[NDArray[np.float32], ...]
@@ -46,8 +47,10 @@ class NodeArrays:
         if len(g) == 0:
             return cls(arguments, np.zeros(3), 0.0, 0.0)
         lower, upper = g.means.min(axis=0).astype(np.float64), g.means.max(axis=0).astype(np.float64)
-        radius = float(np.linalg.norm(upper - lower)) / 2
-        return cls(arguments, (lower + upper) / 2, radius, float(g.scales.max()))
+        widest = float(g.scales.max())
+        if not np.all(np.isfinite([*lower, *upper, widest])):
+            return cls(arguments, np.zeros(3), np.inf, np.inf)
+        return cls(arguments, (lower + upper) / 2, float(np.linalg.norm(upper - lower)) / 2, widest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +120,8 @@ class NodeBatch:
         radius = self.radius * self.stretch * SLACK
         visible = (z + radius >= settings.near_plane_m) & (z - radius <= settings.far_plane_m)
         K = view.K
-        for along, focal, principal, size in ((x, K[0, 0], K[0, 2], view.width_px), (y, K[1, 1], K[1, 2], view.height_px)):
+        horizontal, vertical = (x, K[0, 0], K[0, 2], view.width_px), (y, K[1, 1], K[1, 2], view.height_px)
+        for along, focal, principal, size in (horizontal, vertical):
             low, high = principal / focal, (size - principal) / focal
             steepest = max(abs(low), abs(high)) + 0.15 * size / focal
             # Half extent on screen, times depth: the widest Gaussian under the steepest Jacobian, and the blur.

@@ -10,8 +10,6 @@ from numba import prange
 from r3d2_ros.rendering.numba_cache import kernel
 
 F = np.float32
-I = np.uintp
-MATHS = {"contract", "nsz", "arcp"}
 LEFT_MIN = F(1e-3)
 """Where less than this of a sky image is visible, a quarter of an 8-bit step, it is not looked up."""
 SPAN = 64
@@ -19,7 +17,7 @@ SPAN = 64
 TURN, HALF_TURN = F(2 * math.pi), F(math.pi)
 
 
-@kernel(fastmath=MATHS, inline="always")
+@kernel(inline="always")
 def arctan2(y, x):
     """Angle of (x, y) in radians, error below 1e-6; 0 for the zero vector. Without branches, so that it vectorises."""
     ax, ay = abs(x), abs(y)
@@ -37,7 +35,7 @@ def arctan2(y, x):
     return -angle if y < 0 else angle
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def sky_positions(ray, step, u, v, columns, rows):
     """Image position (column, row) of SPAN directions ray + i * step in an equirectangular image, into u and v.
 
@@ -53,7 +51,7 @@ def sky_positions(ray, step, u, v, columns, rows):
         v[i] = (F(0.5) - elevation / HALF_TURN) * F(rows) - F(0.5)
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def add_sky_pixel(image, u, v, left, pixel):
     """pixel [3] += left * image at (u, v), bilinear: columns wrap around, rows end at the poles."""
     rows, columns = image.shape[0], image.shape[1]
@@ -71,7 +69,7 @@ def add_sky_pixel(image, u, v, left, pixel):
         pixel[c] += left * (upper + fv * (lower - upper))
 
 
-@kernel(parallel=True, fastmath=MATHS)
+@kernel(parallel=True)
 def add_sky_colour(rgb, alpha, colour):
     """rgb += (1 - alpha) * colour [3]."""
     height, width = alpha.shape
@@ -83,7 +81,7 @@ def add_sky_colour(rgb, alpha, colour):
             rgb[y, x, 2] += left * colour[2]
 
 
-@kernel(parallel=True, fastmath=MATHS)
+@kernel(parallel=True)
 def add_sky_image(rgb, alpha, image, ray_map):
     """rgb += (1 - alpha) * the equirectangular image [h, w, 3] where at least LEFT_MIN of it is to be seen.
 

@@ -23,15 +23,15 @@ from r3d2_ros.rendering.kernels_layout import (
     U,
     V,
 )
-from r3d2_ros.rendering.kernels_raster import BLOCKS, EXPONENT_MAX, PLANE, clipped, exp_negative, fetch_add
+from r3d2_ros.rendering.kernels_raster import BLOCKS, EXPONENT_MAX, PLANE, clipped, exp_negative
+from r3d2_ros.rendering.kernels_sharing import fetch_add
 from r3d2_ros.rendering.numba_cache import kernel
 
 F = np.float32
-I = np.uintp
-MATHS = {"contract", "nsz", "arcp"}
+UINT = np.uintp
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots):
     """Sum the compositing weights of the tile's pixels by slot; returns the number of planes in use.
 
@@ -53,7 +53,7 @@ def weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots):
             slots[planes] = slot
             weights[planes * PLANE : (planes + 1) * PLANE] = F(0)
             planes += 1
-        plane = I(plane_of[slot] * PLANE)
+        plane = UINT(plane_of[slot] * PLANE)
         u, v = row[U] - F(x0) - F(0.5), row[V] - F(y0) - F(0.5)
         half_a, b, half_c, opacity = row[HALF_A], row[B], row[HALF_C], row[OPACITY]
         line_begin = clipped(math.ceil(v - row[REACH_V]), 0, TILE)
@@ -64,10 +64,10 @@ def weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots):
             dy = v - F(line)
             b_dy, c_dy2 = b * dy, half_c * dy * dy
             for block in range(block_begin, block_end):
-                first = I(line * TILE + block * BLOCK)
+                first = UINT(line * TILE + block * BLOCK)
                 u_block = u - F(block * BLOCK)
                 for i in range(BLOCK):
-                    p = first + I(i)
+                    p = first + UINT(i)
                     dx = u_block - F(i)
                     exponent = min((half_a * dx + b_dy) * dx + c_dy2, EXPONENT_MAX)
                     alpha = min(ALPHA_MAX, opacity * exp_negative(exponent))
@@ -81,7 +81,7 @@ def weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots):
     return planes
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def write_winners(light, weights, planes, slots, numbers, x0, y0, instance):
     """Write the number of the slot that outweighs every other one and the background with the sky, else 0."""
     height, width = instance.shape
@@ -100,7 +100,7 @@ def write_winners(light, weights, planes, slots, numbers, x0, y0, instance):
             instance[y, x] = numbers[winner]
 
 
-@kernel(parallel=True, fastmath=MATHS)
+@kernel(parallel=True)
 def write_instances(rows, offsets, lists, columns, first, last, workers, has_actor, numbers, instance):
     """Write the instance image of the tiles first .. last - 1 that have an actor.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from r3d2_ros.rendering import base
 from r3d2_ros.rendering.numba_cache import block_width
 
 ALPHA_MIN = np.float32(1 / 255)
@@ -11,6 +12,10 @@ ALPHA_MIN = np.float32(1 / 255)
 ALPHA_MAX = np.float32(0.999)
 TRANSMITTANCE_STOP = np.float32(1e-4)
 """Compositing of a pixel ends before the Gaussian that would leave this or less of the light behind it."""
+
+SIGMAS_MAX = np.float32(3.33)
+"""Half extent of a Gaussian in standard deviations: sqrt(2 ln 255), where even an opaque one falls below ALPHA_MIN."""
+MIN_DEPTH_ALPHA = np.float32(base.MIN_DEPTH_ALPHA)
 
 TILE = 32
 """Width and height of a tile in pixels; six float32 planes of one tile fit the first-level cache."""

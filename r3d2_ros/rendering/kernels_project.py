@@ -38,6 +38,7 @@ from r3d2_ros.rendering.kernels_layout import (
     REACH_U,
     REACH_V,
     RED,
+    SIGMAS_MAX,
     SLOT,
     TILE,
     WIDTH,
@@ -45,18 +46,16 @@ from r3d2_ros.rendering.kernels_layout import (
     U,
     V,
 )
+from r3d2_ros.rendering.kernels_sharing import fetch_add
 from r3d2_ros.rendering.numba_cache import kernel
 
 F = np.float32
-# NaN must stay visible to comparisons, so no "nnan" or "ninf".
-MATHS = {"contract", "nsz", "arcp"}
-SIGMAS_MAX = F(3.33)
 LARGEST = F(1e30)
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def write_sh_basis(x, y, z, basis):
-    """Real spherical harmonics of the unit direction (x, y, z), as many as `basis` [16] is asked to hold.
+    """Real spherical harmonics of the unit direction (x, y, z), degree 0 to 3, into `basis` [16].
 
     Polynomials of Sloan, "Efficient Spherical Harmonic Evaluation", JCGT 2013, in the order of INRIA and gsplat.
     """
@@ -80,9 +79,9 @@ def write_sh_basis(x, y, z, basis):
     basis[15] = F(-0.5900435899266435) * (x * c1 - y * s1)
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def write_colour(sh, i, x, y, z, node, basis, row):
-    """Colour of Gaussian i seen along the camera-frame direction (x, y, z), never negative."""
+    """Colour of Gaussian i seen along the camera-frame direction (x, y, z), never negative; False if it has none."""
     coefficients = sh.shape[1]
     if coefficients > 1:
         k = NODE_SH_ROTATION
@@ -99,9 +98,10 @@ def write_colour(sh, i, x, y, z, node, basis, row):
     row[RED] = max(red, F(0))
     row[GREEN] = max(green, F(0))
     row[BLUE] = max(blue, F(0))
+    return abs(red) + abs(green) + abs(blue) < LARGEST
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def project_chunk(means, quats, scales, opacities, sh, node, camera, antialiased, begin, end, rows, rects):
     """Write the visible Gaussians of [begin, end) to the first rows, in order; returns how many there are."""
     r00, r01, r02 = node[NODE_LINEAR], node[NODE_LINEAR + 1], node[NODE_LINEAR + 2]
@@ -188,22 +188,28 @@ def project_chunk(means, quats, scales, opacities, sh, node, camera, antialiased
         row[OPACITY], row[DEPTH] = opacity, z
         row[REACH_U], row[REACH_V] = reach_u, reach_v
         row[ACTOR], row[SLOT] = node[NODE_ACTOR], node[NODE_SLOT]
-        write_colour(sh, i, x, y, z, node, basis, row)
-        count += 1
+        if write_colour(sh, i, x, y, z, node, basis, row):
+            count += 1
     return count
 
 
-@kernel(parallel=True, fastmath=MATHS)
-def project_node(means, quats, scales, opacities, sh, node, camera, antialiased, rows, rects, counts):
+@kernel(parallel=True)
+def project_node(means, quats, scales, opacities, sh, node, camera, antialiased, workers, rows, rects, counts):
     """Project one node, CHUNK Gaussians at a time.
 
     rows [>= N, ROW_COLUMNS] and rects [>= N, 4] (first column, first row, end column, end row in tiles, int16)
     receive the visible Gaussians of chunk c from row c * CHUNK on, counts[c] of them.
     """
     n = means.shape[0]
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        begin = chunk * CHUNK
-        counts[chunk] = project_chunk(
-            means, quats, scales, opacities, sh, node, camera, antialiased, begin, min(begin + CHUNK, n),
-            rows[begin:], rects[begin:],
-        )  # fmt: skip
+    chunks = (n + CHUNK - 1) // CHUNK
+    next_chunk = np.zeros(1, np.int64)
+    for _worker in prange(workers):
+        while True:
+            chunk = fetch_add(next_chunk, 1)
+            if chunk >= chunks:
+                break
+            begin = chunk * CHUNK
+            end = min(begin + CHUNK, n)
+            counts[chunk] = project_chunk(
+                means, quats, scales, opacities, sh, node, camera, antialiased, begin, end, rows[begin:], rects[begin:]
+            )

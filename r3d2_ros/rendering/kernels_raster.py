@@ -10,10 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from llvmlite import ir
-from numba import prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import prange
 
 from r3d2_ros.rendering.kernels_layout import (
     ACTOR,
@@ -25,6 +22,7 @@ from r3d2_ros.rendering.kernels_layout import (
     GREEN,
     HALF_A,
     HALF_C,
+    MIN_DEPTH_ALPHA,
     OPACITY,
     REACH_U,
     REACH_V,
@@ -35,40 +33,24 @@ from r3d2_ros.rendering.kernels_layout import (
     U,
     V,
 )
+from r3d2_ros.rendering.kernels_sharing import fetch_add
 from r3d2_ros.rendering.numba_cache import kernel
 
 F = np.float32
-I = np.uintp
-MATHS = {"contract", "nsz", "arcp"}
+UINT = np.uintp
 BLOCKS = TILE // BLOCK
 PLANE = TILE * TILE
 LIVE_CHECK = 16
 """Gaussians between two looks for blocks whose pixels have all stopped."""
 EXPONENT_MAX = F(5.6)
 """Beyond ln(255) = 5.54 every alpha is below ALPHA_MIN."""
-MIN_DEPTH_ALPHA = F(0.5)
 
-# Planes of a tile. The transmittance is stored negative once a pixel has stopped.
-T_PLANE, RED_PLANE, GREEN_PLANE, BLUE_PLANE, DEPTH_PLANE, ACTOR_PLANE, PLANES = (PLANE * k for k in range(7))
-
-
-@intrinsic
-def fetch_add(typing_context, array, amount):
-    """array[0] += amount as one atomic step; returns the value before. array: int64 [1]."""
-
-    def generate(context, builder, signature, arguments):
-        array_type = signature.args[0]
-        header = context.make_array(array_type)(context, builder, arguments[0])
-        zero = context.get_constant(types.intp, 0)
-        pointer = cgutils.get_item_pointer(context, builder, array_type, header, [zero], wraparound=False)
-        step = context.cast(builder, arguments[1], signature.args[1], types.int64)
-        assert isinstance(step.type, ir.IntType)
-        return builder.atomic_rmw("add", pointer, step, "monotonic")
-
-    return types.int64(array, amount), generate
+# Planes of a tile, after that of the transmittance, which is stored negative once a pixel has stopped.
+RED_PLANE, GREEN_PLANE, BLUE_PLANE, DEPTH_PLANE, ACTOR_PLANE = (UINT(PLANE * k) for k in range(1, 6))
+PLANES = 6 * PLANE
 
 
-@kernel(fastmath=MATHS, inline="always")
+@kernel(inline="always")
 def exp_negative(exponent):
     """e^-x for x in [0, EXPONENT_MAX], relative error below 3e-6.
 
@@ -85,13 +67,13 @@ def exp_negative(exponent):
     return p * p
 
 
-@kernel(fastmath=MATHS, inline="always")
+@kernel(inline="always")
 def clipped(value, low, high):
     """`value` as an integer in [low, high], also when it is too large for one."""
     return np.int64(min(max(value, F(low)), F(high)))
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def composite_tile(rows, ids, x0, y0, planes, live):
     """Composite the rows `ids` (front to back) into the planes of the tile at pixel (x0, y0)."""
     planes[:PLANE] = F(1)
@@ -112,12 +94,12 @@ def composite_tile(rows, ids, x0, y0, planes, live):
             dy = v - F(line)
             b_dy, c_dy2 = b * dy, half_c * dy * dy
             for block in range(block_begin, block_end):
-                if live[I(line * BLOCKS + block)] == 0:
+                if live[UINT(line * BLOCKS + block)] == 0:
                     continue
-                first = I(line * TILE + block * BLOCK)
+                first = UINT(line * TILE + block * BLOCK)
                 u_block = u - F(block * BLOCK)
                 for i in range(BLOCK):
-                    p = first + I(i)
+                    p = first + UINT(i)
                     dx = u_block - F(i)
                     exponent = min((half_a * dx + b_dy) * dx + c_dy2, EXPONENT_MAX)
                     alpha = min(ALPHA_MAX, opacity * exp_negative(exponent))
@@ -127,11 +109,11 @@ def composite_tile(rows, ids, x0, y0, planes, live):
                     behind = light - weight
                     goes_on = behind > TRANSMITTANCE_STOP
                     weight = weight if goes_on else F(0)
-                    planes[p + I(RED_PLANE)] += weight * red
-                    planes[p + I(GREEN_PLANE)] += weight * green
-                    planes[p + I(BLUE_PLANE)] += weight * blue
-                    planes[p + I(DEPTH_PLANE)] += weight * depth
-                    planes[p + I(ACTOR_PLANE)] += weight * actor
+                    planes[p + RED_PLANE] += weight * red
+                    planes[p + GREEN_PLANE] += weight * green
+                    planes[p + BLUE_PLANE] += weight * blue
+                    planes[p + DEPTH_PLANE] += weight * depth
+                    planes[p + ACTOR_PLANE] += weight * actor
                     planes[p] = behind if goes_on else -abs(light)
         until_check -= 1
         if until_check == 0:
@@ -140,7 +122,7 @@ def composite_tile(rows, ids, x0, y0, planes, live):
                 if live[block] != 0:
                     going = 0
                     for i in range(BLOCK):
-                        going += planes[I(block * BLOCK) + I(i)] > 0
+                        going += planes[UINT(block * BLOCK) + UINT(i)] > 0
                     if going == 0:
                         live[block] = 0
                         live_blocks -= 1
@@ -148,26 +130,26 @@ def composite_tile(rows, ids, x0, y0, planes, live):
                 break
 
 
-@kernel(fastmath=MATHS)
+@kernel()
 def write_tile(planes, x0, y0, rgb, depth, alpha, actor_weight):
     """Copy a finished tile into the images; returns whether an actor is in it."""
     height, width = alpha.shape
     any_actor = False
     for y in range(y0, min(y0 + TILE, height)):
         for x in range(x0, min(x0 + TILE, width)):
-            p = I((y - y0) * TILE + (x - x0))
+            p = UINT((y - y0) * TILE + (x - x0))
             covered = F(1) - abs(planes[p])
-            rgb[y, x, 0] = planes[p + I(RED_PLANE)]
-            rgb[y, x, 1] = planes[p + I(GREEN_PLANE)]
-            rgb[y, x, 2] = planes[p + I(BLUE_PLANE)]
-            depth[y, x] = planes[p + I(DEPTH_PLANE)] / covered if covered >= MIN_DEPTH_ALPHA else F(np.nan)
+            rgb[y, x, 0] = planes[p + RED_PLANE]
+            rgb[y, x, 1] = planes[p + GREEN_PLANE]
+            rgb[y, x, 2] = planes[p + BLUE_PLANE]
+            depth[y, x] = planes[p + DEPTH_PLANE] / covered if covered >= MIN_DEPTH_ALPHA else F(np.nan)
             alpha[y, x] = covered
-            actor_weight[y, x] = min(planes[p + I(ACTOR_PLANE)], F(1))
-            any_actor |= planes[p + I(ACTOR_PLANE)] > 0
+            actor_weight[y, x] = min(planes[p + ACTOR_PLANE], F(1))
+            any_actor |= planes[p + ACTOR_PLANE] > 0
     return any_actor
 
 
-@kernel(parallel=True, fastmath=MATHS)
+@kernel(parallel=True)
 def composite(rows, offsets, lists, columns, first, last, workers, rgb, depth, alpha, actor_weight, has_actor):
     """Composite the tiles first .. last - 1, whose lists follow one another in `lists`.
 

@@ -1,4 +1,4 @@
-"""How the CPU kernels are compiled: where numba keeps their machine code, and who may enter them.
+"""How the CPU kernels are compiled and run: where their machine code is kept, how their threads wait, who may enter.
 
 numba looks for a cache folder when a function is decorated, and raises when it finds none, which would break the
 import on a read-only installation with an unwritable home. `kernel` therefore chooses and tries the folder itself.
@@ -7,6 +7,7 @@ import on a read-only installation with an unwritable home. `kernel` therefore c
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import tempfile
 import threading
@@ -25,15 +26,45 @@ kernel_lock = threading.Lock()
 """Held while parallel kernels run: numba's `workqueue` threading layer aborts the process when two threads enter."""
 
 
+def _load_patient_threads() -> None:
+    """Load numba's OpenMP layer such that its threads sleep between kernels, unless the user said otherwise.
+
+    libgomp reads OMP_WAIT_POLICY once, when it is loaded, and by default its threads spin while they wait. On a
+    machine that is busy with other things (encoding, DDS, the client) the scheduler makes them pay for that when the
+    next kernel starts: beside a third busy process on two cores, frames take about a third longer.
+    """
+    if "OMP_WAIT_POLICY" in os.environ:
+        return
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    try:
+        importlib.import_module("numba.np.ufunc.omppool")
+    except ImportError:
+        pass  # Built without OpenMP, or libgomp is missing: numba has other threading layers.
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
+
+
+_load_patient_threads()
+
+
 def kernel(**options: Any) -> Callable[[Callable], Callable]:
-    """`numba.njit` that releases the GIL and keeps its machine code in the cache folder, where there is one."""
+    """`numba.njit` that releases the GIL and keeps its machine code in the cache folder, where there is one.
+
+    Floating-point arithmetic may be fused and regrouped at divisions, but NaN and infinity stay what they are.
+    """
     folder = _process_cache_folder()
 
     def decorate(function: Callable) -> Callable:
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(folder or "")
         try:
-            return numba.njit(cache=folder is not None, nogil=True, error_model="numpy", **options)(function)
+            return numba.njit(
+                cache=folder is not None,
+                nogil=True,
+                error_model="numpy",
+                fastmath={"contract", "nsz", "arcp"},
+                **options,
+            )(function)
         finally:
             numba.config.CACHE_DIR = before
 
@@ -77,5 +108,6 @@ def _process_cache_folder() -> Path | None:
 
 
 def _kernel_digest() -> str:
-    sources = sorted(Path(__file__).parent.glob("kernels_*.py"))
+    here = Path(__file__)
+    sources = [here, here.with_name("base.py"), *sorted(here.parent.glob("kernels_*.py"))]
     return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:12]

@@ -209,14 +209,15 @@ def sky_colours(sky: Sky, view: CameraView) -> Array:
     row, column = np.mgrid[: view.height_px, : view.width_px] + 0.5
     rays = np.stack([column, row, np.ones_like(row)], axis=-1) @ np.linalg.inv(view.K).T
     x, y, z = np.moveaxis(rays @ view.T_camera_world.rotation @ sky.R_sky_world.T, -1, 0)
-    rows, columns = sky.image.shape[:2]
+    image = sky.image.astype(np.float64)
+    rows, columns = image.shape[:2]
     u = (0.5 - np.arctan2(y, x) / (2 * np.pi)) * columns - 0.5
     v = (0.5 - np.arctan2(z, np.hypot(x, y)) / np.pi) * rows - 0.5
     u0, v0 = np.floor(u).astype(int), np.floor(v).astype(int)
     fu, fv = (u - u0)[..., None], (v - v0)[..., None]
 
     def texel(v: NDArray[np.int64], u: NDArray[np.int64]) -> Array:
-        return sky.image[np.clip(v, 0, rows - 1), u % columns].astype(np.float64)
+        return image[np.clip(v, 0, rows - 1), u % columns]
 
     upper = (1 - fu) * texel(v0, u0) + fu * texel(v0, u0 + 1)
     lower = (1 - fu) * texel(v0 + 1, u0) + fu * texel(v0 + 1, u0 + 1)

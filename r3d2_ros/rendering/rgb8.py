@@ -9,7 +9,7 @@ from r3d2_ros.rendering.numba_cache import kernel
 
 
 @kernel()
-def _round_bytes(values, out):
+def _round_bytes(values: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
     for i in range(len(values)):
         value = values[i] * np.float32(255) + np.float32(0.5)
         # Comparisons in this order turn NaN into 0.

@@ -1,0 +1,98 @@
+"""Starting: kernels are kept between processes, and a machine without a writable folder still renders."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r3d2_ros.rendering.base import RenderSettings
+from r3d2_ros.rendering.cpu import CpuRenderer
+from r3d2_ros.rendering.kernels_layout import BLOCK
+from r3d2_ros.rendering.numba_cache import block_width, kernel_cache_folder
+from tests.rendering.cpu_scenes import busy_scene, view_of
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRST_FRAME = """
+import time
+start = time.perf_counter()
+from r3d2_ros.rendering.base import RenderSettings
+from r3d2_ros.rendering.cpu import CpuRenderer
+from tests.rendering.cpu_scenes import busy_scene, view_of
+CpuRenderer(RenderSettings()).render(busy_scene(), [view_of()], instances=True)
+print(time.perf_counter() - start)
+"""
+
+
+def run_python(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environ, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_second_process_renders_within_five_seconds() -> None:
+    folder = kernel_cache_folder()
+    assert folder is not None
+    CpuRenderer(RenderSettings()).warm_up(busy_scene(), [view_of()])
+    compiled = sorted(folder.rglob("*.nbc"))
+    result = run_python(FIRST_FRAME)
+    assert result.returncode == 0, result.stderr
+    assert len(compiled) >= 5 and sorted(folder.rglob("*.nbc")) == compiled
+    assert float(result.stdout) < 5
+
+
+def test_the_named_folder_is_used(tmp_path: Path) -> None:
+    code = "import numpy as np; from r3d2_ros.rendering.rgb8 import to_rgb8; to_rgb8(np.zeros((1, 1, 3), np.float32))"
+    result = run_python(code, NUMBA_CACHE_DIR=str(tmp_path / "kernels"))
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    assert list((tmp_path / "kernels").rglob("*.nbc"))
+
+
+def test_without_a_writable_folder_kernels_run_and_one_warning_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    blocked = str(tmp_path / "file" / "kernels")
+    code = (
+        "import numpy as np, r3d2_ros.rendering.cpu; from r3d2_ros.rendering.rgb8 import to_rgb8;"
+        "print(to_rgb8(np.ones((1, 1, 3), np.float32)).tolist())"
+    )
+    result = run_python(code, NUMBA_CACHE_DIR=blocked)
+    assert result.stdout.strip() == "[[[255, 255, 255]]]", result.stderr
+    assert result.stderr.count("RuntimeWarning: compiled kernels are not kept") == 1
+    assert blocked in result.stderr and "R3D2_CACHE_DIR" in result.stderr
+
+
+def test_an_unwritable_folder_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.warns(RuntimeWarning, match="not kept"):
+        assert kernel_cache_folder(str(tmp_path / "file" / "x")) is None
+
+
+def test_block_width_follows_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert block_width() == BLOCK
+    monkeypatch.setattr("numba.config.CPU_FEATURES", "+avx2,+fma")
+    assert block_width() == 8
+    monkeypatch.setattr("numba.config.CPU_FEATURES", "+avx2,+avx512f")
+    assert block_width() == 16
+
+
+def test_an_avx2_machine_gives_the_same_image(tmp_path: Path) -> None:
+    """Compiled for AVX2 in another process: other vector widths, the same picture."""
+    code = (
+        "import sys, numpy as np; from r3d2_ros.rendering.base import RenderSettings;"
+        "from r3d2_ros.rendering.cpu import CpuRenderer; from tests.rendering.cpu_scenes import busy_scene, view_of;"
+        "np.save(sys.argv[1], CpuRenderer(RenderSettings()).render(busy_scene(), [view_of()])[0].rgb)"
+    )
+    if block_width() == 8:
+        pytest.skip("this machine has no AVX-512: the other tests run with 8 pixels already")
+    path = tmp_path / "rgb.npy"
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    image = CpuRenderer(RenderSettings()).render(busy_scene(), [view_of()])[0]
+    assert np.abs(np.load(path) - image.rgb).max() < 1 / 255
