@@ -1,4 +1,4 @@
-"""Writes docs/messages.md from the message files, whose comments are the contract: `python scripts/messages_page.py`."""
+"""Writes docs/messages.md from the message files, whose comments are the contract."""
 
 from __future__ import annotations
 
