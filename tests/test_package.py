@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
@@ -68,6 +69,8 @@ def _core_modules() -> list[str]:
     sources = sorted((ROOT / "r3d2_ros").rglob("*.py"))
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in sources]
     core = [name for name in names if not name.startswith("r3d2_ros.nodes") and not name.endswith("__main__")]
+    if importlib.util.find_spec("torch") is None:
+        return [name for name in core if not _for_gpu(name)]
     return sorted(core, key=_for_gpu)
 
 
@@ -78,12 +81,16 @@ def _for_gpu(name: str) -> bool:
 @pytest.fixture(scope="module")
 def torch_after_import(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
     """Core module -> whether torch is loaded once it and those before it are imported, in a Python that refuses ROS."""
-    lines = _python("-c", REFUSE_ROS, *_core_modules(), cwd=tmp_path_factory.mktemp("no_ros")).splitlines()
+    folder = tmp_path_factory.mktemp("no_ros")
+    lines = _python("-c", REFUSE_ROS, *_core_modules(), cwd=folder, path=ROOT).splitlines()
     return {name: loaded == "True" for name, loaded in (line.split() for line in lines)}
 
 
-def _python(*arguments: str, cwd: Path) -> str:
-    result = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=100)
+def _python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
+    """Output of a Python started in `cwd`, with `path` in front of what it imports from."""
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    command = [sys.executable, *arguments]
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
