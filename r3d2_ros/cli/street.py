@@ -28,9 +28,7 @@ def add_parser(subparsers: Any) -> None:
         "street", help="make the procedural street", description=__doc__, epilog=EXAMPLES, formatter_class=raw
     )
     defaults = StreetOptions()
-    parser.add_argument(
-        "--seed", type=int, default=defaults.seed, help="houses, trees, colours (%(default)s)"
-    )
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="houses, trees, colours (%(default)s)")
     parser.add_argument("--length", type=float, metavar="M", help=f"length in metres ({defaults.length_m:g})")
     parser.add_argument("--along", type=Path, metavar="BAG_OR_CSV", help="build around a recorded path")
     parser.add_argument("--sun-azimuth", type=float, default=defaults.sun_azimuth_deg, metavar="DEG",
@@ -65,13 +63,9 @@ def _options(args: argparse.Namespace) -> StreetOptions:
         "seed": args.seed, "sun_azimuth_deg": args.sun_azimuth, "sun_elevation_deg": args.sun_elevation
     }  # fmt: skip
     if args.along is None:
-        return (
-            StreetOptions(**common) if args.length is None else StreetOptions(length_m=args.length, **common)
-        )
+        return StreetOptions(**common) if args.length is None else StreetOptions(length_m=args.length, **common)
     if args.length is not None:
-        raise InputError(
-            "--length", "a street without --along", "both", "The path of --along gives the length"
-        )
+        raise InputError("--length", "a street without --along", "both", "The path of --along gives the length")
     from r3d2_ros.polylines import read_polyline
 
     line = read_polyline(args.along)

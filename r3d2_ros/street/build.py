@@ -52,9 +52,7 @@ def build_street(options: StreetOptions | None = None, progress: Progress | None
     """
     options = options or StreetOptions()
     tell = progress or (lambda _stage, _done: None)
-    path = np.array(
-        options.path if options.path is not None else [(0.0, 0.0, 0.0), (options.length_m, 0.0, 0.0)]
-    )
+    path = np.array(options.path if options.path is not None else [(0.0, 0.0, 0.0), (options.length_m, 0.0, 0.0)])
     offset = np.array([*np.round(path[0, :2]), path[0, 2]]) if options.path is not None else np.zeros(3)
     route = make_route(path - offset)
     tell("layout", 0.0)
@@ -62,7 +60,8 @@ def build_street(options: StreetOptions | None = None, progress: Progress | None
     plan = plan_road(route, road_rng, options.seed)
     lots = place_lots(route, houses_rng)
     tell("houses", 0.05)
-    houses = house_surfels(lots, houses_rng, detail=options.detail)
+    passed = np.array([-22.0 < lot.s < route.drive_length_m + 24.0 for lot in lots])
+    houses = house_surfels(lots, houses_rng, coarser=np.where(passed, 1.0, 1.9) / options.detail)
     tell("trees", 0.3)
     greenery = _greenery(route, plan, lots, plants_rng)
     things = _furniture(route, plan)
@@ -155,7 +154,7 @@ def _greenery(route: Route, plan: RoadPlan, lots: list[Lot], rng: np.random.Gene
             near = -25.0 < s < route.drive_length_m + 35.0
             parts.append(
                 tree(rng, base[0] + [0, 0, 0.1], height_m=rng.uniform(5.5, 8.0), crown_m=rng.uniform(1.7, 2.4),
-                     leaves=2600 if near else 1200)
+                     leaves=2700 if near else 900)
             )  # fmt: skip
     for lot in lots:
         if lot.setback_m > 1.5:
@@ -164,15 +163,15 @@ def _greenery(route: Route, plan: RoadPlan, lots: list[Lot], rng: np.random.Gene
             direction = (b - a) / np.linalg.norm(b - a)
             parts.append(hedge(rng, a, gap - 0.7 * direction, height_m=1.0, width_m=0.55))
             parts.append(hedge(rng, gap + 0.7 * direction, b, height_m=1.0, width_m=0.55))
-    for s in np.arange(route.start_m, route.end_m, 6.5):
+    for s in np.arange(route.start_m, route.end_m, 7.5):
         for side in (1, -1):
             t = side * rng.uniform(20.0, 60.0)
             base = route.at(np.array([s]), np.array([t]))
-            s_near, t_near, _ = route.locate(base[:, :2])
+            _, t_near, _ = route.locate(base[:, :2])
             clear = len(taken) == 0 or np.min(np.linalg.norm(taken - base[0, :2], axis=1)) > 9.0
             if abs(t_near[0]) > 12.0 and clear:
                 size = rng.uniform(7.0, 12.0)
-                parts.append(tree(rng, base[0], height_m=size, crown_m=0.36 * size, leaves=350))
+                parts.append(tree(rng, base[0], height_m=size, crown_m=0.36 * size, leaves=170))
     parts += _end_groves(route, rng)
     return join(parts)
 
@@ -190,7 +189,7 @@ def _end_groves(route: Route, rng: np.random.Generator) -> list[Surfels]:
             if abs(route.locate(base[None, :2])[1][0]) < 5.5:
                 continue
             size = rng.uniform(8.0, 13.0)
-            parts.append(tree(rng, base, height_m=size, crown_m=0.36 * size, leaves=600))
+            parts.append(tree(rng, base, height_m=size, crown_m=0.36 * size, leaves=400))
     return parts
 
 
@@ -199,7 +198,7 @@ def _furniture(route: Route, plan: RoadPlan) -> Surfels:
     white, red, blue = linear((0.9, 0.9, 0.88)), linear((0.72, 0.10, 0.12)), linear((0.10, 0.27, 0.58))
     limit = furniture.round_sign(white, red, linear((0.08, 0.08, 0.08)), radius_m=0.3)
     no_entry = furniture.round_sign(red, red, white)
-    no_stop = furniture.round_sign(blue, red)
+    no_stop = furniture.round_sign(blue, red, cross=True)
     places: list[tuple[Surfels, float, float]] = []
     for k, s in enumerate(np.arange(route.start_m + 6, route.end_m, 28.0)):
         side = 1 if k % 2 else -1

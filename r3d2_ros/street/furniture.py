@@ -18,25 +18,27 @@ def lamp_post(height_m: float = 6.8, reach_m: float = 1.4) -> Surfels:
     """A tapered pole with an arm over the carriageway and a flat luminaire."""
     top = np.array([0.0, 0.0, height_m])
     arm = np.array([0.0, -reach_m, height_m + 0.35])
-    pole = rods([[0, 0, 0], [0, 0, 0.9]], [[0, 0, 0.9], top], [0.085, 0.058], DARK, piece_m=0.12)
-    bracket = rods([top], [arm], 0.035, DARK, piece_m=0.1)
+    pole = rods([[0, 0, 0], [0, 0, 0.9]], [[0, 0, 0.9], top], [0.085, 0.058], DARK, piece_m=0.4)
+    bracket = rods([top], [arm], 0.035, DARK, piece_m=0.25)
     head = Patches()
     head.box(arm - [0.13, 0.55, 0.06], arm + [0.13, 0.0, 0.05], cell=(0.08, 0.08), albedo=STEEL)
     return join([pole, bracket, _surfels(head)])
 
 
-def round_sign(colour: Array, rim: Array, bar: Array | None = None, *, radius_m: float = 0.31) -> Surfels:
-    """A round sign on a pole, facing +x, with a rim and an optional level bar."""
+def round_sign(
+    colour: Array, rim: Array, bar: Array | None = None, *, cross: bool = False, radius_m: float = 0.31
+) -> Surfels:
+    """A round sign on a pole, facing +x, with a rim and an optional level bar or cross."""
     height = 2.35
-    pole = rods([[0, 0, 0]], [[0, 0, height + 0.25]], 0.032, STEEL, piece_m=0.12)
+    pole = rods([[0, 0, 0]], [[0, 0, height + 0.25]], 0.032, STEEL, piece_m=0.4)
     step = 0.028
-    y, z = np.meshgrid(
-        np.arange(-radius_m, radius_m + step, step), np.arange(-radius_m, radius_m + step, step)
-    )
+    y, z = np.meshgrid(np.arange(-radius_m, radius_m + step, step), np.arange(-radius_m, radius_m + step, step))
     y, z = y.ravel(), z.ravel()
     r = np.hypot(y, z)
     y, z, r = y[r < radius_m], z[r < radius_m], r[r < radius_m]
     albedo = np.where((r > 0.74 * radius_m)[:, None], rim, colour)
+    if cross:
+        albedo = np.where((np.abs(np.abs(y) - np.abs(z)) < 0.16 * radius_m)[:, None], rim, albedo)
     if bar is not None:
         inside = (np.abs(z) < 0.2 * radius_m) & (np.abs(y) < 0.66 * radius_m)
         albedo = np.where(inside[:, None], bar, albedo)
@@ -51,7 +53,7 @@ def round_sign(colour: Array, rim: Array, bar: Array | None = None, *, radius_m:
 def crossing_sign() -> Surfels:
     """A square blue sign with a white triangle, on a pole."""
     height, half, step = 2.4, 0.30, 0.026
-    pole = rods([[0, 0, 0]], [[0, 0, height + 0.3]], 0.032, STEEL, piece_m=0.12)
+    pole = rods([[0, 0, 0]], [[0, 0, height + 0.3]], 0.032, STEEL, piece_m=0.4)
     axis = np.arange(-half + step / 2, half, step)
     y, z = (a.ravel() for a in np.meshgrid(axis, axis))
     triangle = (z > -0.2) & (np.abs(y) < 0.24 * (0.22 - z) / 0.42)
@@ -78,7 +80,7 @@ def litter_bin() -> Surfels:
     green = linear((0.20, 0.30, 0.24))
     patches.box((-0.2, -0.16, 0.35), (0.2, 0.16, 0.95), cell=(0.08, 0.08), albedo=green)
     patches.box((-0.22, -0.18, 0.95), (0.22, 0.18, 1.02), cell=(0.08, 0.06), albedo=DARK)
-    return join([_surfels(patches), rods([[0, 0, 0]], [[0, 0, 0.4]], 0.045, DARK, piece_m=0.1)])
+    return join([_surfels(patches), rods([[0, 0, 0]], [[0, 0, 0.4]], 0.045, DARK, piece_m=0.25)])
 
 
 def bench() -> Surfels:
@@ -93,7 +95,7 @@ def bench() -> Surfels:
         patches.box((-0.85, 0.24, z), (0.85, 0.28, z + 0.1), cell=(0.18, 0.05), albedo=wood)
     legs = [[-0.7, -0.1, 0], [0.7, -0.1, 0], [-0.7, 0.22, 0], [0.7, 0.22, 0]]
     tops = [[-0.7, -0.1, 0.43], [0.7, -0.1, 0.43], [-0.7, 0.28, 0.9], [0.7, 0.28, 0.9]]
-    return join([_surfels(patches), rods(legs, tops, 0.03, DARK, piece_m=0.1)])
+    return join([_surfels(patches), rods(legs, tops, 0.03, DARK, piece_m=0.25)])
 
 
 def _surfels(patches: Patches) -> Surfels:

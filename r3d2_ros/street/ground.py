@@ -22,12 +22,13 @@ PAVEMENT_EDGE_M = 6.75
 ZEBRA_HALF_M = 1.6
 STOP_LINE_M = 2.9
 SLAB_M = 0.75
+JOINT_M = 0.03
 ASPHALT, LINE, GUTTER, KERB, PAVING, JOINT, ZEBRA = range(7)
 
 LINE_PAINT = np.array([0.62, 0.62, 0.59])
 ASPHALT_GREY = np.array([0.105, 0.105, 0.108])
-GUTTER_GREY = np.array([0.20, 0.195, 0.185])
-KERB_GREY = np.array([0.31, 0.305, 0.29])
+GUTTER_GREY = np.array([0.165, 0.16, 0.152])
+KERB_GREY = np.array([0.34, 0.335, 0.32])
 SLAB_GREY = np.array([0.27, 0.26, 0.24])
 
 
@@ -89,9 +90,7 @@ def plan_road(route: Route, rng: np.random.Generator, seed: int) -> RoadPlan:
     t0 = rng.uniform(-3.2, 2.2, count)
     repairs = np.stack([s0, s0 + rng.uniform(1.2, 7.0, count), t0, t0 + rng.uniform(0.6, 1.8, count)], axis=1)
     covers_s = np.arange(route.start_m + 9.0, route.end_m, 27.0) + rng.uniform(-4, 4)
-    covers = np.stack(
-        [covers_s, np.where(hash01(np.arange(len(covers_s)), 3, seed) < 0.5, 1.6, -2.1)], axis=1
-    )
+    covers = np.stack([covers_s, np.where(hash01(np.arange(len(covers_s)), 3, seed) < 0.5, 1.6, -2.1)], axis=1)
     return RoadPlan(_zebra_place(route), repairs, covers, seed)
 
 
@@ -111,21 +110,17 @@ def road_surfels(route: Route, plan: RoadPlan, shadows: ShadowMap, *, detail: fl
     cells = _profile_cells(route, plan, detail)
     position, _, _ = _place(route, cells)
     # Cells at least as large as a hand are cut where colour or shadow changes inside them.
-    for limit, reach in ((0.13, 9.0), (0.075, 3.9)):
-        large = (
-            (np.minimum(cells.size_s, cells.size_t) > limit / detail)
-            & (np.abs(cells.t) < reach)
-            & ~cells.upright
-        )
+    for limit, reach, contrast in ((0.13, 9.0, 0.16), (0.075, 3.6, 0.30)):
+        large = (np.minimum(cells.size_s, cells.size_t) > limit / detail) & (np.abs(cells.t) < reach) & ~cells.upright
         split = np.zeros(len(cells.s), bool)
-        split[large] = _varies(route, plan, shadows, cells.select(large))
+        split[large] = _varies(route, plan, shadows, cells.select(large), contrast)
         cells = _joined([cells.select(~split), cells.select(split).quarters()])
     position, u, v = _place(route, cells)
     owned = route.owns(cells.s, cells.t, position[:, :2])
     cells, position, u, v = cells.select(owned), position[owned], u[owned], v[owned]
     scale = np.stack([cells.size_s * FILL, cells.size_t * FILL, np.full(len(position), THIN_M)], axis=1)
     scale[:, 2] = np.minimum(THIN_M, 0.3 * scale[:, :2].min(axis=1))
-    openness = np.where(cells.kind == GUTTER, 0.85, 1.0)
+    openness = np.where(cells.upright, 0.6, np.where(cells.kind == GUTTER, 0.85, 1.0))
     return surfels(position, u, v, scale, paint(plan, cells.s, cells.t, cells.kind), openness=openness)
 
 
@@ -143,17 +138,17 @@ def _profile_cells(route: Route, plan: RoadPlan, detail: float) -> GroundCells:
     fine = 0.085 / detail
     parts.append(_strip(zebra[0], zebra[1], -3.45, 3.45, cell=(fine, fine), kind=ZEBRA))
     for side in (-1, 1):
-        parts.append(_strip(zebra[0], zebra[1], side * 3.45, side * 3.75, cell=(0.3, 0.15), kind=GUTTER))
+        parts.append(_strip(zebra[0], zebra[1], side * 3.45, side * 3.75, cell=(0.3, 0.1), kind=GUTTER))
     return _joined(parts)
 
 
 def _carriageway(s0: float, s1: float, coarser: float) -> list[GroundCells]:
-    wide = 0.175 * coarser
+    wide = 0.17 * coarser
     parts = [_dashes(s0, s1, coarser)]
     strips = [
         (0.06, 0.14, 0.08, wide, ASPHALT),
         (0.14, 3.45, wide, wide, ASPHALT),
-        (3.45, 3.75, 0.15, 0.3, GUTTER),
+        (3.45, 3.75, 0.1, 0.3, GUTTER),
     ]
     for side in (-1, 1):
         for t0, t1, cell_t, cell_s, kind in strips:
@@ -168,11 +163,8 @@ def _dashes(s0: float, s1: float, coarser: float) -> GroundCells:
 
 def _footways(s0: float, s1: float, coarser: float) -> list[GroundCells]:
     parts = []
-    joint = 0.03
     for side in (-1, 1):
-        parts.append(
-            _strip(s0, s1, side * HALF_ROAD_M, side * HALF_ROAD_M, cell=(0.3, 0.06), kind=KERB, rise=True)
-        )
+        parts.append(_strip(s0, s1, side * HALF_ROAD_M, side * HALF_ROAD_M, cell=(0.3, 0.06), kind=KERB, rise=True))
         top = (side * HALF_ROAD_M, side * (HALF_ROAD_M + KERB_M))
         parts.append(_strip(s0, s1, *top, cell=(0.25 * coarser, 0.075), kind=KERB, z=KERB_HEIGHT_M))
         t0 = HALF_ROAD_M + KERB_M
@@ -180,15 +172,35 @@ def _footways(s0: float, s1: float, coarser: float) -> list[GroundCells]:
         width = (PAVEMENT_EDGE_M - t0) / rows
         for row in range(rows):
             a = t0 + row * width
-            options = {"kind": PAVING, "z": KERB_HEIGHT_M}
-            wide = SLAB_M / 4 * coarser
-            parts.append(
-                _strip(s0, s1, side * (a + joint), side * (a + width), cell=(wide, wide), **options)  # type: ignore[arg-type]
-            )
-            parts.append(
-                _strip(s0, s1, side * a, side * (a + joint), cell=(wide, joint), kind=JOINT, z=KERB_HEIGHT_M)
-            )
+            wide = SLAB_M / 3 * coarser
+            along_joint = (side * a, side * (a + JOINT_M))
+            parts.append(_strip(s0, s1, *along_joint, cell=(wide, JOINT_M), kind=JOINT, z=KERB_HEIGHT_M))
+            parts.append(_slabs(s0, s1, side * (a + JOINT_M), side * (a + width), row=row, coarser=coarser))
     return parts
+
+
+def _slabs(s0: float, s1: float, t0: float, t1: float, *, row: int, coarser: float) -> GroundCells:
+    """One row of paving slabs: each a narrow joint and three columns of cells; rows are offset by half a slab."""
+    columns = max(1, round(3 / coarser))
+    width = (SLAB_M - JOINT_M) / columns
+    centres = np.array([JOINT_M / 2, *(JOINT_M + (np.arange(columns) + 0.5) * width)])
+    sizes = np.array([JOINT_M, *np.full(columns, width)])
+    kinds = np.array([JOINT, *np.full(columns, PAVING)])
+    slab = np.arange(np.floor(s0 / SLAB_M) - 1, np.ceil(s1 / SLAB_M) + 1) - 0.5 * (row % 2)
+    across = max(1, round(3 / coarser))
+    i, j, k = (a.ravel() for a in np.meshgrid(slab, np.arange(columns + 1), np.arange(across), indexing="ij"))
+    s = i * SLAB_M + centres[j]
+    n = len(s)
+    cells = GroundCells(
+        s=s,
+        t=t0 + (k + 0.5) / across * (t1 - t0),
+        z=np.full(n, KERB_HEIGHT_M),
+        size_s=sizes[j],
+        size_t=np.full(n, abs(t1 - t0) / across),
+        upright=np.zeros(n, bool),
+        kind=kinds[j],
+    )
+    return cells.select((s > s0) & (s < s1))
 
 
 def _strip(
@@ -208,8 +220,9 @@ def _strip(
     s, k = np.meshgrid(s0 + (np.arange(n_s) + 0.5) * (s1 - s0) / n_s, np.arange(n_t), indexing="ij")
     fraction = (k.ravel() + 0.5) / n_t
     n = n_s * n_t
+    stagger = (0.25 - 0.5 * (k.ravel() % 2)) * (s1 - s0) / n_s * (n_t > 2)
     return GroundCells(
-        s=s.ravel(),
+        s=s.ravel() + stagger,
         t=np.full(n, t0) if rise else t0 + fraction * (t1 - t0),
         z=fraction * KERB_HEIGHT_M if rise else np.full(n, z),
         size_s=np.full(n, (s1 - s0) / n_s),
@@ -234,13 +247,13 @@ def _place(route: Route, cells: GroundCells) -> tuple[Array, Array, Array]:
     return position, u, np.where(cells.upright[:, None], up, across)
 
 
-def _varies(route: Route, plan: RoadPlan, shadows: ShadowMap, cells: GroundCells) -> NDArray[np.bool_]:
+def _varies(route: Route, plan: RoadPlan, shadows: ShadowMap, cells: GroundCells, contrast: float) -> NDArray[np.bool_]:
     """Whether paint or sunlight changes between the quarters of a cell."""
     quarters = cells.quarters()
     position, u, v = _place(route, quarters)
     lit = shadows.lit(position, np.cross(u, v)).reshape(4, -1)
     paint_of = paint(plan, quarters.s, quarters.t, quarters.kind, grain=False).mean(axis=1).reshape(4, -1)
-    changes = np.ptp(lit, axis=0) > 0.22
+    changes = np.ptp(lit, axis=0) > contrast
     return changes | (np.ptp(paint_of, axis=0) > 0.2 * paint_of.mean(axis=0))
 
 
@@ -301,9 +314,9 @@ def _zebra(plan: RoadPlan, s: Array, t: Array) -> Array:
 
 
 def _gutter(plan: RoadPlan, s: Array, t: Array) -> Array:
-    stone = hash01(np.floor(s / 0.3), np.floor(np.abs(t) / 0.15), plan.seed)
+    stone = hash01(np.floor(s / 0.3), np.floor(np.abs(t) / 0.1), plan.seed)
     drain = ((s % 26.0) < 0.5) & (np.abs(t) > 3.45)
-    tone = 0.86 + 0.28 * stone
+    tone = 0.78 + 0.44 * stone
     return np.where(drain[:, None], [0.04, 0.04, 0.04], GUTTER_GREY * tone[:, None])
 
 
@@ -347,7 +360,7 @@ def land_surfels(route: Route, *, seed: int, keep_out: NDArray[np.float64]) -> S
         xy = (xy[split][:, None, :] + offsets).reshape(-1, 2)
         size /= 2
     xy, sizes = np.concatenate([d[0] for d in done]), np.concatenate([d[1] for d in done])
-    s, t, z = route.locate(xy)
+    _, t, z = route.locate(xy)
     outside = np.abs(t) > PAVEMENT_EDGE_M - 0.05
     outside &= ~_inside_any(xy, keep_out)
     xy, sizes, t, z = xy[outside], sizes[outside], np.abs(t[outside]), z[outside]

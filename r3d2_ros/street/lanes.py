@@ -57,11 +57,7 @@ def load_lanes(folder: str | Path) -> Lanes:
         except (TypeError, KeyError, ValueError):
             points = np.zeros(0)
         if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2 or not np.all(np.isfinite(points)):
-            raise InputError(
-                f"{path}: {name}", "a list of at least two points [x, y, z]", "something else or nothing"
-            )
+            raise InputError(f"{path}: {name}", "a list of at least two points [x, y, z]", "something else or nothing")
         return points
 
-    return Lanes(
-        line("ego"), line("oncoming"), line("crossing"), (line("pavement_right"), line("pavement_left"))
-    )
+    return Lanes(line("ego"), line("oncoming"), line("crossing"), (line("pavement_right"), line("pavement_left")))

@@ -137,9 +137,7 @@ def shade(samples: Surfels, sun: Sun, *, sunlit: ArrayLike = 1.0, sky_view: Arra
     sunlit, sky_view = np.asarray(sunlit, np.float64), np.asarray(sky_view, np.float64) * samples.openness
     cosine = normal @ sun.direction
     # Leaves scatter forward and wrap; solid surfaces follow Lambert.
-    facing = np.where(
-        samples.leafy > 0, 0.35 + 0.5 * np.clip(0.5 + 0.5 * cosine, 0, 1), np.clip(cosine, 0, None)
-    )
+    facing = np.where(samples.leafy > 0, 0.35 + 0.5 * np.clip(0.5 + 0.5 * cosine, 0, 1), np.clip(cosine, 0, None))
     power, sky = np.asarray(sun.power), np.asarray(sun.sky)
     above = (0.5 + 0.5 * normal[:, 2]) * sky_view
     ground = GROUND_ALBEDO * (0.55 * power + sky)

@@ -88,7 +88,8 @@ class Cells:
 
 
 def cut(patches: Patches, *, coarser: float = 1.0) -> Cells:
-    """Cut every patch into equal cells not larger than its cell size times `coarser`. Brick rows are staggered."""
+    """Cut every patch into equal cells not larger than its cell size times `coarser`. Rows are
+    staggered like bricks, which leaves smaller gaps."""
     table = patches.table()
     corner, edge_u, edge_v, cell = table[:, 0:3], table[:, 3:6], table[:, 6:9], table[:, 9:11] * coarser
     lengths = np.stack([np.linalg.norm(edge_u, axis=1), np.linalg.norm(edge_v, axis=1)], axis=1)
@@ -96,8 +97,14 @@ def cut(patches: Patches, *, coarser: float = 1.0) -> Cells:
     total = counts.prod(axis=1)
     patch = np.repeat(np.arange(len(table)), total)
     local = np.arange(len(patch)) - np.repeat(np.cumsum(total) - total, total)
-    a = (local % counts[patch, 0] + 0.5) / counts[patch, 0]
-    b = (local // counts[patch, 0] + 0.5) / counts[patch, 1]
+    row = local // counts[patch, 0]
+    column = local % counts[patch, 0]
+    between = (column > 0) & (column < counts[patch, 0] - 1)
+    stagger = np.where(between, 0.25 - 0.5 * (row % 2), 0.0)
+    a = (column + 0.5 + stagger) / counts[patch, 0]
+    b = (row + 0.5) / counts[patch, 1]
+    size = (lengths / counts)[patch]
+    a, b = _inset(a, counts[patch, 0], size[:, 0], size[:, 1]), _inset(b, counts[patch, 1], size[:, 1], size[:, 0])
     unit_u = edge_u / lengths[:, :1]
     normal = np.cross(edge_u, edge_v)
     unit_v = np.cross(normal / np.linalg.norm(normal, axis=1, keepdims=True), unit_u)
@@ -106,7 +113,7 @@ def cut(patches: Patches, *, coarser: float = 1.0) -> Cells:
         position=corner[patch] + a[:, None] * edge_u[patch] + b[:, None] * edge_v[patch],
         u_m=a * lengths[patch, 0],
         v_m=b * lengths[patch, 1],
-        size=(lengths / counts)[patch],
+        size=size,
         tangent_u=unit_u[patch],
         tangent_v=unit_v[patch],
         albedo=table[patch, 11:14],
@@ -115,17 +122,24 @@ def cut(patches: Patches, *, coarser: float = 1.0) -> Cells:
     )
 
 
-def cell_surfels(cells: Cells, albedo: NDArray, **materials: NDArray | float) -> Surfels:
-    """One flat surfel per cell."""
-    scale = np.concatenate([cells.size * FILL, np.full((len(cells), 1), THIN_M)], axis=1)
+def _inset(place: Array, count: NDArray[np.int64], length: Array, width: Array) -> Array:
+    """Draw the ends of long thin bars in, because a long surfel reaches far beyond its cell."""
+    keep = np.where(length > 2.2 * width, 1.0 - 0.36 / count, 1.0)
+    return 0.5 + (place - 0.5) * keep
+
+
+def cell_surfels(
+    cells: Cells, albedo: NDArray, *, fill: NDArray | float = FILL, **materials: NDArray | float
+) -> Surfels:
+    """One flat surfel per cell; `fill` is its standard deviation over the cell's side."""
+    scale = np.empty((len(cells), 3))
+    scale[:, :2] = cells.size * np.broadcast_to(fill, len(cells))[:, None]
     scale[:, 2] = np.minimum(THIN_M, 0.3 * scale[:, :2].min(axis=1))
     materials.setdefault("openness", cells.openness)
     return surfels(cells.position, cells.tangent_u, cells.tangent_v, scale, albedo, **materials)
 
 
-def rods(
-    starts: ArrayLike, ends: ArrayLike, radius: ArrayLike, albedo: ArrayLike, *, piece_m: float = 0.25
-) -> Surfels:
+def rods(starts: ArrayLike, ends: ArrayLike, radius: ArrayLike, albedo: ArrayLike, *, piece_m: float = 0.35) -> Surfels:
     """Thin round bars from starts to ends [M, 3] as chains of elongated Gaussians."""
     start, end = np.atleast_2d(np.asarray(starts, float)), np.atleast_2d(np.asarray(ends, float))
     thickness = np.broadcast_to(np.asarray(radius, float), (len(start),))
@@ -138,6 +152,6 @@ def rods(
     helper = np.where(np.abs(axis[:, 2:3]) > 0.9, [[1.0, 0, 0]], [[0, 0, 1.0]])
     side = np.cross(helper, axis)
     side /= np.linalg.norm(side, axis=1, keepdims=True)
-    half = 0.62 * (length / pieces)[rod]
+    half = 0.72 * (length / pieces)[rod]
     scale = np.stack([half, 0.62 * thickness[rod], 0.62 * thickness[rod]], axis=1)
     return surfels(start[rod] + fraction[:, None] * (end - start)[rod], axis, side, scale, colour[rod])

@@ -29,17 +29,13 @@ def value_noise(x: ArrayLike, y: ArrayLike, seed: int = 0) -> NDArray[np.float64
     return low * (1 - fy) + high * fy
 
 
-def fractal(
-    x: ArrayLike, y: ArrayLike, *, octaves: int = 4, seed: int = 0, gain: float = 0.5
-) -> NDArray[np.float64]:
+def fractal(x: ArrayLike, y: ArrayLike, *, octaves: int = 4, seed: int = 0, gain: float = 0.5) -> NDArray[np.float64]:
     """Sum of `octaves` value noises, each twice as fine and `gain` times as strong; in [0, 1]."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     total, weight = np.zeros(np.broadcast(x, y).shape), 0.0
     for octave in range(octaves):
         amplitude = gain**octave
-        total += amplitude * value_noise(
-            x * 2**octave + 17.3 * octave, y * 2**octave - 9.1 * octave, seed + octave
-        )
+        total += amplitude * value_noise(x * 2**octave + 17.3 * octave, y * 2**octave - 9.1 * octave, seed + octave)
         weight += amplitude
     return total / weight
 

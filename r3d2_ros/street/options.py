@@ -31,9 +31,7 @@ class Sun:
     def direction(self) -> Array:
         """Unit vector [3] towards the sun."""
         azimuth, elevation = np.deg2rad([self.azimuth_deg, self.elevation_deg])
-        return np.array(
-            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-        )
+        return np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,7 @@ class StreetOptions:
 
     def __post_init__(self) -> None:
         if not MIN_LENGTH_M <= self.length_m <= MAX_LENGTH_M:
-            raise InputError(
-                "street: length_m", f"{MIN_LENGTH_M:g} to {MAX_LENGTH_M:g} metres", f"{self.length_m:g}"
-            )
+            raise InputError("street: length_m", f"{MIN_LENGTH_M:g} to {MAX_LENGTH_M:g} metres", f"{self.length_m:g}")
         if not 15.0 <= self.sun_elevation_deg <= 80.0:
             raise InputError("street: sun_elevation_deg", "15 to 80 degrees", f"{self.sun_elevation_deg:g}")
         if not 0.3 <= self.detail <= 2.0:
@@ -71,16 +67,12 @@ class StreetOptions:
     @staticmethod
     def _check_path(path: Array) -> None:
         if path.ndim != 2 or path.shape[1] != 3 or len(path) < 2:
-            raise InputError(
-                "street: path", "at least two points (x, y, z)", f"an array of shape {path.shape}"
-            )
+            raise InputError("street: path", "at least two points (x, y, z)", f"an array of shape {path.shape}")
         if not np.all(np.isfinite(path)):
             raise InputError("street: path", "finite coordinates", "NaN or infinity")
         length = float(np.linalg.norm(np.diff(path[:, :2], axis=0), axis=1).sum())
         if not 1.0 <= length <= MAX_LENGTH_M:
-            raise InputError(
-                "street: path", f"a drive of 1 to {MAX_LENGTH_M:g} metres", f"one of {length:.2f} m"
-            )
+            raise InputError("street: path", f"a drive of 1 to {MAX_LENGTH_M:g} metres", f"one of {length:.2f} m")
 
     @property
     def sun(self) -> Sun:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.lighting import linear
-from r3d2_ros.street.lofts import barrel, ellipsoid, quad_surfels, tube
+from r3d2_ros.street.lofts import barrel, ellipsoid, quad_surfels, quads, tube
 from r3d2_ros.street.surfels import Surfels, join
 
 STEP_M = 0.024
@@ -34,13 +34,11 @@ def _head(neck: Array, clothes: Clothes, hair: ArrayLike = HAIR) -> list[Surfels
     skin = linear(clothes.skin)
     centre = neck + [0.02, 0, 0.17]
     face = ellipsoid(centre, (0.098, 0.078, 0.122), step=0.017)
-    middle = 0.25 * (face[:-1, :-1] + face[1:, :-1] + face[:-1, 1:] + face[1:, 1:]).reshape(-1, 3) - centre
+    middle = quads(face).centre - centre
     covered = (middle[:, 2] > 0.045 + 0.35 * np.maximum(middle[:, 0], 0)) | (middle[:, 0] < -0.015)
     covered &= middle[:, 2] > -0.075
     eyes = (
-        (middle[:, 0] > 0.07)
-        & (np.abs(middle[:, 2] - 0.012) < 0.014)
-        & (np.abs(np.abs(middle[:, 1]) - 0.033) < 0.014)
+        (middle[:, 0] > 0.07) & (np.abs(middle[:, 2] - 0.012) < 0.014) & (np.abs(np.abs(middle[:, 1]) - 0.033) < 0.014)
     )
     albedo = np.where(covered[:, None], hair, skin)
     albedo = np.where(eyes[:, None], 0.35 * skin, albedo)
@@ -64,9 +62,7 @@ def _torso(hip: Array, neck: Array, colour: ArrayLike) -> Surfels:
 
 def pedestrian(clothes: Clothes, *, stride: float = 0.30) -> Surfels:
     """Somebody 1.75 m tall in mid-stride."""
-    jacket, trousers, skin, shoes = (
-        linear(c) for c in (clothes.jacket, clothes.trousers, clothes.skin, clothes.shoes)
-    )
+    jacket, trousers, skin, shoes = (linear(c) for c in (clothes.jacket, clothes.trousers, clothes.skin, clothes.shoes))
     hip, neck = np.array([-0.01, 0.0, 0.92]), np.array([0.03, 0.0, 1.47])
     parts = [_torso(hip, neck, jacket), *_head(neck, clothes)]
     for side, sign in ((1, 1.0), (-1, -1.0)):
@@ -89,10 +85,8 @@ def pedestrian(clothes: Clothes, *, stride: float = 0.30) -> Surfels:
 def cyclist(clothes: Clothes, *, frame: tuple[float, float, float] = (0.62, 0.16, 0.14)) -> Surfels:
     """A bicycle with its rider, 1.75 m long."""
     paint, black, metal = linear(frame), np.array([0.015, 0.015, 0.016]), np.array([0.35, 0.35, 0.36])
-    jacket, trousers, skin, shoes = (
-        linear(c) for c in (clothes.jacket, clothes.trousers, clothes.skin, clothes.shoes)
-    )
-    rear, front, radius = np.array([-0.53, 0, 0.34]), np.array([0.53, 0, 0.34]), 0.34
+    jacket, trousers, skin, shoes = (linear(c) for c in (clothes.jacket, clothes.trousers, clothes.skin, clothes.shoes))
+    rear, front = np.array([-0.53, 0, 0.34]), np.array([0.53, 0, 0.34])
     around = np.linspace(0, 2 * np.pi, 41)
     circle = np.stack([np.cos(around), np.zeros(41), np.sin(around)], axis=1)
     parts = []
@@ -117,9 +111,7 @@ def cyclist(clothes: Clothes, *, frame: tuple[float, float, float] = (0.62, 0.16
         pedal = crank + [sign * 0.13, side * 0.11, -sign * 0.10]
         knee = [0.19 + 0.05 * sign, side * 0.11, 0.74 - 0.08 * sign]
         ankle = pedal + [-0.06, 0, 0.10]
-        parts.append(
-            _limb([hip + [0, side * 0.09, -0.03], knee, ankle], [0.092, 0.064, 0.046], trousers, 0.8)
-        )
+        parts.append(_limb([hip + [0, side * 0.09, -0.03], knee, ankle], [0.092, 0.064, 0.046], trousers, 0.8))
         parts.append(_limb([pedal + [-0.09, 0, 0.04], pedal + [0.11, 0, 0.03]], [0.044, 0.038], shoes))
         shoulder = neck + [-0.02, side * 0.18, -0.06]
         grip = bar + [-0.05, side * 0.24, 0.02]

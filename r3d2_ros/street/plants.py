@@ -14,9 +14,7 @@ BARK = linear((0.36, 0.31, 0.26))
 GREENS = linear([(0.38, 0.47, 0.20), (0.31, 0.42, 0.19), (0.44, 0.50, 0.22), (0.34, 0.44, 0.24)])
 
 
-def tree(
-    rng: np.random.Generator, base: ArrayLike, *, height_m: float, crown_m: float, leaves: int
-) -> Surfels:
+def tree(rng: np.random.Generator, base: ArrayLike, *, height_m: float, crown_m: float, leaves: int) -> Surfels:
     """A broad-leaved tree on `base` [3]: trunk, limbs, and a crown of overlapping lobes of leaves."""
     foot = np.asarray(base, float)
     clear = 0.34 * height_m
@@ -33,8 +31,8 @@ def tree(
         centres[k] = foot + [ring * np.cos(azimuth) + lean[0], ring * np.sin(azimuth) + lean[1], lift]
     thickness = 0.022 * height_m
     trunk = rods([foot - [0, 0, 0.2], foot + 0.5 * (fork - foot)], [foot + 0.5 * (fork - foot), fork],
-                 [1.15 * thickness, thickness], BARK, piece_m=0.16)  # fmt: skip
-    limbs = rods(np.repeat(fork[None], lobes, axis=0), centres, 0.32 * thickness, BARK, piece_m=0.3)
+                 [1.15 * thickness, thickness], BARK, piece_m=0.4)  # fmt: skip
+    limbs = rods(np.repeat(fork[None], lobes, axis=0), centres, 0.32 * thickness, BARK, piece_m=0.45)
     tint = GREENS[rng.integers(len(GREENS))] * rng.uniform(0.85, 1.15)
     return join([trunk, limbs, foliage(rng, centres, radii, leaves=leaves, tint=tint)])
 
@@ -66,30 +64,24 @@ def foliage(
     tone = inner * (0.78 + 0.3 * low) * rng.uniform(0.72, 1.28, leaves)
     warm = rng.normal(0, 0.07, (leaves, 1)) * [1.0, 0.25, -0.6]
     albedo = np.clip(tint * (1 + warm) * tone[:, None], 0.004, 1)
-    return surfels(
-        position, u, np.cross(normal, u), scale, albedo, leafy=1.0, openness=0.5 + 0.5 * inner, opacity=0.92
-    )
+    return surfels(position, u, np.cross(normal, u), scale, albedo, leafy=1.0, openness=0.5 + 0.5 * inner, opacity=0.92)
 
 
 def hedge(rng: np.random.Generator, start: Array, end: Array, *, height_m: float, width_m: float) -> Surfels:
     """A clipped hedge along start-end [3]."""
     length = float(np.linalg.norm(end - start))
-    count = int(70 * length * (height_m + width_m))
+    count = int(42 * length * (height_m + width_m))
     a, b, c = rng.random((3, count))
     side = np.cross([0, 0, 1.0], (end - start) / length)
     on_top = rng.random(count) < width_m / (width_m + 2 * height_m)
     across = np.where(on_top, b - 0.5, np.where(b < 0.5, -0.5, 0.5)) * width_m + rng.normal(0, 0.03, count)
     up = np.where(on_top, height_m, c * height_m) + rng.normal(0, 0.03, count)
     position = start + a[:, None] * (end - start) + across[:, None] * side + up[:, None] * [0, 0, 1.0]
-    normal = np.where(on_top[:, None], [0, 0, 1.0], np.sign(across)[:, None] * side) + 0.5 * rng.normal(
-        size=(count, 3)
-    )
+    normal = np.where(on_top[:, None], [0, 0, 1.0], np.sign(across)[:, None] * side) + 0.5 * rng.normal(size=(count, 3))
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     u = np.cross(normal, rng.normal(size=(count, 3)))
     u /= np.linalg.norm(u, axis=1, keepdims=True)
-    size = rng.uniform(0.07, 0.13, count)
+    size = rng.uniform(0.09, 0.16, count)
     scale = np.stack([0.6 * size, 0.45 * size, 0.2 * size], axis=1)
     tone = rng.uniform(0.6, 1.2, count) * (0.6 + 0.4 * np.clip(up / height_m, 0, 1))
-    return surfels(
-        position, u, np.cross(normal, u), scale, tone[:, None] * GREENS[1], leafy=1.0, opacity=0.94
-    )
+    return surfels(position, u, np.cross(normal, u), scale, tone[:, None] * GREENS[1], leafy=1.0, opacity=0.94)

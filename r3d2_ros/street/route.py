@@ -13,7 +13,7 @@ from r3d2_ros.geometry import Array
 
 LANE_OFFSET_M = 1.75
 STEP_M = 0.5
-RUN_OUT_M = 70.0
+RUN_OUT_M = 60.0
 """The road goes on this far, straight, beyond both ends of the drive."""
 
 
@@ -93,9 +93,7 @@ def make_route(path: Array) -> Route:
     """The route whose right lane is `path` [K, 3] (positions of base_link)."""
     drive = _resampled(path, 0.25)
     if len(drive) > 8:
-        drive = np.concatenate(
-            [drive[:1], gaussian_filter1d(drive, 2.0, axis=0, mode="nearest")[1:-1], drive[-1:]]
-        )
+        drive = np.concatenate([drive[:1], gaussian_filter1d(drive, 2.0, axis=0, mode="nearest")[1:-1], drive[-1:]])
     drive = _resampled(drive, STEP_M)
     first, last = _heading(drive[: min(5, len(drive))]), _heading(drive[-min(5, len(drive)) :])
     steps = np.arange(STEP_M, RUN_OUT_M + STEP_M / 2, STEP_M)[:, None]

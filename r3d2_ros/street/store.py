@@ -49,9 +49,7 @@ def cached_street(options: StreetOptions | None = None, *, say: Callable[[str], 
         folder.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     except OSError as error:
-        raise InputError(
-            str(folder.parent), "a folder that can be written", error.strerror or str(error)
-        ) from error
+        raise InputError(str(folder.parent), "a folder that can be written", error.strerror or str(error)) from error
     try:
         write_street(workplace, build_street(options))
         _publish(workplace, folder)
@@ -67,9 +65,7 @@ def _publish(workplace: Path, folder: Path) -> None:
         workplace.rename(folder)
     except OSError as error:
         if not (folder / SIDECAR).is_file():
-            raise InputError(
-                str(folder), "a free place for the street", error.strerror or str(error)
-            ) from error
+            raise InputError(str(folder), "a free place for the street", error.strerror or str(error)) from error
 
 
 def _key(options: StreetOptions) -> str:
