@@ -5,10 +5,11 @@ A parameter beats a launch argument, a launch argument beats the configuration f
 
 from pathlib import Path
 
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
 
 # launch argument -> (parameter, description, choices)
 CONFIGURATION = {
@@ -17,7 +18,7 @@ CONFIGURATION = {
     "rig": ("rig.source", "demo3, surround6 or a rig file", None),
     "sync_mode": ("sync.mode", "how ticks are made", ["lockstep", "latest"]),
     "tick": ("sync.tick", "what makes a tick in lockstep", ["ego", "rate", "trigger"]),
-    "actors": ("sync.actors", "whether a tick waits for actors", ["required", "static"]),
+    "actors": ("sync.actors", "whether a tick waits for actors", ["auto", "required", "static"]),
     "harmonizer": ("harmonizer.backend", "what runs over each frame", ["none"]),
     "backend": ("rendering.backend", "renderer", ["auto", "cpu", "gsplat"]),
 }
@@ -56,7 +57,12 @@ def simulator(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     declared = [
-        DeclareLaunchArgument(name, default_value="", description=f"{text} (empty: as configured)", choices=choices and ["", *choices])
+        DeclareLaunchArgument(
+            name,
+            default_value="",
+            description=f"{text} (empty: as configured)",
+            choices=choices and ["", *choices],
+        )
         for name, (_, text, choices) in CONFIGURATION.items()
     ]
     declared += [

@@ -39,8 +39,8 @@ def assemble(config: SimConfig, say: Say = lambda text: None) -> Assembled:
     scene = load_config_scene(config.scene, say)
     library = load_config_library(config, say)
     say(
-        f"scene '{scene.name}': {len(scene.background)} Gaussians, rig '{rig.name}': {len(rig.cameras)} cameras "
-        f"({time.perf_counter() - start:.1f} s)"
+        f"scene '{scene.name}': {len(scene.background)} Gaussians, "
+        f"rig '{rig.name}': {len(rig.cameras)} cameras ({time.perf_counter() - start:.1f} s)"
     )
     settings = render_settings(config, scene)
     renderer = make_renderer(
@@ -64,7 +64,7 @@ def load_config_scene(config: SceneConfig, say: Say = lambda text: None) -> Scen
 
 
 def load_config_library(config: SimConfig, say: Say = lambda text: None) -> AssetLibrary:
-    """The library that the configuration names, else the scene's own, else the embedded one; every asset is read."""
+    """The library that the configuration names, else the scene's, else the embedded one; every asset is read."""
     path = _library_path(config, say)
     library = load_library(path)
     for name in library.assets:
@@ -94,7 +94,9 @@ def scene_path(source: str, say: Say = lambda text: None) -> Path:
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(
-            "scene.source", "'street', a Gaussian file (.ply, .splat) or a scene folder", f"'{source}', which does not exist"
+            "scene.source",
+            "'street', a Gaussian file (.ply, .splat) or a scene folder",
+            f"'{source}', which does not exist",
         )
     return path
 

@@ -76,7 +76,7 @@ class Camera:
 
 @dataclass(frozen=True, eq=False)
 class CameraView:
-    """What a renderer needs of a camera. K [3, 3] float64 puts the corner of the first pixel at (0, 0), as gsplat."""
+    """What a renderer needs of a camera. K [3, 3] puts the corner of the first pixel at (0, 0), as gsplat does."""
 
     K: NDArray[np.float64]
     width_px: int

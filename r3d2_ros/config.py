@@ -31,18 +31,26 @@ def _doc(description: str, **bounds: Any) -> Any:
 @dataclass(frozen=True)
 class SceneConfig:
     __pydantic_config__ = STRICT
-    source: Annotated[str, _doc("'street' (the embedded procedural street), a Gaussian file, or a scene folder")] = (
-        "street"
-    )
-    sidecar: Annotated[str, _doc("scene.yaml to use instead of the one beside the source; empty: that one")] = ""
+    source: Annotated[
+        str, _doc("'street' (the embedded procedural street), a Gaussian file, or a scene folder")
+    ] = "street"
+    sidecar: Annotated[
+        str, _doc("scene.yaml to use instead of the one beside the source; empty: that one")
+    ] = ""
 
 
 @dataclass(frozen=True)
 class AssetsConfig:
     __pydantic_config__ = STRICT
-    library: Annotated[str, _doc("assets.yaml; empty: the library that the scene names, else the embedded one; 'street': the embedded one")] = ""
+    library: Annotated[
+        str,
+        _doc(
+            "assets.yaml; empty: the library that the scene names, else the embedded one; 'street': the embedded one"
+        ),
+    ] = ""
     actor_pose: Annotated[
-        Literal["ground_center", "box_center"], _doc("what an incoming actor pose means: ground centre or box centre")
+        Literal["ground_center", "box_center"],
+        _doc("what an incoming actor pose means: ground centre or box centre"),
     ] = "ground_center"
 
 
@@ -51,7 +59,8 @@ class RigConfig:
     __pydantic_config__ = STRICT
     source: Annotated[str, _doc("a shipped rig by name (demo3, surround6) or a rig file")] = "demo3"
     kind: Annotated[
-        Literal["auto", "r3d2", "pandaset", "hugsim", "autoware"], _doc("format of the rig file; auto: by its content")
+        Literal["auto", "r3d2", "pandaset", "hugsim", "autoware"],
+        _doc("format of the rig file; auto: by its content"),
     ] = "auto"
     fov_deg: Annotated[
         float, _doc("horizontal field of view for a rig file without intrinsics; 0: not given", ge=0, lt=180)
@@ -62,16 +71,20 @@ class RigConfig:
 class RenderingConfig:
     __pydantic_config__ = STRICT
     backend: Annotated[
-        Literal["auto", "cpu", "gsplat"], _doc("auto: gsplat where CUDA works, else cpu. A named one that fails is an error")
+        Literal["auto", "cpu", "gsplat"],
+        _doc("auto: gsplat where CUDA works, else cpu. A named one that fails is an error"),
     ] = "auto"
     device: Annotated[str, _doc("CUDA device of the gsplat backend")] = "cuda:0"
     threads: Annotated[int, _doc("CPU threads of the cpu backend; 0: all cores", ge=0, le=1024)] = 0
     mode: Annotated[
-        Literal["scene", "classic", "antialiased"], _doc("gsplat's rasterize_mode; scene: what the scene was trained with")
+        Literal["scene", "classic", "antialiased"],
+        _doc("gsplat's rasterize_mode; scene: what the scene was trained with"),
     ] = "scene"
     near_plane_m: Annotated[float, _doc("Gaussians nearer than this z-depth are not drawn", gt=0)] = 0.1
     far_plane_m: Annotated[float, _doc("Gaussians farther than this z-depth are not drawn", gt=0)] = 10_000.0
-    eps2d: Annotated[float, _doc("screen-space blur added to every 2D covariance, pixels^2", ge=0, le=10)] = 0.3
+    eps2d: Annotated[float, _doc("screen-space blur added to every 2D covariance, pixels^2", ge=0, le=10)] = (
+        0.3
+    )
 
 
 @dataclass(frozen=True)
@@ -83,11 +96,15 @@ class HarmonizerConfig:
 @dataclass(frozen=True)
 class OutputConfig:
     __pydantic_config__ = STRICT
-    namespace: Annotated[str, _doc("prefix of the camera topics, relative to the node's namespace")] = "camera"
+    namespace: Annotated[str, _doc("prefix of the camera topics, relative to the node's namespace")] = (
+        "camera"
+    )
     raw: Annotated[bool, _doc("publish <camera>/image_raw (rgb8)")] = True
     compressed: Annotated[bool, _doc("publish <camera>/image_raw/compressed (JPEG)")] = False
     jpeg_quality: Annotated[int, _doc("JPEG quality of compressed images", ge=1, le=100)] = 90
-    depth: Annotated[bool, _doc("publish <camera>/depth (32FC1, metres, NaN where nothing solid is seen)")] = False
+    depth: Annotated[
+        bool, _doc("publish <camera>/depth (32FC1, metres, NaN where nothing solid is seen)")
+    ] = False
     instance: Annotated[bool, _doc("publish <camera>/instance (16UC1, 0 = background)")] = False
     publish_tf: Annotated[bool, _doc("publish base_link -> camera frames on /tf_static")] = True
     min_subscribers: Annotated[
@@ -98,8 +115,12 @@ class OutputConfig:
 @dataclass(frozen=True)
 class FramesConfig:
     __pydantic_config__ = STRICT
-    map: Annotated[str, _doc("frame of incoming poses; messages in another frame are refused", min_length=1)] = "map"
-    base_link: Annotated[str, _doc("frame of the vehicle, parent of the camera frames", min_length=1)] = "base_link"
+    map: Annotated[
+        str, _doc("frame of incoming poses; messages in another frame are refused", min_length=1)
+    ] = "map"
+    base_link: Annotated[str, _doc("frame of the vehicle, parent of the camera frames", min_length=1)] = (
+        "base_link"
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rigid, similarity and affine transforms in float64. A transform named `T_dst_src` maps src points to dst."""
+"""Rigid, similarity and affine transforms in float64. A transform `T_dst_src` maps src points to dst."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scene: a static reconstruction with its place in the map, assets, and the composition of both for one moment."""
+"""Scene: a static reconstruction with its place in the map, and its composition with actors for one moment."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ class Scene:
         rotation = self.T_map_scene.rotation
         return CapturePath(
             positions=self.T_map_scene.apply([pose.translation for pose in self.trajectory]),
-            poses=tuple(Rigid(rotation @ p.rotation, self.T_map_scene.apply(p.translation)) for p in self.trajectory),
+            poses=tuple(
+                Rigid(rotation @ p.rotation, self.T_map_scene.apply(p.translation)) for p in self.trajectory
+            ),
         )
 
     def distance_outside_bounds_m(self, position_map: Array) -> float:
@@ -93,7 +95,9 @@ class Scene:
         KeyError for an actor whose asset is not in the library.
         """
         background = PlacedGaussians(self.background, self.T_map_scene.affine(), self.T_map_scene.rotation)
-        return PlacedScene(background, tuple(_place(actor, library[actor.asset]) for actor in actors), self.sky)
+        return PlacedScene(
+            background, tuple(_place(actor, library[actor.asset]) for actor in actors), self.sky
+        )
 
 
 def _place(actor: ActorState, asset: Asset) -> PlacedGaussians:
@@ -101,7 +105,9 @@ def _place(actor: ActorState, asset: Asset) -> PlacedGaussians:
     size_m = asset.size_m if actor.size_m is None else actor.size_m
     stretch = np.asarray(size_m, np.float64) / np.asarray(asset.size_m, np.float64)
     T = actor.T_world_actor
-    return PlacedGaussians(asset.gaussians, Affine(T.rotation * stretch, T.translation), T.rotation, actor.instance)
+    return PlacedGaussians(
+        asset.gaussians, Affine(T.rotation * stretch, T.translation), T.rotation, actor.instance
+    )
 
 
 @dataclass(frozen=True, eq=False)

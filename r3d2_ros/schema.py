@@ -7,6 +7,8 @@ A dataclass that goes through `validate` sets `__pydantic_config__ = STRICT` to 
 from __future__ import annotations
 
 import difflib
+import reprlib
+import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +38,7 @@ def load_yaml(path: str | Path) -> Any:
 
 
 def validate(cls: type[T], data: Any, where: str) -> T:
-    """`data` as an instance of the dataclass `cls`. InputErrors with one fault per wrong key; `where` names the file."""
+    """`data` as an instance of the dataclass `cls`; `where` names the file. InputErrors: one fault per wrong key."""
     try:
         return TypeAdapter(cls).validate_python({} if data is None else data)
     except ValidationError as error:
@@ -45,14 +47,15 @@ def validate(cls: type[T], data: Any, where: str) -> T:
 
 def _fault(cls: type, entry: Any, where: str) -> InputError:
     location = ".".join(str(part) for part in entry["loc"])
-    got = repr(entry["input"])
-    got = got if len(got) <= 120 else got[:117] + "..."
+    got = reprlib.repr(entry["input"])
     key = f"{where}: {location}" if location else where
     if entry["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(cls, entry["loc"][:-1])
         close = difflib.get_close_matches(str(entry["loc"][-1]), known, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else ""
-        return InputError(key, f"one of the keys {', '.join(known)}" if known else "no such key", "an unknown key", hint)
+        return InputError(
+            key, f"one of the keys {', '.join(known)}" if known else "no such key", "an unknown key", hint
+        )
     if entry["type"] == "missing":
         return InputError(key, "a value", "nothing (the key is missing)")
     expected = entry["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
@@ -61,8 +64,6 @@ def _fault(cls: type, entry: Any, where: str) -> InputError:
 
 def _known_keys(cls: Any, path: tuple[Any, ...]) -> list[str]:
     """Names of the fields at `path` inside the dataclass `cls`; empty when the path leaves plain dataclasses."""
-    import typing
-
     for part in path:
         hints = typing.get_type_hints(cls) if hasattr(cls, "__dataclass_fields__") else {}
         if part not in hints:

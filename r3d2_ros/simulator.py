@@ -81,7 +81,9 @@ class Simulator:
             placed, [camera.view(T_world_ego) for camera in cameras], instances=self.instances
         )
         render_ms = (time.perf_counter() - start) * 1e3 / max(len(cameras), 1)
-        frames = tuple(_frame(camera, image, render_ms) for camera, image in zip(cameras, images, strict=True))
+        frames = tuple(
+            _frame(camera, image, render_ms) for camera, image in zip(cameras, images, strict=True)
+        )
         path = self.scene.path
         off_path_m, off_path_deg = path.deviation(T_world_ego) if path else (math.nan, math.nan)
         frame_set = FrameSet(

@@ -1,4 +1,4 @@
-"""World state: the ego vehicle and the actors at one stamp. Frames: REP-105 map and base_link, poses float64."""
+"""World state: the ego vehicle and the actors at one stamp. Frames: REP-105 map and base_link; float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EgoState:
 
 @dataclass(frozen=True)
 class ActorState:
-    """One actor: an instance of an asset, its frame at the ground centre of its box (x forward, y left, z up).
+    """One actor: an instance of an asset, its frame at the ground centre of its box (x forward, z up).
 
     size_m    (length, width, height) that replaces the asset's own, or None
     instance  number of the actor in the instance image, >= 1, stable within a run

@@ -1,4 +1,4 @@
-"""Messages <-> core types. The only place where quaternions change between xyzw (messages) and wxyz (core)."""
+"""Messages <-> core types: the only place where quaternions change between xyzw (messages) and wxyz (core)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def transform_message(T_parent_child: Rigid, parent: str, child: str, stamp: Tim
 
 
 def camera_info_message(camera: Camera) -> CameraInfo:
-    """CameraInfo of the published pixels (REP-104): a pinhole with the camera's K, five zeros of plumb_bob, P = [K|0].
+    """CameraInfo of the published pixels (REP-104): a pinhole with the camera's K, zero plumb_bob, P = [K|0].
 
     The camera's own D is not applied to the picture, so it is never published.
     """

@@ -27,7 +27,9 @@ class Diagnostics:
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
 
-    def status(self, part: str, level: bytes, text: str, values: Mapping[str, object] | None = None) -> DiagnosticStatus:
+    def status(
+        self, part: str, level: bytes, text: str, values: Mapping[str, object] | None = None
+    ) -> DiagnosticStatus:
         name = self._node.get_fully_qualified_name().lstrip("/")
         pairs = [KeyValue(key=key, value=str(value)) for key, value in (values or {}).items()]
         return DiagnosticStatus(name=f"{name}: {part}", hardware_id=name, level=level, message=text, values=pairs)

@@ -1,4 +1,4 @@
-"""Image messages: filled without copies beyond the one into the message, through cv_bridge where it is installed."""
+"""Image messages: one copy, into the message; through cv_bridge where it is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-ENCODINGS = {"rgb8": (np.dtype(np.uint8), 3), "32FC1": (np.dtype(np.float32), 1), "16UC1": (np.dtype(np.uint16), 1)}
+ENCODINGS = {
+    "rgb8": (np.dtype(np.uint8), 3),
+    "32FC1": (np.dtype(np.float32), 1),
+    "16UC1": (np.dtype(np.uint16), 1),
+}
 
 
 def load_cv_bridge() -> Any | None:

@@ -43,7 +43,13 @@ class Inputs:
     """
 
     def __init__(
-        self, node: Node, *, config: SimConfig, rig: Rig, library: AssetLibrary, stop_run: Callable[[str], None]
+        self,
+        node: Node,
+        *,
+        config: SimConfig,
+        rig: Rig,
+        library: AssetLibrary,
+        stop_run: Callable[[str], None],
     ) -> None:
         self._node, self._config, self._rig = node, config, rig
         self._stop_run = stop_run
@@ -114,7 +120,11 @@ class Inputs:
             reports = {report.cause: report.count for report in self.reports.all()}
             if self._synchronizer is None:
                 return reports
-            return {"queued": self._synchronizer.queue_depth, "skipped": self._synchronizer.skipped, **reports}
+            return {
+                "queued": self._synchronizer.queue_depth,
+                "skipped": self._synchronizer.skipped,
+                **reports,
+            }
 
     # Messages
 
@@ -152,7 +162,9 @@ class Inputs:
             return
         header, actors = _actors_of_markers(message) if isinstance(message, MarkerArray) else _actors_of_array(message)
         if header is None:
-            self.reports.add(Fault("actors.no_stamp", f"{topic}: expected at least one marker, whose header dates the array"))
+            self.reports.add(
+                Fault("actors.no_stamp", f"{topic}: expected at least one marker, whose header dates the array")
+            )
             return
         if not self._is_in_map(topic, header):
             return
@@ -190,7 +202,7 @@ class Inputs:
     def _is_in_map(self, topic: str, header: Header) -> bool:
         wanted = self._config.frames.map
         if header.frame_id not in ("", wanted):
-            text = f"{topic}: expected frame_id '{wanted}', got '{header.frame_id}'; set frames.map or transform the poses"
+            text = f"{topic}: expected frame_id '{wanted}', got '{header.frame_id}'; set frames.map"
             self.reports.add(Fault(f"{topic}.frame", text))
             return False
         return True

@@ -43,7 +43,11 @@ class CameraOutput:
         self._info_message = camera_info_message(camera)
         self._info = self._publisher(CameraInfo, f"{base}/camera_info")
         self._images: dict[str, _Topic] = {}
-        wanted = {"raw": ("rgb8", "image_raw"), "depth": ("32FC1", "depth"), "instance": ("16UC1", "instance")}
+        wanted = {
+            "raw": ("rgb8", "image_raw"),
+            "depth": ("32FC1", "depth"),
+            "instance": ("16UC1", "instance"),
+        }
         for name, (encoding, topic) in wanted.items():
             if getattr(config, name):
                 writer = ImageWriter(frame_id=frame_id, encoding=encoding, bridge=bridge)
@@ -77,7 +81,9 @@ class CameraOutput:
         stamp = ns_to_stamp(stamp_ns)
         pixels = {"raw": frame.rgb, "depth": frame.depth, "instance": frame.instance}
         encode = publish = 0.0
-        messages = [(topic, lambda t=topic, n=name: t.writer.fill(pixels[n], stamp)) for name, topic in self._images.items()]
+        messages = [
+            (topic, lambda t=topic, n=name: t.writer.fill(pixels[n], stamp)) for name, topic in self._images.items()
+        ]
         if self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0:
             jpeg = self._compressed
             messages.append((jpeg, lambda: jpeg.writer.fill(frame.rgb, stamp, jpeg_quality)))
@@ -146,7 +152,9 @@ class Outputs:
     def publish_failure(self, stamp_ns: int, cameras: tuple[Camera, ...], reason: str) -> None:
         """A due frame set without pictures: every camera with the reason."""
         nan = float("nan")
-        message = self._message(stamp_ns, [CameraStatus(camera=c.name, published=False, reason=reason) for c in cameras])
+        message = self._message(
+            stamp_ns, [CameraStatus(camera=c.name, published=False, reason=reason) for c in cameras]
+        )
         message.off_path_m = message.off_path_deg = message.out_of_bounds_m = nan
         self._frame_set.publish(message)
 

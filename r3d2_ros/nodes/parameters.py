@@ -1,4 +1,4 @@
-"""The configuration as ROS parameters: each scalar leaf under its dotted name, typed, ranged and described."""
+"""The configuration as ROS parameters: each leaf under its dotted name, typed, ranged and described."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class ConfigParameters:
         path = node.declare_parameter("config", "", text).value
         self._path = path or None
         self.config = load_config(self._path)
-        for leaf in leaves(self.config):
+        declared = list(leaves(self.config))
+        self._names = [leaf.name for leaf in declared]
+        for leaf in declared:
             self._declare(leaf)
         self.config = self._build({})
         self._warn_of_unknown()
@@ -46,12 +48,11 @@ class ConfigParameters:
             raise InputError(f"parameter {leaf.name}", descriptor(leaf).additional_constraints, str(error)) from error
 
     def _build(self, changed: dict[str, Scalar]) -> SimConfig:
-        values = {leaf.name: self._node.get_parameter(leaf.name).value for leaf in leaves(self.config)}
+        values = {name: self._node.get_parameter(name).value for name in self._names}
         return load_config(self._path, {**values, **changed})
 
     def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        names = [leaf.name for leaf in leaves(self.config)]
-        changed = {p.name: p.value for p in parameters if p.name in names}
+        changed = {p.name: p.value for p in parameters if p.name in self._names}
         if not changed:
             return SetParametersResult(successful=True)
         try:
@@ -67,7 +68,7 @@ class ConfigParameters:
 
     def _warn_of_unknown(self) -> None:
         """A mistyped override would otherwise be ignored without a word."""
-        known = [*OWN_PARAMETERS, "use_sim_time", *(leaf.name for leaf in leaves(self.config))]
+        known = [*OWN_PARAMETERS, "use_sim_time", *self._names]
         for name in self._node._parameter_overrides:
             if name in known or name.startswith(("qos_overrides.", "start_type_description_service")):
                 continue

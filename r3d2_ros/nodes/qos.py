@@ -1,4 +1,4 @@
-"""Quality of service: reliable by default, every policy that decides matching open to qos_overrides parameters."""
+"""Quality of service: reliable by default; what decides matching is open to qos_overrides parameters."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ USER_ERRORS = (InputError, InputErrors, MissingPackageError)
 
 
 class SimNode(LifecycleNodeMixin, Node):
-    """configure: load, compile, warm up. activate: listen and render. deactivate: finish the frame set and pause."""
+    """configure: load, compile, warm up. activate: listen and render. deactivate: finish a frame set and pause."""
 
     def __init__(
         self,
@@ -71,7 +71,10 @@ class SimNode(LifecycleNodeMixin, Node):
             TFMessage, "/tf_static", reliable(1, transient_local=True), qos_overriding_options=overridable()
         )
         self.create_timer(
-            1.0, self._guarded(self._diagnose), callback_group=self._timers_group, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            1.0,
+            self._guarded(self._diagnose),
+            callback_group=self._timers_group,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
 
     @property
@@ -124,8 +127,8 @@ class SimNode(LifecycleNodeMixin, Node):
         for camera in cameras:
             if camera.is_distorted:
                 self.get_logger().warning(
-                    f"camera '{camera.name}' has lens distortion D={list(camera.D)}, which is not applied: it is rendered "
-                    "as the pinhole of its K, and its camera_info publishes zeros"
+                    f"camera '{camera.name}' has lens distortion D={list(camera.D)}, which is not applied: it is "
+                    "rendered as the pinhole of its K, and its camera_info publishes zeros"
                 )
         self._outputs = Outputs(self, self.config, cameras)
         self.parameters.configured = True
@@ -184,7 +187,7 @@ class SimNode(LifecycleNodeMixin, Node):
     # Starting, stopping, faults
 
     def start(self) -> bool:
-        """Configure and activate without being asked; what fails has been reported and leaves the node where it is."""
+        """Configure and activate without being asked; a failure has been reported and leaves the node where it is."""
         with self._transition:
             done = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
             return done and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
@@ -195,7 +198,7 @@ class SimNode(LifecycleNodeMixin, Node):
             self._deactivate()
 
     def _stop_run(self, reason: str) -> None:
-        """End the run because going on would lose something; the transition runs beside the calling callback."""
+        """End the run because going on would lose something; the transition runs beside the caller."""
         self._report_fault(f"run stopped: {reason}")
 
         def deactivate() -> None:
@@ -211,7 +214,7 @@ class SimNode(LifecycleNodeMixin, Node):
         self.diagnostics.publish(self.diagnostics.status("run", ERROR, text))
 
     def _guard_change_state(self) -> None:
-        """A transition that the present state does not allow must answer `success: false`, not end the executor."""
+        """A transition that the state does not allow must answer `success: false`, not end the executor."""
         service = self._service_change_state
         change_state = service.callback
 
@@ -260,7 +263,7 @@ class SimNode(LifecycleNodeMixin, Node):
         self.diagnostics.publish(*statuses)
 
     def _run_status(self) -> object:
-        values = {name: value for name, value in self.statistics.counts().items()}
+        values: dict[str, object] = dict(self.statistics.counts())
         for name, (p50, p95) in self.statistics.percentiles().items():
             values[f"{name} ms p50"], values[f"{name} ms p95"] = f"{p50:.2f}", f"{p95:.2f}"
         if self._fault:
@@ -282,7 +285,11 @@ class SimNode(LifecycleNodeMixin, Node):
         self._outside = outside
         far = not math.isnan(off_path_m) and off_path_m > OFF_PATH_WARN_M
         text = "outside the scene's bounds" if outside else "far from the capture trajectory" if far else "ok"
-        values = {"off_path_m": f"{off_path_m:.3f}", "off_path_deg": f"{off_path_deg:.2f}", "out_of_bounds_m": f"{outside_m:.3f}"}
+        values = {
+            "off_path_m": f"{off_path_m:.3f}",
+            "off_path_deg": f"{off_path_deg:.2f}",
+            "out_of_bounds_m": f"{outside_m:.3f}",
+        }
         return self.diagnostics.status("scene", WARN if outside or far else OK, text, values)
 
 

@@ -16,14 +16,18 @@ from pathlib import Path
 
 from r3d2_ros.resources import config_dir
 
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Fast DDS itself puts its segments
 MIB = 2**20
 SEGMENT_BYTES = 128 * MIB
 MIN_SEGMENT_BYTES = 16 * MIB
 FREE_SHARE = 0.5
 """Part of the free shared memory that one process takes: its peers need segments as well."""
 
-USER_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
+USER_VARIABLES = (
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_BUILTIN_TRANSPORTS",
+)
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Fast DDS 2 reads the first name only, Fast DDS 3 the second."""
 
@@ -49,8 +53,8 @@ def prepare_transport() -> Transport:
     segment = segment_size(free)
     if segment == 0:
         return Transport(
-            f"Fast DDS over UDP: {SHARED_MEMORY} has {free // MIB} MiB free, less than the {MIN_SEGMENT_BYTES // MIB} MiB "
-            "that a segment for images needs; give the container more with --shm-size or --ipc=host"
+            f"Fast DDS over UDP: {SHARED_MEMORY} has {free // MIB} MiB free and a segment for images needs twice "
+            f"{MIN_SEGMENT_BYTES // MIB} MiB; give the container more with --shm-size or --ipc=host"
         )
     folder = Path(tempfile.mkdtemp(prefix="r3d2_dds_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -58,9 +62,7 @@ def prepare_transport() -> Transport:
     profile.write_bytes(sized_profile(config_dir() / "fastdds.xml", segment))
     for name in PROFILE_VARIABLES:
         os.environ[name] = str(profile)
-    return Transport(
-        f"Fast DDS shared memory, segment {segment // MIB} MiB, and UDP", segment, frozenset(_segments())
-    )
+    return Transport(f"Fast DDS shared memory, segment {segment // MIB} MiB, and UDP", segment, frozenset(_segments()))
 
 
 def segment_size(free_bytes: int) -> int:
@@ -71,7 +73,7 @@ def segment_size(free_bytes: int) -> int:
 
 def sized_profile(template: Path, segment_bytes: int) -> bytes:
     """The shipped profile with its shared-memory segment set to `segment_bytes`."""
-    tree = ElementTree.parse(template)
+    tree = ElementTree.parse(template)  # noqa: S314 - a file of our own
     namespace = {"dds": "http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"}
     ElementTree.register_namespace("", namespace["dds"])
     sizes = {"segment_size": segment_bytes, "maxMessageSize": min(32 * MIB, segment_bytes // 2)}

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.geometry import Affine, Array
 from r3d2_ros.gaussians import Gaussians
+from r3d2_ros.geometry import Affine, Array
 from r3d2_ros.sky import Sky
 
 MIN_DEPTH_ALPHA = 0.5

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from nav_msgs.msg import Odometry
+from r3d2_ros.msg import Actor, ActorArray, FrameSet
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
@@ -19,7 +20,6 @@ from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView, Rig
 from r3d2_ros.config import SimConfig
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.msg import Actor, ActorArray, FrameSet
 from r3d2_ros.nodes.conversions import ns_to_stamp
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.sim_node import SimNode
@@ -32,7 +32,7 @@ WIDTH, HEIGHT = 64, 48
 
 
 class PoseRenderer:
-    """Red = x of the camera in metres, green = number of actors, blue = x of the first actor (as 8-bit values)."""
+    """Red = x of the camera in metres, green = number of actors, blue = x of the first actor, as 8-bit values."""
 
     name = "pose"
 
@@ -60,7 +60,11 @@ class PoseRenderer:
 
 def gaussians() -> Gaussians:
     return Gaussians(
-        means=np.zeros((1, 3)), quats=[[1, 0, 0, 0]], scales=np.ones((1, 3)), opacities=[0.9], sh=np.zeros((1, 1, 3))
+        means=np.zeros((1, 3)),
+        quats=[[1, 0, 0, 0]],
+        scales=np.ones((1, 3)),
+        opacities=[0.9],
+        sh=np.zeros((1, 1, 3)),
     )
 
 

@@ -214,7 +214,8 @@ def test_depth_instance_and_jpeg_topics() -> None:
         node.start()
         wait_for(client.matched, "the node's subscriptions")
         wait_for(
-            lambda: all(node.count_subscribers(f"/camera/front/{t}") for t in got), "the client's subscriptions"
+            lambda: all(node.count_subscribers(f"/camera/front/{t}") for t in got),
+            "the client's subscriptions",
         )
         client.publish_actors(0, car=9.0)
         client.publish_ego(0, x_m=0.0)
@@ -292,7 +293,7 @@ def test_services_answer_while_a_scene_loads_and_a_failed_transition_tells_why()
 
 
 def test_lifecycle_through_its_services_with_a_second_run() -> None:
-    with Running({"sync.actors": "static"}) as node, Client() as client:
+    with Running({"sync.actors": "static"}), Client() as client:
 
         def change(transition: int) -> bool:
             request = ChangeState.Request(transition=Transition(id=transition))
