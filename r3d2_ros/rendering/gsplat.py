@@ -1,0 +1,212 @@
+"""Renderer for NVIDIA GPUs: gsplat 1.5.3, all cameras of one size in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from r3d2_ros.cameras import CameraView
+from r3d2_ros.errors import MissingPackageError
+from r3d2_ros.geometry import Array
+from r3d2_ros.rendering.base import PlacedScene, RenderedImage, RenderSettings
+from r3d2_ros.rendering.cuda import CudaUnavailableError, cuda_device
+
+try:
+    import torch
+    from torch import Tensor
+except ImportError as error:
+    raise MissingPackageError("torch", "the gsplat renderer", "pip install torch") from error
+
+from r3d2_ros.rendering.gsplat_images import (
+    DeviceSky,
+    ImageTensors,
+    InstanceSlots,
+    image_tensors,
+    instance_images,
+)
+from r3d2_ros.rendering.gsplat_scene import DeviceScene, on_device
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The functions of gsplat that are used, under gsplat's names."""
+
+    rasterization: Callable[..., Any]
+    rasterize_to_pixels: Callable[..., Any]
+    spherical_harmonics: Callable[[int, Tensor, Tensor], Tensor]
+
+
+class GsplatRenderer:
+    """Renders on a CUDA device. Its first use on a machine compiles gsplat's kernels, which takes minutes.
+
+    `kernels` replaces gsplat's functions, and then the device may be any; tests use it to run without a GPU.
+    MissingPackageError, CudaUnavailableError or InputError (see `cuda_device`) where it cannot work.
+    """
+
+    name = "gsplat"
+
+    def __init__(self, settings: RenderSettings, device: str = "cuda:0", *, kernels: Kernels | None = None) -> None:
+        self.settings = settings
+        self.device = cuda_device(device) if kernels is None else torch.device(device)
+        self._kernels = load_kernels(self.device) if kernels is None else kernels
+        self._scene = DeviceScene(self.device, self._kernels.spherical_harmonics)
+        self._sky = DeviceSky(self.device)
+
+    def render(
+        self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
+    ) -> list[RenderedImage]:
+        """See `Renderer.render`. ValueError for an actor's instance outside 0..65535 where `instances` are wanted."""
+        images: dict[int, RenderedImage] = {}
+        for numbers, tensors in self._render_groups(scene, views, instances):
+            images.update(zip(numbers, self._to_host(tensors), strict=True))
+        return [images[i] for i in range(len(views))]
+
+    def render_tensors(
+        self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
+    ) -> list[ImageTensors]:
+        """The same images, left on the device, which may still be at work on them: one per view."""
+        images: dict[int, ImageTensors] = {}
+        for numbers, tensors in self._render_groups(scene, views, instances):
+            images.update((i, tensors[k]) for k, i in enumerate(numbers))
+        return [images[i] for i in range(len(views))]
+
+    def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
+        """Upload the background and the sky, and load the kernels."""
+        self.render(scene, views, instances=True)
+
+    @torch.no_grad()
+    def _render_groups(
+        self, scene: PlacedScene, views: Sequence[CameraView], instances: bool
+    ) -> list[tuple[list[int], ImageTensors]]:
+        """Views of equal size together: their numbers in `views`, and their images [C, ...]."""
+        if not views:
+            return []
+        self._scene.place(scene)
+        slots = None
+        if instances:
+            numbers = [actor.instance for actor in scene.actors]
+            slots = InstanceSlots.of(numbers, self._scene.actor_nodes, self._scene.background_count)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, view in enumerate(views):
+            groups.setdefault((view.width_px, view.height_px), []).append(i)
+        return [(g, self._render_group(scene, [views[i] for i in g], slots)) for g in groups.values()]
+
+    def _render_group(
+        self, scene: PlacedScene, views: Sequence[CameraView], slots: InstanceSlots | None
+    ) -> ImageTensors:
+        sky = self._sky.behind(scene.sky, views)
+        size = (len(views), views[0].height_px, views[0].width_px)
+        if self._scene.count == 0:
+            # gsplat divides by the number of Gaussians.
+            render = torch.zeros((*size, 5), device=self.device)
+            alphas = torch.zeros((*size, 1), device=self.device)
+            instance = None if slots is None else torch.zeros(size, dtype=torch.int32, device=self.device)
+            return image_tensors(render, alphas, sky, instance)
+        render, alphas, meta = self._rasterize(views)
+        instance = None
+        if slots is not None:
+            instance = instance_images(self._kernels.rasterize_to_pixels, meta, slots)
+        return image_tensors(render, alphas, sky, instance)
+
+    def _rasterize(self, views: Sequence[CameraView]) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """[C, H, W, 5] colour, actor weight, depth; [C, H, W, 1] alpha; and gsplat's intermediate results."""
+        viewmats = np.stack([view_matrix(view, self._scene.origin) for view in views])
+        positions = np.stack([view.T_camera_world.inverse().translation for view in views])
+        return self._kernels.rasterization(
+            means=self._scene.means,
+            quats=None,
+            scales=None,
+            covars=self._scene.covars,
+            opacities=self._scene.opacities,
+            colors=self._scene.colours(positions),
+            viewmats=on_device(viewmats.astype(np.float32), self.device),
+            Ks=on_device(np.stack([view.K for view in views]).astype(np.float32), self.device),
+            width=views[0].width_px,
+            height=views[0].height_px,
+            near_plane=self.settings.near_plane_m,
+            far_plane=self.settings.far_plane_m,
+            radius_clip=0.0,
+            eps2d=self.settings.eps2d,
+            packed=True,
+            render_mode="RGB+ED",
+            rasterize_mode="antialiased" if self.settings.antialiased else "classic",
+        )
+
+    def _to_host(self, tensors: ImageTensors) -> list[RenderedImage]:
+        """Copy the images of all cameras at once; page-locked memory makes that several times faster."""
+        parts = [tensors.rgb, tensors.depth, tensors.alpha, tensors.actor_weight]
+        if tensors.instance is not None:
+            # torch computes with int32 but not with uint16; the lower half has the same bits.
+            parts.append(tensors.instance.to(torch.int16))
+        on_gpu = self.device.type == "cuda"
+        copies = [torch.empty(part.shape, dtype=part.dtype, pin_memory=on_gpu) for part in parts]
+        for copy, part in zip(copies, parts, strict=True):
+            copy.copy_(part, non_blocking=True)
+        if on_gpu:
+            torch.cuda.current_stream(self.device).synchronize()
+        rgb, depth, alpha, actor_weight = (copy.numpy() for copy in copies[:4])
+        instance = copies[4].numpy().view(np.uint16) if len(copies) > 4 else [None] * len(rgb)
+        images = zip(rgb, depth, alpha, actor_weight, instance, strict=True)
+        return [RenderedImage(*image) for image in images]
+
+
+def view_matrix(view: CameraView, origin: Array) -> Array:
+    """World relative to `origin` -> camera, homogeneous [4, 4] float64 (gsplat's viewmat)."""
+    matrix = view.T_camera_world.matrix()
+    matrix[:3, 3] = view.T_camera_world.apply(origin)
+    return matrix
+
+
+def load_kernels(device: torch.device) -> Kernels:
+    """gsplat's functions, after one Gaussian was drawn on the device with them.
+
+    MissingPackageError without gsplat, CudaUnavailableError where its kernels cannot be compiled, loaded, run.
+    """
+    try:
+        # gsplat writes its progress to stdout, which belongs to whoever runs a command with --json.
+        with contextlib.redirect_stdout(sys.stderr):
+            import gsplat
+
+            kernels = Kernels(gsplat.rasterization, gsplat.rasterize_to_pixels, gsplat.spherical_harmonics)
+            _draw_one(kernels, device)
+    except ModuleNotFoundError as error:
+        package = error.name or "gsplat"
+        raise MissingPackageError(package, "the gsplat renderer", "pip install gsplat==1.5.3") from error
+    except (ImportError, AttributeError, RuntimeError, OSError) as error:
+        # Without nvcc gsplat's module of kernels is None, hence AttributeError.
+        raise CudaUnavailableError(
+            f"{type(error).__name__}: {_telling_line(str(error))}",
+            "gsplat compiles its kernels on first use: it needs nvcc of the CUDA release that PyTorch was built "
+            f"with ({torch.version.cuda}), a C++ compiler and ninja on the PATH, or CUDA_HOME. To see all that "
+            "the compiler says: VERBOSE=1 python -c 'import gsplat.cuda._backend'. Or choose the backend cpu.",
+        ) from error
+    return kernels
+
+
+@torch.no_grad()
+def _draw_one(kernels: Kernels, device: torch.device) -> None:
+    one = torch.eye(3, device=device)[None]
+    viewmats = torch.eye(4, device=device)[None]
+    Ks = torch.tensor([[[8.0, 0.0, 8.0], [0.0, 8.0, 8.0], [0.0, 0.0, 1.0]]], device=device)
+    means = torch.tensor([[0.0, 0.0, 4.0]], device=device)
+    kernels.spherical_harmonics(1, means, torch.zeros((1, 4, 3), device=device))
+    opacities, colours = torch.ones(1, device=device), torch.ones((1, 1, 4), device=device)
+    _, alphas, _ = kernels.rasterization(
+        means, None, None, opacities, colours, viewmats, Ks, 16, 16, covars=one, render_mode="RGB+ED"
+    )
+    # 2 px wide and blurred by 0.3 px^2, seen half a pixel beside its centre in x and y: exp(-0.25 / 4.3).
+    alpha = float(alphas[0, 8, 8, 0])
+    if not abs(alpha - 0.9435) < 1e-3:
+        raise RuntimeError(f"gsplat drew a Gaussian with alpha {alpha:.4f} where 0.9435 is right")
+
+
+def _telling_line(message: str) -> str:
+    """The first line of a compiler's output that speaks of an error, else the last line."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    telling = [line for line in lines[1:] if "error" in line.lower()]
+    return (telling or lines[-1:] or ["no message"])[0]
