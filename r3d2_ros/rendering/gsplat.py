@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from collections.abc import Callable, Sequence
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,7 +171,7 @@ def load_kernels(device: torch.device) -> Kernels:
     """
     try:
         # gsplat writes its progress to stdout, which belongs to whoever runs a command with --json.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _own_scripts_on_path():
             import gsplat
 
             kernels = Kernels(gsplat.rasterization, gsplat.rasterize_to_pixels, gsplat.spherical_harmonics)
@@ -186,6 +188,17 @@ def load_kernels(device: torch.device) -> Kernels:
             "the compiler says: VERBOSE=1 python -c 'import gsplat.cuda._backend'. Or choose the backend cpu.",
         ) from error
     return kernels
+
+
+@contextlib.contextmanager
+def _own_scripts_on_path() -> Iterator[None]:
+    """Let the compilation find the `ninja` of this environment, also where nobody activated it."""
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), before])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 @torch.no_grad()

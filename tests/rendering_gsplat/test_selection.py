@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+import sysconfig
 from types import SimpleNamespace
 from typing import Any
 
@@ -121,6 +123,23 @@ def test_kernels_that_draw_wrongly_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "gsplat", fake)
     with pytest.raises(CudaUnavailableError, match=r"alpha 0\.0000 where 0\.9435 is right"):
         load_kernels(torch.device("cpu"))
+
+
+def test_the_compiler_finds_the_ninja_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that is not activated has its programs not on the PATH; afterwards the PATH is as before."""
+    torch = pytest.importorskip("torch", reason="needs torch, which is not installed")
+    from r3d2_ros.rendering.gsplat import load_kernels
+
+    seen: list[str] = []
+    fake = SimpleNamespace(
+        rasterization=None, rasterize_to_pixels=None, spherical_harmonics=lambda *a: seen.append(os.environ["PATH"])
+    )
+    monkeypatch.setitem(sys.modules, "gsplat", fake)
+    monkeypatch.setenv("PATH", "/usr/bin")
+    with pytest.raises(TypeError):
+        load_kernels(torch.device("cpu"))
+    assert seen == [f"{sysconfig.get_path('scripts')}{os.pathsep}/usr/bin"]
+    assert os.environ["PATH"] == "/usr/bin"
 
 
 def test_the_proof_drawing_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
