@@ -1,0 +1,233 @@
+"""`r3d2 check`: every fault of a file, with file, key and expected value, before anything runs with it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from r3d2_ros.actors_file import load_actors, load_assets
+from r3d2_ros.config import AssetsConfig, SceneConfig, SimConfig, load_config
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.formats.libraries import load_library
+from r3d2_ros.formats.load import load_gaussians
+from r3d2_ros.formats.scenes import SIDECAR, build_scene, find_scene
+from r3d2_ros.formats.sidecar import SceneKeys
+from r3d2_ros.rigs import autoware, detect_kind, load_rig, shipped_rigs
+from r3d2_ros.rigs.native import RigFile
+from r3d2_ros.schema import load_yaml, validate
+
+EXAMPLES = """examples:
+  r3d2 check my_sim.yaml            a configuration, and the rig, scene and library that it names
+  r3d2 check my_rig.yaml            a rig: r3d2, PandaSet, HUGSIM or Autoware
+  r3d2 check scenes/town            scene.yaml and everything that it names
+  r3d2 check assets.yaml            a library and every asset in it
+  r3d2 check actors.yaml --json     an actors file; result as one JSON object
+
+What a file is follows from its content; --kind says it. Exit status: 0 no fault, 1 faults, 2 wrong arguments."""
+
+STAND_IN_FOV_DEG = 90.0
+"""For rig files without intrinsics: their other keys can be checked with any field of view."""
+
+CLOSE = 0.8
+"""Similarity of a mistyped key to the one that was meant, as in difflib."""
+
+
+@dataclass
+class Findings:
+    """What a check found; `collect` takes the faults of the code inside it."""
+
+    faults: list[InputError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        try:
+            yield
+        except InputErrors as errors:
+            self.faults.extend(errors.faults)
+        except InputError as error:
+            self.faults.append(error)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `check` to the result of `ArgumentParser.add_subparsers`."""
+    parser = subparsers.add_parser(
+        "check",
+        help="validate a configuration, rig, scene, library or actors file",
+        description="Print every fault of a file, with file, key, expected value and value.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the file, or a scene folder")
+    parser.add_argument("--kind", choices=list(CHECKS), help="what the file is; without it, by its content")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, print what was found, return 1 when there are faults."""
+    findings = Findings()
+    path = args.file / SIDECAR if args.file.is_dir() else args.file
+    kind = args.kind
+    with findings.collect():
+        kind = kind or detect(load_yaml(path), path)
+        CHECKS[kind](path, findings)
+    if args.json:
+        print(json.dumps(_as_json(path, kind, findings), indent=2))
+    else:
+        print(_as_text(path, kind, findings))
+    return 1 if findings.faults else 0
+
+
+def detect(data: Any, path: Path) -> str:
+    """Name in CHECKS of what parsed YAML is. InputError when it looks like none."""
+    if isinstance(data, list):
+        return "actors"
+    if isinstance(data, dict):
+        try:
+            detect_kind(data, str(path))
+            return "rig"
+        except InputError:
+            pass
+        if _is_library(data):
+            return "assets"
+        known = {"configuration": SimConfig, "scene": SceneKeys, "rig": RigFile}
+        hits = {kind: _hits(data, [entry.name for entry in dataclasses.fields(cls)]) for kind, cls in known.items()}
+        best = max(hits, key=lambda kind: hits[kind])
+        if hits[best]:
+            return best
+    got = f"the keys {', '.join(map(str, data))}"[:200] if isinstance(data, dict) and data else type(data).__name__
+    expected = "a configuration, rig, scene.yaml, assets.yaml or a list of actors"
+    raise InputError(str(path), expected, got, "Say what it is with --kind")
+
+
+def _hits(data: dict[Any, Any], names: list[str]) -> int:
+    """Keys that are one of `names`, or nearly."""
+    return sum(bool(difflib.get_close_matches(str(key), names, n=1, cutoff=CLOSE)) for key in data)
+
+
+def _is_library(data: dict[Any, Any]) -> bool:
+    """A configuration has a section `assets` too, with keys of its own."""
+    entries = data.get("assets")
+    own = {entry.name for entry in dataclasses.fields(AssetsConfig)}
+    return set(data) == {"assets"} and isinstance(entries, dict) and not own & set(entries)
+
+
+def _check_configuration(path: Path, findings: Findings) -> None:
+    config = _usable_part(path, findings)
+    with findings.collect():
+        source = _named(path, "rig.source", config.rig.source, known=shipped_rigs())
+        findings.notes += load_rig(source, kind=config.rig.kind, fov_deg=config.rig.fov_deg or None).notes
+    library = None
+    if config.scene.source != "street":
+        with findings.collect():
+            library = _check_scene_of(path, config.scene, findings)
+    if config.assets.library:
+        library = None
+    if config.assets.library not in ("", "street"):
+        with findings.collect():
+            library = Path(_named(path, "assets.library", config.assets.library))
+    if library is not None:
+        with findings.collect():
+            _check_library(library, findings)
+
+
+def _usable_part(path: Path, findings: Findings) -> SimConfig:
+    """The configuration with defaults for the sections that have faults, so that the files it names are checked too."""
+    with findings.collect():
+        return load_config(path)
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        return SimConfig()
+    wrong = {fault.where.removeprefix(f"{path}: ").split(".")[0] for fault in findings.faults}
+    return validate(SimConfig, {key: value for key, value in data.items() if str(key) not in wrong}, str(path))
+
+
+def _named(path: Path, key: str, value: str, *, known: Sequence[str] = ()) -> str:
+    """The file that a configuration means, or `value` when it is one of `known`. InputError when there is none."""
+    for candidate in (path.parent / value, Path(value).expanduser()):
+        if candidate.exists():
+            return str(candidate)
+    if value in known:
+        return value
+    expected = f"an existing file or one of {', '.join(known)}" if known else "an existing file or folder"
+    raise InputError(f"{path}: {key}", expected, f"'{value}'")
+
+
+def _check_scene_of(path: Path, scene: SceneConfig, findings: Findings) -> Path | None:
+    """Check the scene that a configuration names; returns the library that belongs to it."""
+    source = _named(path, "scene.source", scene.source)
+    sidecar = _named(path, "scene.sidecar", scene.sidecar) if scene.sidecar else None
+    files = find_scene(source, sidecar)
+    with findings.collect():
+        findings.notes += build_scene(files, load_gaussians(files.gaussians)).notes
+    return files.library
+
+
+def _check_rig(path: Path, findings: Findings) -> None:
+    data = load_yaml(path)
+    if autoware.recognises(data):
+        findings.notes.append(f"{path}: has no intrinsics, so it needs a field of view: --fov, or rig.fov_deg")
+        rig = load_rig(path, fov_deg=STAND_IN_FOV_DEG)
+    else:
+        rig = load_rig(path)
+        findings.notes += rig.notes
+    findings.notes += [
+        f"camera '{camera.name}': its lens distortion is not applied, pictures are the pinhole of its K"
+        for camera in rig.cameras
+        if camera.is_distorted
+    ]
+
+
+def _check_scene(path: Path, findings: Findings) -> None:
+    files = find_scene(path)
+    with findings.collect():
+        findings.notes += build_scene(files, load_gaussians(files.gaussians)).notes
+    if files.library is not None:
+        _check_library(files.library, findings)
+
+
+def _check_library(path: Path, findings: Findings) -> None:
+    library = load_library(path)
+    for name in library.assets:
+        with findings.collect():
+            library[name]
+
+
+def _check_actors(path: Path, findings: Findings) -> None:
+    entries = load_actors(path)
+    assets = load_assets(entries, path=path, library=None)
+    names = sorted({entry.asset for entry in entries} - set(assets.assets))
+    if names:
+        findings.notes.append(f"{path}: expected in the library that it is used with: {', '.join(names)}")
+
+
+CHECKS: dict[str, Callable[[Path, Findings], None]] = {
+    "configuration": _check_configuration,
+    "rig": _check_rig,
+    "scene": _check_scene,
+    "assets": _check_library,
+    "actors": _check_actors,
+}
+
+
+def _as_json(path: Path, kind: str | None, findings: Findings) -> dict[str, Any]:
+    faults = [
+        {"where": fault.where, "expected": fault.expected, "got": fault.got, "hint": fault.hint}
+        for fault in findings.faults
+    ]
+    return {"file": str(path), "kind": kind, "valid": not faults, "faults": faults, "notes": findings.notes}
+
+
+def _as_text(path: Path, kind: str | None, findings: Findings) -> str:
+    count = len(findings.faults)
+    what = f"{path} ({kind})" if kind else str(path)
+    verdict = "no faults" if not count else f"{count} fault{'s' if count > 1 else ''}"
+    lines = [*(str(fault) for fault in findings.faults), *(f"note: {note}" for note in findings.notes)]
+    return "\n".join([*lines, f"{what}: {verdict}"])

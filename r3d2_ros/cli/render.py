@@ -1,0 +1,207 @@
+"""`r3d2 render`: the cameras of a rig at one place, with actors, as picture files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from r3d2_ros.actors_file import ActorEntry, actor_states, load_actors, load_assets
+from r3d2_ros.assembly import load_config_library, load_config_rig, load_config_scene, render_settings
+from r3d2_ros.cameras import Rig
+from r3d2_ros.config import SimConfig, load_config
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.files import atomic_output, make_folder
+from r3d2_ros.geometry import Rigid
+from r3d2_ros.input_checks import MAX_COORDINATE_M
+from r3d2_ros.rendering import RENDERERS, make_renderer
+from r3d2_ros.scene import AssetLibrary, Scene
+from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator
+from r3d2_ros.world import EgoState, WorldState
+
+EXAMPLES = """examples:
+  r3d2 render --scene street --rig demo3 --ego 60 0 0 0 --out out/view
+  r3d2 render --scene scan.ply --rig surround6 --ego -3.5 2 0 -90 --actors actors.yaml --out out/view --json
+  r3d2 render --scene street --rig sensors_calibration.yaml --fov 90 --ego 0 0 0 0 --out out/view
+
+An actors file is a YAML list; asset is a name of the library, or a Gaussian file in the vehicle frame, relative to the
+actors file; size (length, width, height) may replace the asset's own:
+  - {id: bus_1, asset: bus, x: 85, y: 3.5, z: 0, yaw_deg: 180}
+  - {id: mine, asset: my_car.ply, x: 75, y: 0, z: 0, yaw_deg: 0, size: [4.2, 1.8, 1.5]}
+
+Written for each camera: CAMERA.png, CAMERA.depth.npy (float32 z-depth in metres, NaN where nothing solid is seen) and
+CAMERA.instance.png (16 bit: 0 background, k the k-th actor of the file).
+Exit status: 0 done, 1 an input cannot be used, 2 wrong arguments."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `render` to the result of `ArgumentParser.add_subparsers`."""
+    parser = subparsers.add_parser(
+        "render",
+        help="one moment as pictures, without ROS",
+        description="Pictures, depth and actor numbers of every camera of a rig, for one pose of the vehicle. No ROS.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--scene", required=True, help="'street', a Gaussian file, scene.yaml or a scene folder")
+    parser.add_argument("--rig", required=True, help="demo3, surround6 or a rig file; its kind is detected")
+    parser.add_argument(
+        "--ego",
+        nargs=4,
+        type=_number,
+        required=True,
+        metavar=("X", "Y", "Z", "YAW"),
+        help="base_link (rear axle, on the ground) in the map: metres, and degrees counter-clockwise from +x",
+    )
+    parser.add_argument("--actors", type=Path, metavar="FILE", help="YAML list of actors")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, made if needed")
+    parser.add_argument("--fov", type=float, metavar="DEG", help="horizontal, for a rig file without intrinsics")
+    parser.add_argument(
+        "--backend", choices=["auto", *RENDERERS], default="auto", help="renderer; auto: gsplat where CUDA works"
+    )
+    parser.add_argument("--assets", default="", metavar="LIB", help="assets.yaml or its folder; without it, the "
+                        "scene's own, else the embedded library")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not abs(value) <= MAX_COORDINATE_M:
+        raise argparse.ArgumentTypeError(f"expected a finite number, got '{text.strip()}'")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render, write, report. InputError(s) for what cannot be used."""
+    entries = load_actors(args.actors) if args.actors else ()
+    config = _config(args)
+    rig = load_config_rig(config)
+    _check_output(args.out, rig)
+    scene = load_config_scene(config.scene, _say)
+    library = load_assets(entries, path=args.actors or "", library=lambda: load_config_library(config, _say))
+    frame_set, renderer = _frame_set(args, config, scene=scene, library=library, rig=rig, entries=entries)
+    notes = _notes(scene, rig, frame_set)
+    facts: dict[str, Any] = {
+        "out": str(args.out),
+        "renderer": renderer,
+        "cameras": {frame.camera.name: write_frame(args.out, frame) for frame in frame_set.frames},
+        "instances": {actor_id: number for number, actor_id in enumerate(frame_set.instance_ids, start=1)},
+        "off_path_m": _or_none(frame_set.off_path_m),
+        "off_path_deg": _or_none(frame_set.off_path_deg),
+        "out_of_bounds_m": _or_none(frame_set.out_of_bounds_m),
+        "notes": notes,
+    }
+    for note in notes:
+        _say(f"note: {note}")
+    print(json.dumps(facts, indent=2, allow_nan=False) if args.json else _as_text(facts))
+    return 0
+
+
+def _config(args: argparse.Namespace) -> SimConfig:
+    """The arguments as a configuration, so that they mean what they mean to the node."""
+    overrides = {"scene.source": args.scene, "rig.source": args.rig, "assets.library": args.assets}
+    if args.fov is not None:
+        if not 0 < args.fov < 180:
+            raise InputError("--fov", "more than 0 and less than 180 degrees", f"{args.fov:g}")
+        overrides["rig.fov_deg"] = args.fov
+    return load_config(None, overrides)
+
+
+def _check_output(folder: Path, rig: Rig) -> None:
+    """Find out before rendering that nothing can be written."""
+    make_folder(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(str(folder), "a folder that can be written", "no permission to write to it")
+    for camera in rig.cameras:
+        for name in _file_names(camera.name).values():
+            if (folder / name).is_dir():
+                raise InputError(str(folder / name), "the name of a file to write", "a folder")
+
+
+def _frame_set(
+    args: argparse.Namespace,
+    config: SimConfig,
+    *,
+    scene: Scene,
+    library: AssetLibrary,
+    rig: Rig,
+    entries: tuple[ActorEntry, ...],
+) -> tuple[FrameSet, str]:
+    renderer = make_renderer(args.backend, render_settings(config, scene))
+    simulator = Simulator(scene=scene, library=library, rig=rig, renderer=renderer, instances=True)
+    x, y, z, yaw_deg = args.ego
+    ego = EgoState(0, Rigid.from_xyz_yaw(x, y, z, math.radians(yaw_deg)))
+    state = WorldState(0, ego, actor_states(entries), tuple(entry.id for entry in entries))
+    frame_set, _ = simulator.step(state, History())
+    return frame_set, renderer.name
+
+
+def write_frame(folder: Path, frame: CameraFrame) -> dict[str, Any]:
+    """Write the three files of a camera; returns their names, the size and the share of pixels with a depth."""
+    names = _file_names(frame.camera.name)
+    write_png(folder / names["image"], cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
+    with atomic_output(folder / names["depth"]) as file:
+        np.save(file, frame.depth, allow_pickle=False)
+    assert frame.instance is not None
+    write_png(folder / names["instance"], frame.instance)
+    return {
+        "width": frame.camera.width_px,
+        "height": frame.camera.height_px,
+        **names,
+        "content_hash": frame.content_hash,
+        "depth_share": round(float(np.isfinite(frame.depth).mean()), 4),
+    }
+
+
+def _file_names(camera: str) -> dict[str, str]:
+    return {"image": f"{camera}.png", "depth": f"{camera}.depth.npy", "instance": f"{camera}.instance.png"}
+
+
+def write_png(path: Path, pixels: NDArray) -> None:
+    """Write [H, W] or [H, W, 3] (blue, green, red), 8 or 16 bit. InputError when it cannot be written."""
+    _, encoded = cv2.imencode(".png", pixels)
+    with atomic_output(path) as file:
+        file.write(encoded.tobytes())
+
+
+def _notes(scene: Scene, rig: Rig, frame_set: FrameSet) -> list[str]:
+    notes = [*rig.notes, *scene.notes]
+    notes += [
+        f"camera '{camera.name}': its lens distortion is not applied, the picture is the pinhole of its K"
+        for camera in rig.cameras
+        if camera.is_distorted
+    ]
+    if frame_set.out_of_bounds_m > 0:
+        notes.append(f"the vehicle is {frame_set.out_of_bounds_m:.2f} m outside the scene's bounds")
+    if not math.isnan(frame_set.off_path_m):
+        off = f"{frame_set.off_path_m:.2f} m and {frame_set.off_path_deg:.1f} degrees"
+        notes.append(f"the vehicle is {off} off the path of the capture")
+    return notes
+
+
+def _as_text(facts: dict[str, Any]) -> str:
+    lines = [
+        f"{Path(facts['out']) / camera['image']}  {camera['width']}x{camera['height']}, depth in "
+        f"{100 * camera['depth_share']:.0f} % of the pixels"
+        for camera in facts["cameras"].values()
+    ]
+    if facts["instances"]:
+        numbers = ", ".join(f"{number} {actor_id}" for actor_id, number in facts["instances"].items())
+        lines.append(f"actor numbers: {numbers}")
+    return "\n".join(lines)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
