@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# test-gpu runs the caller's Python with the caller's packages; no other target does.
+CALLERS_PATHS := PYTHONPATH='$(PYTHONPATH)' LD_LIBRARY_PATH='$(LD_LIBRARY_PATH)'
+
 # A sourced ROS, a conda environment or another .venv must not leak into this one.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport AMENT_PREFIX_PATH AMENT_CURRENT_PREFIX COLCON_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION
@@ -31,7 +34,7 @@ test-slow: setup ## the tests that take long
 
 test-gpu: ## what needs CUDA, with the Python given (PYTHON=...), without ROS; measurements in out/gpu.json
 	@mkdir -p out
-	PYTHONPATH='$(CURDIR)' LD_LIBRARY_PATH='$(LD_LIBRARY_PATH)' $(or $(PYTHON),python3) tests/gpu/run.py --json out/gpu.json
+	$(CALLERS_PATHS) $(or $(PYTHON),python3) tests/gpu/run.py --json out/gpu.json
 
 bench: setup ## speed of the renderer and of the transport, as a table and in out/bench.json
 	@mkdir -p out

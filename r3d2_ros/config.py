@@ -167,7 +167,9 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     for name in PATH_KEYS:
         section, key = name.split(".")
         value = data[section].get(key) if isinstance(data.get(section), dict) else None
-        if isinstance(value, str) and value and not Path(value).is_absolute() and (folder / value).exists():
+        if not isinstance(value, str) or value in ("", "street") or Path(value).is_absolute():
+            continue
+        if (folder / value).exists():
             data[section][key] = str((folder / value).resolve())
 
 

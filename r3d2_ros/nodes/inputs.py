@@ -25,7 +25,7 @@ from r3d2_ros.nodes.conversions import position, quat_wxyz, stamp_to_ns
 from r3d2_ros.nodes.qos import overridable, reliable
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.state_buffer import StateBuffer
-from r3d2_ros.sync import QueueOverflow, Stall, Synchronizer, Tick
+from r3d2_ros.sync import QueueOverflow, Stall, Synchronizer, Tick, Waiting
 
 INPUT_DEPTH = 1000
 """Poses that may wait in the middleware: in lockstep none may be lost while a callback is delayed."""
@@ -61,13 +61,14 @@ class Inputs:
         self.changed = threading.Condition()
         self.reports = Reports()
         self.stall: Stall | None = None
+        self._logged_stall: tuple[Waiting | None, float] = (None, 0.0)
         self._synchronizer: Synchronizer | None = None
         self._source: dict[str, str] = {}
         self._subscriptions = self._subscribe()
 
     def _subscribe(self) -> list[Any]:
         group = MutuallyExclusiveCallbackGroup()
-        topics = [
+        topics: list[tuple[type, str, Callable[[Any], None]]] = [
             (Odometry, EGO_TOPICS[0], partial(self._on_ego, EGO_TOPICS[0])),
             (PoseStamped, EGO_TOPICS[1], partial(self._on_ego, EGO_TOPICS[1])),
             (ActorArray, ACTOR_TOPICS[0], partial(self._on_actors, ACTOR_TOPICS[0])),
@@ -108,10 +109,12 @@ class Inputs:
             stall = self._synchronizer.stalled(time.monotonic())
             if stall is not None or self._synchronizer.waiting() is None:
                 self.stall = stall
-        if stall is not None:
-            hint = ""
-            if "actors" in stall.waiting.inputs:
-                hint = "; with sync.actors: static nothing waits for actors"
+        if stall is None:
+            return
+        # Every stall is on /diagnostics; the log hears of it at the first and at each doubling of the time waited.
+        if stall.waiting != self._logged_stall[0] or stall.waited_s >= 2 * self._logged_stall[1]:
+            self._logged_stall = (stall.waiting, stall.waited_s)
+            hint = "; with sync.actors: static nothing waits for actors" if "actors" in stall.waiting.inputs else ""
             self._node.get_logger().warning(f"{stall.waiting} for {stall.waited_s:.1f} s{hint}")
 
     def figures(self) -> dict[str, int]:

@@ -80,21 +80,30 @@ class CameraOutput:
         """Publish the pictures; returns milliseconds spent on encoding and on publishing."""
         stamp = ns_to_stamp(stamp_ns)
         pixels = {"raw": frame.rgb, "depth": frame.depth, "instance": frame.instance}
-        encode = publish = 0.0
-        messages = [
-            (topic, lambda t=topic, n=name: t.writer.fill(pixels[n], stamp)) for name, topic in self._images.items()
-        ]
-        if self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0:
-            jpeg = self._compressed
-            messages.append((jpeg, lambda: jpeg.writer.fill(frame.rgb, stamp, jpeg_quality)))
-        for topic, fill in messages:
+        spent = _Spent()
+        for name, topic in self._images.items():
             start = time.perf_counter()
-            message = fill()
-            filled = time.perf_counter()
-            topic.publisher.publish(message)
-            encode += (filled - start) * 1e3
-            publish += (time.perf_counter() - filled) * 1e3
-        return encode, publish
+            spent.send(topic.publisher, topic.writer.fill(pixels[name], stamp), start)
+        if self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0:
+            start = time.perf_counter()
+            jpeg = self._compressed.writer.fill(frame.rgb, stamp, jpeg_quality)
+            spent.send(self._compressed.publisher, jpeg, start)
+        return spent.encode_ms, spent.publish_ms
+
+
+@dataclass
+class _Spent:
+    """Adds up what the messages of one camera took."""
+
+    encode_ms: float = 0.0
+    publish_ms: float = 0.0
+
+    def send(self, publisher: Any, message: Any, start: float) -> None:
+        """Publish a message whose filling began at `start`."""
+        filled = time.perf_counter()
+        publisher.publish(message)
+        self.encode_ms += (filled - start) * 1e3
+        self.publish_ms += (time.perf_counter() - filled) * 1e3
 
 
 class Outputs:

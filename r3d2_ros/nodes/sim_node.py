@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 
 import rclpy
+from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
@@ -32,6 +34,7 @@ from r3d2_ros.nodes.transport import Transport, prepare_transport, transport_in_
 EXECUTOR_THREADS = 4
 """One for inputs, one for a transition that takes long, two for services and timers meanwhile."""
 
+STOP_WAIT_S = 2.0
 USER_ERRORS = (InputError, InputErrors, MissingPackageError)
 
 
@@ -193,9 +196,12 @@ class SimNode(LifecycleNodeMixin, Node):
             return done and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
 
     def stop(self) -> None:
-        """End the render thread, whatever the state."""
-        with self._transition:
-            self._deactivate()
+        """End the render thread. A transition that still loads is left to end with the process."""
+        if self._transition.acquire(timeout=STOP_WAIT_S):
+            try:
+                self._deactivate()
+            finally:
+                self._transition.release()
 
     def _stop_run(self, reason: str) -> None:
         """End the run because going on would lose something; the transition runs beside the caller."""
@@ -218,7 +224,7 @@ class SimNode(LifecycleNodeMixin, Node):
         service = self._service_change_state
         change_state = service.callback
 
-        def guarded(request: object, response: object) -> object:
+        def guarded(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
             if not self._transition.acquire(blocking=False):
                 self.get_logger().warning("change_state refused: another transition is running")
                 response.success = False
@@ -312,6 +318,8 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        # `ros2 launch` and a terminal may both send SIGINT: the second one must not break the shutdown off.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         node.stop()
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()

@@ -1,0 +1,74 @@
+"""The shipped configuration is the defaults, and faults name file, key and expected value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from r3d2_ros.config import SimConfig, as_mapping, leaves, load_config
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.resources import config_dir
+
+SHIPPED = config_dir() / "sim.yaml"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "sim.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_shipped_file_states_every_key_with_its_default() -> None:
+    assert yaml.safe_load(SHIPPED.read_text()) == as_mapping(SimConfig())
+    assert load_config(SHIPPED) == SimConfig()
+
+
+def test_every_leaf_is_a_scalar_with_a_description() -> None:
+    for leaf in leaves(SimConfig()):
+        assert isinstance(leaf.value, (bool, int, float, str)), leaf
+        assert leaf.description, leaf.name
+
+
+def test_every_fault_of_a_file_is_named_with_its_key(tmp_path: Path) -> None:
+    path = write(tmp_path, "sync: {mode: sometimes}\noutput: {jpeg_quality: 101, jpg: 3}\nscene: 7\n")
+    with pytest.raises(InputErrors) as caught:
+        load_config(path)
+    text = str(caught.value)
+    assert len(caught.value.faults) == 4
+    assert f"{path}: sync.mode: expected 'lockstep' or 'latest', got 'sometimes'" in text
+    assert f"{path}: output.jpeg_quality: expected less than or equal to 100, got 101" in text
+    assert f"{path}: output.jpg: expected one of the keys" in text
+    assert f"{path}: scene: expected" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[1, 2]", "a mapping of sections"),
+        ("sync: [", "valid YAML"),
+        ("rendering: {near_plane_m: .nan}", "finite number"),
+        ("rendering: {near_plane_m: -1}", "greater than 0"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises((InputError, InputErrors), match=expected):
+        load_config(write(tmp_path, text))
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")) == SimConfig()
+
+
+def test_overrides_beat_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "sync: {mode: latest, tick: rate}\n")
+    config = load_config(path, {"sync.mode": "lockstep"})
+    assert (config.sync.mode, config.sync.tick) == ("lockstep", "rate")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "my_rig.yaml").write_text("x: 1\n")
+    config = load_config(write(tmp_path, "rig: {source: my_rig.yaml}\nscene: {source: street}\n"))
+    assert config.rig.source == str(tmp_path / "my_rig.yaml")
+    assert config.scene.source == "street"
