@@ -112,7 +112,7 @@ def _frame(camera: Camera, image: RenderedImage, render_ms: float) -> CameraFram
         rgb=rgb,
         depth=image.depth,
         instance=image.instance,
-        content_hash=xxhash.xxh3_128_hexdigest(memoryview(rgb)),
+        content_hash=xxhash.xxh3_128_hexdigest(rgb.data),
         render_ms=render_ms,
         harmonize_ms=0.0,
     )

@@ -1,0 +1,98 @@
+"""Simulator.step: the same state gives the same bytes, here and in another process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import xxhash
+
+from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
+from r3d2_ros.gaussians import Gaussians, rgb_to_sh
+from r3d2_ros.geometry import Rigid
+from r3d2_ros.rendering.base import RenderSettings
+from r3d2_ros.rendering.cpu import CpuRenderer
+from r3d2_ros.scene import Asset, AssetLibrary, Scene
+from r3d2_ros.simulator import FrameSet, History, Simulator
+from r3d2_ros.world import ActorState, EgoState, WorldState
+
+
+def cloud(n: int, seed: int, spread: tuple[float, float, float]) -> Gaussians:
+    random = np.random.default_rng(seed)
+    return Gaussians(
+        means=random.normal(size=(n, 3)) * spread,
+        quats=random.normal(size=(n, 4)) / 2,
+        scales=np.exp(random.normal(-2.0, 0.4, (n, 3))),
+        opacities=random.uniform(0.3, 0.99, n),
+        sh=rgb_to_sh(random.uniform(size=(n, 3))),
+    )
+
+
+def simulator(threads: int = 0) -> Simulator:
+    K = np.array([[80.0, 0, 79.5], [0, 80.0, 59.5], [0, 0, 1]])
+    left = Rigid.from_xyz_yaw(0, 0, 0, np.pi / 2).rotation @ R_BODY_OPTICAL
+    cameras = (
+        Camera("front", 160, 120, K, Rigid(R_BODY_OPTICAL, np.array([1.0, 0, 1.5]))),
+        Camera("left", 160, 120, K, Rigid(left, np.array([0.0, 0.5, 1.5]))),
+    )
+    library = AssetLibrary({"box": Asset("box", cloud(300, 2, (1.0, 0.5, 0.5)), (4.0, 2.0, 2.0))})
+    return Simulator(
+        scene=Scene("cloud", cloud(3000, 1, (20.0, 20.0, 3.0))),
+        library=library,
+        rig=Rig("two", cameras),
+        renderer=CpuRenderer(RenderSettings(), threads),
+        instances=True,
+    )
+
+
+def state(x_m: float = 0.0) -> WorldState:
+    actor = ActorState("a", "box", Rigid.from_xyz_yaw(8.0, 0.0, 0.5, 0.3), instance=1)
+    return WorldState(7, EgoState(7, Rigid.from_xyz_yaw(x_m, 0.0, 0.0, 0.1)), (actor,), ("a",))
+
+
+def hashes(frame_set: FrameSet) -> list[str]:
+    return [frame.content_hash for frame in frame_set.frames]
+
+
+def test_the_hash_is_that_of_the_row_major_pixels() -> None:
+    frame = simulator().step(state(), History())[0].frames[0]
+    assert frame.rgb.shape == (120, 160, 3) and frame.rgb.dtype == np.uint8
+    assert frame.content_hash == xxhash.xxh3_128_hexdigest(frame.rgb.tobytes())
+
+
+def test_same_state_same_bytes_whatever_was_rendered_before() -> None:
+    sim = simulator()
+    first = sim.step(state(), History())[0]
+    sim.step(state(5.0), History())
+    again = sim.step(state(), History())[0]
+    assert hashes(first) == hashes(again)
+    assert hashes(first) != hashes(sim.step(state(5.0), History())[0])
+
+
+def test_another_process_and_another_number_of_threads_give_the_same_bytes() -> None:
+    program = (
+        "from tests.test_simulator import *\n"
+        "print(*hashes(simulator(threads=1).step(state(), History())[0]))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
+    assert run.stdout.split() == hashes(simulator().step(state(), History())[0])
+
+
+def test_only_the_cameras_that_are_due_are_rendered_and_look_the_same() -> None:
+    sim = simulator()
+    both = sim.step(state(), History())[0]
+    left = sim.step(state(), History(), cameras=[sim.rig["left"]])[0]
+    assert [frame.camera.name for frame in left.frames] == ["left"]
+    assert hashes(left) == hashes(both)[1:]
+
+
+def test_the_actor_is_marked_where_it_stands() -> None:
+    frame_set = simulator().step(state(), History())[0]
+    front = frame_set.frames[0]
+    assert front.instance is not None and set(np.unique(front.instance)) == {0, 1}
+    assert frame_set.instance_ids == ("a",)
+    rows, columns = np.nonzero(front.instance)
+    # 8 m ahead seen from x = 1 m, heading 0.1 rad: tan(-0.1) * 80 px left-right offset, about 11 px to the right.
+    assert abs(columns.mean() - (79.5 + 80 * np.tan(0.11))) < 6
+    assert 50 < rows.mean() < 85
