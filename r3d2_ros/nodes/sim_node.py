@@ -302,9 +302,14 @@ class SimNode(LifecycleNodeMixin, Node):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop. Exit code 1 when its configuration cannot be used."""
     transport = prepare_transport()
+    return spin(lambda: SimNode(transport=transport), args)
+
+
+def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int:
+    """Join ROS, make the node, start it if it starts by itself, and serve it until it is told to stop."""
     rclpy.init(args=args)
     try:
-        node = SimNode(transport=transport)
+        node = make_node()
     except USER_ERRORS as error:
         print(f"sim_node: {error}", file=sys.stderr)
         rclpy.try_shutdown()

@@ -1,0 +1,114 @@
+"""How the images arrive, and how soon a node that is started shows its first one. Needs ROS 2.
+
+    python -m r3d2_ros.bench.transport [--json FILE] [--quick]
+
+transport  the node with prepared pictures for six 1600x900 cameras, driven at 10 Hz by a reliable subscriber in another
+           process: a frame set is lost when its list or one of its images does not arrive
+start      from starting the real node (embedded street, demo3, CPU renderer, kernels and street cached by a start
+           before) to the first image at a subscriber
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+RATE_HZ = 10.0
+SECONDS, QUICK_SECONDS = 60.0, 6.0
+START_GOAL_S = 5.0
+STOP_S = 10.0
+
+
+def bench_transport(*, seconds: float = SECONDS) -> Row:
+    """Six 1600x900 cameras at 10 Hz through DDS for `seconds`."""
+    ticks = round(seconds * RATE_HZ)
+    node = ["-m", "r3d2_ros.nodes.bench_node"]
+    with _process([*node, "--ros-args", "-p", "rig.source:=surround6", "-p", "output.min_subscribers:=1"]):
+        result = _client("--rig", "surround6", "--ticks", str(ticks), "--rate", str(RATE_HZ))
+    p50, p95 = np.percentile(result["latencies_ms"], [50, 95]) if result["latencies_ms"] else (None, None)
+    return {
+        "name": "transport, 6 x 1600x900 at 10 Hz",
+        "seconds": seconds,
+        "frame_sets": result["frame_sets"],
+        "lost": result["lost"],
+        "latency_ms_p50": p50,
+        "latency_ms_p95": p95,
+    }
+
+
+def bench_start() -> Row:
+    """Seconds from starting the node to its first image, for the second start."""
+    for _ in range(2):
+        start_s = time.perf_counter()
+        with _process(["-m", "r3d2_ros.cli", "sim", "--ros-args", "-p", "rendering.backend:=cpu"]):
+            result = _client("--rig", "demo3", "--ticks", "1", "--rate", str(RATE_HZ))
+    first_s = result["first_image_s"]
+    # perf_counter is the system's monotonic clock, the same in every process.
+    seconds = None if first_s is None else first_s - start_s
+    return {"name": "second start to first image", "seconds": seconds, "goal_seconds": START_GOAL_S}
+
+
+def _client(*arguments: str) -> dict[str, Any]:
+    run = subprocess.run(
+        [sys.executable, "-m", "r3d2_ros.nodes.bench_client", *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@contextmanager
+def _process(arguments: Sequence[str]) -> Iterator[None]:
+    """A child that is ended with the block. Its domain is the caller's: set ROS_DOMAIN_ID to be alone."""
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL) as child:
+        try:
+            yield
+        finally:
+            child.terminate()
+            try:
+                child.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """One line per row, values with their names."""
+    lines = []
+    for row in rows:
+        values = [f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items() if k != "name"]
+        lines.append(f"{row['name']}: {', '.join(values)}")
+    return "\n".join(lines)
+
+
+def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """All rows; `quick` shortens the transport run."""
+    rows = []
+    for bench in (lambda: bench_transport(seconds=QUICK_SECONDS if quick else SECONDS), bench_start):
+        rows.append(bench())
+        say(format_rows(rows[-1:]))
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s instead of {SECONDS:g} s")
+    args = parser.parse_args(argv)
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    rows = run(quick=args.quick, say=print)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
