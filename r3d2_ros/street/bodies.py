@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,22 +69,20 @@ def body_cells(body: Body) -> tuple[Quads, NDArray[np.int64]]:
     for side in (1, -1):
         for name, grid in grids.items():
             placed = grid * [1, side, 1]
-            cells = refined(
-                quads(placed[::-1] if side > 0 else placed),
-                lambda q, name=name: section_labels(body, q, name),
-                levels=2,
-            )
-            parts.append((cells, section_labels(body, cells, name)))
-    for end in (-1, 1):
-        cells = refined(quads(_end_face(body, grids, end)), lambda q, end=end: end_labels(body, q, end), levels=2)
-        parts.append((cells, end_labels(body, cells, end)))
+            parts.append(_labelled(placed[::-1] if side > 0 else placed, partial(section_labels, body, section=name)))
+    parts += [_labelled(_end_face(body, grids, end), partial(end_labels, body, end=end)) for end in (-1, 1)]
     labels = np.concatenate([label for _, label in parts])
     every = Quads(*(np.concatenate([getattr(c, name) for c, _ in parts]) for name in ("centre", "u", "v", "size")))
     return every.select(labels != OPEN), labels[labels != OPEN]
 
 
+def _labelled(grid: Array, label: Callable[[Quads], NDArray[np.int64]]) -> tuple[Quads, NDArray[np.int64]]:
+    cells = refined(quads(grid), label, levels=2)
+    return cells, label(cells)
+
+
 def sections(body: Body, x: Array) -> dict[str, Array]:
-    """Half cross sections (y >= 0) at stations x, as grids [len(x), J, 3] from the middle of the floor to the roof's."""
+    """Half cross sections (y >= 0) at stations x, as grids [len(x), J, 3], from floor to roof."""
     top, belt, bottom = outline(body.top, x), outline(body.belt, x), outline(body.bottom, x)
     belt = np.minimum(belt, top - 0.02)
     width = outline(body.half_width, x)

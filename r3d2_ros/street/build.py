@@ -10,24 +10,18 @@ import numpy as np
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Array, Rigid, Similarity, rotation_from_rpy
 from r3d2_ros.scene import AssetLibrary, Scene
-from r3d2_ros.street import furniture
 from r3d2_ros.street.assets import make_library
-from r3d2_ros.street.ground import (
-    HALF_ROAD_M,
-    KERB_HEIGHT_M,
-    PAVEMENT_EDGE_M,
-    RoadPlan,
-    land_surfels,
-    plan_road,
-    road_surfels,
-    underlay_surfels,
-)
+from r3d2_ros.street.furnishing import furniture_surfels
+from r3d2_ros.street.greenery import greenery_surfels
+from r3d2_ros.street.ground import road_surfels
 from r3d2_ros.street.houses import house_surfels
+from r3d2_ros.street.land import land_surfels, underlay_surfels
 from r3d2_ros.street.lanes import Lanes
-from r3d2_ros.street.lighting import ShadowMap, SkyView, linear, shade
-from r3d2_ros.street.lots import Lot, place_lots
+from r3d2_ros.street.layout import KERB_HEIGHT_M, PAVEMENT_EDGE_M
+from r3d2_ros.street.lighting import ShadowMap, SkyView, shade
+from r3d2_ros.street.lots import place_lots
 from r3d2_ros.street.options import StreetOptions
-from r3d2_ros.street.plants import hedge, tree
+from r3d2_ros.street.road_paint import RoadPlan, plan_road
 from r3d2_ros.street.route import LANE_OFFSET_M, Route, make_route
 from r3d2_ros.street.sky import make_sky
 from r3d2_ros.street.surfels import Surfels, join, to_gaussians
@@ -63,8 +57,8 @@ def build_street(options: StreetOptions | None = None, progress: Progress | None
     passed = np.array([-22.0 < lot.s < route.drive_length_m + 24.0 for lot in lots])
     houses = house_surfels(lots, houses_rng, coarser=np.where(passed, 1.0, 1.9) / options.detail)
     tell("trees", 0.3)
-    greenery = _greenery(route, plan, lots, plants_rng)
-    things = _furniture(route, plan)
+    greenery = greenery_surfels(route, plan, lots, plants_rng)
+    things = furniture_surfels(route, plan)
     tell("shadows", 0.4)
     standing = join([houses, greenery, things])
     shadows = ShadowMap.of(standing, options.sun)
@@ -137,98 +131,3 @@ def _poses(line: Array) -> tuple[Rigid, ...]:
     direction = np.gradient(line[:, :2], axis=0)
     yaw = np.arctan2(direction[:, 1], direction[:, 0])
     return tuple(Rigid(rotation_from_rpy(0, 0, yaw[i]), line[i]) for i in range(0, len(line), 2))
-
-
-def _greenery(route: Route, plan: RoadPlan, lots: list[Lot], rng: np.random.Generator) -> Surfels:
-    """Street trees in the footways, hedges before houses that stand back, trees behind and at the road's ends."""
-    parts = []
-    taken = np.array([lot.corners.mean(axis=0) for lot in lots]).reshape(-1, 2)
-    for side in (1, -1):
-        for s in np.arange(route.start_m + 8, route.end_m - 4, 15.0) + (4.0 if side > 0 else 0.0):
-            spot = s + rng.uniform(-2.5, 2.5)
-            if rng.random() < 0.22 or abs(spot - plan.zebra_s) < 7.0:
-                continue
-            base = route.at(np.array([spot]), np.array([side * (HALF_ROAD_M + 0.95)]))
-            if not route.owns(np.array([spot]), np.array([4.7]), base[:, :2])[0]:
-                continue
-            near = -25.0 < s < route.drive_length_m + 35.0
-            parts.append(
-                tree(rng, base[0] + [0, 0, 0.1], height_m=rng.uniform(5.5, 8.0), crown_m=rng.uniform(1.7, 2.4),
-                     leaves=2700 if near else 900)
-            )  # fmt: skip
-    for lot in lots:
-        if lot.setback_m > 1.5:
-            a, b = (lot.origin + lot.rotation @ [x, -lot.setback_m + 0.45, -0.05] for x in (0.0, lot.width_m))
-            gap = 0.5 * (a + b)
-            direction = (b - a) / np.linalg.norm(b - a)
-            parts.append(hedge(rng, a, gap - 0.7 * direction, height_m=1.0, width_m=0.55))
-            parts.append(hedge(rng, gap + 0.7 * direction, b, height_m=1.0, width_m=0.55))
-    for s in np.arange(route.start_m, route.end_m, 7.5):
-        for side in (1, -1):
-            t = side * rng.uniform(20.0, 60.0)
-            base = route.at(np.array([s]), np.array([t]))
-            _, t_near, _ = route.locate(base[:, :2])
-            clear = len(taken) == 0 or np.min(np.linalg.norm(taken - base[0, :2], axis=1)) > 9.0
-            if abs(t_near[0]) > 12.0 and clear:
-                size = rng.uniform(7.0, 12.0)
-                parts.append(tree(rng, base[0], height_m=size, crown_m=0.36 * size, leaves=170))
-    parts += _end_groves(route, rng)
-    return join(parts)
-
-
-def _end_groves(route: Route, rng: np.random.Generator) -> list[Surfels]:
-    """Groves that close the view along the road at both ends."""
-    parts = []
-    for s, sign in ((route.start_m, -1), (route.end_m, 1)):
-        for k in range(16):
-            t = (k - 7.5) * 4.0 + rng.uniform(-1.5, 1.5)
-            left = route.left(np.array([s]))[0]
-            ahead = sign * np.array([left[1], -left[0]])
-            base = route.at(np.array([s]), np.array([t]))[0]
-            base[:2] += ahead * rng.uniform(6.0, 22.0)
-            if abs(route.locate(base[None, :2])[1][0]) < 5.5:
-                continue
-            size = rng.uniform(8.0, 13.0)
-            parts.append(tree(rng, base, height_m=size, crown_m=0.36 * size, leaves=400))
-    return parts
-
-
-def _furniture(route: Route, plan: RoadPlan) -> Surfels:
-    """Lamp posts, signs, bollards, bins and benches along both footways."""
-    white, red, blue = linear((0.9, 0.9, 0.88)), linear((0.72, 0.10, 0.12)), linear((0.10, 0.27, 0.58))
-    limit = furniture.round_sign(white, red, linear((0.08, 0.08, 0.08)), radius_m=0.3)
-    no_entry = furniture.round_sign(red, red, white)
-    no_stop = furniture.round_sign(blue, red, cross=True)
-    places: list[tuple[Surfels, float, float]] = []
-    for k, s in enumerate(np.arange(route.start_m + 6, route.end_m, 28.0)):
-        side = 1 if k % 2 else -1
-        places.append((furniture.lamp_post(), s, side * (HALF_ROAD_M + 0.45)))
-        places.append((furniture.litter_bin(), s + 1.2, side * (HALF_ROAD_M + 0.5)))
-        if k % 2 == 0:
-            places.append((furniture.bench(), s + 9.0, side * (PAVEMENT_EDGE_M - 0.5)))
-    for side in (-1, 1):
-        before = -side  # Signs stand before the crossing in the direction of travel of their side.
-        places.append((furniture.crossing_sign(), plan.zebra_s + side * 2.2, side * (HALF_ROAD_M + 0.4)))
-        for k in range(4):
-            for end in (-1, 1):
-                s = plan.zebra_s + end * (2.3 + 1.5 * k)
-                places.append((furniture.bollard(), s + 0.2 * before, side * (HALF_ROAD_M + 0.32)))
-    for sign, s, side in (
-        (limit, 14.0, -1),
-        (no_stop, 52.0, -1),
-        (no_entry, 70.0, 1),
-        (limit, 0.8 * route.drive_length_m, 1),
-    ):
-        if s < route.end_m:
-            places.append((sign, s, side * (HALF_ROAD_M + 0.42)))
-    return join([_beside(route, thing, s, t) for thing, s, t in places])
-
-
-def _beside(route: Route, thing: Surfels, s: float, t: float) -> Surfels:
-    """A thing in its side's frame (x against that side's traffic, y away from the road), put at (s, t)."""
-    left = route.left(np.array([s]))[0]
-    sign = 1.0 if t > 0 else -1.0
-    against = sign * np.array([left[1], -left[0], 0.0])
-    away = sign * np.array([left[0], left[1], 0.0])
-    base = route.at(np.array([s]), np.array([t]))[0] + [0, 0, KERB_HEIGHT_M - 0.04]
-    return thing.moved(np.stack([against, away, [0, 0, 1.0]], axis=1), base)

@@ -222,8 +222,8 @@ def _balcony(patches: Patches, style: Style, hole: tuple[float, float, float, fl
 
 def _door(patches: Patches, style: Style, hole: tuple[float, float, float, float], recess: float) -> None:
     x0, x1, z0, z1 = hole
-    step = {"cell": (0.2, 0.12), "albedo": 0.8 * style.trim}
-    patches.box((x0 - 0.15, -0.3, -0.1), (x1 + 0.15, recess, z0), faces="yZxX", **step)  # type: ignore[arg-type]
+    step: dict[str, Any] = {"cell": (0.2, 0.12), "albedo": 0.8 * style.trim}
+    patches.box((x0 - 0.15, -0.3, -0.1), (x1 + 0.15, recess, z0), faces="yZxX", **step)
     light = z1 - 0.4
     leaf: dict[str, Any] = {"cell": (0.11, 0.13), "albedo": style.accent, "kind": DOOR}
     patches.add((x0, recess, z0), (x1 - x0, 0, 0), (0, 0, light - z0), **leaf)

@@ -1,5 +1,8 @@
-"""Street furniture: lamp posts, signs, bollards, bins, benches. Everything is built in the frame of the road side:
-x against the driving direction of that side (signs face +x), y away from the carriageway, z up, origin on the footway."""
+"""Street furniture: lamp posts, signs, bollards, bins, benches.
+
+Everything is built in the frame of its side of the road: x against the driving direction of that side (signs face +x),
+y away from the carriageway, z up, origin on the footway.
+"""
 
 from __future__ import annotations
 

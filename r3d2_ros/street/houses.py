@@ -81,8 +81,8 @@ def _sides(patches: Patches, lot: Lot, style: Style, free_above: tuple[float, fl
         patches.box((0, CORNER_M, low - 0.3), (w, d, h), faces=face, **wall)
     patches.box((0, 0, -0.3), (w, d, h), faces="Y", cell=(0.7, 0.7), albedo=0.92 * style.wall)
     # A plane behind the facade closes what shines between surfels.
-    behind = {"cell": (0.8, 0.8), "albedo": 0.8 * style.wall, "openness": 0.7}
-    patches.add((0.2, 0.55, 0), (w - 0.4, 0, 0), (0, 0, h), **behind)  # type: ignore[arg-type]
+    behind: dict[str, Any] = {"cell": (0.8, 0.8), "albedo": 0.8 * style.wall, "openness": 0.7}
+    patches.add((0.2, 0.55, 0), (w - 0.4, 0, 0), (0, 0, h), **behind)
     if style.pitched:
         _gables(patches, w, d, style, wall)
 

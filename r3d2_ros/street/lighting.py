@@ -24,7 +24,7 @@ SKY_STEPS_M = (0.8, 1.6, 3.0, 5.0, 8.0, 13.0, 20.0)
 
 
 def display(radiance: NDArray) -> Array:
-    """Linear radiance -> displayed value in [0, 1): exponential shoulder, then the sRGB transfer curve (IEC 61966-2-1)."""
+    """Linear radiance -> displayed value in [0, 1): exponential shoulder, then the sRGB curve (IEC 61966-2-1)."""
     x = 1.0 - np.exp(-EXPOSURE * np.maximum(radiance, 0.0))
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-6) ** (1 / 2.4) - 0.055)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.geometry import Array
-from r3d2_ros.street.ground import PAVEMENT_EDGE_M
+from r3d2_ros.street.layout import PAVEMENT_EDGE_M
 from r3d2_ros.street.route import Route
 
 DEPTHS_M = (11.0, 8.0, 6.0)
@@ -34,8 +34,16 @@ class Lot:
     @property
     def corners(self) -> Array:
         """Footprint [4, 2], counter-clockwise."""
-        local = np.array([[0, 0], [self.width_m, 0], [self.width_m, self.depth_m], [0, self.depth_m]])
-        return self.origin[:2] + local @ self.rotation[:2, :2].T
+        return self._rectangle(0.0, 0.0)
+
+    @property
+    def plot(self) -> Array:
+        """Footprint with the front garden and 40 cm on either side [4, 2], counter-clockwise."""
+        return self._rectangle(0.4, self.setback_m + 0.6)
+
+    def _rectangle(self, beside_m: float, before_m: float) -> Array:
+        x0, x1, y0, y1 = -beside_m, self.width_m + beside_m, -before_m, self.depth_m
+        return self.origin[:2] + np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) @ self.rotation[:2, :2].T
 
 
 def place_lots(route: Route, rng: np.random.Generator) -> list[Lot]:

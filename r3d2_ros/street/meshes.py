@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,9 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.surfels import Surfels, surfels
 
+Points = ArrayLike | Sequence[Any]
+
 THIN_M = 0.012
 FILL = 0.56
 """Standard deviation of a surfel over the side of its cell: closed but crisp."""
+
+
+def _three(vector: ArrayLike) -> list[float]:
+    return np.asarray(vector, float).tolist()
 
 
 @dataclass(eq=False)
@@ -35,7 +43,9 @@ class Patches:
         kind: int = 0,
         openness: float = 1.0,
     ) -> None:
-        self.rows.append((*corner, *edge_u, *edge_v, *cell, *albedo, float(kind), openness))  # type: ignore[misc]
+        self.rows.append(
+            (*_three(corner), *_three(edge_u), *_three(edge_v), *cell, *_three(albedo), float(kind), openness)
+        )
 
     def box(
         self,
@@ -51,7 +61,7 @@ class Patches:
         """Faces of an axis-aligned box: x, y, z for the low sides, X, Y, Z for the high ones."""
         (x0, y0, z0), (x1, y1, z1) = np.asarray(low, float), np.asarray(high, float)
         dx, dy, dz = x1 - x0, y1 - y0, z1 - z0
-        options = {"cell": cell, "albedo": albedo, "kind": kind, "openness": openness}
+        options: dict[str, Any] = {"cell": cell, "albedo": albedo, "kind": kind, "openness": openness}
         sides: dict[str, tuple[ArrayLike, ArrayLike, ArrayLike]] = {
             "x": ((x0, y1, z0), (0, -dy, 0), (0, 0, dz)),
             "X": ((x1, y0, z0), (0, dy, 0), (0, 0, dz)),
@@ -62,7 +72,7 @@ class Patches:
         }
         for face in faces:
             corner, edge_u, edge_v = sides[face]
-            self.add(corner, edge_u, edge_v, **options)  # type: ignore[arg-type]
+            self.add(corner, edge_u, edge_v, **options)
 
     def table(self) -> NDArray[np.float64]:
         return np.asarray(self.rows, np.float64).reshape(-1, 16)
@@ -123,14 +133,12 @@ def cut(patches: Patches, *, coarser: float = 1.0) -> Cells:
 
 
 def _inset(place: Array, count: NDArray[np.int64], length: Array, width: Array) -> Array:
-    """Draw the ends of long thin bars in, because a long surfel reaches far beyond its cell."""
-    keep = np.where(length > 2.2 * width, 1.0 - 0.36 / count, 1.0)
+    """Draw the ends of long bars and of coarse patches in, because a large surfel reaches far beyond its cell."""
+    keep = np.where((length > 2.2 * width) | (length > 0.4), 1.0 - 0.36 / count, 1.0)
     return 0.5 + (place - 0.5) * keep
 
 
-def cell_surfels(
-    cells: Cells, albedo: NDArray, *, fill: NDArray | float = FILL, **materials: NDArray | float
-) -> Surfels:
+def cell_surfels(cells: Cells, albedo: NDArray, *, fill: ArrayLike = FILL, **materials: ArrayLike) -> Surfels:
     """One flat surfel per cell; `fill` is its standard deviation over the cell's side."""
     scale = np.empty((len(cells), 3))
     scale[:, :2] = cells.size * np.broadcast_to(fill, len(cells))[:, None]
@@ -139,9 +147,9 @@ def cell_surfels(
     return surfels(cells.position, cells.tangent_u, cells.tangent_v, scale, albedo, **materials)
 
 
-def rods(starts: ArrayLike, ends: ArrayLike, radius: ArrayLike, albedo: ArrayLike, *, piece_m: float = 0.35) -> Surfels:
+def rods(starts: Points, ends: Points, radius: ArrayLike, albedo: ArrayLike, *, piece_m: float = 0.35) -> Surfels:
     """Thin round bars from starts to ends [M, 3] as chains of elongated Gaussians."""
-    start, end = np.atleast_2d(np.asarray(starts, float)), np.atleast_2d(np.asarray(ends, float))
+    start, end = (np.atleast_2d(np.array(points, float)) for points in (starts, ends))
     thickness = np.broadcast_to(np.asarray(radius, float), (len(start),))
     colour = np.broadcast_to(np.asarray(albedo, float), (len(start), 3))
     length = np.linalg.norm(end - start, axis=1)

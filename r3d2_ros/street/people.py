@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.lighting import linear
 from r3d2_ros.street.lofts import barrel, ellipsoid, quad_surfels, quads, tube
+from r3d2_ros.street.meshes import Points
 from r3d2_ros.street.surfels import Surfels, join
 
 STEP_M = 0.024
@@ -26,8 +27,8 @@ class Clothes:
     shoes: tuple[float, float, float] = (0.16, 0.14, 0.13)
 
 
-def _limb(points: ArrayLike, radii: ArrayLike, colour: ArrayLike, openness: float = 0.9) -> Surfels:
-    return quad_surfels(tube(points, radii, step=STEP_M), colour, openness=openness)
+def _limb(points: Points, radii: ArrayLike, colour: ArrayLike, openness: float = 0.9) -> Surfels:
+    return quad_surfels(tube(np.array(points, float), radii, step=STEP_M), colour, openness=openness)
 
 
 def _head(neck: Array, clothes: Clothes, hair: ArrayLike = HAIR) -> list[Surfels]:

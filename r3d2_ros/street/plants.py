@@ -40,7 +40,7 @@ def tree(rng: np.random.Generator, base: ArrayLike, *, height_m: float, crown_m:
 def foliage(
     rng: np.random.Generator, centres: Array, radii: NDArray, *, leaves: int, tint: Array, leaf_m: float = 0.0
 ) -> Surfels:
-    """Leaf clusters around lobes [L, 3]: most near the surface, darker inside; flat, turned every way but mostly outward."""
+    """Leaf clusters around lobes [L, 3]: most near the surface, darker inside, mostly facing outward."""
     share = radii**2 / np.sum(radii**2)
     lobe = rng.choice(len(radii), leaves, p=share)
     direction = rng.normal(size=(leaves, 3))
@@ -70,7 +70,7 @@ def foliage(
 def hedge(rng: np.random.Generator, start: Array, end: Array, *, height_m: float, width_m: float) -> Surfels:
     """A clipped hedge along start-end [3]."""
     length = float(np.linalg.norm(end - start))
-    count = int(42 * length * (height_m + width_m))
+    count = int(52 * length * (height_m + width_m))
     a, b, c = rng.random((3, count))
     side = np.cross([0, 0, 1.0], (end - start) / length)
     on_top = rng.random(count) < width_m / (width_m + 2 * height_m)

@@ -21,13 +21,15 @@ RUN_OUT_M = 60.0
 class Route:
     """Centre line of the road, extended beyond both ends; s grows along the drive, t to the left.
 
-    points [M, 3] every STEP_M; s [M] starts at -RUN_OUT_M; drive [K, 3] is the ego's own line.
+    points [M, 3] every STEP_M; s [M] starts at -RUN_OUT_M; drive [K, 3] is the ego's own line,
+    from s = 0 to s = drive_length_m.
     """
 
     points: Array
     s: Array
     normal: Array
     drive: Array
+    drive_length_m: float
     tree: cKDTree
 
     @property
@@ -37,10 +39,6 @@ class Route:
     @property
     def end_m(self) -> float:
         return float(self.s[-1])
-
-    @property
-    def drive_length_m(self) -> float:
-        return self.end_m - RUN_OUT_M
 
     def at(self, s: ArrayLike, t: ArrayLike) -> Array:
         """Points [N, 3] on the road's height at distance s and offset t."""
@@ -81,13 +79,6 @@ class Route:
         s_near, _, _ = self.locate(xy)
         return np.abs(s_near - s) < 0.6 + 0.12 * np.abs(t)
 
-    def crowded(self, s: NDArray, xy: NDArray, distance_m: float) -> NDArray[np.bool_]:
-        """Whether another piece of the road (more than 25 m away along it) comes within `distance_m`."""
-        out = np.zeros(len(xy), bool)
-        for i, near in enumerate(self.tree.query_ball_point(xy, distance_m)):
-            out[i] = bool(np.any(np.abs(self.s[near] - s[i]) > 25.0))
-        return out
-
 
 def make_route(path: Array) -> Route:
     """The route whose right lane is `path` [K, 3] (positions of base_link)."""
@@ -101,11 +92,21 @@ def make_route(path: Array) -> Route:
     line = np.concatenate([drive[:1] - steps[::-1] * flat_first, drive, drive[-1:] + steps * flat_last])
     centre = _shifted_left(line, LANE_OFFSET_M)
     s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(centre[:, :2], axis=0), axis=1))])
-    start = s[np.argmin(np.linalg.norm(centre[:, :2] - drive[0, :2], axis=1))]
+    # A drive may come back to where it began: look for its first point near the beginning, its last near the end.
+    start = _nearest_s(centre, s, drive[0], s < RUN_OUT_M + 10.0)
+    stop = _nearest_s(centre, s, drive[-1], s > s[-1] - RUN_OUT_M - 10.0)
     tangent = np.gradient(centre[:, :2], axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-    return Route(centre, s - start, normal, drive, cKDTree(centre[:, :2]))
+    return Route(centre, s - start, normal, drive, stop - start, cKDTree(centre[:, :2]))
+
+
+def _nearest_s(line: Array, s: Array, point: Array, allowed: NDArray[np.bool_]) -> float:
+    """Where along a line [M, 3] with distances s [M] a point [3] lies, near one of the allowed vertices."""
+    gap = np.where(allowed, np.linalg.norm(line[:, :2] - point[:2], axis=1), np.inf)
+    k = int(np.clip(np.argmin(gap), 1, len(line) - 2))
+    along = (line[k + 1, :2] - line[k - 1, :2]) / np.linalg.norm(line[k + 1, :2] - line[k - 1, :2])
+    return float(s[k] + (point[:2] - line[k, :2]) @ along)
 
 
 def _heading(points: Array) -> Array:

@@ -65,7 +65,8 @@ def _publish(workplace: Path, folder: Path) -> None:
         workplace.rename(folder)
     except OSError as error:
         if not (folder / SIDECAR).is_file():
-            raise InputError(str(folder), "a free place for the street", error.strerror or str(error)) from error
+            got = "a folder without scene.yaml" if folder.is_dir() else error.strerror or str(error)
+            raise InputError(str(folder), "a complete street or nothing", got, "Please remove it") from error
 
 
 def _key(options: StreetOptions) -> str:

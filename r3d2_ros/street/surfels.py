@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 from r3d2_ros.geometry import Array
@@ -62,22 +62,22 @@ class Surfels:
 
 
 def surfels(
-    position: NDArray,
-    tangent_u: NDArray,
-    tangent_v: NDArray,
-    scale: NDArray,
-    albedo: NDArray,
+    position: ArrayLike,
+    tangent_u: ArrayLike,
+    tangent_v: ArrayLike,
+    scale: ArrayLike,
+    albedo: ArrayLike,
     *,
-    glow: NDArray | float = 0.0,
-    gloss: NDArray | float = 0.0,
-    openness: NDArray | float = 1.0,
-    leafy: NDArray | float = 0.0,
-    opacity: NDArray | float = 0.985,
+    glow: ArrayLike = 0.0,
+    gloss: ArrayLike = 0.0,
+    openness: ArrayLike = 1.0,
+    leafy: ArrayLike = 0.0,
+    opacity: ArrayLike = 0.985,
 ) -> Surfels:
     """Surfels with broadcast materials."""
-    n = len(position)
+    n = len(np.asarray(position))
 
-    def rows(value: NDArray | float, *shape: int) -> F32:
+    def rows(value: ArrayLike, *shape: int) -> F32:
         return np.array(np.broadcast_to(np.asarray(value, np.float32), (n, *shape)))
 
     return Surfels(

@@ -98,15 +98,15 @@ def _handles(body: Body, places: Sequence[float], z: float) -> Surfels:
     for x in places:
         y = float(outline(body.half_width, np.array([x]))[0]) + 0.02
         for side in (1, -1):
-            patches.box((x - 0.09, side * y - 0.015, z - 0.013), (x + 0.09, side * y + 0.015, z + 0.013), cell=(0.045, 0.02),
-                        albedo=(0.25, 0.25, 0.26))  # fmt: skip
+            centre, half = np.array([x, side * y, z]), np.array([0.09, 0.015, 0.013])
+            patches.box(centre - half, centre + half, cell=(0.045, 0.02), albedo=(0.25, 0.25, 0.26))
     cells = cut(patches)
     return cell_surfels(cells, cells.albedo)
 
 
 def car(body: Body, paint: ArrayLike) -> Surfels:
     """A passenger car of one of the body shapes."""
-    screen = body.windscreen[1]
+    screen = body.windscreen[1] if body.windscreen else body.seams[0]
     belt = float(outline(body.belt, np.array([screen]))[0])
     width = float(outline(body.half_width, np.array([screen]))[0])
     mirrors = _mirrors(screen - 0.22, width + 0.10, belt + 0.10, np.asarray(paint) * 0.9)

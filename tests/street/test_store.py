@@ -1,0 +1,124 @@
+"""Streets on disk: round trip through the scene formats, the cache, and the command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r3d2_ros import resources
+from r3d2_ros.cli import street as command
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.libraries import load_library
+from r3d2_ros.formats.scenes import find_scene, load_scene
+from r3d2_ros.street import Street, StreetOptions, build_street, cached_street, load_lanes, store, write_street
+
+OPTIONS = StreetOptions(path=((100.0, 50.0, 7.0), (140.0, 50.0, 7.0)), detail=0.3)
+
+
+@pytest.fixture(scope="module")
+def street() -> Street:
+    return build_street(OPTIONS)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, street: Street) -> list[int]:
+    """An empty cache, and a list that grows each time a street is made."""
+    monkeypatch.setenv("R3D2_CACHE_DIR", str(tmp_path / "cache"))
+    resources.cache_dir.cache_clear()
+    made: list[int] = []
+    monkeypatch.setattr(store, "build_street", lambda _options: (made.append(1), street)[1])
+    yield made
+    resources.cache_dir.cache_clear()
+
+
+def test_written_street_is_read_back(tmp_path: Path, street: Street) -> None:
+    write_street(tmp_path / "town", street)
+    scene = load_scene(tmp_path / "town")
+    np.testing.assert_array_equal(scene.background.means, street.scene.background.means)
+    np.testing.assert_allclose(scene.background.sh, street.scene.background.sh, atol=1e-6)
+    np.testing.assert_allclose(scene.background.opacities, street.scene.background.opacities, atol=1e-5)
+    np.testing.assert_array_equal(scene.T_map_scene.translation, [100.0, 50.0, 7.0])
+    np.testing.assert_allclose(scene.bounds, street.scene.bounds)
+    np.testing.assert_allclose(scene.sky.image, street.scene.sky.image, atol=1e-6)
+    assert len(scene.trajectory) == len(street.scene.trajectory) == 41
+    assert scene.licence.startswith("Apache-2.0")
+    assert not scene.notes
+    library = load_library(find_scene(tmp_path / "town").library)
+    assert set(library.assets) == set(street.library.assets)
+    np.testing.assert_allclose(library["bus"].size_m, street.library["bus"].size_m)
+    lanes = load_lanes(tmp_path / "town")
+    np.testing.assert_allclose(lanes.ego, street.lanes.ego, atol=6e-4)
+    np.testing.assert_allclose(lanes.crossing, street.lanes.crossing, atol=6e-4)
+
+
+def test_cached_street_is_made_once(cache: list[int]) -> None:
+    lines: list[str] = []
+    first = cached_street(OPTIONS, say=lines.append)
+    assert cached_street(OPTIONS, say=lines.append) == first
+    assert len(cache) == 1 and len(lines) == 1
+    assert (first / "scene.yaml").is_file() and (first / "lanes.yaml").is_file()
+    assert [entry.name for entry in first.parent.iterdir()] == [first.name]  # no half-made folder is left
+
+
+def test_other_options_have_another_folder(cache: list[int]) -> None:
+    other = StreetOptions(path=OPTIONS.path, detail=0.3, seed=99)
+    assert cached_street(OPTIONS) != cached_street(other)
+    assert len(cache) == 2
+
+
+def test_two_processes_may_make_the_same_street(cache: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While this process makes the street another one finishes it: its folder is kept and used."""
+    make = store.write_street
+
+    def slow_write(folder: Path, street: Street) -> Path:
+        result = make(folder, street)
+        monkeypatch.setattr(store, "write_street", make)
+        if len(cache) == 1:
+            (cached_street(OPTIONS) / "from_the_other").touch()
+        return result
+
+    monkeypatch.setattr(store, "write_street", slow_write)
+    folder = cached_street(OPTIONS)
+    assert (folder / "from_the_other").exists()
+    assert len(list(folder.parent.iterdir())) == 1
+
+
+def test_folder_of_an_interrupted_run_is_not_taken_for_a_street(cache: list[int]) -> None:
+    folder = cached_street(OPTIONS)
+    (folder / "scene.yaml").unlink()
+    with pytest.raises(InputError, match="remove"):
+        cached_street(OPTIONS)
+
+
+def test_lanes_file_with_a_fault_is_refused(tmp_path: Path, street: Street) -> None:
+    (tmp_path / "lanes.yaml").write_text("ego: [[0, 0, 0], [1, 0, 0]]\noncoming: 3\n")
+    with pytest.raises(InputError, match="oncoming"):
+        load_lanes(tmp_path)
+
+
+def parse(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    return parser.parse_args(["street", *argv])
+
+
+def test_command_writes_a_street_along_a_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, street: Street
+) -> None:
+    seen: list[StreetOptions] = []
+    monkeypatch.setattr(command, "build_street", lambda options, _progress: (seen.append(options), street)[1])
+    (tmp_path / "path.csv").write_text("x,y,z\n10,20,1\n30,20,1\n30,45,1\n")
+    out = tmp_path / "town"
+    status = command.run(parse("--along", str(tmp_path / "path.csv"), "--seed", "3", "--out", str(out), "--json"))
+    facts = json.loads(capsys.readouterr().out)
+    assert status == 0 and Path(facts["scene"]).is_file() and Path(facts["lanes"]).is_file()
+    assert seen[0].seed == 3 and seen[0].path == ((10.0, 20.0, 1.0), (30.0, 20.0, 1.0), (30.0, 45.0, 1.0))
+
+
+def test_command_refuses_a_length_with_a_path(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--length"):
+        command.run(parse("--along", "x.csv", "--length", "100"))
