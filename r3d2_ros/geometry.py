@@ -198,8 +198,10 @@ class Rigid:
             return self
         if fraction == 1.0:
             return other
-        quat = slerp(self.quat_wxyz, other.quat_wxyz, fraction)
-        return Rigid.from_quat(quat, self.translation + fraction * (other.translation - self.translation))
+        translation = self.translation + fraction * (other.translation - self.translation)
+        if np.array_equal(self.rotation, other.rotation):
+            return Rigid(self.rotation, translation)
+        return Rigid.from_quat(slerp(self.quat_wxyz, other.quat_wxyz, fraction), translation)
 
 
 @dataclass(frozen=True, eq=False)
