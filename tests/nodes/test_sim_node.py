@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +15,8 @@ from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.qos import qos_profile_system_default
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
@@ -204,8 +208,6 @@ def test_time_that_jumps_back_begins_anew() -> None:
 
 
 def test_depth_instance_and_jpeg_topics() -> None:
-    from sensor_msgs.msg import CompressedImage, Image
-
     outputs = {"output.depth": True, "output.instance": True, "output.compressed": True}
     with Running({"sync.actors": "required", **outputs}) as node, Client() as client:
         got: dict[str, list] = {"depth": [], "instance": [], "image_raw/compressed": []}
@@ -262,8 +264,6 @@ def call(client: Client, kind: type, name: str, request: object, timeout_s: floa
 
 
 def test_services_answer_while_a_scene_loads_and_a_failed_transition_tells_why() -> None:
-    import threading
-
     loading, go_on = threading.Event(), threading.Event()
 
     def slow_then_broken(config: SimConfig, say: object) -> Assembled:
@@ -310,3 +310,43 @@ def test_lifecycle_through_its_services_with_a_second_run() -> None:
             assert change(Transition.TRANSITION_CLEANUP)
             wait_for(lambda: client.odometry.get_subscription_count() == 0, "the inputs to close")
     assert [pixel(m)[0] for m in client.images["front"]] == [1, 2]
+
+
+def test_a_slow_reader_loses_only_its_own_samples() -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client, Client(()) as slow:
+        seen: list[int] = []
+
+        def on_image(message: Image) -> None:
+            time.sleep(0.2)
+            seen.append(stamp_to_ns(message.header.stamp))
+
+        slow.node.create_subscription(Image, "/camera/front/image_raw", on_image, reliable(1))
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        wait_for(lambda: node.count_subscribers("/camera/front/image_raw") == 2, "both readers")
+        for i in range(40):
+            client.publish_ego(i * 100 * MS, x_m=i)
+        wait_for(lambda: len(client.images["front"]) == 40, "all 40 images at the reader that keeps up", 5.0)
+        assert len(seen) < 40
+    assert stamps(client) == [i * 100 for i in range(40)]
+
+
+def test_latest_follows_the_simulated_clock() -> None:
+    parameters = {"sync.mode": "latest", "sync.latest_rate_hz": 10.0, "use_sim_time": True}
+    with Running(parameters) as node, Client() as client:
+        clock = client.node.create_publisher(Clock, "/clock", reliable(10))
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        wait_for(lambda: clock.get_subscription_count() > 0, "the clock subscription")
+        clock.publish(Clock(clock=ns_to_stamp(1000 * MS)))
+        wait_for(lambda: node.get_clock().now().nanoseconds == 1000 * MS, "the simulated time")
+        time.sleep(0.2)  # the leap from 0 to 1 s is itself a moment to render
+        client.publish_ego(1000 * MS, x_m=1.0)
+        time.sleep(0.5)
+        rendered_while_time_stood = len(client.frame_sets)
+        for t in range(1100, 1600, 50):
+            clock.publish(Clock(clock=ns_to_stamp(t * MS)))
+            time.sleep(0.05)
+        wait_for(lambda: bool(client.frame_sets), "the frame set once time goes on")
+    assert rendered_while_time_stood == 0
+    assert stamps(client) == [1000]
