@@ -54,19 +54,22 @@ def round_sign(
 
 
 def crossing_sign() -> Surfels:
-    """A square blue sign with a white triangle, on a pole."""
-    height, half, step = 2.4, 0.30, 0.026
+    """A square blue sign with a white triangle and somebody who walks in it, on a pole."""
+    height, half, step = 2.4, 0.30, 0.019
     pole = rods([[0, 0, 0]], [[0, 0, height + 0.3]], 0.032, STEEL, piece_m=0.4)
     axis = np.arange(-half + step / 2, half, step)
     y, z = (a.ravel() for a in np.meshgrid(axis, axis))
-    triangle = (z > -0.2) & (np.abs(y) < 0.24 * (0.22 - z) / 0.42)
-    figure = (np.abs(y) < 0.035) & (z > -0.14) & (z < 0.06)
+    triangle = (z > -0.22) & (np.abs(y) < 0.26 * (0.24 - z) / 0.46)
+    head = np.hypot(y, z - 0.075) < 0.028
+    torso = (np.abs(y) < 0.026) & (z > -0.07) & (z < 0.05)
+    legs = (np.abs(np.abs(y) - (-0.06 - z) * 0.55) < 0.020) & (z > -0.19) & (z <= -0.06)
+    arms = (np.abs(np.abs(y) - (0.045 - z) * 0.7) < 0.014) & (z > -0.05) & (z < 0.045)
     albedo = np.where(triangle[:, None], [0.8, 0.8, 0.8], linear((0.10, 0.27, 0.58)))
-    albedo = np.where(figure[:, None], [0.02, 0.02, 0.02], albedo)
+    albedo = np.where((head | torso | legs | arms)[:, None], [0.02, 0.02, 0.02], albedo)
     scale = np.array([0.58 * step, 0.58 * step, 0.004])
     centre = np.column_stack([np.full(len(y), 0.05), y, z + height])
     front = surfels(centre, [0, 1.0, 0], [0, 0, 1.0], scale, albedo)
-    back = surfels(centre - [0.012, 0, 0], [0, -1.0, 0], [0, 0, 1.0], scale, STEEL)
+    back = surfels(centre - np.array([0.012, 0, 0]), [0, -1.0, 0], [0, 0, 1.0], scale, STEEL)
     return join([pole, front, back])
 
 

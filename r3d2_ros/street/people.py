@@ -31,18 +31,22 @@ def _limb(points: Points, radii: ArrayLike, colour: ArrayLike, openness: float =
     return quad_surfels(tube(np.array(points, float), radii, step=STEP_M), colour, openness=openness)
 
 
-def _head(neck: Array, clothes: Clothes, hair: ArrayLike = HAIR) -> list[Surfels]:
+def _head(neck: Array, clothes: Clothes, helmet: ArrayLike | None = None) -> list[Surfels]:
+    """Head and neck; hair on top and behind, or a helmet down to the brow."""
     skin = linear(clothes.skin)
     centre = neck + [0.02, 0, 0.17]
     face = ellipsoid(centre, (0.098, 0.078, 0.122), step=0.017)
     middle = quads(face).centre - centre
-    covered = (middle[:, 2] > 0.045 + 0.35 * np.maximum(middle[:, 0], 0)) | (middle[:, 0] < -0.015)
-    covered &= middle[:, 2] > -0.075
+    if helmet is None:
+        covered = (middle[:, 2] > 0.045 + 0.35 * np.maximum(middle[:, 0], 0)) | (middle[:, 0] < -0.015)
+        covered &= middle[:, 2] > -0.075
+    else:
+        covered = middle[:, 2] > 0.022
     eyes = (
-        (middle[:, 0] > 0.07) & (np.abs(middle[:, 2] - 0.012) < 0.014) & (np.abs(np.abs(middle[:, 1]) - 0.033) < 0.014)
+        (middle[:, 0] > 0.07) & (np.abs(middle[:, 2] - 0.004) < 0.013) & (np.abs(np.abs(middle[:, 1]) - 0.033) < 0.014)
     )
-    albedo = np.where(covered[:, None], hair, skin)
-    albedo = np.where(eyes[:, None], 0.35 * skin, albedo)
+    albedo = np.where(covered[:, None], HAIR if helmet is None else helmet, skin)
+    albedo = np.where(eyes[:, None], 0.22 * skin, albedo)
     return [
         quad_surfels(face, albedo),
         _limb([neck - [0, 0, 0.03], neck + [0.01, 0, 0.09]], [0.055, 0.052], skin, 0.7),
@@ -52,12 +56,12 @@ def _head(neck: Array, clothes: Clothes, hair: ArrayLike = HAIR) -> list[Surfels
 def _torso(hip: Array, neck: Array, colour: ArrayLike) -> Surfels:
     """Hips to shoulders: a tube that is wider than deep."""
     heights = np.array([0.0, 0.10, 0.28, 0.48, 0.72, 0.88, 0.97])
-    radii = np.array([0.125, 0.128, 0.118, 0.130, 0.140, 0.115, 0.06])
+    radii = np.array([0.100, 0.108, 0.106, 0.120, 0.132, 0.112, 0.06])
     line = hip + heights[:, None] * (neck - hip)
     grid = tube(line, radii, step=STEP_M)
     axis = (neck - hip) / np.linalg.norm(neck - hip)
     middle = hip + ((grid - hip) @ axis)[..., None] * axis
-    wider = (grid - middle) * [0.92, 1.38, 1.0]
+    wider = (grid - middle) * [0.95, 1.34, 1.0]
     return quad_surfels(middle + wider, colour)
 
 
@@ -74,7 +78,7 @@ def pedestrian(clothes: Clothes, *, stride: float = 0.30) -> Surfels:
         parts.append(_limb([hip + [0, side * 0.09, 0.0], knee, ankle], [0.092, 0.066, 0.048], trousers, 0.75))
         heel, toe = [foot_x - 0.08, side * 0.09, 0.05 + 1.3 * lift], [foot_x + 0.13, side * 0.10, 0.045]
         parts.append(_limb([heel, toe], [0.046, 0.042], shoes, 0.6))
-        shoulder = neck + [-0.01, side * 0.185, -0.07]
+        shoulder = neck + [-0.01, side * 0.180, -0.075]
         elbow = [0.0 - 0.5 * sign * stride * 0.7, side * 0.245, 1.14]
         hand = [0.10 - sign * stride * 0.75, side * 0.23, 0.90]
         parts.append(_limb([shoulder, elbow, hand], [0.060, 0.049, 0.040], jacket))
@@ -107,7 +111,7 @@ def cyclist(clothes: Clothes, *, frame: tuple[float, float, float] = (0.62, 0.16
     parts.append(_limb([bar + [-0.05, 0.26, 0], bar, bar + [-0.05, -0.26, 0]], 0.014, black))
     parts.append(_limb([saddle + [-0.12, 0, 0.03], saddle + [0.12, 0, 0.03]], [0.07, 0.03], black))
     hip, neck = saddle + [0.0, 0, 0.16], np.array([0.14, 0, 1.47])
-    parts += [_torso(hip, neck, jacket), *_head(neck, clothes, linear((0.82, 0.82, 0.80)))]
+    parts += [_torso(hip, neck, jacket), *_head(neck, clothes, helmet=linear((0.16, 0.22, 0.34)))]
     for side, sign in ((1, 1.0), (-1, -1.0)):
         pedal = crank + [sign * 0.13, side * 0.11, -sign * 0.10]
         knee = [0.19 + 0.05 * sign, side * 0.11, 0.74 - 0.08 * sign]

@@ -33,7 +33,7 @@ ALLOY = np.array([0.42, 0.43, 0.44])
 RED_LAMP = linear((0.62, 0.05, 0.06))
 
 MATERIALS: dict[int, tuple[ArrayLike, float]] = {
-    GLASS: ((0.010, 0.012, 0.013), 0.09),
+    GLASS: ((0.008, 0.010, 0.011), 0.10),
     TRIM: (PLASTIC, 0.02),
     SEAM: ((0.012, 0.012, 0.012), 0.0),
     HEAD_LAMP: ((0.55, 0.57, 0.60), 0.18),
@@ -43,7 +43,7 @@ MATERIALS: dict[int, tuple[ArrayLike, float]] = {
     FLOOR: ((0.01, 0.01, 0.01), 0.0),
 }
 """Reflectance and gloss of everything but the paint."""
-PAINT_GLOSS = 0.08
+PAINT_GLOSS = 0.065
 
 
 def body_surfels(body: Body, paint: ArrayLike) -> Surfels:
@@ -52,6 +52,10 @@ def body_surfels(body: Body, paint: ArrayLike) -> Surfels:
     albedo, gloss = np.empty((len(cells), 3)), np.empty(len(cells))
     for label, (reflectance, shine) in {PAINT: (paint, PAINT_GLOSS), **MATERIALS}.items():
         albedo[labels == label], gloss[labels == label] = np.asarray(reflectance), shine
+    # The upper part of a window mirrors more of the sky; through the lower part the dark seats show.
+    glass = labels == GLASS
+    low, high = np.quantile(cells.centre[glass, 2], [0.02, 0.98])
+    gloss[glass] *= 0.30 + 0.70 * np.clip((cells.centre[glass, 2] - low) / (high - low), 0, 1) ** 1.5
     # Low parts see less of the sky.
     openness = np.clip(0.45 + 0.9 * cells.centre[:, 2] / max(1.0, 3 * body.wheel_radius_m), 0.3, 1.0)
     shell = quad_surfels(cells, albedo, gloss=gloss, openness=openness)
@@ -133,12 +137,25 @@ def truck(cab: ArrayLike, box: ArrayLike) -> Surfels:
     patches.box((-3.5, -0.45, 0.55), (2.2, 0.45, 0.9), cell=(0.1, 0.1), albedo=PLASTIC)
     patches.box((-1.0, -1.15, 0.5), (1.5, 1.15, 0.86), cell=(0.1, 0.1), albedo=PLASTIC * 2)
     patches.box((-3.62, -1.1, 0.72), (-3.55, 1.1, 0.88), cell=(0.06, 0.06), albedo=RED_LAMP, faces="x")
+    _rear_doors(patches, x=-3.603, half_width_m=1.2, low_m=1.03, high_m=3.22)
     cells = cut(patches)
     open_to_sky = np.clip(0.4 + 0.5 * cells.position[:, 2], 0.35, 1.0)
     load = cell_surfels(cells, cells.albedo, openness=open_to_sky, gloss=0.03)
     axle = replace(CAB, half_width=[(-9, 1.16), (9, 1.16)], wheels_x=(-2.3,))
     rear = [_wheel(axle, -2.3, side) for side in (1, -1)]
     return join([body_surfels(CAB, cab), load, *rear, _mirrors(3.2, 1.24, 1.9, PLASTIC)])
+
+
+def _rear_doors(patches: Patches, *, x: float, half_width_m: float, low_m: float, high_m: float) -> None:
+    """Joints, locking bars and hinges of the doors at the back of a box body."""
+    metal, dark = np.array([0.30, 0.30, 0.31]), np.array([0.05, 0.05, 0.05])
+    height = high_m - low_m
+    for y, width, tint in ((0.0, 0.02, dark), (-0.42, 0.04, metal), (0.42, 0.04, metal)):
+        patches.add((x, y + width / 2, low_m), (0, -width, 0), (0, 0, height), cell=(width, 0.12), albedo=tint)
+    for side in (-1, 1):
+        for z in np.linspace(low_m + 0.25, high_m - 0.3, 4):
+            edge = side * half_width_m - (0.0 if side > 0 else -0.16)
+            patches.add((x, edge, z), (0, -0.16, 0), (0, 0, 0.06), cell=(0.08, 0.06), albedo=metal)
 
 
 def colour(srgb: tuple[float, float, float]) -> NDArray[np.float64]:
