@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
+from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.qos import overridable, reliable
+from r3d2_ros.nodes.render_loop import RenderLoop
+from r3d2_ros.nodes.statistics import Statistics
+from r3d2_ros.simulator import FrameSet
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 OFF_PATH_WARN_M = 2.0
@@ -33,3 +37,32 @@ class Diagnostics:
         name = self._node.get_fully_qualified_name().lstrip("/")
         pairs = [KeyValue(key=key, value=str(value)) for key, value in (values or {}).items()]
         return DiagnosticStatus(name=f"{name}: {part}", hardware_id=name, level=level, message=text, values=pairs)
+
+    def run_status(
+        self, state: str, fault: str, *, loop: RenderLoop | None, inputs: Inputs | None, statistics: Statistics
+    ) -> DiagnosticStatus:
+        """What the node does, or what keeps it from doing it; `state` is the lifecycle state, `fault` the last one."""
+        values: dict[str, object] = dict(statistics.counts())
+        for name, (p50, p95) in statistics.percentiles().items():
+            values[f"{name} ms p50"], values[f"{name} ms p95"] = f"{p50:.2f}", f"{p95:.2f}"
+        if fault:
+            return self.status("run", ERROR, fault, values)
+        if loop is None or inputs is None:
+            return self.status("run", OK, state, values)
+        if loop.waiting_for_subscribers:
+            text = f"waiting for subscribers of {', '.join(loop.waiting_for_subscribers)}"
+            return self.status("run", WARN, text, values)
+        if inputs.stall is not None:
+            return self.status("run", WARN, str(inputs.stall.waiting), values)
+        return self.status("run", OK, "rendering", values)
+
+    def scene_status(self, frame_set: FrameSet) -> DiagnosticStatus:
+        """How far the ego is from what was captured: picture quality falls with it."""
+        text = "ok"
+        if frame_set.out_of_bounds_m > 0:
+            text = "outside the scene's bounds"
+        elif frame_set.off_path_m > OFF_PATH_WARN_M:
+            text = "far from the capture trajectory"
+        names = ("off_path_m", "off_path_deg", "out_of_bounds_m")
+        values = {name: f"{getattr(frame_set, name):.3f}" for name in names}
+        return self.status("scene", OK if text == "ok" else WARN, text, values)

@@ -14,6 +14,7 @@ from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.statistics import Statistics
 from r3d2_ros.simulator import FrameSet, History, Simulator
+from r3d2_ros.state_buffer import seconds
 from r3d2_ros.sync import Tick
 
 POLL_S = 0.1
@@ -98,7 +99,7 @@ class RenderLoop:
         try:
             frame_set, self._history = self._simulator.step(tick.state, self._history, cameras=tick.due)
         except Exception as error:
-            self._logger.error(f"stamp {tick.stamp_ns}: rendering failed\n{traceback.format_exc()}")
+            self._logger.error(f"{seconds(tick.stamp_ns)}: rendering failed\n{traceback.format_exc()}")
             self._fail(tick, f"{type(error).__name__}: {error}")
             return
         message = self._outputs.publish(frame_set, jpeg_quality=self._config().output.jpeg_quality)
@@ -107,10 +108,20 @@ class RenderLoop:
                 self._statistics.time(stage, getattr(status, f"{stage}_ms"))
         self._statistics.time("frame set", (time.perf_counter() - start) * 1e3)
         self._statistics.count("frame sets")
+        self._report_bounds(frame_set)
         self.last = frame_set
+
+    def _report_bounds(self, frame_set: FrameSet) -> None:
+        """Say once when the ego leaves the scene's bounds, and how far it is out."""
+        outside_m = frame_set.out_of_bounds_m
+        if outside_m > 0 and not (self.last is not None and self.last.out_of_bounds_m > 0):
+            text = f"the ego is {outside_m:.2f} m outside the scene's bounds"
+            self._logger.warning(f"{text} at {seconds(frame_set.stamp_ns)}")
 
     def _fail(self, tick: Tick, reason: str) -> None:
         self._outputs.publish_failure(tick.stamp_ns, tick.due, reason)
         self._statistics.count("frame sets")
         self._statistics.count("frame sets without pictures")
-        self._logger.error(f"frame set at {tick.stamp_ns} has no pictures: {reason}", throttle_duration_sec=1.0)
+        self._logger.error(
+            f"the frame set at {seconds(tick.stamp_ns)} has no pictures: {reason}", throttle_duration_sec=1.0
+        )

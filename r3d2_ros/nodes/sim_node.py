@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import threading
@@ -22,7 +21,7 @@ from r3d2_ros.assembly import Assembled, assemble
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.nodes.conversions import transform_message
-from r3d2_ros.nodes.diagnostics import ERROR, OFF_PATH_WARN_M, OK, WARN, Diagnostics
+from r3d2_ros.nodes.diagnostics import ERROR, OK, Diagnostics
 from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.parameters import ConfigParameters
@@ -62,7 +61,6 @@ class SimNode(LifecycleNodeMixin, Node):
         self._loop: RenderLoop | None = None
         self._inputs: Inputs | None = None
         self._latest_timer = None
-        self._outside = False
         self.statistics = Statistics()
         self.diagnostics = Diagnostics(self)
         self.parameters = ConfigParameters(self)
@@ -259,44 +257,17 @@ class SimNode(LifecycleNodeMixin, Node):
         self._transport_status = self.diagnostics.status("transport", OK if in_force else ERROR, text)
 
     def _diagnose(self) -> None:
-        statuses = [self._run_status(), self._transport_status]
         loop, inputs = self._loop, self._inputs
         if inputs is not None:
             inputs.check_stall()
+        state = self._state_machine.current_state[1]
+        run = self.diagnostics.run_status(state, self._fault, loop=loop, inputs=inputs, statistics=self.statistics)
+        statuses = [run, self._transport_status]
+        if inputs is not None:
             statuses.append(self.diagnostics.status("inputs", OK, "counts", inputs.figures()))
         if loop is not None and loop.last is not None:
-            statuses.append(self._scene_status(loop.last.off_path_m, loop.last.off_path_deg, loop.last.out_of_bounds_m))
+            statuses.append(self.diagnostics.scene_status(loop.last))
         self.diagnostics.publish(*statuses)
-
-    def _run_status(self) -> object:
-        values: dict[str, object] = dict(self.statistics.counts())
-        for name, (p50, p95) in self.statistics.percentiles().items():
-            values[f"{name} ms p50"], values[f"{name} ms p95"] = f"{p50:.2f}", f"{p95:.2f}"
-        if self._fault:
-            return self.diagnostics.status("run", ERROR, self._fault, values)
-        loop, inputs = self._loop, self._inputs
-        if loop is None or inputs is None:
-            return self.diagnostics.status("run", OK, self._state_machine.current_state[1], values)
-        if loop.waiting_for_subscribers:
-            text = f"waiting for subscribers of {', '.join(loop.waiting_for_subscribers)}"
-            return self.diagnostics.status("run", WARN, text, values)
-        if inputs.stall is not None:
-            return self.diagnostics.status("run", WARN, str(inputs.stall.waiting), values)
-        return self.diagnostics.status("run", OK, "rendering", values)
-
-    def _scene_status(self, off_path_m: float, off_path_deg: float, outside_m: float) -> object:
-        outside = outside_m > 0
-        if outside and not self._outside:
-            self.get_logger().warning(f"the ego is {outside_m:.2f} m outside the scene's bounds")
-        self._outside = outside
-        far = not math.isnan(off_path_m) and off_path_m > OFF_PATH_WARN_M
-        text = "outside the scene's bounds" if outside else "far from the capture trajectory" if far else "ok"
-        values = {
-            "off_path_m": f"{off_path_m:.3f}",
-            "off_path_deg": f"{off_path_deg:.2f}",
-            "out_of_bounds_m": f"{outside_m:.3f}",
-        }
-        return self.diagnostics.status("scene", WARN if outside or far else OK, text, values)
 
 
 def main(args: list[str] | None = None) -> int:
