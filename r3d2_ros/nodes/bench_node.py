@@ -45,7 +45,13 @@ class PreparedPictures:
 
 def assemble_prepared(config: SimConfig, say: Callable[[str], None]) -> Assembled:
     """The configured rig, an empty scene, prepared pictures."""
-    nothing = Gaussians(*(np.zeros(s, np.float32) for s in ((0, 3), (0, 4), (0, 3), (0,), (0, 1, 3))))
+    nothing = Gaussians(
+        means=np.zeros((0, 3), np.float32),
+        quats=np.zeros((0, 4), np.float32),
+        scales=np.zeros((0, 3), np.float32),
+        opacities=np.zeros(0, np.float32),
+        sh=np.zeros((0, 1, 3), np.float32),
+    )
     simulator = Simulator(
         scene=Scene("empty", nothing), library=AssetLibrary(), rig=load_config_rig(config), renderer=PreparedPictures()
     )
