@@ -4,10 +4,12 @@ A parameter beats a launch argument, a launch argument beats the configuration f
 """
 
 from pathlib import Path
+from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
 
@@ -22,6 +24,13 @@ CONFIGURATION = {
     "harmonizer": ("harmonizer.backend", "what runs over each frame", ["none"]),
     "backend": ("rendering.backend", "renderer", ["auto", "cpu", "gsplat"]),
 }
+# launch argument -> (topic of the node, description)
+TOPICS = {
+    "odometry_topic": ("~/input/odometry", "for example /localization/kinematic_state"),
+    "pose_topic": ("~/input/pose", "ego poses as PoseStamped"),
+    "actors_topic": ("~/input/actors", "actors as ActorArray"),
+    "markers_topic": ("~/input/actor_markers", "actors as MarkerArray"),
+}
 OTHERS = {
     "config": ("", "configuration file; see config/sim.yaml"),
     "params_file": ("", "ROS parameter file; beats every launch argument"),
@@ -33,14 +42,30 @@ OTHERS = {
 }
 
 
+FLAGS = ("use_sim_time", "autostart")
+
+
+def existing(argument: str, text: str) -> Path:
+    """The absolute path of a file that a launch argument names."""
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise FileNotFoundError(f"launch argument {argument}: expected a file, got {path}, which does not exist")
+    return path
+
+
 def simulator(context: LaunchContext) -> list[Node]:
-    value = {name: LaunchConfiguration(name).perform(context) for name in [*CONFIGURATION, *OTHERS]}
-    parameters = {parameter: value[name] for name, (parameter, _, _) in CONFIGURATION.items() if value[name]}
-    for name in ("use_sim_time", "autostart"):
-        parameters[name] = value[name].lower() in ("true", "1", "yes")
+    value = {name: LaunchConfiguration(name).perform(context) for name in [*CONFIGURATION, *TOPICS, *OTHERS]}
+    # Typed as text, so that a scene called 2024 stays a name.
+    parameters: dict[str, Any] = {
+        parameter: ParameterValue(value[name], value_type=str)
+        for name, (parameter, _, _) in CONFIGURATION.items()
+        if value[name]
+    }
+    for name in FLAGS:
+        parameters[name] = value[name] == "true"
     if value["config"]:
-        parameters["config"] = str(Path(value["config"]).expanduser().absolute())
-    files = [str(Path(value["params_file"]).expanduser().absolute())] if value["params_file"] else []
+        parameters["config"] = ParameterValue(str(existing("config", value["config"])), value_type=str)
+    files = [str(existing("params_file", value["params_file"]))] if value["params_file"] else []
     return [
         Node(
             package="r3d2_ros",
@@ -48,6 +73,7 @@ def simulator(context: LaunchContext) -> list[Node]:
             name=value["name"],
             namespace=value["namespace"],
             parameters=[parameters, *files],
+            remappings=[(topic, value[name]) for name, (topic, _) in TOPICS.items() if value[name]],
             ros_arguments=["--log-level", value["log_level"]],
             output="screen",
             emulate_tty=True,
@@ -66,6 +92,13 @@ def generate_launch_description() -> LaunchDescription:
         for name, (_, text, choices) in CONFIGURATION.items()
     ]
     declared += [
-        DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in OTHERS.items()
+        DeclareLaunchArgument(name, default_value="", description=f"topic to read instead of {topic}; {text}")
+        for name, (topic, text) in TOPICS.items()
+    ]
+    declared += [
+        DeclareLaunchArgument(
+            name, default_value=default, description=text, choices=["true", "false"] if name in FLAGS else None
+        )
+        for name, (default, text) in OTHERS.items()
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=simulator)])

@@ -65,6 +65,8 @@ class Inputs:
         self._synchronizer: Synchronizer | None = None
         self._source: dict[str, str] = {}
         self._subscriptions = self._subscribe()
+        self.ego_topics = [s.topic_name for s in self._subscriptions[: len(EGO_TOPICS)]]
+        """Where the ego is listened for, after remapping."""
 
     def _subscribe(self) -> list[Any]:
         group = MutuallyExclusiveCallbackGroup()

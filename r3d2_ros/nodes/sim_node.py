@@ -156,6 +156,9 @@ class SimNode(LifecycleNodeMixin, Node):
                 period_s, self._loop.render_newest, callback_group=self._timers_group
             )
         self._loop.start()
+        sync = self.config.sync
+        what = f"lockstep, tick {sync.tick}" if sync.mode == "lockstep" else f"latest at {sync.latest_rate_hz:g} Hz"
+        self.get_logger().info(f"active, {what}: waiting for the ego on {' or '.join(self._inputs.ego_topics)}")
 
     def _deactivate(self) -> None:
         if self._latest_timer is not None:
