@@ -1,0 +1,118 @@
+"""Child processes that never outlive the demo; what they print goes to a file."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn, Self
+
+TERM_S, KILL_S = 6.0, 2.0
+"""How long a child may take to end after SIGTERM, and after SIGKILL."""
+
+TAIL_LINES = 15
+PR_SET_PDEATHSIG = 1
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the text says why, with the end of the log that shows it."""
+
+
+class Child:
+    """A Python module as a process of its own session, with its output in `log`."""
+
+    def __init__(self, name: str, module: str, arguments: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
+        self.name, self.log = name, log
+        environment = {**os.environ, **env, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C goes to the demo alone, which ends its children in order
+                preexec_fn=_ends_with_parent(),
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def fail(self, what: str) -> NoReturn:
+        """Raise DemoError with the end of the log."""
+        raise DemoError(f"{self.name} {what}; the end of {self.log}:\n{self.tail()}")
+
+    def check(self) -> None:
+        """DemoError when it has ended with a failure."""
+        if self.exit_code not in (None, 0):
+            self.fail(f"ended with exit code {self.exit_code}")
+
+    def printed(self) -> str:
+        """Everything that it printed."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def tail(self) -> str:
+        """The last lines that it printed."""
+        lines = self.printed().splitlines()
+        return "\n".join(lines[-TAIL_LINES:]) or "(it printed nothing)"
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it ended within the time."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def ask_to_end(self) -> None:
+        if self.exit_code is None:
+            self._process.terminate()
+
+    def end(self, deadline: float) -> None:
+        """Wait until `deadline` (time.monotonic), then kill."""
+        if not self.wait(max(0.0, deadline - time.monotonic())):
+            self._process.kill()
+            self.wait(KILL_S)
+
+
+class Children:
+    """Children that are all ended when the block is left, in whatever way."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._children: list[Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for child in self._children:
+            child.ask_to_end()
+        deadline = time.monotonic() + TERM_S
+        for child in self._children:
+            child.end(deadline)
+
+    def start(self, name: str, module: str, arguments: Sequence[str], *, log: Path) -> Child:
+        child = Child(name, module, arguments, log=log, env=self._env)
+        self._children.append(child)
+        return child
+
+    def check(self) -> None:
+        """DemoError when one of them has failed."""
+        for child in self._children:
+            child.check()
+
+
+def _ends_with_parent() -> Callable[[], object] | None:
+    """On Linux the kernel ends the child even when the demo itself was killed."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

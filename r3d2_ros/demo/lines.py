@@ -1,0 +1,66 @@
+"""Polylines by distance: where something that follows a line is after so many metres, and which way it looks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from r3d2_ros.geometry import Array, Rigid
+
+AXLE_BASE_M = 2.0
+"""Headings are taken over this length, so that corners of the polyline do not turn a vehicle at once."""
+
+
+class Line:
+    """A polyline [M, 3] in the map, M >= 2; it goes on straight and level beyond both ends."""
+
+    def __init__(self, points: ArrayLike) -> None:
+        points = np.asarray(points, np.float64)
+        steps = np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1)
+        keep = np.concatenate([[True], steps > 1e-6])
+        if np.count_nonzero(keep) < 2:
+            raise ValueError("expected a line of at least two different points")
+        self.points = points[keep]
+        self.s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(self.points[:, :2], axis=0), axis=1))])
+
+    @property
+    def length_m(self) -> float:
+        return float(self.s[-1])
+
+    def at(self, s_m: float) -> Array:
+        """Point [3] at the distance `s_m` from the first one."""
+        point = np.array([np.interp(s_m, self.s, self.points[:, i]) for i in range(3)])
+        if s_m < 0:
+            point[:2] += s_m * self._direction(0, 1)
+        elif s_m > self.length_m:
+            point[:2] += (s_m - self.length_m) * self._direction(-2, -1)
+        return point
+
+    def _direction(self, first: int, last: int) -> Array:
+        step = self.points[last, :2] - self.points[first, :2]
+        return step / np.linalg.norm(step)
+
+    def heading_rad(self, s_m: float) -> float:
+        back, front = self.at(s_m - AXLE_BASE_M / 2), self.at(s_m + AXLE_BASE_M / 2)
+        return float(np.arctan2(front[1] - back[1], front[0] - back[0]))
+
+    def pose(self, s_m: float) -> Rigid:
+        """Pose at `s_m`: x along the line, z up."""
+        x, y, z = (float(v) for v in self.at(s_m))
+        return Rigid.from_xyz_yaw(x, y, z, self.heading_rad(s_m))
+
+    def project(self, point: ArrayLike) -> float:
+        """Distance along the line of its place nearest to `point` (x, y, ...)."""
+        xy = np.asarray(point, np.float64)[:2]
+        start, step = self.points[:-1, :2], np.diff(self.points[:, :2], axis=0)
+        along = np.clip(np.einsum("ij,ij->i", xy - start, step) / np.einsum("ij,ij->i", step, step), 0.0, 1.0)
+        i = int(np.argmin(np.linalg.norm(start + along[:, None] * step - xy, axis=1)))
+        return float(self.s[i] + along[i] * (self.s[i + 1] - self.s[i]))
+
+    def shifted_left(self, offset_m: float) -> Line:
+        """The line beside this one; for gentle curves."""
+        tangent = np.gradient(self.points[:, :2], axis=0)
+        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+        points = self.points.copy()
+        points[:, :2] += offset_m * np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+        return Line(points)
