@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.geometry import Array
-from r3d2_ros.street.lofts import Quads, inside, outline, quads, refined, stations
+from r3d2_ros.street.lofts import Quads, outline, quads, refined, stations
+
+OPEN = -1
+"""Label of cells that are cut away (wheel arches)."""
 
 Curve = Sequence[tuple[float, float]]
 Polygon = Sequence[tuple[float, float]]
-
-PAINT, GLASS, TRIM, SEAM, HEAD_LAMP, TAIL_LAMP, PLATE, GRILLE, FLOOR, OPEN = range(10)
-"""What a cell of the body is made of; OPEN cells are cut away (wheel arches)."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,36 @@ class Body:
         return self.top[0][0], self.top[-1][0]
 
 
-def body_cells(body: Body) -> tuple[Quads, NDArray[np.int64]]:
-    """Cells of the whole shell and what each is made of, cut finer where materials meet."""
+Labels = Callable[[Body, str, Quads], NDArray[np.int64]]
+"""Materials of the cells of a section of a body."""
+
+
+def body_cells(body: Body, labels_of: Labels) -> tuple[Quads, NDArray[np.int64]]:
+    """Cells of the whole shell and what each is made of (`labels_of`), cut finer where materials meet."""
     rear, front = body.ends
     seam_breaks = [x + d for x in body.seams for d in (-0.009, 0.009)]
     panes = [*(body.windscreen or ()), *(body.rear_window or ())]
-    x = stations([rear, front, *(b for b in [*panes, *seam_breaks] if rear < b < front)], body.step_m)
+    breaks = [rear, front, *(b for b in [*panes, *seam_breaks] if rear < b < front)]
+    x = _steep_too(body, stations(breaks, body.step_m))
     grids = sections(body, x)
     parts: list[tuple[Quads, NDArray[np.int64]]] = []
     for side in (1, -1):
         for name, grid in grids.items():
             placed = grid * [1, side, 1]
-            parts.append(_labelled(placed[::-1] if side > 0 else placed, partial(section_labels, body, section=name)))
-    parts += [_labelled(_end_face(body, grids, end), partial(end_labels, body, end=end)) for end in (-1, 1)]
-    labels = np.concatenate([label for _, label in parts])
+            parts.append(_labelled(placed[::-1] if side > 0 else placed, partial(labels_of, body, name)))
+    for end, name in ((-1, "rear"), (1, "front")):
+        parts.append(_labelled(_end_face(body, grids, end), partial(labels_of, body, name)))
+    labels = np.concatenate([of_part for _, of_part in parts])
     every = Quads(*(np.concatenate([getattr(c, name) for c, _ in parts]) for name in ("centre", "u", "v", "size")))
     return every.select(labels != OPEN), labels[labels != OPEN]
+
+
+def _steep_too(body: Body, x: Array) -> Array:
+    """Stations, with more where the upper surface is steep: no cell is much longer than a step."""
+    rise = np.abs(np.diff(outline(body.top, x)))
+    pieces = np.maximum(1, np.round(np.hypot(rise, np.diff(x)) / body.step_m)).astype(int)
+    parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(x[:-1], x[1:], pieces, strict=True)]
+    return np.concatenate([*parts, x[-1:]])
 
 
 def _labelled(grid: Array, label: Callable[[Quads], NDArray[np.int64]]) -> tuple[Quads, NDArray[np.int64]]:
@@ -109,43 +123,11 @@ def sections(body: Body, x: Array) -> dict[str, Array]:
     lower = strip(sill, bottom, bulge, middle, cells(float(np.max(middle - bottom))), bow=0.012)
     upper = strip(bulge, middle, width, belt, cells(float(np.max(belt - middle))), bow=0.012)
     return {
-        "floor": strip(zero, bottom + 0.02, sill, bottom, 5),
+        "floor": strip(zero, bottom + 0.04, sill - 0.05, bottom + 0.02, 9),
         "side": np.concatenate([lower, upper[:, 1:]], axis=1),
         "windows": strip(width, belt, edge_y, edge_z, cells(float(np.max(edge_z - belt))), bow=0.012),
         "top": strip(edge_y, edge_z, zero, top, cells(float(np.max(edge_y))), lift=0.25 * body.crown_m),
     }
-
-
-def section_labels(body: Body, cells: Quads, section: str) -> NDArray[np.int64]:
-    """Materials of the cells of one section."""
-    x, y, z = cells.centre.T
-    out = np.full(len(cells), FLOOR if section == "floor" else PAINT)
-    if section == "windows":
-        for polygon in body.side_windows:
-            out[inside(x, z, polygon)] = GLASS
-    if section == "top":
-        limit = np.minimum(outline(body.half_width, x) - 0.06, body.roof_half_width + 0.04)
-        for pane in (body.windscreen, body.rear_window):
-            if pane:
-                out[(x > pane[0]) & (x < pane[1]) & (np.abs(y) < limit)] = GLASS
-    if section == "side":
-        foot = outline(body.bottom, x)
-        for seam in body.seams:
-            out[(np.abs(x - seam) < 0.0088) & (z > foot + 0.1)] = SEAM
-        out[z < foot + 0.09] = TRIM
-    if section in ("side", "windows"):
-        rear, front = body.ends
-        for (low, high, inner), near, label in (
-            (body.head_lamps, x > front - 0.30, HEAD_LAMP),
-            (body.tail_lamps, x < rear + 0.22, TAIL_LAMP),
-        ):
-            out[near & (z > low) & (z < high) & (np.abs(y) > inner)] = label
-    if section in ("side", "floor"):
-        for wheel_x in body.wheels_x:
-            r = np.hypot(x - wheel_x, z - body.wheel_radius_m) / body.wheel_radius_m
-            out[(r < 1.25) & (section == "side")] = TRIM
-            out[r < 1.15] = OPEN
-    return out
 
 
 def _end_face(body: Body, grids: dict[str, Array], end: int) -> Array:
@@ -160,21 +142,3 @@ def _end_face(body: Body, grids: dict[str, Array], end: int) -> Array:
     x = np.full_like(y, profile[0, 0]) + end * 0.035 * (1 - across**4)
     grid = np.swapaxes(np.stack([x, y, np.broadcast_to(z[:, None], y.shape)], axis=-1), 0, 1)
     return grid if end > 0 else grid[::-1]
-
-
-def end_labels(body: Body, cells: Quads, end: int) -> NDArray[np.int64]:
-    """Materials of the cells of an end face."""
-    _, y, z = cells.centre.T
-    wide = np.abs(y)
-    bumper = float(outline(body.bottom, np.array([body.ends[max(end, 0)]]))[0]) + 0.12
-    out = np.where(z < bumper, TRIM, PAINT)
-    low, high, half = body.grille
-    out[(end > 0) & (z > low) & (z < high) & (wide < half)] = GRILLE
-    pane = body.front_glass if end > 0 else body.rear_glass
-    if pane:
-        out[inside(wide, z, pane)] = GLASS
-    low, high, inner = body.head_lamps if end > 0 else body.tail_lamps
-    out[(z > low) & (z < high) & (wide > inner)] = HEAD_LAMP if end > 0 else TAIL_LAMP
-    plate = bumper + (0.10 if end > 0 else 0.16)
-    out[(wide < 0.26) & (np.abs(z - plate) < 0.058)] = PLATE
-    return out

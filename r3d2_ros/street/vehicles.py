@@ -8,93 +8,118 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from r3d2_ros.street.bodies import (
+from r3d2_ros.street.bodies import Body, body_cells
+from r3d2_ros.street.lighting import linear
+from r3d2_ros.street.lofts import Quads, barrel, disc, ellipsoid, outline, quad_surfels, quads, refined, tube
+from r3d2_ros.street.meshes import Patches, cell_surfels, cut
+from r3d2_ros.street.noise import fractal, smoothstep
+from r3d2_ros.street.shapes import BUS, CAB, VAN
+from r3d2_ros.street.surfels import Surfels, join
+from r3d2_ros.street.trims import (
+    AMBER,
+    ARCH,
     FLOOR,
     GLASS,
     GRILLE,
     HEAD_LAMP,
+    LENS,
+    LETTER,
     PAINT,
     PLATE,
     SEAM,
     TAIL_LAMP,
+    TAIL_LIGHT,
     TRIM,
-    Body,
-    body_cells,
+    body_labels,
 )
-from r3d2_ros.street.lighting import linear
-from r3d2_ros.street.lofts import Quads, barrel, disc, ellipsoid, outline, quad_surfels, quads, refined
-from r3d2_ros.street.meshes import Patches, cell_surfels, cut
-from r3d2_ros.street.shapes import BUS, CAB, VAN
-from r3d2_ros.street.surfels import Surfels, join
 
 RUBBER = np.array([0.018, 0.018, 0.019])
 PLASTIC = np.array([0.03, 0.03, 0.032])
 ALLOY = np.array([0.42, 0.43, 0.44])
-RED_LAMP = linear((0.62, 0.05, 0.06))
+RED_LAMP = linear((0.50, 0.03, 0.04))
 
-MATERIALS: dict[int, tuple[ArrayLike, float]] = {
-    GLASS: ((0.008, 0.010, 0.011), 0.10),
-    TRIM: (PLASTIC, 0.02),
-    SEAM: ((0.012, 0.012, 0.012), 0.0),
-    HEAD_LAMP: ((0.55, 0.57, 0.60), 0.18),
-    TAIL_LAMP: (RED_LAMP, 0.12),
-    PLATE: (linear((0.88, 0.88, 0.82)), 0.0),
-    GRILLE: (0.6 * PLASTIC, 0.03),
-    FLOOR: ((0.01, 0.01, 0.01), 0.0),
+MATERIALS: dict[int, tuple[ArrayLike, float, ArrayLike]] = {
+    GLASS: ((0.008, 0.010, 0.011), 0.12, 0.0),
+    TRIM: (PLASTIC, 0.012, 0.0),
+    SEAM: ((0.010, 0.010, 0.010), 0.0, 0.0),
+    HEAD_LAMP: ((0.20, 0.21, 0.22), 0.10, 0.0),
+    LENS: ((0.62, 0.63, 0.64), 0.10, (0.16, 0.16, 0.15)),
+    TAIL_LAMP: (RED_LAMP, 0.012, (0.015, 0.0, 0.0)),
+    TAIL_LIGHT: (linear((0.78, 0.06, 0.06)), 0.012, (0.20, 0.006, 0.006)),
+    AMBER: (linear((0.85, 0.42, 0.10)), 0.02, (0.06, 0.02, 0.0)),
+    PLATE: (linear((0.90, 0.90, 0.84)), 0.0, 0.0),
+    LETTER: ((0.08, 0.08, 0.085), 0.0, 0.0),
+    GRILLE: (0.35 * PLASTIC, 0.004, 0.0),
+    FLOOR: ((0.01, 0.01, 0.01), 0.0, 0.0),
 }
-"""Reflectance and gloss of everything but the paint."""
+"""Reflectance, gloss and glow of everything but the paint."""
 PAINT_GLOSS = 0.065
 
 
 def body_surfels(body: Body, paint: ArrayLike) -> Surfels:
     """The painted shell with glass, lamps and wheels."""
-    cells, labels = body_cells(body)
-    albedo, gloss = np.empty((len(cells), 3)), np.empty(len(cells))
-    for label, (reflectance, shine) in {PAINT: (paint, PAINT_GLOSS), **MATERIALS}.items():
-        albedo[labels == label], gloss[labels == label] = np.asarray(reflectance), shine
-    # The upper part of a window mirrors more of the sky; through the lower part the dark seats show.
+    cells, labels = body_cells(body, body_labels)
+    albedo, gloss, glow = np.empty((len(cells), 3)), np.empty(len(cells)), np.empty((len(cells), 3))
+    for label, (reflectance, shine, light) in {PAINT: (paint, PAINT_GLOSS, 0.0), **MATERIALS}.items():
+        here = labels == label
+        albedo[here], gloss[here], glow[here] = np.asarray(reflectance), shine, np.asarray(light)
     glass = labels == GLASS
-    low, high = np.quantile(cells.centre[glass, 2], [0.02, 0.98])
-    gloss[glass] *= 0.30 + 0.70 * np.clip((cells.centre[glass, 2] - low) / (high - low), 0, 1) ** 1.5
+    gloss[glass], glow[glass] = _reflections(cells.select(glass))
     # Low parts see less of the sky.
-    openness = np.clip(0.45 + 0.9 * cells.centre[:, 2] / max(1.0, 3 * body.wheel_radius_m), 0.3, 1.0)
-    shell = quad_surfels(cells, albedo, gloss=gloss, openness=openness)
+    openness = np.clip(0.35 + 1.0 * cells.centre[:, 2] / max(1.0, 3 * body.wheel_radius_m), 0.3, 1.0)
+    shell = quad_surfels(cells, albedo, gloss=gloss, openness=openness, glow=glow)
     return join([shell, *(_wheel(body, x, side) for x in body.wheels_x for side in (1, -1))])
+
+
+def _reflections(panes: Quads) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gloss [N] and glow [N, 3] of glass: dark seats below, more sky above, and slanted bands of bright facades."""
+    x, y, z = panes.centre.T
+    low, high = np.quantile(z, [0.02, 0.98])
+    height = np.clip((z - low) / (high - low), 0, 1)
+    slant = fractal((x + np.abs(y) + 0.5 * z) * 1.7, 0.3 * z, octaves=2, seed=5)
+    bands = smoothstep(0.50, 0.66, slant) * (0.25 + 0.75 * height)
+    return 0.12 * (0.18 + 0.62 * height**1.4 + 0.35 * bands), (0.035 * bands)[:, None] * [0.9, 1.0, 1.1]
 
 
 def _wheel(body: Body, x: float, side: int) -> Surfels:
     """Tyre, rim with spokes, and the dark inside of the arch."""
     r = body.wheel_radius_m
-    width = float(outline(body.half_width, np.array([x]))[0]) + body.bulge_m - 0.03
-    step = 0.03
+    width = float(outline(body.half_width, np.array([x]))[0]) + body.bulge_m - 0.045
     hub = np.array([x, side * (width - 0.02), r])
-    tyre = quad_surfels(disc(hub, 0.66 * r, r, side, step=step), RUBBER, openness=0.8)
+    tyre = quad_surfels(disc(hub, 0.66 * r, 0.97 * r, side, step=0.025), RUBBER, openness=0.8)
+    shoulder = quad_surfels(disc(hub - [0, side * 0.012, 0], 0.93 * r, r, side, step=0.03), 0.8 * RUBBER, openness=0.8)
     face = quads(disc(hub - [0, side * 0.02, 0], 0.0, 0.68 * r, side, step=0.03))
 
     def spokes(cells: Quads) -> NDArray[np.bool_]:
         dx, dz = cells.centre[:, 0] - x, cells.centre[:, 2] - r
         radial = np.hypot(dx, dz) / r
-        return (np.cos(5 * np.arctan2(dz, dx)) > -0.15) | (radial < 0.2) | (radial > 0.58)
+        return (np.cos(5 * np.arctan2(dz, dx)) > -0.15) | (radial < 0.2) | (radial > 0.60)
 
     face = refined(face, spokes)
     spoke = spokes(face)
     rim = quad_surfels(face, np.where(spoke[:, None], ALLOY, 0.02), gloss=np.where(spoke, 0.12, 0.0), openness=0.8)
-    tread = quad_surfels(barrel(hub - [0, side * 0.11, 0], r, 0.11, step=0.045), RUBBER, openness=0.6)
+    tread = quad_surfels(barrel(hub - [0, side * 0.11, 0], r, 0.10, step=0.04), RUBBER, openness=0.6)
+    dark = np.array([0.006, 0.006, 0.006])
     arch = quad_surfels(
-        barrel(hub - [0, side * 0.16, 0], 1.17 * r, 0.17, step=0.07, inward=True),
-        [0.006, 0.006, 0.006],
-        openness=0.2,
+        barrel(hub - [0, side * 0.13, 0], (ARCH + 0.02) * r, 0.15, step=0.06, inward=True), dark, openness=0.2
     )
-    arch = arch.select(arch.position[:, 2] > 0.55 * r)
-    back = quad_surfels(disc(hub - [0, side * 0.3, 0], 0.0, 1.17 * r, side, step=0.09), 0.006, openness=0.2)
-    return join([tyre, rim, tread, arch, back.select(back.position[:, 2] > 0.3 * r)])
+    back = quad_surfels(disc(hub - [0, side * 0.27, 0], 0.0, ARCH * r, side, step=0.06), dark, openness=0.2)
+    inner = quad_surfels(disc(hub - [0, side * 0.21, 0], 0.0, 0.98 * r, -side, step=0.06), dark, openness=0.3)
+    well = [part.select(part.position[:, 2] > 0.9 * r) for part in (arch, back)]
+    return join([tyre, shoulder, rim, tread, inner, *well])
 
 
 def _mirrors(x: float, y: float, z: float, colour: ArrayLike) -> Surfels:
-    shells = [
-        quad_surfels(ellipsoid((x, side * y, z), (0.07, 0.10, 0.07), step=0.035), colour, gloss=0.1) for side in (1, -1)
-    ]
-    return join(shells)
+    """Housings on stalks; the side towards the rear is glass."""
+    parts = []
+    for side in (1, -1):
+        shell = quads(ellipsoid((x, side * y, z), (0.07, 0.10, 0.065), step=0.022))
+        glass = shell.centre[:, 0] < x - 0.035
+        albedo = np.where(glass[:, None], 0.03, np.asarray(colour))
+        parts.append(quad_surfels(shell, albedo, gloss=np.where(glass, 0.3, 0.07)))
+        stalk = tube([(x + 0.02, side * (y - 0.16), z - 0.05), (x, side * (y - 0.06), z - 0.03)], 0.018, step=0.02)
+        parts.append(quad_surfels(stalk, PLASTIC, openness=0.7))
+    return join(parts)
 
 
 def _handles(body: Body, places: Sequence[float], z: float) -> Surfels:
@@ -136,14 +161,29 @@ def truck(cab: ArrayLike, box: ArrayLike) -> Surfels:
     patches.box((-3.6, -1.23, 0.90), (1.65, 1.23, 1.02), cell=cell, albedo=PLASTIC * 2)
     patches.box((-3.5, -0.45, 0.55), (2.2, 0.45, 0.9), cell=(0.1, 0.1), albedo=PLASTIC)
     patches.box((-1.0, -1.15, 0.5), (1.5, 1.15, 0.86), cell=(0.1, 0.1), albedo=PLASTIC * 2)
-    patches.box((-3.62, -1.1, 0.72), (-3.55, 1.1, 0.88), cell=(0.06, 0.06), albedo=RED_LAMP, faces="x")
+    _rear_lights(patches, x=-3.62)
     _rear_doors(patches, x=-3.603, half_width_m=1.2, low_m=1.03, high_m=3.22)
     cells = cut(patches)
-    open_to_sky = np.clip(0.4 + 0.5 * cells.position[:, 2], 0.35, 1.0)
-    load = cell_surfels(cells, cells.albedo, openness=open_to_sky, gloss=0.03)
+    x, y, z = cells.position.T
+    stripe = (np.abs(y) > 1.215) & (np.abs(z - 1.65) < 0.17) & (np.abs(x + 0.97) < 2.3)
+    albedo = np.where(stripe[:, None], cab, cells.albedo)
+    open_to_sky = np.clip(0.4 + 0.5 * z, 0.35, 1.0)
+    load = cell_surfels(cells, albedo, fill=0.66, openness=open_to_sky, gloss=0.03)
     axle = replace(CAB, half_width=[(-9, 1.16), (9, 1.16)], wheels_x=(-2.3,))
     rear = [_wheel(axle, -2.3, side) for side in (1, -1)]
     return join([body_surfels(CAB, cab), load, *rear, _mirrors(3.2, 1.24, 1.9, PLASTIC)])
+
+
+def _rear_lights(patches: Patches, *, x: float) -> None:
+    """A bar below the doors with lamps at its ends, a plate, and red and white marks."""
+    patches.box((x, -1.15, 0.66), (x + 0.06, 1.15, 0.88), cell=(0.05, 0.05), albedo=PLASTIC, faces="xyYzZ")
+    marks = ((0.90, 1.11, RED_LAMP), (0.76, 0.90, linear((0.85, 0.42, 0.10))), (0.66, 0.76, ALLOY))
+    for side in (1, -1):
+        for near, far, tint in marks:
+            left = max(side * near, side * far)
+            patches.add((x - 0.005, left, 0.69), (0, near - far, 0), (0, 0, 0.16), cell=(0.03, 0.03), albedo=tint)
+    plate = linear((0.90, 0.90, 0.84))
+    patches.add((x - 0.005, 0.26, 0.71), (0, -0.52, 0), (0, 0, 0.12), cell=(0.04, 0.03), albedo=plate)
 
 
 def _rear_doors(patches: Patches, *, x: float, half_width_m: float, low_m: float, high_m: float) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from r3d2_ros.gaussians import SH_C0
-from r3d2_ros.scene import AssetLibrary
+from r3d2_ros.scene import Asset, AssetLibrary
 from r3d2_ros.street import Sun
 from r3d2_ros.street.assets import asset_surfels, make_library
 
@@ -26,13 +26,18 @@ def library() -> AssetLibrary:
     return make_library(Sun())
 
 
+def on_doors(car: Asset) -> np.ndarray:
+    x, y, z = car.gaussians.means.T
+    return (np.abs(y) > 0.78) & (np.abs(x) < 0.8) & (z > 0.5) & (z < 0.75)
+
+
 def test_every_kind_is_there_and_cars_come_in_several_colours(library: AssetLibrary) -> None:
     categories = [asset.category for asset in library.assets.values()]
     assert set(categories) == set(SIZES)
     assert categories.count("car") >= 4
     cars = [a for a in library.assets.values() if a.category == "car"]
-    colours = np.array([np.median(a.gaussians.sh[:, 0] * SH_C0 + 0.5, axis=0) for a in cars])
-    assert np.ptp(colours, axis=0).max() > 0.2
+    colours = np.array([np.median((a.gaussians.sh[:, 0] * SH_C0 + 0.5)[on_doors(a)], axis=0) for a in cars])
+    assert np.ptp(colours, axis=0).min() > 0.4
 
 
 def test_box_is_as_large_as_the_asset_and_stands_on_the_ground(library: AssetLibrary) -> None:
@@ -77,11 +82,23 @@ def test_a_car_is_dark_below_and_glassy_above(library: AssetLibrary) -> None:
     car = library["car_white"].gaussians
     colour = (car.sh[:, 0] * SH_C0 + 0.5).mean(axis=1)
     x, y, z = car.means.T
-    doors = (np.abs(y) > 0.8) & (np.abs(x) < 0.8) & (z > 0.5) & (z < 0.75)
     windows = (np.abs(y) > 0.6) & (np.abs(x) < 0.5) & (z > 1.05) & (z < 1.25)
     tyres = z < 0.12
-    assert np.median(colour[doors]) > 0.6
+    assert np.median(colour[on_doors(library["car_white"])]) > 0.6
     assert np.median(colour[windows]) < 0.45 and np.median(colour[tyres]) < 0.3
+
+
+def test_a_car_has_red_lamps_behind_and_bright_ones_in_front(library: AssetLibrary) -> None:
+    """Blue saloon, lower corners of both ends: red is far above blue behind, light grey is there only in front."""
+    car = library["car_blue"].gaussians
+    colour = car.sh[:, 0] * SH_C0 + 0.5
+    x, y, z = car.means.T
+    corner = (np.abs(y) > 0.45) & (z > 0.55) & (z < 1.0)
+    red = (colour[:, 0] > 0.5) & (colour[:, 1:].max(axis=1) < 0.35)
+    bright = colour.min(axis=1) > 0.6
+    behind, before = corner & (x < -2.05), corner & (x > 2.0)
+    assert red[behind].sum() > 100 and not red[before].any()
+    assert bright[before].sum() > 100
 
 
 def test_the_side_towards_the_sun_is_brighter() -> None:
