@@ -86,7 +86,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from r3d2_ros.versions import own_version
 
-        parser.exit(message=f"r3d2 {own_version()}\n")
+        print(f"r3d2 {own_version()}")
+        parser.exit()
 
 
 def _split_ros(words: list[str]) -> tuple[list[str], list[str]]:

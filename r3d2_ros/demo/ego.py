@@ -67,6 +67,9 @@ def recorded_motion(path: EgoPath, lane: Line) -> EgoMotion:
     times = (path.stamps_ns - path.stamps_ns[0]) * 1e-9
     kept = thinned(path.positions, 1.0)
     index = [int(np.argmax(np.all(path.positions == point, axis=1))) for point in kept]
+    if index[-1] != len(path) - 1:
+        index.append(len(path) - 1)
+        kept = path.positions[index]
     driven = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(kept[:, :2], axis=0), axis=1))])
     # The lane is a smoothed copy of the path, a little shorter.
     s = driven * (lane.length_m / driven[-1])

@@ -10,6 +10,9 @@ from r3d2_ros.geometry import Array, Rigid
 AXLE_BASE_M = 2.0
 """Headings are taken over this length, so that corners of the polyline do not turn a vehicle at once."""
 
+EXTENSION_M = 60.0
+"""Streets go on about this far beyond the lines that are driven."""
+
 
 class Line:
     """A polyline [M, 3] in the map, M >= 2; it goes on straight and level beyond both ends."""
@@ -50,10 +53,13 @@ class Line:
         return Rigid.from_xyz_yaw(x, y, z, self.heading_rad(s_m))
 
     def project(self, point: ArrayLike) -> float:
-        """Distance along the line of its place nearest to `point` (x, y, ...)."""
+        """Distance along the line of its place nearest to `point` (x, y, ...), up to EXTENSION_M beyond its ends."""
         xy = np.asarray(point, np.float64)[:2]
         start, step = self.points[:-1, :2], np.diff(self.points[:, :2], axis=0)
-        along = np.clip(np.einsum("ij,ij->i", xy - start, step) / np.einsum("ij,ij->i", step, step), 0.0, 1.0)
+        low, high = np.zeros(len(start)), np.ones(len(start))
+        low[0] -= EXTENSION_M / (self.s[1] - self.s[0])
+        high[-1] += EXTENSION_M / (self.s[-1] - self.s[-2])
+        along = np.clip(np.einsum("ij,ij->i", xy - start, step) / np.einsum("ij,ij->i", step, step), low, high)
         i = int(np.argmin(np.linalg.norm(start + along[:, None] * step - xy, axis=1)))
         return float(self.s[i] + along[i] * (self.s[i + 1] - self.s[i]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r3d2_ros.cameras import Rig
+from r3d2_ros.cameras import Camera, Rig
 from r3d2_ros.demo import files
 from r3d2_ros.demo.children import Child, Children, DemoError
 from r3d2_ros.demo.collector import Collector
@@ -232,11 +233,21 @@ def _sheet(recorder: Recorder, rig: Rig, plan: Plan, summary: dict[str, Any]) ->
     actors = len(plan.drive.actor_ids)
     return contact_sheet(
         recorder.rows,
-        cameras=[camera.name for camera in rig.cameras],
+        cameras=_from_left_to_right(rig),
         title=f"r3d2_ros demo: {plan.drive.name}",
         subtitle=f"rig {rig.name}, {len(rig.cameras)} cameras {', '.join(sizes)}, {actors} inserted actors, "
         f"{summary['frame_sets']} frame sets over ROS 2, {summary['lost']} lost, renderer {summary['renderer']}",
     )
+
+
+def _from_left_to_right(rig: Rig) -> list[str]:
+    """Names of the cameras by the direction in which they look: neighbours on the vehicle are neighbours."""
+
+    def towards_left(camera: Camera) -> float:
+        x, y, _ = camera.T_ego_camera.rotation[:, 2]
+        return math.atan2(y, x)
+
+    return [camera.name for camera in sorted(rig.cameras, key=towards_left, reverse=True)]
 
 
 def _where_to_look(domain: str, *, chosen: bool) -> str:

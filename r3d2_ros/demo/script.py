@@ -5,16 +5,17 @@ Everything follows from the lanes and from how the ego moves, so that the same s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from r3d2_ros.demo.collisions import without_collisions
 from r3d2_ros.demo.drive import Drive, DriveActor, DriveTick, Moment
 from r3d2_ros.demo.ego import EgoMotion
 from r3d2_ros.demo.lines import Line
+from r3d2_ros.demo.movers import Mover
 from r3d2_ros.street.lanes import Lanes
-from r3d2_ros.street.route import RUN_OUT_M
 
 Size = tuple[float, float, float]
 
@@ -48,24 +49,6 @@ CAST = ("car_red", "car_white", "car_blue", "van", "bus", "cyclist", "pedestrian
 
 
 @dataclass(frozen=True, eq=False)
-class Mover:
-    """An actor on a line; `s_of` gives its distance along it by seconds of the drive."""
-
-    id: str
-    asset: str
-    line: Line
-    s_of: Callable[[float], float]
-
-    def at(self, t: float) -> DriveActor | None:
-        """The actor at `t`; None where its line has left the street."""
-        s = self.s_of(t)
-        if not -RUN_OUT_M <= s <= self.line.length_m + RUN_OUT_M:
-            return None
-        speed = (self.s_of(t + 0.05) - self.s_of(t - 0.05)) / 0.1
-        return DriveActor(self.id, self.asset, self.line.pose(s), speed)
-
-
-@dataclass(frozen=True, eq=False)
 class Crossing:
     """The pedestrian's walk over the street, as seconds of the drive.
 
@@ -85,13 +68,14 @@ def make_drive(name: str, motion: EgoMotion, lanes: Lanes, sizes: Mapping[str, S
     arrival = motion.time_at(ego_lane.project(place) - EGO_FRONT_M - ZEBRA_HALF_M)
     arrival = motion.duration_s * 0.7 if arrival is None else arrival
     crossing = _crossing(Line(crossing_line), ego_lane, oncoming, arrival)
-    movers = [
+    wanted = [
         Mover("lead_car", "car_red", ego_lane, lambda t: motion.s_of(t + LEAD_S) + LEAD_M),
         crossing.walk,
         *_oncoming(motion, ego_lane, oncoming, arrival),
         *_giving_way(oncoming, oncoming.project(place), crossing, sizes),
         *_strollers(motion, ego_lane, lanes, arrival),
     ]
+    movers = without_collisions(wanted, motion, sizes)
     ticks = tuple(
         DriveTick(stamp_ns, pose, _speed(motion, k), _actors(movers, motion.seconds(k)))
         for k, (stamp_ns, pose) in enumerate(zip(motion.stamps_ns, motion.poses, strict=True))
@@ -99,7 +83,7 @@ def make_drive(name: str, motion: EgoMotion, lanes: Lanes, sizes: Mapping[str, S
     return Drive(name, ticks, _moments(motion, ego_lane, movers, crossing))
 
 
-def _actors(movers: list[Mover], t: float) -> tuple[DriveActor, ...]:
+def _actors(movers: Sequence[Mover], t: float) -> tuple[DriveActor, ...]:
     return tuple(actor for mover in movers if (actor := mover.at(t)) is not None)
 
 
@@ -144,7 +128,7 @@ def _oncoming(motion: EgoMotion, ego_lane: Line, oncoming: Line, arrival: float)
         return Mover(name, asset, oncoming, lambda t: place_m + speed * (t - t_meet))
 
     movers = [
-        meeting("oncoming_car", "car_white", 0.3 * arrival, CAR_MPS),
+        meeting("oncoming_car", "car_white", 0.25 * arrival, CAR_MPS),
         replace(
             meeting("oncoming_cyclist", "cyclist", 0.7 * arrival, CYCLE_MPS),
             line=oncoming.shifted_left(-CYCLIST_TO_KERB_M),
@@ -194,7 +178,7 @@ def _strollers(motion: EgoMotion, ego_lane: Line, lanes: Lanes, arrival: float) 
     ]
 
 
-def _moments(motion: EgoMotion, ego_lane: Line, movers: list[Mover], crossing: Crossing) -> tuple[Moment, ...]:
+def _moments(motion: EgoMotion, ego_lane: Line, movers: Sequence[Mover], crossing: Crossing) -> tuple[Moment, ...]:
     """What the contact sheet shows, in order of time and not too close together."""
     wanted = [(sum(crossing.in_lane) / 2, "pedestrian crosses")]
     for mover in movers:

@@ -1,0 +1,54 @@
+"""`r3d2 bench`: what it prints and writes; the measurements themselves are tested where they are made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from r3d2_ros.bench import render, transport
+from r3d2_ros.cli.main import main
+
+RENDER_ROW = {
+    "name": "200k visible", "renderer": "cpu", "width": 960, "height": 540, "cameras": 1, "visible": 200_000,
+    "median_ms": 40.0, "p95_ms": 42.0, "cpu_ms": 75.0, "goal_ms": 80, "within_goal": True,
+}  # fmt: skip
+ROS_ROW = {"name": "transport", "frame_sets": 60, "lost": 0}
+
+
+@pytest.fixture(autouse=True)
+def prepared_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("r3d2_ros.nodes.bench_node", reason="needs ROS 2 and the built messages")
+    monkeypatch.setattr(render, "bench_render", lambda **options: [RENDER_ROW])
+    monkeypatch.setattr(transport, "run", lambda **options: [ROS_ROW])
+
+
+def test_tables_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--json", str(tmp_path / "new" / "bench.json")]) == 0
+    text = capsys.readouterr().out
+    assert "200k visible" in text
+    assert "transport: frame_sets 60, lost 0" in text
+    facts = json.loads((tmp_path / "new" / "bench.json").read_text())
+    assert facts["render"] == [RENDER_ROW]
+    assert facts["ros"] == [ROS_ROW]
+    assert facts["machine"]["cpus"] >= 1
+
+
+def test_json_alone_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--quick", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["render"] == [RENDER_ROW]
+
+
+def test_a_measurement_that_fails_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**options: object) -> list[dict]:
+        raise subprocess.CalledProcessError(3, ["client"])
+
+    monkeypatch.setattr(transport, "run", fail)
+    assert main(["bench", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert "exit status 3" in json.loads(captured.out)["ros_not_measured"]
+    assert "exit status 3" in captured.err

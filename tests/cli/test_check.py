@@ -1,0 +1,143 @@
+"""`r3d2 check`: the kind of a file follows from its content, and every fault is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from r3d2_ros.cli.main import main
+from tests.cli.small import write_inputs
+from tests.data import shared_data
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def check(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict]:
+    status = main(["check", str(path), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def faults(result: dict) -> list[str]:
+    return [f"{fault['where']}: expected {fault['expected']}, got {fault['got']}" for fault in result["faults"]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_inputs(tmp_path)
+    return tmp_path
+
+
+GOOD = {
+    "configuration": "rig: {source: rig.yaml}\nscene: {source: wall.ply}\nsync: {mode: latest}\n",
+    "rig": None,
+    "scene": "gaussians: wall.ply\nname: wall\n",
+    "assets": "assets:\n  car: {file: car.ply}\n",
+    "actors": "- {id: a, asset: car.ply, x: 0, y: 0, z: 0, yaw_deg: 0}\n",
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_good_files_have_no_faults(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = GOOD[kind]
+    path = folder / "rig.yaml" if text is None else folder / "file.yaml"
+    if text is not None:
+        path.write_text(text)
+    status, result = check(path, capsys)
+    assert (status, result["kind"], result["faults"]) == (0, kind, [])
+    assert result["valid"] is True
+
+
+BAD = {
+    "configuration": (
+        "sync: {mode: lockstepp}\nrig: {source: nope}\noutputs: {raw: true}\nscene: {source: nope.ply}\n",
+        [
+            "sync.mode: expected 'lockstep' or 'latest', got 'lockstepp'",
+            "outputs: expected one of the keys scene",
+            "rig.source: expected an existing file or one of demo3, surround6, got 'nope'",
+            "scene.source: expected an existing file or folder, got 'nope.ply'",
+        ],
+    ),
+    "rig": (
+        "cameras:\n  f: {width_px: 0, height_px: 9, fov_x_deg: 60, pose: {xyz_m: [0, 0, 0], rpy_deg: [0, 0, 0]}}\n"
+        "  g: {width_px: 9, height_px: 9, fov_x_deg: 360, pose: {xyz_m: [0, 0, 0], rpy_deg: [0, 0, 0]}}\n",
+        ["cameras.f.width_px: expected", "cameras.g.fov_x_deg: expected"],
+    ),
+    "scene": (
+        "gaussians: none.ply\nnam: x\ntime_offset_s: soon\n",
+        ["nam: expected one of the keys", "time_offset_s: "],
+    ),
+    "assets": (
+        "assets:\n  a: {file: none.ply}\n  b: {fil: car.ply}\n",
+        ["assets.a.file: expected", "assets.b: file: "],
+    ),
+    "actors": ("- {id: a, asset: none.ply, x: 0, y: 0, z: 0, yaw_deg: 0}\n", ["actor 1 ('a'): asset: expected"]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_every_fault_names_file_and_key(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text, expected = BAD[kind]
+    path = folder / "file.yaml"
+    path.write_text(text)
+    status, result = check(path, capsys)
+    assert (status, result["kind"], result["valid"]) == (1, kind, False)
+    for part in expected:
+        assert any(part in fault and str(path) in fault for fault in faults(result)), (part, faults(result))
+
+
+def test_files_that_a_configuration_names_are_checked_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "broken.ply").write_bytes(b"ply\nformat ascii 1.0\n")
+    (folder / "file.yaml").write_text("scene: {source: broken.ply}\nassets: {library: assets.yaml}\n")
+    (folder / "assets.yaml").write_text("assets:\n  broken: {file: broken.ply}\n")
+    status, result = check(folder / "file.yaml", capsys)
+    assert status == 1
+    assert len(result["faults"]) == 2
+    assert all("broken.ply" in fault for fault in faults(result))
+
+
+def test_a_scene_folder_stands_for_its_sidecar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "scene.yaml").write_text("gaussians: wall.ply\n")
+    assert check(folder, capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("rigs/demo3.yaml", "rig"), ("rigs/surround6.yaml", "rig"), ("sim.yaml", "configuration")]
+)
+def test_shipped_files_have_no_faults(name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, result = check(ROOT / "config" / name, capsys)
+    assert (status, result["kind"], result["faults"]) == (0, kind, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rig-pandaset/static_extrinsic_calibration.yaml",
+        "rig-hugsim/nuscenes_camera.yaml",
+        "rig-autoware/sensor_kit_calibration.yaml",
+    ],
+)
+def test_rigs_of_others_are_recognised(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, result = check(shared_data(name), capsys)
+    assert (status, result["kind"], result["faults"]) == (0, "rig", [])
+
+
+@pytest.mark.parametrize(("text", "got"), [("colour: red\n", "the keys colour"), ("7\n", "int"), ("", "NoneType")])
+def test_what_is_nothing_known_is_a_fault(
+    folder: Path, text: str, got: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "file.yaml").write_text(text)
+    status, result = check(folder / "file.yaml", capsys)
+    assert status == 1
+    assert result["kind"] is None
+    assert got in result["faults"][0]["got"]
+    assert "--kind" in result["faults"][0]["hint"]
+
+
+def test_text_ends_with_a_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "file.yaml").write_text("sync: {mode: x}\n")
+    assert main(["check", str(folder / "file.yaml")]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"{folder / 'file.yaml'} (configuration): 1 fault"
+    assert main(["check", str(folder / "absent.yaml")]) == 1
+    assert "expected a YAML file, got no such file" in capsys.readouterr().out
