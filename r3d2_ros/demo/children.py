@@ -114,5 +114,5 @@ def _ends_with_parent() -> Callable[[], object] | None:
     """On Linux the kernel ends the child even when the demo itself was killed."""
     if not sys.platform.startswith("linux"):
         return None
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl = ctypes.CDLL(None).prctl  # resolved here: between fork and exec only the call itself is safe
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -28,8 +28,11 @@ from r3d2_ros.versions import versions
 
 Say = Callable[[str], None]
 
-READY_S = 150.0
-"""Loading a large scene and compiling every kernel take less, also on two slow cores."""
+READY_S = 600.0
+"""A large scene loads, and the kernels of gsplat compile, in less time than this."""
+
+STILL_S = 20.0
+"""While the simulator is not ready, what it said last is repeated this often."""
 
 STALL_S = 60.0
 """Without a frame set for this long, what is missing counts as lost."""
@@ -135,7 +138,7 @@ def _drive(
         say("starting the simulator (the first time it compiles its kernels, about 15 s)")
         node_arguments = ["sim", "--config", str(out / files.CONFIG)]
         node = children.start("sim_node", "r3d2_ros.cli", node_arguments, log=out / files.NODE_LOG)
-        _wait_until_ready(client, node)
+        _wait_until_ready(client, node, say)
         driver_arguments = [str(out / files.DRIVE), "--log", str(out / files.POSES), "--in-flight", str(IN_FLIGHT)]
         driver = children.start("driver", "r3d2_ros.nodes.demo_driver", driver_arguments, log=out / files.DRIVER_LOG)
         _follow(len(plan.drive.ticks), collector, client, node=node, driver=driver)
@@ -154,13 +157,17 @@ def _refuse_neighbour(client: Any, domain: str) -> None:
         )
 
 
-def _wait_until_ready(client: Any, node: Child) -> None:
+def _wait_until_ready(client: Any, node: Child, say: Say) -> None:
     """Until the simulator's topics are there."""
-    deadline = time.monotonic() + READY_S
+    start = said = time.monotonic()
     while not client.matched:
         _check_node(node)
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now - start > READY_S:
             node.fail(f"has not offered its topics within {READY_S:.0f} s")
+        if now - said > STILL_S:
+            said = now
+            say(f"waiting for the simulator since {now - start:.0f} s; it said: {node.tail().splitlines()[-1]}")
         time.sleep(POLL_S)
 
 
