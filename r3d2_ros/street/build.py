@@ -13,7 +13,7 @@ from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.street.assets import make_library
 from r3d2_ros.street.furnishing import furniture_surfels
 from r3d2_ros.street.greenery import greenery_surfels
-from r3d2_ros.street.ground import road_surfels
+from r3d2_ros.street.ground import grit_surfels, road_surfels
 from r3d2_ros.street.houses import house_surfels
 from r3d2_ros.street.land import land_surfels, underlay_surfels
 from r3d2_ros.street.lanes import Lanes
@@ -55,7 +55,7 @@ def build_street(options: StreetOptions | None = None, progress: Progress | None
     lots = place_lots(route, houses_rng)
     tell("houses", 0.05)
     passed = np.array([-22.0 < lot.s < route.drive_length_m + 24.0 for lot in lots])
-    houses = house_surfels(lots, houses_rng, coarser=np.where(passed, 1.0, 1.9) / options.detail)
+    houses = house_surfels(lots, houses_rng, coarser=np.where(passed, 1.0, 2.3) / options.detail)
     tell("trees", 0.3)
     greenery = greenery_surfels(route, plan, lots, plants_rng)
     things = furniture_surfels(route, plan)
@@ -67,6 +67,7 @@ def build_street(options: StreetOptions | None = None, progress: Progress | None
     ground = join(
         [
             road_surfels(route, plan, shadows, detail=options.detail),
+            grit_surfels(route, plan, road_rng, detail=options.detail),
             land_surfels(route, seed=options.seed, keep_out=footprints),
         ]
     )

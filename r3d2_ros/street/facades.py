@@ -5,6 +5,7 @@ House frame: x to the right as seen from the street, y into the house, z up; the
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ import numpy as np
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.meshes import Patches
 from r3d2_ros.street.noise import hash01
-from r3d2_ros.street.styles import AWNING, BLIND, BRICK, DOOR, GLASS, SHUTTER, Style
+from r3d2_ros.street.shops import add_shop_front
+from r3d2_ros.street.styles import BLIND, BRICK, DOOR, GLASS, SHUTTER, Style
 
+NEAR_STOREYS = 2
+"""Storeys that cameras on vehicles see from near: finer."""
+RIM_M = 0.045
 CORNER_M = 0.24
 """Strips of fine surfels at both ends of the facade keep the outline of the house crisp."""
 
@@ -61,8 +66,8 @@ def _opening_of(style: Style, storey: int, k: int, x: float, bay: float, low: fl
 def wall_cell(style: Style, storey: int) -> tuple[float, float]:
     """Sizes of wall surfels: bricks and hands at eye level, coarser further up."""
     if style.wall_kind == BRICK:
-        return ((0.25, 0.105), (0.36, 0.22), (0.42, 0.34), (0.46, 0.38))[min(storey, 3)]
-    return ((0.21, 0.21), (0.30, 0.30), (0.38, 0.38), (0.42, 0.42))[min(storey, 3)]
+        return ((0.25, 0.105), (0.36, 0.22), (0.46, 0.38), (0.52, 0.46))[min(storey, 3)]
+    return ((0.23, 0.23), (0.33, 0.33), (0.43, 0.43), (0.52, 0.52))[min(storey, 3)]
 
 
 def _storey(
@@ -74,25 +79,43 @@ def _storey(
     if storey == 0:
         base = low + 0.45
         _plinth(patches, style, base, width, openings)
+        if style.wall_kind != BRICK and style.seed % 3:
+            _grooves(patches, style, (base, high - 0.1), width, openings)
     elif style.trim_m:
         base = low + 0.16
         patches.box((0, -0.05, low), (width, 0, base), cell=(0.4, 0.085), albedo=style.trim, faces="yZz")
     wall: dict[str, Any] = {"cell": wall_cell(style, storey), "albedo": style.wall, "kind": style.wall_kind}
+    near, lowest = storey < NEAR_STOREYS, storey == 0
     x = CORNER_M
     for x0, x1, sill, kind in openings:
         top = {"window": sill + style.window_height_m, "balcony": low + 0.88 + style.window_height_m}.get(kind)
         top = top or {"door": 2.45, "shop": 2.75}[kind]
         trim = style.trim_m if kind in ("window", "balcony") else 0.0
         a, b, under, over = x0 - trim, x1 + trim, max(base, sill - trim), top + trim
-        patches.add((x, 0, base), (a - x, 0, 0), (0, 0, high - base), **wall)
+        patches.add_edged((x, 0, base), (a - x, 0, 0), (0, 0, high - base), rim_m=RIM_M, sides="uU" * lowest, **wall)
         if under > base:
-            patches.add((a, 0, base), (b - a, 0, 0), (0, 0, under - base), **wall)
-        patches.add((a, 0, over), (b - a, 0, 0), (0, 0, high - over), **wall)
+            patches.add_edged(
+                (a, 0, base), (b - a, 0, 0), (0, 0, under - base), rim_m=RIM_M, sides="V" * lowest, **wall
+            )
+        patches.add_edged((a, 0, over), (b - a, 0, 0), (0, 0, high - over), rim_m=RIM_M, sides="v" * lowest, **wall)
         if trim:
-            _trim(patches, style, (a, b, under, over), (x0, x1, sill, top))
+            _trim(patches, style, (a, b, under, over), (x0, x1, sill, top), row_m=0.042 if near else 0.34)
         _opening(patches, style, storey, (x0, x1, sill, top), kind)
         x = b
-    patches.add((x, 0, base), (width - CORNER_M - x, 0, 0), (0, 0, high - base), **wall)
+    rest = (width - CORNER_M - x, 0, 0)
+    patches.add_edged((x, 0, base), rest, (0, 0, high - base), rim_m=RIM_M, sides="u" * lowest, **wall)
+
+
+def _grooves(patches: Patches, style: Style, band: tuple[float, float], width: float, openings: list[Opening]) -> None:
+    """Level joints in the plaster of the ground floor, between the openings."""
+    edge = 0.08 + style.trim_m
+    gaps = [(a[1] + edge, b[0] - edge) for a, b in pairwise([(0, 0.0, 0, ""), *openings, (width, 0, 0, "")])]
+    for z in np.arange(band[0] + 0.38, band[1], 0.42):
+        for x0, x1 in gaps:
+            if x1 - x0 > 0.2:
+                patches.add(
+                    (x0, -0.012, z), (x1 - x0, 0, 0), (0, 0, 0.022), cell=(0.42, 0.03), albedo=0.55 * style.wall
+                )
 
 
 def _plinth(patches: Patches, style: Style, top: float, width: float, openings: list[Opening]) -> None:
@@ -113,24 +136,28 @@ def _trim(
     style: Style,
     outer: tuple[float, float, float, float],
     inner: tuple[float, float, float, float],
+    *,
+    row_m: float,
 ) -> None:
     a, b, c, d = outer
     x0, x1, z0, z1 = inner
-    look: dict[str, Any] = {"albedo": style.trim, "cell": (0.34, 0.34)}
-    patches.add((a, -0.02, c), (x0 - a, 0, 0), (0, 0, d - c), **look)
-    patches.add((x1, -0.02, c), (b - x1, 0, 0), (0, 0, d - c), **look)
-    patches.add((x0, -0.02, z1), (x1 - x0, 0, 0), (0, 0, d - z1), **look)
+    upright: dict[str, Any] = {"albedo": style.trim, "cell": (row_m, 0.34)}
+    level: dict[str, Any] = {"albedo": style.trim, "cell": (0.34, row_m)}
+    patches.add((a, -0.02, c), (x0 - a, 0, 0), (0, 0, d - c), **upright)
+    patches.add((x1, -0.02, c), (b - x1, 0, 0), (0, 0, d - c), **upright)
+    patches.add((x0, -0.02, z1), (x1 - x0, 0, 0), (0, 0, d - z1), **level)
     if z0 > c:
-        patches.add((x0, -0.02, c), (x1 - x0, 0, 0), (0, 0, z0 - c), **look)
+        patches.add((x0, -0.02, c), (x1 - x0, 0, 0), (0, 0, z0 - c), **level)
 
 
 def _opening(patches: Patches, style: Style, storey: int, hole: tuple[float, float, float, float], kind: str) -> None:
     x0, x1, z0, z1 = hole
     recess = 0.26 if kind == "door" else 0.13
-    side: dict[str, Any] = {"cell": (0.36, 0.36), "albedo": 0.85 * style.wall, "openness": 0.7}
-    patches.add((x0, 0, z0), (0, recess, 0), (0, 0, z1 - z0), **side)
-    patches.add((x1, recess, z0), (0, -recess, 0), (0, 0, z1 - z0), **side)
-    patches.add((x0, recess, z1), (x1 - x0, 0, 0), (0, -recess, 0), **side)
+    side: dict[str, Any] = {"albedo": 0.85 * style.wall, "openness": 0.6}
+    row = 0.05 if storey < NEAR_STOREYS else 0.36
+    patches.add((x0, 0, z0), (0, recess, 0), (0, 0, z1 - z0), cell=(row, 0.36), **side)
+    patches.add((x1, recess, z0), (0, -recess, 0), (0, 0, z1 - z0), cell=(row, 0.36), **side)
+    patches.add((x0, recess, z1), (x1 - x0, 0, 0), (0, -recess, 0), cell=(0.36, row), **side)
     if kind == "door":
         _door(patches, style, hole, recess)
         return
@@ -144,11 +171,13 @@ def _opening(patches: Patches, style: Style, storey: int, hole: tuple[float, flo
         recess=recess,
         frame=frame,
         bar=0.07 if storey < 2 else 0.085,
-        cell=(0.17, 0.23, 0.28, 0.32)[min(storey, 3)],
+        cell=(0.17, 0.21, 0.28, 0.34)[min(storey, 3)],
+        crisp=storey < NEAR_STOREYS,
+        shop=kind == "shop",
         seed=style.seed,
     )
     if kind == "shop":
-        _shop_front(patches, style, hole)
+        add_shop_front(patches, style, hole)
     elif kind == "balcony":
         _balcony(patches, style, hole)
     elif style.shutters and storey > 0:
@@ -167,9 +196,11 @@ def add_glazing(
     bar: float,
     cell: float,
     seed: int,
+    crisp: bool = False,
+    shop: bool = False,
 ) -> None:
     """Frame bars around panes of dark glass, some with a blind behind the upper part. The albedo of glass patches
-    carries what their texture needs: brightness of the room and height of the pane."""
+    carries what their texture needs: brightness of the room, height of the pane, whether goods stand behind it."""
     x0, x1, z0, z1 = hole
     y = recess - 0.03
     bars: dict[str, Any] = {"albedo": frame, "openness": 0.8}
@@ -182,28 +213,17 @@ def add_glazing(
         patches.add((left, y, z0 + bar), (bar, 0, 0), upright, cell=(bar, 0.34), **bars)
     chance = float(hash01(int(x0 * 53), int(z0 * 37), seed))
     blind = z1 - bar - (0.0 if chance > 0.36 else (0.15 + 1.1 * chance) * (z1 - z0))
-    room = (0.02 + 0.1 * chance, z1 - z0, 0.0)
+    room = (0.02 + 0.1 * chance, z1 - z0, float(shop))
     patches.add((x0, recess + 0.25, z0), (x1 - x0, 0, 0), (0, 0, z1 - z0), cell=(0.4, 0.4), albedo=room, kind=GLASS)
     for k in range(panes):
         a = edges[k] + (bar if k == 0 else bar / 2)
         b = edges[k + 1] - (bar if k == panes - 1 else bar / 2)
         glass: dict[str, Any] = {"cell": (cell, cell), "albedo": room, "kind": GLASS}
-        patches.add((a, recess, z0 + bar), (b - a, 0, 0), (0, 0, blind - z0 - bar), **glass)
+        rim: dict[str, Any] = {"rim_m": 0.035, "sides": "uU" * crisp}
+        patches.add_edged((a, recess, z0 + bar), (b - a, 0, 0), (0, 0, blind - z0 - bar), **rim, **glass)
         if blind < z1 - bar - 0.01:
             cloth: dict[str, Any] = {"cell": (cell, cell), "albedo": (0.50, 0.48, 0.43), "kind": BLIND}
-            patches.add((a, recess, blind), (b - a, 0, 0), (0, 0, z1 - bar - blind), **cloth)
-
-
-def _shop_front(patches: Patches, style: Style, hole: tuple[float, float, float, float]) -> None:
-    """A painted fascia above the window and, at some shops, an awning."""
-    x0, x1, _, z1 = hole
-    fascia: dict[str, Any] = {"cell": (0.2, 0.1), "albedo": style.accent}
-    patches.box((x0 - 0.1, -0.12, z1 + 0.05), (x1 + 0.1, 0, z1 + 0.5), faces="yZzxX", **fascia)
-    if style.seed % 2:
-        cloth: dict[str, Any] = {"albedo": style.accent, "kind": AWNING}
-        corner = (x0 - 0.05, -1.15, z1 - 0.35)
-        patches.add(corner, (x1 - x0 + 0.1, 0, 0), (0, 1.1, 0.42), cell=(0.1, 0.2), **cloth)
-        patches.add((x0 - 0.05, -1.15, z1 - 0.53), (x1 - x0 + 0.1, 0, 0), (0, 0, 0.18), cell=(0.1, 0.09), **cloth)
+            patches.add_edged((a, recess, blind), (b - a, 0, 0), (0, 0, z1 - bar - blind), **rim, **cloth)
 
 
 def _balcony(patches: Patches, style: Style, hole: tuple[float, float, float, float]) -> None:
@@ -227,6 +247,17 @@ def _door(patches: Patches, style: Style, hole: tuple[float, float, float, float
     light = z1 - 0.4
     leaf: dict[str, Any] = {"cell": (0.11, 0.13), "albedo": style.accent, "kind": DOOR}
     patches.add((x0, recess, z0), (x1 - x0, 0, 0), (0, 0, light - z0), **leaf)
+    line: dict[str, Any] = {"albedo": 0.3 * style.accent, "openness": 0.6}
+    y, wide, high = recess - 0.02, (x1 - x0) / 2 - 0.2, (light - z0) / 2 - 0.25
+    for a in (x0 + 0.13, (x0 + x1) / 2 + 0.07):
+        for b in (z0 + 0.2, z0 + 0.3 + high):
+            for dz in (0.0, high):
+                patches.add((a, y, b + dz), (wide, 0, 0), (0, 0, 0.022), cell=(0.4, 0.03), **line)
+            for dx in (0.0, wide):
+                patches.add((a + dx, y, b), (0.022, 0, 0), (0, 0, high), cell=(0.03, 0.4), **line)
+    patches.add(
+        (x0 + 0.05, y - 0.05, z0 + 0.98), (0.04, 0, 0), (0, 0, 0.14), cell=(0.04, 0.07), albedo=(0.5, 0.45, 0.3)
+    )
     add_glazing(
         patches,
         (x0, x1, light, z1),

@@ -10,6 +10,7 @@ import numpy as np
 
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.lighting import linear
+from r3d2_ros.street.lofts import quad_surfels, quads, tube
 from r3d2_ros.street.meshes import Patches, cell_surfels, cut, rods
 from r3d2_ros.street.surfels import Surfels, join, surfels
 
@@ -75,9 +76,9 @@ def crossing_sign() -> Surfels:
 
 def bollard() -> Surfels:
     """A steel bollard with a light ring."""
-    pole = rods([[0, 0, 0], [0, 0, 0.78], [0, 0, 0.86]], [[0, 0, 0.78], [0, 0, 0.86], [0, 0, 0.98]], 0.055,
-                [DARK, linear((0.85, 0.85, 0.82)), DARK], piece_m=0.08)  # fmt: skip
-    return pole
+    grid = quads(tube([[0, 0, -0.02], [0, 0, 0.98]], 0.055, step=0.045))
+    ring = np.abs(grid.centre[:, 2] - 0.82) < 0.045
+    return quad_surfels(grid, np.where(ring[:, None], linear((0.85, 0.85, 0.82)), DARK), gloss=0.02)
 
 
 def litter_bin() -> Surfels:

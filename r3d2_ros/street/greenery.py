@@ -40,7 +40,7 @@ def _street_trees(route: Route, plan: RoadPlan, rng: np.random.Generator) -> lis
             base = route.at(spot, np.array([side * PIT_M]))
             if not route.owns(spot, np.array([PIT_M]), base[:, :2])[0]:
                 continue
-            leaves = 2700 if -25.0 < s < route.drive_length_m + 35.0 else 900
+            leaves = 2300 if -25.0 < s < route.drive_length_m + 35.0 else 900
             size = {"height_m": float(rng.uniform(5.5, 8.0)), "crown_m": float(rng.uniform(1.6, 2.15))}
             parts.append(tree(rng, base[0] + np.array([0, 0, 0.1]), leaves=leaves, **size))
     return parts
@@ -82,7 +82,7 @@ def _trees_behind(route: Route, lots: list[Lot], rng: np.random.Generator) -> li
     """Garden trees behind the houses and, more coarsely, trees in the fields."""
     houses = np.array([lot.corners.mean(axis=0) for lot in lots]).reshape(-1, 2)
     parts = []
-    for near, far, step, leaves in ((13.0, 24.0, 9.0, 650), (24.0, 60.0, 8.0, 170), (60.0, 150.0, 9.0, 90)):
+    for near, far, step, leaves in ((13.0, 24.0, 9.0, 480), (24.0, 60.0, 8.0, 140), (60.0, 150.0, 9.0, 90)):
         for s in np.arange(route.start_m - far / 2, route.end_m + far / 2, step):
             for side in (1, -1):
                 base = _anywhere(route, s, side * rng.uniform(near, far))

@@ -27,6 +27,9 @@ from r3d2_ros.street.route import LANE_OFFSET_M as LANE_CENTRE_M
 from r3d2_ros.street.route import Route
 from r3d2_ros.street.surfels import Surfels, surfels
 
+SLAB_RIM_M = 0.07
+GRIT_PER_M2 = 2.5
+
 
 @dataclass(frozen=True, eq=False)
 class GroundCells:
@@ -89,6 +92,30 @@ def road_surfels(route: Route, plan: RoadPlan, shadows: ShadowMap, *, detail: fl
     return surfels(position, u, v, scale, paint(plan, cells.s, cells.t, cells.kind), openness=openness)
 
 
+def grit_surfels(route: Route, plan: RoadPlan, rng: np.random.Generator, *, detail: float) -> Surfels:
+    """Chips and stains of a few centimetres, scattered along the drive: what the eye takes as sharpness from near."""
+    s0, s1 = -6.0, route.drive_length_m + 12.0
+    n = int(GRIT_PER_M2 * detail * detail * (s1 - s0) * 2 * PAVEMENT_EDGE_M)
+    t = rng.uniform(-PAVEMENT_EDGE_M, PAVEMENT_EDGE_M, n)
+    on_road = np.abs(t) < HALF_ROAD_M
+    cells = GroundCells(
+        s=rng.uniform(s0, s1, n),
+        t=t,
+        z=np.where(on_road, 0.0, KERB_HEIGHT_M) + 0.012,
+        size_s=rng.uniform(0.02, 0.065, n),
+        size_t=rng.uniform(0.015, 0.035, n),
+        upright=np.zeros(n, bool),
+        kind=np.where(on_road, ASPHALT, PAVING),
+    )
+    kerb = (np.abs(t) > HALF_ROAD_M - 0.35) & (np.abs(t) < HALF_ROAD_M + KERB_M + 0.02)
+    position, u, v = _place(route, cells)
+    keep = route.owns(cells.s, t, position[:, :2]) & ~kerb
+    tone = np.where(rng.random(n) < 0.55, rng.uniform(0.30, 0.65, n), rng.uniform(1.4, 2.3, n))
+    scale = np.column_stack([0.6 * cells.size_s, 0.6 * cells.size_t, np.full(n, 0.003)])
+    albedo = paint(plan, cells.s, t, cells.kind) * tone[:, None]
+    return surfels(position, u, v, scale, albedo, opacity=0.93).select(keep)
+
+
 def _stretch(route: Route, cells: GroundCells) -> Array:
     """Metres on the ground per metre of s: more than 1 on the outer side of bends."""
     ahead, behind = route.at(cells.s + 0.25, cells.t), route.at(cells.s - 0.25, cells.t)
@@ -135,9 +162,11 @@ def _dashes(s0: float, s1: float, coarser: float) -> GroundCells:
 def _footways(s0: float, s1: float, coarser: float) -> list[GroundCells]:
     parts = []
     for side in (-1, 1):
-        parts.append(_strip(s0, s1, side * HALF_ROAD_M, side * HALF_ROAD_M, cell=(0.3, 0.06), kind=KERB, rise=True))
+        parts.append(
+            _strip(s0, s1, side * HALF_ROAD_M, side * HALF_ROAD_M, cell=(0.42 * coarser, 0.04), kind=KERB, rise=True)
+        )
         top = (side * HALF_ROAD_M, side * (HALF_ROAD_M + KERB_M))
-        parts.append(_strip(s0, s1, *top, cell=(0.25 * coarser, 0.075), kind=KERB, z=KERB_HEIGHT_M))
+        parts.append(_strip(s0, s1, *top, cell=(0.36 * coarser, 0.05), kind=KERB, z=KERB_HEIGHT_M))
         t0 = HALF_ROAD_M + KERB_M
         rows = round((PAVEMENT_EDGE_M - t0) / SLAB_M)
         width = (PAVEMENT_EDGE_M - t0) / rows
@@ -151,27 +180,34 @@ def _footways(s0: float, s1: float, coarser: float) -> list[GroundCells]:
 
 
 def _slabs(s0: float, s1: float, t0: float, t1: float, *, row: int, coarser: float) -> GroundCells:
-    """One row of paving slabs: each a narrow joint and three columns of cells; rows are offset by half a slab."""
-    columns = max(1, round(3 / coarser))
-    width = (SLAB_M - JOINT_M) / columns
-    centres = np.array([JOINT_M / 2, *(JOINT_M + (np.arange(columns) + 0.5) * width)])
-    sizes = np.array([JOINT_M, *np.full(columns, width)])
-    kinds = np.array([JOINT, *np.full(columns, PAVING)])
+    """One row of paving slabs: each a narrow joint and cells with a fine rim; rows are offset by half a slab."""
+    sizes = np.array([JOINT_M, *_slab_cells(SLAB_M - JOINT_M, coarser)])
+    centres = np.cumsum(sizes) - sizes / 2
+    kinds = np.array([JOINT, *np.full(len(sizes) - 1, PAVING)])
+    widths = _slab_cells(abs(t1 - t0), coarser)
     slab = np.arange(np.floor(s0 / SLAB_M) - 1, np.ceil(s1 / SLAB_M) + 1) - 0.5 * (row % 2)
-    across = max(1, round(3 / coarser))
-    i, j, k = (a.ravel() for a in np.meshgrid(slab, np.arange(columns + 1), np.arange(across), indexing="ij"))
+    across = np.cumsum(widths) - widths / 2
+    i, j, k = (a.ravel() for a in np.meshgrid(slab, np.arange(len(sizes)), np.arange(len(widths)), indexing="ij"))
     s = i * SLAB_M + centres[j]
     n = len(s)
     cells = GroundCells(
         s=s,
-        t=t0 + (k + 0.5) / across * (t1 - t0),
+        t=t0 + np.sign(t1 - t0) * across[k],
         z=np.full(n, KERB_HEIGHT_M),
         size_s=sizes[j],
-        size_t=np.full(n, abs(t1 - t0) / across),
+        size_t=widths[k],
         upright=np.zeros(n, bool),
         kind=kinds[j],
     )
     return cells.select((s > s0) & (s < s1))
+
+
+def _slab_cells(width: float, coarser: float) -> Array:
+    """Widths of the cells across a slab: a fine rim, unless it is far away, which keeps the joints crisp."""
+    if coarser > 1.5:
+        return np.full(2, width / 2)
+    inner = max(1, round(2 / coarser))
+    return np.array([SLAB_RIM_M, *np.full(inner, (width - 2 * SLAB_RIM_M) / inner), SLAB_RIM_M])
 
 
 def _strip(

@@ -30,7 +30,7 @@ from r3d2_ros.street.styles import (
 from r3d2_ros.street.surfels import Surfels, join
 
 ZINC = linear((0.52, 0.53, 0.54))
-FILLS = {BRICK: 0.57, PLASTER: 0.63, GLASS: 0.66, BLIND: 0.64}
+FILLS = {BRICK: 0.56, PLASTER: 0.60, GLASS: 0.66, BLIND: 0.64}
 """Standard deviation over cell side where it differs from 0.6."""
 
 
@@ -177,11 +177,11 @@ def _painted(cells: Cells, style: Style) -> Surfels:
     speck = hash01(np.floor(x * 31), np.floor((z + cells.position[:, 1]) * 31), seed)
     cloudy = fractal((x + cells.position[:, 1]) / 3, z / 3, octaves=4, seed=seed) - 0.5
     streaks = fractal((x + cells.position[:, 1]) * 1.6, z / 5, octaves=3, seed=seed + 1) - 0.5
-    damp = 1.0 - 0.22 * smoothstep(0.9, 0.0, z)
-    under_roof = 1.0 - 0.12 * smoothstep(1.2, 0.0, style.height_m - z)
+    damp = 1.0 - 0.30 * smoothstep(1.1, 0.2, z + 0.8 * streaks)
+    under_roof = 1.0 - 0.24 * smoothstep(1.3, 0.0, style.height_m - z + 0.6 * streaks)
     tone: dict[int, Array] = {
         PLAIN: 1 + 0.10 * (speck - 0.5),
-        PLASTER: (1 + 0.06 * (speck - 0.5) + 0.13 * cloudy + 0.06 * streaks) * damp * under_roof,
+        PLASTER: (1 + 0.11 * (speck - 0.5) + 0.24 * cloudy + 0.18 * streaks) * damp * under_roof,
         BRICK: (1 + 0.40 * (speck - 0.5) + 0.16 * cloudy) * damp * under_roof,
         ROOF: (1 + 0.30 * (speck - 0.5) + 0.25 * cloudy) * (0.80 + 0.4 * ((v / 0.72) % 1.0)),
         SHUTTER: 0.75 + 0.5 * ((v / 0.2) % 1.0),
@@ -210,6 +210,10 @@ def _glazed(cells: Cells, albedo: Array, x: Array, z: Array, seed: int) -> tuple
     tilt = 0.3 * (fractal(x[glass] * 0.9, z[glass] * 0.6, octaves=2, seed=seed + 3) - 0.5)
     mirrored = smoothstep(0.25, 1.25, height + tilt + 0.05 * z[glass] + 0.4 * (share - 0.5))
     glow[glass] = (0.016 + 0.15 * mirrored)[:, None] * [0.86, 0.97, 1.08]
+    goods = cells.albedo[glass, 2] * smoothstep(0.62, 0.5, height) * smoothstep(0.02, 0.08, height % 0.27)
+    item = hash01(np.floor(x[glass] / 0.34), np.floor(height / 0.27), seed)[:, None]
+    hue = np.stack([hash01(np.floor(x[glass] / 0.34), k, seed + 9) for k in (1, 2, 3)], axis=1)
+    glow[glass] += goods[:, None] * (item > 0.35) * 0.11 * (0.25 + item * (0.35 + 0.5 * hue) * [1.1, 1.0, 0.85])
     albedo[glass] = 0.02
     blind = cells.kind == BLIND
     albedo[blind] *= 0.5

@@ -15,7 +15,7 @@ from r3d2_ros.street.noise import smoothstep
 from r3d2_ros.street.options import Sun
 from r3d2_ros.street.surfels import Surfels
 
-GROUND_ALBEDO = 0.16
+GROUND_ALBEDO = 0.18
 EXPOSURE = 1.5
 SHADOW_CELL_M = 0.09
 SHADOW_BIAS_M = 0.16
@@ -143,7 +143,7 @@ def shade(samples: Surfels, sun: Sun, *, sunlit: ArrayLike = 1.0, sky_view: Arra
     ground = GROUND_ALBEDO * (0.55 * power + sky)
     below = 0.5 - 0.5 * normal[:, 2]
     # What the sky does not give, sunlit facades partly give back.
-    street = 0.34 * (1.0 - sky_view) * samples.openness
+    street = 0.48 * (1.0 - sky_view) * samples.openness
     light = (
         (facing * sunlit)[:, None] * power
         + above[:, None] * sky

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,27 @@ class Patches:
             (*_three(corner), *_three(edge_u), *_three(edge_v), *cell, *_three(albedo), float(kind), openness)
         )
 
+    def add_edged(
+        self,
+        corner: ArrayLike,
+        edge_u: ArrayLike,
+        edge_v: ArrayLike,
+        *,
+        rim_m: float,
+        sides: str,
+        cell: tuple[float, float],
+        **look: Any,
+    ) -> None:
+        """Like `add`, with two strips of narrow cells, `rim_m` and twice that wide, along some `sides`: u, v for those
+        where the edge of that name begins, U, V for those where it ends. There the outline is crisp."""
+        start, along, across = (np.asarray(vector, float) for vector in (corner, edge_u, edge_v))
+        us = _rims(float(np.linalg.norm(along)), rim_m, "u" in sides, "U" in sides)
+        vs = _rims(float(np.linalg.norm(across)), rim_m, "v" in sides, "V" in sides)
+        for u0, u1, rim_u in us:
+            for v0, v1, rim_v in vs:
+                size = (1.0 if rim_u else cell[0], 1.0 if rim_v else cell[1])
+                self.add(start + u0 * along + v0 * across, (u1 - u0) * along, (v1 - v0) * across, cell=size, **look)
+
     def box(
         self,
         low: ArrayLike,
@@ -76,6 +98,16 @@ class Patches:
 
     def table(self) -> NDArray[np.float64]:
         return np.asarray(self.rows, np.float64).reshape(-1, 16)
+
+
+def _rims(length: float, rim_m: float, at_start: bool, at_end: bool) -> list[tuple[float, float, bool]]:
+    """Intervals of 0..1 (start, end, whether narrow) of an edge: strips at its ends if they leave room between them."""
+    narrow = [rim_m / length, 3.0 * rim_m / length]
+    if length < 8.0 * rim_m:
+        return [(0.0, 1.0, False)]
+    stops = [0.0, *(narrow if at_start else []), *([1.0 - n for n in narrow[::-1]] if at_end else []), 1.0]
+    middle = 2 if at_start else 0
+    return [(a, b, k != middle) for k, (a, b) in enumerate(pairwise(stops))]
 
 
 @dataclass(frozen=True, eq=False)

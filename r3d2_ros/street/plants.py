@@ -7,9 +7,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.lighting import linear
+from r3d2_ros.street.lofts import quad_surfels, quads, tube
 from r3d2_ros.street.meshes import rods
+from r3d2_ros.street.noise import hash01
 from r3d2_ros.street.surfels import Surfels, join, surfels
 
+FINE_LEAVES = 2000
+"""Trees with more leaves than this are looked at from near."""
 BARK = linear((0.36, 0.31, 0.26))
 GREENS = linear([(0.38, 0.47, 0.20), (0.31, 0.42, 0.19), (0.44, 0.50, 0.22), (0.34, 0.44, 0.24)])
 
@@ -30,11 +34,22 @@ def tree(rng: np.random.Generator, base: ArrayLike, *, height_m: float, crown_m:
         lift = clear + 0.16 * height_m + (height_m - clear - 0.28 * height_m) * level
         centres[k] = foot + [ring * np.cos(azimuth) + lean[0], ring * np.sin(azimuth) + lean[1], lift]
     thickness = 0.022 * height_m
-    trunk = rods([foot - [0, 0, 0.2], foot + 0.5 * (fork - foot)], [foot + 0.5 * (fork - foot), fork],
-                 [1.15 * thickness, thickness], BARK, piece_m=0.4)  # fmt: skip
+    trunk = _trunk(foot, fork, thickness, fine=leaves > FINE_LEAVES)
     limbs = rods(np.repeat(fork[None], lobes, axis=0), centres, 0.32 * thickness, BARK, piece_m=0.45)
     tint = GREENS[rng.integers(len(GREENS))] * rng.uniform(0.85, 1.15)
     return join([trunk, limbs, foliage(rng, centres, radii, leaves=leaves, tint=tint)])
+
+
+def _trunk(foot: Array, fork: Array, radius_m: float, *, fine: bool) -> Surfels:
+    """From below the ground to the fork; `fine` ones have an outline that is crisp from near, and furrowed bark."""
+    middle = 0.5 * (foot + fork)
+    if not fine:
+        return rods([foot - [0, 0, 0.2], middle], [middle, fork], [1.15 * radius_m, radius_m], BARK, piece_m=0.4)
+    around = quads(tube([foot - [0, 0, 0.1], foot + [0, 0, 0.25], fork], radius_m * np.array([1.35, 1.1, 0.9]),
+                        step=0.075, caps=False))  # fmt: skip
+    furrow = hash01(np.floor(around.centre[:, 0] * 40) + 7 * np.floor(around.centre[:, 1] * 40),
+                    np.floor(around.centre[:, 2] * 5))  # fmt: skip
+    return quad_surfels(around, (0.7 + 0.6 * furrow)[:, None] * BARK)
 
 
 def foliage(

@@ -74,7 +74,7 @@ def paint(plan: RoadPlan, s: Array, t: Array, kind: NDArray, *, grain: bool = Tr
         out[here] = painter(plan, s[here], t[here])
     if grain:
         speck = hash01(np.floor(s * 40), np.floor(t * 40), plan.seed + 5)
-        out *= (1.0 + 0.11 * (speck - 0.5))[:, None]
+        out *= (1.0 + 0.17 * (speck - 0.5))[:, None]
     return out
 
 
@@ -128,7 +128,7 @@ def _gutter(plan: RoadPlan, s: Array, t: Array) -> Array:
 
 def _kerb(plan: RoadPlan, s: Array, t: Array) -> Array:
     stone = hash01(np.floor(s / 1.0), np.sign(t), plan.seed + 4)
-    return KERB_GREY * (0.9 + 0.2 * stone)[:, None]
+    return KERB_GREY * (0.84 + 0.32 * stone)[:, None]
 
 
 def _paving(plan: RoadPlan, s: Array, t: Array) -> Array:
@@ -136,10 +136,10 @@ def _paving(plan: RoadPlan, s: Array, t: Array) -> Array:
     column = np.floor(s / SLAB_M + 0.5 * (row % 2))
     slab = hash01(column * 2 + np.sign(t), row, plan.seed + 6)
     stain = fractal(s / 3, t / 2, octaves=4, seed=plan.seed + 7)
-    tone = (0.89 + 0.20 * slab) * (1.0 + 0.36 * (stain - 0.5))
+    tone = (0.86 + 0.26 * slab) * (1.0 + 0.36 * (stain - 0.5))
     warm = 1.0 + (hash01(column, row + 31 * np.sign(t), plan.seed + 8) - 0.5)[:, None] * [0.06, 0.0, -0.08]
     return SLAB_GREY * tone[:, None] * warm
 
 
 def _joint(plan: RoadPlan, s: Array, t: Array) -> Array:
-    return 0.62 * _paving(plan, s, t)
+    return 0.52 * _paving(plan, s, t)
