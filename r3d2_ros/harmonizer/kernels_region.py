@@ -1,0 +1,151 @@
+"""CPU kernels: mark where an actor's surroundings are in an image. Points are in camera coordinates, z forward."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from r3d2_ros.geometry import Array
+from r3d2_ros.rendering.numba_cache import kernel
+
+Bytes = NDArray[np.uint8]
+Depth = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+
+@kernel()
+def _cut(a: Array, b: Array, near_m: float) -> Array:
+    """The point of the segment a-b at z = near_m; one end lies before it, the other behind."""
+    return a + (near_m - a[2]) / (b[2] - a[2]) * (b - a)
+
+
+@kernel()
+def _project(point: Array, K: Array) -> tuple[float, float]:
+    return K[0, 0] * point[0] / point[2] + K[0, 2], K[1, 1] * point[1] / point[2] + K[1, 2]
+
+
+@kernel()
+def box_window(corners: Array, edges: Indices, K: Array, near_m: float) -> tuple[float, float, float, float]:
+    """Bounds (u0, v0, u1, v1) of a box [8, 3] in the image, cut at the near plane; u0 > u1 when it lies behind."""
+    u0, v0, u1, v1 = math.inf, math.inf, -math.inf, -math.inf
+    for e in range(len(edges)):
+        a, b = corners[edges[e, 0]], corners[edges[e, 1]]
+        if a[2] < near_m and b[2] < near_m:
+            continue
+        for end in range(2):
+            point, other = (a, b) if end == 0 else (b, a)
+            u, v = _project(point if point[2] >= near_m else _cut(point, other, near_m), K)
+            u0, u1 = min(u0, u), max(u1, u)
+            v0, v1 = min(v0, v), max(v1, v)
+    return u0, v0, u1, v1
+
+
+@kernel()
+def project_polygon(ring: Array, K: Array, near_m: float) -> Array:
+    """A convex polygon [N, 3] cut at the near plane (Sutherland and Hodgman), in pixels [M, 2]; M = 0 when behind."""
+    out = np.empty((len(ring) + 1, 2), np.float64)
+    count = 0
+    for i in range(len(ring)):
+        a, b = ring[i], ring[(i + 1) % len(ring)]
+        if a[2] >= near_m:
+            out[count, 0], out[count, 1] = _project(a, K)
+            count += 1
+        if (a[2] >= near_m) != (b[2] >= near_m):
+            out[count, 0], out[count, 1] = _project(_cut(a, b, near_m), K)
+            count += 1
+    return out[:count]
+
+
+@kernel()
+def _first_pixel(position: float, size: int) -> int:
+    """Index of the first pixel whose centre is at or after `position`, within 0..size."""
+    return int(min(max(math.ceil(position - 0.5), 0.0), float(size)))
+
+
+@kernel()
+def fill_polygon(mask: Bytes, depth: Depth, polygon: Array, limits: Array) -> None:
+    """mask = 255 at pixels whose centre is in the convex polygon [M, 2] and whose depth is within `limits` [2].
+
+    An infinite upper limit switches the test of the depth off.
+    """
+    if len(polygon) < 3:
+        return
+    height, width = mask.shape
+    top = _first_pixel(polygon[:, 1].min(), height)
+    bottom = _first_pixel(polygon[:, 1].max(), height)
+    near, far = np.float32(limits[0]), np.float32(limits[1])
+    anywhere = math.isinf(far)
+    for row in range(top, bottom):
+        v = row + 0.5
+        u0, u1 = math.inf, -math.inf
+        for i in range(len(polygon)):
+            a, b = polygon[i], polygon[(i + 1) % len(polygon)]
+            if (a[1] <= v) != (b[1] <= v):
+                u = a[0] + (v - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+                u0, u1 = min(u0, u), max(u1, u)
+        first, end = _first_pixel(u0, width), _first_pixel(u1, width)
+        if anywhere:
+            mask[row, first:end] = 255
+            continue
+        marks, depths = mask[row, first:end], depth[row, first:end]
+        for i in range(len(marks)):
+            # Without branches, so that it vectorises. NaN, which is the sky, fails both comparisons.
+            marks[i] |= np.uint8(255) * np.uint8((depths[i] >= near) & (depths[i] <= far))
+
+
+@kernel()
+def seen_bounds(seen: Bytes, u0: float, v0: float, u1: float, v1: float) -> tuple[int, int, int, int]:
+    """Pixel bounds (left, top, right, bottom), ends exclusive, of what is seen in a window; right = 0 for nothing."""
+    height, width = seen.shape
+    first, last = _first_pixel(u0 - 0.5, width), _first_pixel(u1 + 0.5, width)
+    left, top, right, bottom = width, height, 0, 0
+    for row in range(_first_pixel(v0 - 0.5, height), _first_pixel(v1 + 0.5, height)):
+        start, end = first, last
+        while start < end and not seen[row, start]:
+            start += 1
+        if start == end:
+            continue
+        while not seen[row, end - 1]:
+            end -= 1
+        left, right = min(left, start), max(right, end)
+        top, bottom = min(top, row), max(bottom, row + 1)
+    return left, top, right, bottom
+
+
+@kernel()
+def mark_actors(
+    mask: Bytes,
+    seen: Bytes,
+    depth: Depth,
+    K: Array,
+    corners: Array,
+    edges: Indices,
+    rings: Array,
+    limits: Array,
+    margins: Array,
+    near_m: float,
+) -> None:
+    """mask [H, W] uint8 = 255 around every actor of which something is seen.
+
+    seen     [H, W] uint8, not 0 where any actor is seen
+    corners  [A, 8, 3] boxes, whose edges are `edges` [12, 2]; rings [A, N, 3] convex outlines on the ground
+    limits   [A, 2] depths between which a surface can be in an actor's shadow
+    margins  side, below, above in projected box heights; pixels added on every side
+    """
+    side, below, above, extra_px = margins
+    rectangle = np.empty((4, 2), np.float64)
+    for k in range(len(corners)):
+        u0, v0, u1, v1 = box_window(corners[k], edges, K, near_m)
+        left, top, right, bottom = seen_bounds(seen, u0, v0, u1, v1)
+        if right == 0:
+            continue
+        # A box that reaches behind the camera has no finite height.
+        height_px = min(v1 - v0, float(mask.shape[0]))
+        rectangle[0, 0] = rectangle[3, 0] = left - side * height_px - extra_px
+        rectangle[1, 0] = rectangle[2, 0] = right + side * height_px + extra_px
+        rectangle[0, 1] = rectangle[1, 1] = top - above * height_px - extra_px
+        rectangle[2, 1] = rectangle[3, 1] = bottom + below * height_px + extra_px
+        fill_polygon(mask, depth, rectangle, limits[k])
+        fill_polygon(mask, depth, project_polygon(rings[k], K, near_m), limits[k])

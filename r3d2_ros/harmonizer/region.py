@@ -1,0 +1,188 @@
+"""Region: the pixels where inserted actors and their shadows can be; everywhere else the render stays as it is.
+
+A harmonizer changes the whole frame a little (34 to 37 dB outside the insert for the released R3D2 weights), so its
+output is pasted back only here. The region is made of three parts:
+
+- the pixels in which an inserted actor is seen;
+- around each actor that is seen, a rectangle: the bounding box of its pixels, widened in units of its projected box
+  height (0.8 left and right, 0.45 down, 0.1 up are what users of the released weights arrived at);
+- on the ground, the footprint of its box, grown by the length of its shadow.
+
+Of the last two, only surfaces count on which the shadow can fall: what is nearer to the camera than the nearest point
+within the shadow's reach, or farther than the farthest, is left out, and so is the sky. An actor that is not seen in a
+camera adds nothing there, though its shadow may be in view: an image-to-image model cannot know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from r3d2_ros.cameras import CameraView
+from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.harmonizer.kernels_region import mark_actors
+from r3d2_ros.scene import AssetLibrary
+from r3d2_ros.schema import STRICT
+from r3d2_ros.world import ActorState
+
+NEAR_PLANE_M = 0.1
+"""Boxes and footprints are cut here before they are projected."""
+
+BELOW_GROUND_M = 0.5
+"""A shadow may fall this far below the plane the actor stands on: a kerb, a falling road."""
+
+_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
+_EDGES = np.array([(a, b) for a in range(8) for b in range(a) if (_CORNERS[a] != _CORNERS[b]).sum() == 1])
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+_ARC_RAD = np.radians(np.arange(0, 360, 30))
+"""Directions of the rounded corners of a grown footprint; each corner has the four of its quadrant."""
+
+
+@dataclass(frozen=True)
+class RegionConfig:
+    """How far around an actor the harmonizer's output is kept."""
+
+    __pydantic_config__ = STRICT
+    side: Annotated[
+        float, Field(ge=0, le=10, description="margin left and right of an actor, in projected box heights")
+    ] = 0.8
+    below: Annotated[
+        float, Field(ge=0, le=10, description="margin below an actor, in projected box heights")
+    ] = 0.45
+    above: Annotated[
+        float, Field(ge=0, le=10, description="margin above an actor, in projected box heights")
+    ] = 0.1
+    shadow_length: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=20,
+            description="length of a shadow on the ground, in box heights; 1.5 is a sun 34 degrees high",
+        ),
+    ] = 1.5
+    ground_margin_m: Annotated[
+        float, Field(ge=0, le=20, description="added to the length of the shadow, metres")
+    ] = 0.3
+    depth_test: Annotated[
+        bool, Field(description="leave out surfaces nearer or farther than the shadow can reach, and the sky")
+    ] = True
+    feather_px: Annotated[
+        int, Field(ge=0, le=64, description="width of the soft edge; it lies inside the region, pixels")
+    ] = 4
+    min_weight: Annotated[
+        float, Field(gt=0, le=1, description="an actor is seen in a pixel where it has at least this weight")
+    ] = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class ActorBox:
+    """An actor's box: size_m (length, width, height), the frame's origin at its ground centre, x forward, z up."""
+
+    T_world_actor: Rigid
+    size_m: tuple[float, float, float]
+
+
+def actor_boxes(actors: Sequence[ActorState], library: AssetLibrary) -> tuple[ActorBox, ...]:
+    """The boxes of `actors`, with the size of the asset where an actor does not state its own."""
+    return tuple(
+        ActorBox(a.T_world_actor, library[a.asset].size_m if a.size_m is None else a.size_m) for a in actors
+    )
+
+
+def actor_region(
+    *,
+    actor_weight: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    view: CameraView,
+    boxes: Sequence[ActorBox],
+    config: RegionConfig,
+) -> NDArray[np.float32] | None:
+    """Mask [H, W] float32 in [0, 1], or None when no inserted actor is seen.
+
+    actor_weight, depth  [H, W] float32 of the RenderedImage that `view` gave
+
+    Outside the region the mask is exactly 0; at the k-th pixel from its edge it is k / (feather_px + 1), at most 1. The
+    edge of the image is no edge of the region. Pixels in which an actor is seen have 1.
+    """
+    shape = (view.height_px, view.width_px)
+    if actor_weight.shape != shape or depth.shape != shape:
+        raise ValueError(f"expected images {shape}, got {actor_weight.shape} and {depth.shape}")
+    seen = cv2.compare(np.ascontiguousarray(actor_weight), config.min_weight, cv2.CMP_GE)
+    around = np.zeros(shape, np.uint8)
+    if boxes:
+        corners, rings, limits = _in_camera(boxes, view, config)
+        margins = np.array([config.side, config.below, config.above, config.feather_px])
+        depth = np.ascontiguousarray(depth)
+        mark_actors(around, seen, depth, view.K, corners, _EDGES, rings, limits, margins, NEAR_PLANE_M)
+    return _feathered(seen, around, config.feather_px)
+
+
+def _in_camera(
+    boxes: Sequence[ActorBox], view: CameraView, config: RegionConfig
+) -> tuple[Array, Array, Array]:
+    """Of each box, in camera coordinates: corners [A, 8, 3], grown footprint [A, 16, 3], depth limits [A, 2]."""
+    T = view.T_camera_world
+    rotations = T.rotation @ np.array([box.T_world_actor.rotation for box in boxes])
+    origins = T.apply([box.T_world_actor.translation for box in boxes])
+    sizes = np.array([box.size_m for box in boxes], np.float64)
+    reach_m = config.ground_margin_m + config.shadow_length * sizes[:, 2]
+
+    def placed(points: Array) -> Array:
+        return np.einsum("aij,akj->aki", rotations, points) + origins[:, None]
+
+    corners = placed(_CORNERS * sizes[:, None])
+    rings = placed(_grown_footprints(sizes, reach_m))
+    if not config.depth_test:
+        return corners, rings, np.tile([0.0, np.inf], (len(boxes), 1))
+    volume = _CORNERS * (sizes + np.outer(2 * reach_m, (1, 1, 0)))[:, None]
+    volume[:, _CORNERS[:, 2] == 0, 2] = -BELOW_GROUND_M
+    z = placed(volume)[:, :, 2]
+    return corners, rings, np.stack([z.min(axis=1), z.max(axis=1)], axis=1)
+
+
+def _grown_footprints(sizes: Array, reach_m: Array) -> Array:
+    """Footprints of boxes [A, 3] grown by `reach_m` [A] in every direction: convex rings [A, 16, 3] at z = 0."""
+    quadrants = [_ARC_RAD[[k, k + 1, k + 2, (k + 3) % 12]] for k in (0, 3, 6, 9)]
+    angles = np.concatenate(quadrants)
+    signs = np.repeat([(1, 1), (-1, 1), (-1, -1), (1, -1)], 4, axis=0)
+    arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    ring = np.zeros((len(sizes), 16, 3))
+    ring[:, :, :2] = signs * sizes[:, None, :2] / 2 + reach_m[:, None, None] * arc
+    return ring
+
+
+def _feathered(
+    seen: NDArray[np.uint8], around: NDArray[np.uint8], feather_px: int
+) -> NDArray[np.float32] | None:
+    """The union of the pixels that see an actor and those around, without small holes, with a soft inner edge."""
+    either = cv2.bitwise_or(seen, around)
+    left, top, width, height = cv2.boundingRect(either)
+    if not width or not seen.any():
+        return None
+    border = 2 * feather_px + 1
+    window = np.s_[
+        max(top - border, 0) : top + height + border, max(left - border, 0) : left + width + border
+    ]
+    square = np.ones((2 * feather_px + 1,) * 2, np.uint8)
+    region = cv2.bitwise_or(cv2.dilate(seen[window], square), around[window])
+    region = cv2.morphologyEx(region, cv2.MORPH_CLOSE, square)
+    mask = np.zeros(seen.shape, np.float32)
+    mask[window] = _ramp(region, feather_px)
+    return mask
+
+
+def _ramp(region: NDArray[np.uint8], feather_px: int) -> NDArray[np.float32]:
+    """min(d / (feather_px + 1), 1), d the chessboard distance to the nearest 0: how many erosions a pixel survives."""
+    left = cv2.min(region, 1)
+    survived = left.copy()
+    for _ in range(feather_px):
+        left = cv2.erode(left, _NEIGHBOURS)
+        survived = cv2.add(survived, left)
+    steps = np.minimum(np.arange(256, dtype=np.float32) / np.float32(feather_px + 1), np.float32(1))
+    return cv2.LUT(survived, steps)
