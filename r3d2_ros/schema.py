@@ -19,22 +19,74 @@ from r3d2_ros.errors import InputError, InputErrors
 
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, arbitrary_types_allowed=True)
 
-MAX_YAML_BYTES = 64 * 2**20
+MAX_YAML_BYTES = 16 * 2**20
+"""A capture trajectory of some hours at 10 Hz; what is larger belongs into a CSV file."""
+MAX_YAML_VALUES = 1_000_000
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 T = TypeVar("T")
 
 
 def load_yaml(path: str | Path) -> Any:
-    """Parse a YAML file with safe_load. InputError when it is missing, not text, too large or not YAML."""
+    """The parsed file, plain values only (safe loading).
+
+    InputError when it is missing, not text, too large or not YAML; InputErrors for aliases that grow without bound, and
+    for keys given twice, of which PyYAML would silently keep the last.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "a YAML file", "a folder" if path.is_dir() else "no such file")
     if path.stat().st_size > MAX_YAML_BYTES:
         raise InputError(str(path), f"at most {MAX_YAML_BYTES} bytes of YAML", f"{path.stat().st_size} bytes")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        loader = LOADER(path.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        # Before anything is built: merging (`<<`) nested aliases takes time without bound.
+        if faults := _faults(root, str(path)):
+            raise InputErrors(faults)
+        return loader.construct_document(root)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        if isinstance(error, InputErrors):
+            raise
         raise InputError(str(path), "valid YAML", " ".join(str(error).split())) from error
+
+
+def _faults(root: yaml.Node, where: str) -> list[InputError]:
+    if _expanded_size(root, {}) > MAX_YAML_VALUES:
+        expected = f"at most {MAX_YAML_VALUES} values with aliases resolved"
+        return [InputError(where, expected, "more, or an endless loop")]
+    return [InputError(f"{where}: {key}", "each key once", f"it again in line {line}") for key, line in _repeated(root)]
+
+
+def _expanded_size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Number of values below `node` with every alias written out; one inside its own anchor is endless."""
+    if id(node) not in known:
+        known[id(node)] = MAX_YAML_VALUES + 1
+        known[id(node)] = 1 + sum(_expanded_size(child, known) for child in _children(node))
+    return known[id(node)]
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _repeated(node: yaml.Node, key: str = "") -> list[tuple[str, int]]:
+    """Dotted key and line of each mapping key that its mapping already has."""
+    found: list[tuple[str, int]] = []
+    seen: set[str] = set()
+    for name, child in node.value if isinstance(node, yaml.MappingNode) else ():
+        if not isinstance(name, yaml.ScalarNode):
+            continue
+        inner = f"{key}.{name.value}" if key else name.value
+        if name.value in seen:
+            found.append((inner, name.start_mark.line + 1))
+        seen.add(name.value)
+        found += _repeated(child, inner)
+    return found
 
 
 def validate(cls: type[T], data: Any, where: str) -> T:

@@ -39,9 +39,7 @@ def add_parser(subparsers: Any) -> None:
     )
     commands = scene.add_subparsers(dest="scene_command", required=True, metavar="{info,convert}")
     info = commands.add_parser("info", help="print what a scene holds", epilog=EXAMPLES, formatter_class=raw)
-    info.add_argument(
-        "path", type=Path, metavar="PATH", help="Gaussian file, scene.yaml, or folder that holds one"
-    )
+    info.add_argument("path", type=Path, metavar="PATH", help="Gaussian file, scene.yaml, or folder that holds one")
     info.add_argument("--json", action="store_true", help="print one JSON object")
     convert = commands.add_parser("convert", help="write INRIA PLY", epilog=EXAMPLES, formatter_class=raw)
     convert.add_argument("input", type=Path, metavar="IN", help="anything that `info` reads")
@@ -66,9 +64,7 @@ def describe(files: SceneFiles, loaded: LoadedGaussians) -> dict[str, Any]:
     scene, gaussians = build_scene(files, loaded), loaded.gaussians
     positions = gaussians.origin + gaussians.means
     low, high = np.quantile(positions, [0.01, 0.99], axis=0)
-    usable = (
-        None if scene.bounds is None else {"min": scene.bounds[0].tolist(), "max": scene.bounds[1].tolist()}
-    )
+    usable = None if scene.bounds is None else {"min": scene.bounds[0].tolist(), "max": scene.bounds[1].tolist()}
     return {
         "file": str(files.gaussians),
         "sidecar": str(files.sidecar) if files.sidecar else None,
@@ -127,9 +123,7 @@ def _convert(args: argparse.Namespace) -> int:
     if output.suffix.lower() != ".ply":
         raise InputError(str(output), "a name that ends in .ply", f"'{output.name}'")
     if output.exists() and not args.force:
-        raise InputError(
-            str(output), "a file that does not exist yet", "an existing one", "Overwrite it with --force"
-        )
+        raise InputError(str(output), "a file that does not exist yet", "an existing one", "Overwrite it with --force")
     loaded = load_gaussians(find_scene(args.input).gaussians)
     for note in loaded.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -11,8 +11,8 @@ from r3d2_ros.cameras import Rig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.resources import config_dir
 from r3d2_ros.rigs import autoware, hugsim, native, pandaset
-from r3d2_ros.rigs.documents import load_document
 from r3d2_ros.rigs.fields import MAX_SIDE_PX, size_faults
+from r3d2_ros.schema import load_yaml
 
 KINDS = ("r3d2", "pandaset", "hugsim", "autoware")
 
@@ -38,7 +38,7 @@ def load_rig(
     """
     _check_arguments(kind, fov_deg=fov_deg, width_px=width_px, height_px=height_px)
     path = rig_path(source)
-    data = load_document(path)
+    data = load_yaml(path)
     found = detect_kind(data, str(path)) if kind == "auto" else kind
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping", type(data).__name__)

@@ -16,8 +16,8 @@ import numpy as np
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.rigs.documents import load_document
 from r3d2_ros.rigs.fields import FOREIGN, Metres, Number, centred_K, ros_name, validate_at
+from r3d2_ros.schema import load_yaml
 
 KIT_FILE, BASE_FILE = "sensor_kit_calibration.yaml", "sensors_calibration.yaml"
 CAMERA_SUFFIX = "camera_link"
@@ -60,7 +60,7 @@ def parse(
     mounts = _mounts(data, str(path))
     for sibling in (path.with_name(KIT_FILE), path.with_name(BASE_FILE)):
         if sibling != path and sibling.is_file():
-            mounts = {**_mounts(load_document(sibling), str(sibling)), **mounts}
+            mounts = {**_mounts(load_yaml(sibling), str(sibling)), **mounts}
     names = {frame: ros_name(frame.removesuffix(CAMERA_SUFFIX).rstrip("/_") or "camera") for frame in mounts}
     frames = [frame for frame in mounts if frame.endswith(CAMERA_SUFFIX)]
     if not frames:

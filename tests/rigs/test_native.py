@@ -263,8 +263,8 @@ def test_binary_and_oversized_files(tmp_path: Path):
     path = tmp_path / "rig.yaml"
     path.write_bytes(b"\xff\xfe\x00\x80garbage")
     assert next(iter(faults_of(path).values())).expected == "valid YAML"
-    path.write_bytes(b"# " + b"x" * 2**20)
-    assert "at most 1048576 bytes" in next(iter(faults_of(path).values())).expected
+    path.write_bytes(b"# " + b"x" * 2**24)
+    assert "at most 16777216 bytes" in next(iter(faults_of(path).values())).expected
 
 
 def test_every_image_at_another_size(tmp_path: Path):
