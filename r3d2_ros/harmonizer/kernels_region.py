@@ -65,18 +65,38 @@ def _first_pixel(position: float, size: int) -> int:
 
 
 @kernel()
-def fill_polygon(mask: Bytes, depth: Depth, polygon: Array, limits: Array) -> None:
-    """mask = 255 at pixels whose centre is in the convex polygon [M, 2] and whose depth is within `limits` [2].
+def _mark_within(marks: Bytes, depths: Depth, start: Depth, step: Depth, low: Depth, high: Depth) -> None:
+    """Mark the pixels of a row whose depth * (start + i * step) is within low..high, all [3].
 
-    An infinite upper limit switches the test of the depth off.
+    Without branches, so that it vectorises. NaN, which is the sky, fails every comparison.
+    """
+    start_x, start_y, start_z = start
+    step_x, step_y, step_z = step
+    low_x, low_y, low_z = low
+    high_x, high_y, high_z = high
+    for i in range(len(marks)):
+        x = depths[i] * (start_x + np.float32(i) * step_x)
+        y = depths[i] * (start_y + np.float32(i) * step_y)
+        z = depths[i] * (start_z + np.float32(i) * step_z)
+        within = (x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y) & (z >= low_z) & (z <= high_z)
+        marks[i] |= np.uint8(255) * np.uint8(within)
+
+
+@kernel()
+def fill_polygon(mask: Bytes, depth: Depth, polygon: Array, reach: Array) -> None:
+    """mask = 255 at pixels whose centre is in the convex polygon [M, 2] and whose surface point is within `reach`.
+
+    reach [3, 6]: the surface point is within when each row satisfies low <= depth * (a * u + b * v + c) + d <= high,
+    with the row's numbers in the order a, b, c, d, low, high; infinite bounds switch the test off.
     """
     if len(polygon) < 3:
         return
     height, width = mask.shape
     top = _first_pixel(polygon[:, 1].min(), height)
     bottom = _first_pixel(polygon[:, 1].max(), height)
-    near, far = np.float32(limits[0]), np.float32(limits[1])
-    anywhere = math.isinf(far)
+    anywhere = math.isinf(reach[0, 5])
+    step, start = reach[:, 0].astype(np.float32), np.empty(3, np.float32)
+    low, high = (reach[:, 4] - reach[:, 3]).astype(np.float32), (reach[:, 5] - reach[:, 3]).astype(np.float32)
     for row in range(top, bottom):
         v = row + 0.5
         u0, u1 = math.inf, -math.inf
@@ -89,10 +109,9 @@ def fill_polygon(mask: Bytes, depth: Depth, polygon: Array, limits: Array) -> No
         if anywhere:
             mask[row, first:end] = 255
             continue
-        marks, depths = mask[row, first:end], depth[row, first:end]
-        for i in range(len(marks)):
-            # Without branches, so that it vectorises. NaN, which is the sky, fails both comparisons.
-            marks[i] |= np.uint8(255) * np.uint8((depths[i] >= near) & (depths[i] <= far))
+        for k in range(3):
+            start[k] = reach[k, 0] * (first + 0.5) + reach[k, 1] * v + reach[k, 2]
+        _mark_within(mask[row, first:end], depth[row, first:end], start, step, low, high)
 
 
 @kernel()
@@ -123,7 +142,7 @@ def mark_actors(
     corners: Array,
     edges: Indices,
     rings: Array,
-    limits: Array,
+    reaches: Array,
     margins: Array,
     near_m: float,
 ) -> None:
@@ -131,7 +150,7 @@ def mark_actors(
 
     seen     [H, W] uint8, not 0 where any actor is seen
     corners  [A, 8, 3] boxes, whose edges are `edges` [12, 2]; rings [A, N, 3] convex outlines on the ground
-    limits   [A, 2] depths between which a surface can be in an actor's shadow
+    reaches  [A, 3, 6] where a surface can be in an actor's shadow, see `fill_polygon`
     margins  side, below, above in projected box heights; pixels added on every side
     """
     side, below, above, extra_px = margins
@@ -147,5 +166,5 @@ def mark_actors(
         rectangle[1, 0] = rectangle[2, 0] = right + side * height_px + extra_px
         rectangle[0, 1] = rectangle[1, 1] = top - above * height_px - extra_px
         rectangle[2, 1] = rectangle[3, 1] = bottom + below * height_px + extra_px
-        fill_polygon(mask, depth, rectangle, limits[k])
-        fill_polygon(mask, depth, project_polygon(rings[k], K, near_m), limits[k])
+        fill_polygon(mask, depth, rectangle, reaches[k])
+        fill_polygon(mask, depth, project_polygon(rings[k], K, near_m), reaches[k])

@@ -8,9 +8,9 @@ output is pasted back only here. The region is made of three parts:
   height (0.8 left and right, 0.45 down, 0.1 up are what users of the released weights arrived at);
 - on the ground, the footprint of its box, grown by the length of its shadow.
 
-Of the last two, only surfaces count on which the shadow can fall: what is nearer to the camera than the nearest point
-within the shadow's reach, or farther than the farthest, is left out, and so is the sky. An actor that is not seen in a
-camera adds nothing there, though its shadow may be in view: an image-to-image model cannot know of it.
+Of the last two, only surfaces count on which the shadow can fall: a pixel whose depth puts it outside the actor's box
+grown by the length of its shadow is left out, and so is the sky. An actor that is not seen in a camera adds nothing
+there, though its shadow may be in view: an image-to-image model cannot know of it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from r3d2_ros.world import ActorState
 NEAR_PLANE_M = 0.1
 """Boxes and footprints are cut here before they are projected."""
 
-BELOW_GROUND_M = 0.5
-"""A shadow may fall this far below the plane the actor stands on: a kerb, a falling road."""
+VERTICAL_SLACK_M = 0.5
+"""A shadow may fall this far below the plane the actor stands on or above its roof: kerbs, sloping roads."""
 
 _CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a) if (_CORNERS[a] != _CORNERS[b]).sum() == 1])
@@ -70,7 +70,7 @@ class RegionConfig:
         float, Field(ge=0, le=20, description="added to the length of the shadow, metres")
     ] = 0.3
     depth_test: Annotated[
-        bool, Field(description="leave out surfaces nearer or farther than the shadow can reach, and the sky")
+        bool, Field(description="by depth, leave out surfaces that the shadow cannot reach, and the sky")
     ] = True
     feather_px: Annotated[
         int, Field(ge=0, le=64, description="width of the soft edge; it lies inside the region, pixels")
@@ -116,34 +116,39 @@ def actor_region(
     seen = cv2.compare(np.ascontiguousarray(actor_weight), config.min_weight, cv2.CMP_GE)
     around = np.zeros(shape, np.uint8)
     if boxes:
-        corners, rings, limits = _in_camera(boxes, view, config)
+        corners, rings, reaches = _in_camera(boxes, view, config)
         margins = np.array([config.side, config.below, config.above, config.feather_px])
         depth = np.ascontiguousarray(depth)
-        mark_actors(around, seen, depth, view.K, corners, _EDGES, rings, limits, margins, NEAR_PLANE_M)
+        mark_actors(around, seen, depth, view.K, corners, _EDGES, rings, reaches, margins, NEAR_PLANE_M)
     return _feathered(seen, around, config.feather_px)
 
 
 def _in_camera(
     boxes: Sequence[ActorBox], view: CameraView, config: RegionConfig
 ) -> tuple[Array, Array, Array]:
-    """Of each box, in camera coordinates: corners [A, 8, 3], grown footprint [A, 16, 3], depth limits [A, 2]."""
+    """Of each box: corners [A, 8, 3] and grown footprint [A, 16, 3] in camera coordinates, and reach [A, 3, 6].
+
+    The reach bounds surface points in the actor's frame, as affine functions of pixel and depth (see `fill_polygon`).
+    """
     T = view.T_camera_world
     rotations = T.rotation @ np.array([box.T_world_actor.rotation for box in boxes])
     origins = T.apply([box.T_world_actor.translation for box in boxes])
     sizes = np.array([box.size_m for box in boxes], np.float64)
-    reach_m = config.ground_margin_m + config.shadow_length * sizes[:, 2]
+    shadow_m = config.ground_margin_m + config.shadow_length * sizes[:, 2]
 
     def placed(points: Array) -> Array:
         return np.einsum("aij,akj->aki", rotations, points) + origins[:, None]
 
-    corners = placed(_CORNERS * sizes[:, None])
-    rings = placed(_grown_footprints(sizes, reach_m))
+    reach = np.empty((len(boxes), 3, 6))
+    reach[:, :, :3] = np.swapaxes(rotations, 1, 2) @ np.linalg.inv(view.K)
+    reach[:, :, 3] = -np.einsum("aji,aj->ai", rotations, origins)
+    reach[:, :2, 5] = sizes[:, :2] / 2 + shadow_m[:, None]
+    reach[:, :2, 4] = -reach[:, :2, 5]
+    reach[:, 2, 4] = -VERTICAL_SLACK_M
+    reach[:, 2, 5] = sizes[:, 2] + VERTICAL_SLACK_M
     if not config.depth_test:
-        return corners, rings, np.tile([0.0, np.inf], (len(boxes), 1))
-    volume = _CORNERS * (sizes + np.outer(2 * reach_m, (1, 1, 0)))[:, None]
-    volume[:, _CORNERS[:, 2] == 0, 2] = -BELOW_GROUND_M
-    z = placed(volume)[:, :, 2]
-    return corners, rings, np.stack([z.min(axis=1), z.max(axis=1)], axis=1)
+        reach[:, :, 4:] = -np.inf, np.inf
+    return placed(_CORNERS * sizes[:, None]), placed(_grown_footprints(sizes, shadow_m)), reach
 
 
 def _grown_footprints(sizes: Array, reach_m: Array) -> Array:
