@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from r3d2_ros.geometry import Array
+from r3d2_ros.street.meshes import FILL
 from r3d2_ros.street.noise import smoothstep
 from r3d2_ros.street.options import Sun
-from r3d2_ros.street.surfels import Surfels
+from r3d2_ros.street.surfels import F32, Surfels
 
 GROUND_ALBEDO = 0.18
 EXPOSURE = 1.5
 SHADOW_CELL_M = 0.09
 SHADOW_BIAS_M = 0.16
+SHADOW_CHUNK = 30_000
+"""Surfels drawn into the shadow map at once."""
 SKY_CELL_M = 0.5
 SKY_STEPS_M = (0.8, 1.6, 3.0, 5.0, 8.0, 13.0, 20.0)
 
@@ -50,15 +53,22 @@ class ShadowMap:
         toward = sun.direction
         side = np.cross([0.0, 0.0, 1.0], toward)
         side /= np.linalg.norm(side)
-        across = np.stack([side, np.cross(toward, side)])
-        points = _filled(samples, SHADOW_CELL_M)
-        plane = points @ across.T
-        low = plane.min(axis=0) - 1.0
-        size = np.ceil((plane.max(axis=0) + 1.0 - low) / SHADOW_CELL_M).astype(int)
-        index = ((plane - low) / SHADOW_CELL_M).astype(np.int64)
+        axes = np.stack([side, np.cross(toward, side), toward])
+        centre, u, v = (
+            (vectors @ axes.T).astype(np.float32)
+            for vectors in (samples.position, samples.tangent_u, samples.tangent_v)
+        )
+        half = (0.5 * samples.scale[:, :2] / FILL).astype(np.float32)
+        reach = half.sum(axis=1, keepdims=True)
+        low = (centre - reach).min(axis=0)[:2].astype(np.float64) - 1.0
+        size = np.ceil(((centre + reach).max(axis=0)[:2] + 1.0 - low) / SHADOW_CELL_M).astype(int)
         height = np.full(size[0] * size[1], -1e9, np.float32)
-        np.maximum.at(height, index[:, 0] * size[1] + index[:, 1], (points @ toward).astype(np.float32))
-        return cls(toward, across, low, height.reshape(size))
+        for start in range(0, len(samples), SHADOW_CHUNK):
+            part = slice(start, start + SHADOW_CHUNK)
+            points = _filled(centre[part], u[part], v[part], half[part])
+            index = ((points[:, :2] - low) / SHADOW_CELL_M).astype(np.int64)
+            np.maximum.at(height, index[:, 0] * size[1] + index[:, 1], points[:, 2])
+        return cls(toward, axes[:2], low, height.reshape(size))
 
     def lit(self, position: NDArray, normal: NDArray) -> Array:
         """Share [N] of the sun that reaches each point, with a soft edge of about 20 cm."""
@@ -82,17 +92,15 @@ def _tent(offset: Array) -> Array:
     return np.maximum(0.0, 2.0 - np.abs(offset)) / 4.0
 
 
-def _filled(samples: Surfels, spacing_m: float) -> NDArray[np.float32]:
-    """Points that cover each surfel's cell at most `spacing_m` apart."""
-    half = 0.5 * samples.scale[:, :2] / 0.56
-    counts = np.maximum(1, np.ceil(2 * half / spacing_m)).astype(np.int64)
+def _filled(centre: F32, u: F32, v: F32, half: F32) -> F32:
+    """Points [M, 3] that cover the cells centre +- half * (u, v) at most SHADOW_CELL_M apart."""
+    counts = np.maximum(1, np.ceil(2 * half / SHADOW_CELL_M)).astype(np.int64)
     total = counts.prod(axis=1)
-    row = np.repeat(np.arange(len(samples)), total)
+    row = np.repeat(np.arange(len(centre)), total)
     local = np.arange(len(row)) - np.repeat(np.cumsum(total) - total, total)
-    a = ((local % counts[row, 0] + 0.5) / counts[row, 0] * 2 - 1) * half[row, 0]
-    b = ((local // counts[row, 0] + 0.5) / counts[row, 1] * 2 - 1) * half[row, 1]
-    offset = a[:, None] * samples.tangent_u[row] + b[:, None] * samples.tangent_v[row]
-    return (samples.position[row] + offset).astype(np.float32)
+    place = np.stack([local % counts[row, 0], local // counts[row, 0]], axis=1)
+    a, b = (((2 * place + 1) / counts[row] - 1).astype(np.float32) * half[row]).T
+    return centre[row] + a[:, None] * u[row] + b[:, None] * v[row]
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,7 +98,7 @@ def _end(body: Body, out: NDArray[np.int64], wide: Array, z: Array, section: str
     out[z < bumper] = TRIM
     out[(wide < 0.275) & (np.abs(z - plate) < 0.066)] = TRIM
     out[(wide < 0.26) & (np.abs(z - plate) < 0.055)] = PLATE
-    letters = (wide < 0.215) & (np.abs(z - plate) < 0.034) & ((wide / 0.066) % 1.0 < 0.55) & (wide > 0.03)
+    letters = (wide < 0.215) & (np.abs(z - plate) < 0.034) & ((wide / 0.066) % 1.0 < 0.55) & (wide > 0.06)
     out[letters] = LETTER
 
 

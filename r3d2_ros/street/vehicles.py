@@ -76,7 +76,7 @@ def _reflections(panes: Quads) -> tuple[NDArray[np.float64], NDArray[np.float64]
     x, y, z = panes.centre.T
     low, high = np.quantile(z, [0.02, 0.98])
     height = np.clip((z - low) / (high - low), 0, 1)
-    slant = fractal((x + np.abs(y) + 0.5 * z) * 1.7, 0.3 * z, octaves=2, seed=5)
+    slant = fractal((x + 0.8 * y + 0.5 * z) * 1.7, 0.3 * z, octaves=2, seed=5)
     bands = smoothstep(0.50, 0.66, slant) * (0.25 + 0.75 * height)
     return 0.12 * (0.18 + 0.62 * height**1.4 + 0.35 * bands), (0.035 * bands)[:, None] * [0.9, 1.0, 1.1]
 
