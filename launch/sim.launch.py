@@ -43,6 +43,7 @@ OTHERS = {
 
 
 FLAGS = ("use_sim_time", "autostart")
+CHOICES = {**{name: ["true", "false"] for name in FLAGS}, "log_level": ["debug", "info", "warn", "error", "fatal"]}
 
 
 def existing(argument: str, text: str) -> Path:
@@ -96,9 +97,7 @@ def generate_launch_description() -> LaunchDescription:
         for name, (topic, text) in TOPICS.items()
     ]
     declared += [
-        DeclareLaunchArgument(
-            name, default_value=default, description=text, choices=["true", "false"] if name in FLAGS else None
-        )
+        DeclareLaunchArgument(name, default_value=default, description=text, choices=CHOICES.get(name))
         for name, (default, text) in OTHERS.items()
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=simulator)])

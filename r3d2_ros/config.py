@@ -86,6 +86,10 @@ class RenderingConfig:
         0.3
     )
 
+    def __post_init__(self) -> None:
+        if self.near_plane_m >= self.far_plane_m:
+            raise ValueError(f"near_plane_m below far_plane_m, which is {self.far_plane_m:g}")
+
 
 @dataclass(frozen=True)
 class HarmonizerConfig:

@@ -72,3 +72,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "rig: {source: my_rig.yaml}\nscene: {source: street}\n"))
     assert config.rig.source == str(tmp_path / "my_rig.yaml")
     assert config.scene.source == "street"
+
+
+def test_planes_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputErrors, match="rendering: expected near_plane_m below far_plane_m, which is 100"):
+        load_config(write(tmp_path, "rendering: {near_plane_m: 200.0, far_plane_m: 100.0}\n"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,9 +22,9 @@ from r3d2_ros.config import SimConfig
 from r3d2_ros.input_checks import ActorInput, ActorRules, Fault, Reports, actor_states, ego_state
 from r3d2_ros.msg import ActorArray
 from r3d2_ros.nodes.conversions import position, quat_wxyz, stamp_to_ns
-from r3d2_ros.nodes.qos import overridable, reliable
+from r3d2_ros.nodes.qos import explained, overridable, reliable
 from r3d2_ros.scene import AssetLibrary
-from r3d2_ros.state_buffer import StateBuffer
+from r3d2_ros.state_buffer import StateBuffer, seconds
 from r3d2_ros.sync import QueueOverflow, Stall, Synchronizer, Tick, Waiting
 
 INPUT_DEPTH = 1000
@@ -64,11 +64,16 @@ class Inputs:
         self._logged_stall: tuple[Waiting | None, float] = (None, 0.0)
         self._synchronizer: Synchronizer | None = None
         self._source: dict[str, str] = {}
-        self._subscriptions = self._subscribe()
+        self._subscriptions: list[Any] = []
+        try:
+            self._subscribe()
+        except Exception:
+            self.destroy()
+            raise
         self.ego_topics = [s.topic_name for s in self._subscriptions[: len(EGO_TOPICS)]]
         """Where the ego is listened for, after remapping."""
 
-    def _subscribe(self) -> list[Any]:
+    def _subscribe(self) -> None:
         group = MutuallyExclusiveCallbackGroup()
         topics: list[tuple[type, str, Callable[[Any], None]]] = [
             (Odometry, EGO_TOPICS[0], partial(self._on_ego, EGO_TOPICS[0])),
@@ -77,17 +82,17 @@ class Inputs:
             (MarkerArray, ACTOR_TOPICS[1], partial(self._on_actors, ACTOR_TOPICS[1])),
             (Header, TRIGGER_TOPIC, self._on_trigger),
         ]
-        return [
-            self._node.create_subscription(
-                kind,
-                topic,
-                partial(self._take, topic, callback),
-                reliable(INPUT_DEPTH),
-                callback_group=group,
-                qos_overriding_options=overridable(),
-            )
-            for kind, topic, callback in topics
-        ]
+        for kind, topic, callback in topics:
+            with explained(topic):
+                subscription = self._node.create_subscription(
+                    kind,
+                    topic,
+                    partial(self._take, topic, callback),
+                    reliable(INPUT_DEPTH),
+                    callback_group=group,
+                    qos_overriding_options=overridable(),
+                )
+            self._subscriptions.append(subscription)
 
     def destroy(self) -> None:
         for subscription in self._subscriptions:
@@ -165,12 +170,14 @@ class Inputs:
     def _on_actors(self, topic: str, message: ActorArray | MarkerArray) -> None:
         if not self._is_source("actors", topic):
             return
-        header, actors = _actors_of_markers(message) if isinstance(message, MarkerArray) else _actors_of_array(message)
-        if header is None:
-            self.reports.add(
-                Fault("actors.no_stamp", f"{topic}: expected at least one marker, whose header dates the array")
-            )
-            return
+        if isinstance(message, MarkerArray):
+            taken = _actors_of_markers(topic, message)
+            if isinstance(taken, Fault):
+                self.reports.add(taken)
+                return
+            header, actors = taken
+        else:
+            header, actors = message.header, _actors_of_array(message)
         if not self._is_in_map(topic, header):
             return
         states, faults = actor_states(actors, self._rules)
@@ -215,12 +222,17 @@ class Inputs:
     def _log_new(self) -> None:
         logger = self._node.get_logger()
         for report in self.reports.take_new():
-            # rcutils refuses one call site with changing severities, so each severity has its own.
-            {"info": logger.info, "warning": logger.warning, "error": logger.error}[report.level](report.text)
+            # rcutils refuses a call site whose severity changes, so each severity has its own.
+            if report.level == "error":
+                logger.error(report.text)
+            elif report.level == "warning":
+                logger.warning(report.text)
+            else:
+                logger.info(report.text)
 
 
-def _actors_of_array(message: ActorArray) -> tuple[Header, list[ActorInput]]:
-    return message.header, [
+def _actors_of_array(message: ActorArray) -> list[ActorInput]:
+    return [
         ActorInput(
             id=actor.id,
             asset=actor.asset,
@@ -232,13 +244,24 @@ def _actors_of_array(message: ActorArray) -> tuple[Header, list[ActorInput]]:
     ]
 
 
-def _actors_of_markers(message: MarkerArray) -> tuple[Header | None, Sequence[ActorInput]]:
-    """Each array is complete: a marker that it does not add is no actor at that time.
+def _actors_of_markers(topic: str, message: MarkerArray) -> tuple[Header, list[ActorInput]] | Fault:
+    """Header and actors of a marker array. Each array is complete: a marker that it does not add is no actor then.
 
-    `ns`/`id` name the actor, `mesh_resource` or else `text` the asset; the scale of a CUBE is the actor's size.
+    `ns`/`id` name the actor, `mesh_resource` or else `text` the asset; the scale of a CUBE is the actor's size. The
+    markers that are added share one frame and stamp; an array that adds none is dated by its first marker.
     """
     added = [marker for marker in message.markers if marker.action == Marker.ADD]
-    actors = [
+    dated = added or list(message.markers)
+    if not dated:
+        return Fault("actors.no_stamp", f"{topic}: expected at least one marker, whose header dates the array")
+    header = dated[0].header
+    other = next((marker.header for marker in added if marker.header != header), None)
+    if other is not None:
+        stamps = " and ".join(seconds(stamp_to_ns(h.stamp)) for h in (header, other))
+        frames = f"'{header.frame_id}' and '{other.frame_id}'"
+        got = f"frames {frames}, stamps {stamps}; the array is not used"
+        return Fault("actors.mixed_headers", f"{topic}: expected markers with one frame and one stamp, got {got}")
+    return header, [
         ActorInput(
             id=f"{marker.ns}/{marker.id}",
             asset=marker.mesh_resource or marker.text,
@@ -248,4 +271,3 @@ def _actors_of_markers(message: MarkerArray) -> tuple[Header | None, Sequence[Ac
         )
         for marker in added
     ]
-    return (message.markers[0].header if message.markers else None), actors

@@ -15,7 +15,7 @@ from r3d2_ros.msg import CameraStatus
 from r3d2_ros.msg import FrameSet as FrameSetMessage
 from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp
 from r3d2_ros.nodes.images import ImageWriter, JpegWriter, load_cv_bridge
-from r3d2_ros.nodes.qos import overridable, reliable
+from r3d2_ros.nodes.qos import explained, overridable, reliable
 from r3d2_ros.simulator import CameraFrame, FrameSet
 
 IMAGE_DEPTH = 5
@@ -30,47 +30,54 @@ class _Topic:
     writer: Any
 
 
+class Publishers:
+    """Makes lifecycle publishers whose QoS can be overridden, and takes them down together."""
+
+    def __init__(self, node: LifecycleNodeMixin) -> None:
+        self._node = node
+        self._made: list[Any] = []
+
+    def make(self, kind: type, topic: str, depth: int) -> Any:
+        """A reliable publisher; InputError for a topic name or an override that cannot be used."""
+        with explained(topic):
+            publisher = self._node.create_lifecycle_publisher(
+                kind, topic, reliable(depth), qos_overriding_options=overridable()
+            )
+        self._made.append(publisher)
+        return publisher
+
+    def destroy(self) -> None:
+        while self._made:
+            self._node.destroy_lifecycle_publisher(self._made.pop())
+
+
 class CameraOutput:
     """The topics of one camera."""
 
-    def __init__(self, node: LifecycleNodeMixin, camera: Camera, config: OutputConfig, bridge: Any | None) -> None:
+    def __init__(self, publishers: Publishers, camera: Camera, config: OutputConfig, bridge: Any | None) -> None:
         self.camera = camera
-        self._node = node
         base = camera.topic
         if config.namespace and not base.startswith("/"):
             base = f"{config.namespace.rstrip('/')}/{base}"
         frame_id = camera.frame_id
         self._info_message = camera_info_message(camera)
-        self._info = self._publisher(CameraInfo, f"{base}/camera_info")
+        self._info = publishers.make(CameraInfo, f"{base}/camera_info", IMAGE_DEPTH)
         self._images: dict[str, _Topic] = {}
-        wanted = {
-            "raw": ("rgb8", "image_raw"),
-            "depth": ("32FC1", "depth"),
-            "instance": ("16UC1", "instance"),
-        }
+        wanted = {"raw": ("rgb8", "image_raw"), "depth": ("32FC1", "depth"), "instance": ("16UC1", "instance")}
         for name, (encoding, topic) in wanted.items():
             if getattr(config, name):
                 writer = ImageWriter(frame_id=frame_id, encoding=encoding, bridge=bridge)
-                self._images[name] = _Topic(self._publisher(Image, f"{base}/{topic}"), writer)
+                self._images[name] = _Topic(publishers.make(Image, f"{base}/{topic}", IMAGE_DEPTH), writer)
         self._compressed: _Topic | None = None
         if config.compressed:
-            publisher = self._publisher(CompressedImage, f"{base}/image_raw/compressed")
+            publisher = publishers.make(CompressedImage, f"{base}/image_raw/compressed", IMAGE_DEPTH)
             self._compressed = _Topic(publisher, JpegWriter(frame_id=frame_id))
 
-    def _publisher(self, kind: type, topic: str) -> Any:
-        return self._node.create_lifecycle_publisher(
-            kind, topic, reliable(IMAGE_DEPTH), qos_overriding_options=overridable()
-        )
-
-    @property
-    def publishers(self) -> list[Any]:
-        images = [topic.publisher for topic in self._images.values()]
-        return [self._info, *images, *([self._compressed.publisher] if self._compressed else [])]
-
     def subscribers(self) -> int:
-        """Matched readers of the camera's pictures: of the raw image where it is published, else of the JPEG."""
-        topic = self._images.get("raw") or self._compressed
-        return topic.publisher.get_subscription_count() if topic else 0
+        """Matched readers of the camera's first kind of picture: raw, else compressed, else depth, else instance."""
+        kinds = [self._images.get("raw"), self._compressed, self._images.get("depth"), self._images.get("instance")]
+        first = next((topic for topic in kinds if topic is not None), None)
+        return first.publisher.get_subscription_count() if first else self._info.get_subscription_count()
 
     def publish_info(self, stamp_ns: int) -> None:
         self._info_message.header.stamp = ns_to_stamp(stamp_ns)
@@ -110,23 +117,19 @@ class Outputs:
     """All cameras of the rig and the frame set."""
 
     def __init__(self, node: LifecycleNodeMixin, config: SimConfig, cameras: tuple[Camera, ...]) -> None:
-        self._node = node
         self._base_link = config.frames.base_link
-        bridge = load_cv_bridge()
-        self.cameras = {c.name: CameraOutput(node, c, config.output, bridge) for c in cameras}
-        self._frame_set = node.create_lifecycle_publisher(
-            FrameSetMessage,
-            "~/frame_set",
-            reliable(FRAME_SET_DEPTH),
-            qos_overriding_options=overridable(),
-        )
+        self._publishers = Publishers(node)
         self._next_index = 0
+        bridge = load_cv_bridge()
+        try:
+            self.cameras = {c.name: CameraOutput(self._publishers, c, config.output, bridge) for c in cameras}
+            self._frame_set = self._publishers.make(FrameSetMessage, "~/frame_set", FRAME_SET_DEPTH)
+        except Exception:
+            self.destroy()
+            raise
 
     def destroy(self) -> None:
-        for output in self.cameras.values():
-            for publisher in output.publishers:
-                self._node.destroy_lifecycle_publisher(publisher)
-        self._node.destroy_lifecycle_publisher(self._frame_set)
+        self._publishers.destroy()
 
     def missing_subscribers(self, wanted: int) -> list[str]:
         """Cameras whose pictures have fewer than `wanted` matched readers."""

@@ -32,7 +32,9 @@ class RenderLoop:
         statistics: Statistics,
         config: Callable[[], SimConfig],
         logger: RcutilsLogger,
+        stop_run: Callable[[str], None],
     ) -> None:
+        self._stop_run = stop_run
         self._simulator, self._inputs, self._outputs = simulator, inputs, outputs
         self._statistics, self._config, self._logger = statistics, config, logger
         self._changed = inputs.changed
@@ -66,9 +68,9 @@ class RenderLoop:
             self._wait_for_subscribers()
             while (tick := self._wait_for_tick()) is not None:
                 self._make(tick)
-        except Exception:
+        except Exception as error:
             self._logger.fatal(f"the render thread ended\n{traceback.format_exc()}")
-            raise
+            self._stop_run(f"the render thread ended: {type(error).__name__}: {error}")
 
     def _wait_for_tick(self) -> Tick | None:
         """The next tick; None when the loop has to end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -12,29 +13,35 @@ import rclpy
 from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.exceptions import ParameterException
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from tf2_msgs.msg import TFMessage
 
 from r3d2_ros.assembly import Assembled, assemble
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.nodes.conversions import transform_message
-from r3d2_ros.nodes.diagnostics import ERROR, OK, Diagnostics
+from r3d2_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
 from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.parameters import ConfigParameters
 from r3d2_ros.nodes.qos import overridable, reliable
 from r3d2_ros.nodes.render_loop import RenderLoop
 from r3d2_ros.nodes.statistics import Statistics
-from r3d2_ros.nodes.transport import Transport, prepare_transport, transport_in_force
+from r3d2_ros.nodes.transport import Transport, prepare_transport, transport_fault
 
 EXECUTOR_THREADS = 4
 """One for inputs, one for a transition that takes long, two for services and timers meanwhile."""
 
-STOP_WAIT_S = 2.0
+STOP_WAIT_S = 1.0
 USER_ERRORS = (InputError, InputErrors, MissingPackageError)
+
+
+START_ERRORS = (*USER_ERRORS, ParameterException, RuntimeError)
+"""rclpy raises RuntimeErrors for arguments, domains and log folders that cannot be used."""
 
 
 class SimNode(LifecycleNodeMixin, Node):
@@ -89,7 +96,10 @@ class SimNode(LifecycleNodeMixin, Node):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         LifecycleNodeMixin.on_activate(self, state)
-        return self._attempt("activate", self._activate)
+        result = self._attempt("activate", self._activate)
+        if result != TransitionCallbackReturn.SUCCESS:
+            LifecycleNodeMixin.on_deactivate(self, state)
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = self._attempt("deactivate", self._deactivate)
@@ -149,6 +159,7 @@ class SimNode(LifecycleNodeMixin, Node):
             statistics=self.statistics,
             config=lambda: self.config,
             logger=self.get_logger(),
+            stop_run=self._stop_run,
         )
         if self.config.sync.mode == "latest":
             period_s = 1.0 / self.config.sync.latest_rate_hz
@@ -196,13 +207,15 @@ class SimNode(LifecycleNodeMixin, Node):
             done = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
             return done and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
 
-    def stop(self) -> None:
-        """End the render thread. A transition that still loads is left to end with the process."""
-        if self._transition.acquire(timeout=STOP_WAIT_S):
-            try:
-                self._deactivate()
-            finally:
-                self._transition.release()
+    def stop(self) -> bool:
+        """End the render thread. False when a transition still loads, which is left to end with the process."""
+        if not self._transition.acquire(timeout=STOP_WAIT_S):
+            return False
+        try:
+            self._deactivate()
+        finally:
+            self._transition.release()
+        return True
 
     def _stop_run(self, reason: str) -> None:
         """End the run because going on would lose something; the transition runs beside the caller."""
@@ -255,15 +268,27 @@ class SimNode(LifecycleNodeMixin, Node):
     # Diagnostics
 
     def _report_transport(self) -> None:
-        in_force, text = transport_in_force(self._transport)
-        (self.get_logger().info if in_force else self.get_logger().error)(f"transport: {text}")
-        self._transport_status = self.diagnostics.status("transport", OK if in_force else ERROR, text)
+        fault = transport_fault(self._transport)
+        text = f"{self._transport.text}: {fault}" if fault else self._transport.text
+        if fault:
+            self.get_logger().warning(f"transport: {text}")
+        else:
+            self.get_logger().info(f"transport: {text}")
+        self._transport_status = self.diagnostics.status("transport", WARN if fault else OK, text)
+
+    def _has_no_time(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value) and self.get_clock().now().nanoseconds == 0
 
     def _diagnose(self) -> None:
         loop, inputs = self._loop, self._inputs
         if inputs is not None:
             inputs.check_stall()
         state = self._state_machine.current_state[1]
+        if self.config.sync.mode == "latest" and self._has_no_time():
+            text = "use_sim_time is set and no /clock has arrived: in mode latest nothing is rendered until it does"
+            self.get_logger().warning(text, once=True)
+            self.diagnostics.publish(self.diagnostics.status("run", WARN, text), self._transport_status)
+            return
         run = self.diagnostics.run_status(state, self._fault, loop=loop, inputs=inputs, statistics=self.statistics)
         statuses = [run, self._transport_status]
         if inputs is not None:
@@ -280,30 +305,43 @@ def main(args: list[str] | None = None) -> int:
 
 
 def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int:
-    """Join ROS, make the node, start it if it starts by itself, and serve it until it is told to stop."""
-    rclpy.init(args=args)
+    """Join ROS, make the node, start it if it starts by itself, and serve it until a signal ends the process.
+
+    rclpy's own signal handlers would shut ROS down below the render thread, so the signals are handled here.
+    """
+    ended = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda number, frame: ended.set())
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-    except USER_ERRORS as error:
+    except START_ERRORS as error:
         print(f"sim_node: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
+    threading.Thread(target=_serve, args=(executor, ended), name="executor", daemon=True).start()
     if node.autostart:
         threading.Thread(target=node.start, name="autostart", daemon=True).start()
+    ended.wait()
+    stopped = node.stop()
+    executor.shutdown(timeout_sec=1.0)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    if not stopped:
+        # What is still loading is not needed any more, and would only fail without ROS.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+def _serve(executor: MultiThreadedExecutor, ended: threading.Event) -> None:
     try:
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     finally:
-        # `ros2 launch` and a terminal may both send SIGINT: the second one must not break the shutdown off.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.stop()
-        executor.shutdown(timeout_sec=1.0)
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+        ended.set()
 
 
 if __name__ == "__main__":

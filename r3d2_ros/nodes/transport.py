@@ -6,15 +6,13 @@ side delivers all of them. Nothing is touched where the user has already configu
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
-from r3d2_ros.resources import config_dir
+from r3d2_ros.resources import cache_dir, config_dir
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Fast DDS itself puts its segments
 MIB = 2**20
@@ -34,9 +32,15 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 
 @dataclass(frozen=True)
 class Transport:
-    """What was decided before joining. `segment_bytes` is 0 when no profile of ours is in force."""
+    """What was decided before joining.
+
+    text            what is in force, or should be
+    fault           what is wrong with it, or empty
+    segment_bytes   of our own profile, else 0
+    """
 
     text: str
+    fault: str = ""
     segment_bytes: int = 0
     segments_before: frozenset[str] = frozenset()
 
@@ -48,21 +52,39 @@ def prepare_transport() -> Transport:
         return Transport(f"{rmw} as configured")
     for name in USER_VARIABLES:
         if os.environ.get(name):
-            return Transport(f"Fast DDS as configured by {name}={os.environ[name]}")
+            return Transport(f"Fast DDS as configured by {name}={os.environ[name]}", _profile_fault(name))
     free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
     segment = segment_size(free)
     if segment == 0:
-        return Transport(
-            f"Fast DDS over UDP: {SHARED_MEMORY} has {free // MIB} MiB free and a segment for images needs twice "
-            f"{MIN_SEGMENT_BYTES // MIB} MiB; give the container more with --shm-size or --ipc=host"
+        fault = (
+            f"large images may be lost: {SHARED_MEMORY} has {free // MIB} MiB free and a segment for images needs "
+            f"twice {MIN_SEGMENT_BYTES // MIB} MiB; give the container more with --shm-size or --ipc=host"
         )
-    folder = Path(tempfile.mkdtemp(prefix="r3d2_dds_"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    profile = folder / "fastdds.xml"
-    profile.write_bytes(sized_profile(config_dir() / "fastdds.xml", segment))
+        return Transport("Fast DDS over UDP", fault)
+    profile = cache_dir() / f"fastdds-{segment // MIB}MiB.xml"
+    text = sized_profile(config_dir() / "fastdds.xml", segment)
+    if not profile.is_file() or profile.read_bytes() != text:
+        partial = profile.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(text)
+        partial.replace(profile)
     for name in PROFILE_VARIABLES:
         os.environ[name] = str(profile)
-    return Transport(f"Fast DDS shared memory, segment {segment // MIB} MiB, and UDP", segment, frozenset(_segments()))
+    return Transport(
+        f"Fast DDS shared memory, segment {segment // MIB} MiB, and UDP",
+        segment_bytes=segment,
+        segments_before=frozenset(_segments()),
+    )
+
+
+def _profile_fault(variable: str) -> str:
+    """Why the profile file that a variable names cannot be used; Fast DDS only prints a line and goes on without."""
+    if variable not in PROFILE_VARIABLES:
+        return ""
+    try:
+        ElementTree.parse(os.environ[variable])  # noqa: S314 - the user's own file, only to see whether it parses
+    except (OSError, ElementTree.ParseError) as error:
+        return f"the file cannot be used, so Fast DDS runs on its defaults and may lose large images: {error}"
+    return ""
 
 
 def segment_size(free_bytes: int) -> int:
@@ -90,20 +112,18 @@ def sized_profile(template: Path, segment_bytes: int) -> bytes:
     return ElementTree.tostring(tree.getroot(), xml_declaration=True, encoding="UTF-8")
 
 
-def transport_in_force(prepared: Transport) -> tuple[bool, str]:
-    """Whether the prepared transport is the one that runs (call after the node has joined), and its description.
+def transport_fault(prepared: Transport) -> str:
+    """What is wrong with the transport that runs, or empty. Call after the node has joined.
 
     Fast DDS only prints a line when it cannot parse a profile or make a segment, and goes on with its defaults.
     """
     if prepared.segment_bytes == 0:
-        return True, prepared.text
-    made = _segments().keys() - prepared.segments_before
-    if any(_segments().get(name, 0) >= prepared.segment_bytes for name in made):
-        return True, prepared.text
-    return False, (
-        f"expected {prepared.text}, but no such segment appeared in {SHARED_MEMORY}: Fast DDS runs on its default "
-        "transports and will lose large images"
-    )
+        return prepared.fault
+    segments = _segments()
+    made = segments.keys() - prepared.segments_before
+    if any(segments[name] >= prepared.segment_bytes for name in made):
+        return ""
+    return f"no such segment appeared in {SHARED_MEMORY}: Fast DDS runs on its defaults and may lose large images"
 
 
 def _segments() -> dict[str, int]:

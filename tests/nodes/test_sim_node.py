@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_system_default
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
@@ -350,3 +354,101 @@ def test_latest_follows_the_simulated_clock() -> None:
         wait_for(lambda: bool(client.frame_sets), "the frame set once time goes on")
     assert rendered_while_time_stood == 0
     assert stamps(client) == [1000]
+
+
+def test_reports_of_different_severity_follow_each_other() -> None:
+    with Running({"sync.actors": "required"}) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        client.publish_actors(0)  # information: an empty array
+        client.publish_actors(4000 * MS)
+        client.publish_ego(2000 * MS, x_m=1.0)  # warning: the gap is too large to interpolate
+        wait_for(lambda: len(client.frame_sets) == 1, "the failed frame set")
+        client.publish_ego(4000 * MS, x_m=2.0)
+        wait_for(lambda: len(client.images["front"]) == 1, "the picture after it")
+    assert "max_interpolation_gap_s" in client.frame_sets[0].cameras[0].reason
+    assert [f.cameras[0].published for f in client.frame_sets] == [False, True]
+
+
+def test_a_render_thread_that_ends_stops_the_run_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        monkeypatch.setattr(node._outputs, "publish", lambda *a, **k: 1 / 0)
+        client.publish_ego(0, x_m=1.0)
+        wait_for(lambda: node._state_machine.current_state[1] == "inactive", "the run to stop")
+        assert "ZeroDivisionError" in node._fault
+
+
+def marker(action: int, x_m: float = 0.0, stamp_ns: int = 0, frame_id: str = "map") -> Marker:
+    made = Marker(ns="npc", action=action, type=Marker.CUBE, text="car", id=int(x_m))
+    made.header.frame_id, made.header.stamp = frame_id, ns_to_stamp(stamp_ns)
+    made.scale.x, made.scale.y, made.scale.z = 4.0, 2.0, 1.5
+    write_pose(made.pose, Rigid.from_xyz_yaw(x_m, 0, 0, 0))
+    return made
+
+
+def test_markers_behind_a_delete_all_and_markers_of_two_frames() -> None:
+    with Running({"sync.actors": "required"}) as node, Client() as client:
+        markers = client.node.create_publisher(MarkerArray, "/sim_node/input/actor_markers", reliable(10))
+        node.start()
+        wait_for(lambda: markers.get_subscription_count() and client.matched(), "subscriptions")
+        mixed = [marker(Marker.ADD, 9.0, 100 * MS), marker(Marker.ADD, 8.0, 100 * MS, "base_link")]
+        markers.publish(MarkerArray(markers=mixed))
+        cleared = [Marker(action=Marker.DELETEALL), marker(Marker.ADD, 33.0, 200 * MS)]
+        markers.publish(MarkerArray(markers=cleared))
+        client.publish_ego(200 * MS, x_m=2.0)
+        wait_for(lambda: bool(client.images["front"]), "the image")
+        assert node._inputs.figures()["actors.mixed_headers"] == 1
+    assert pixel(client.images["front"][0]) == (2, 1, 33)
+
+
+def test_what_a_failed_transition_made_is_taken_down_again() -> None:
+    overrides = {
+        "output.depth": True,
+        "qos_overrides./camera/front/depth.publisher.reliability": "sometimes",
+        "qos_overrides./sim_node/input/trigger.subscription.reliability": "sometimes",
+    }
+    with Running(overrides) as node:
+        assert not node.start()
+        assert "camera/front/depth" in node._fault and "sometimes" in node._fault
+        assert node.count_publishers("/camera/front/image_raw") == 0
+        node.set_parameters([Parameter("output.depth", value=False)])
+        assert not node.start()
+        assert "input/trigger" in node._fault
+        assert node._state_machine.current_state[1] == "inactive"
+        assert node.count_publishers("/camera/front/image_raw") == 1
+        assert node.count_subscribers("/sim_node/input/odometry") == 0
+
+
+def test_min_subscribers_counts_the_pictures_that_are_published() -> None:
+    with (
+        Running(
+            {"sync.actors": "static", "output.raw": False, "output.depth": True, "output.min_subscribers": 1}
+        ) as node,
+        Client(()) as client,
+    ):
+        got: list[Image] = []
+        for name in ("front", "left"):
+            client.node.create_subscription(Image, f"/camera/{name}/depth", got.append, reliable(5))
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        client.publish_ego(0, x_m=1.0)
+        wait_for(lambda: len(got) == 2, "both depth images")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_process_without_a_traceback(number: int) -> None:
+    command = [sys.executable, "-m", "r3d2_ros.nodes.bench_node", "--ros-args", "-p", "sync.actors:=static"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child,
+        Client(()) as client,
+    ):
+        wait_for(client.matched, "the node's subscriptions")
+        for i in range(30):
+            client.publish_ego(i * 100 * MS, x_m=i)
+        wait_for(lambda: bool(client.frame_sets), "a frame set")
+        child.send_signal(number)
+        output, _ = child.communicate(timeout=10)
+    assert child.returncode == 0, output
+    assert "Traceback" not in output and "FATAL" not in output

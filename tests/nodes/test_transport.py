@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +18,11 @@ NAMESPACE = "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}"
 JOIN = """
 import rclpy
 from rclpy.node import Node
-from r3d2_ros.nodes.transport import prepare_transport, transport_in_force
+from r3d2_ros.nodes.transport import prepare_transport, transport_fault
 prepared = prepare_transport()
 rclpy.init()
 node = Node("probe")
-print(*transport_in_force(prepared), sep="|")
+print(prepared.text, transport_fault(prepared), sep="|")
 rclpy.shutdown()
 """
 
@@ -50,10 +51,17 @@ def join(**environment: str) -> str:
 
 
 def test_the_segment_is_really_made() -> None:
-    assert join().startswith("True|Fast DDS shared memory, segment ")
+    text, fault = join().split("|")
+    assert text.startswith("Fast DDS shared memory, segment ") and fault == ""
 
 
 def test_a_users_own_choice_is_kept() -> None:
-    assert join(FASTDDS_BUILTIN_TRANSPORTS="UDPv4") == (
-        "True|Fast DDS as configured by FASTDDS_BUILTIN_TRANSPORTS=UDPv4"
-    )
+    assert join(FASTDDS_BUILTIN_TRANSPORTS="UDPv4") == "Fast DDS as configured by FASTDDS_BUILTIN_TRANSPORTS=UDPv4|"
+
+
+def test_a_users_profile_that_cannot_be_used_is_a_fault(tmp_path: Path) -> None:
+    broken = tmp_path / "profile.xml"
+    broken.write_text("<dds>")
+    for path in (broken, tmp_path / "missing.xml"):
+        text, fault = join(FASTRTPS_DEFAULT_PROFILES_FILE=str(path)).split("|")
+        assert str(path) in text and "the file cannot be used" in fault
