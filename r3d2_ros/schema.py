@@ -76,6 +76,10 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 def _repeated(node: yaml.Node, key: str = "") -> list[tuple[str, int]]:
     """Dotted key and line of each mapping key that its mapping already has."""
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            twice for i, child in enumerate(node.value) for twice in _repeated(child, f"{key}.{i}" if key else str(i))
+        ]
     found: list[tuple[str, int]] = []
     seen: set[str] = set()
     for name, child in node.value if isinstance(node, yaml.MappingNode) else ():

@@ -133,3 +133,8 @@ def test_oversized_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(schema, "MAX_YAML_BYTES", 10)
     with pytest.raises(InputError, match="at most 10 bytes of YAML, got 16 bytes"):
         load_yaml(write(tmp_path, b"a: 1234567890123"))
+
+
+def test_a_key_given_twice_inside_a_list_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputErrors, match=r"1\.x: expected each key once, got it again in line 2"):
+        load_yaml(write(tmp_path, b"- {x: 1}\n- {x: 1, y: 2, x: 5}\n"))
