@@ -1,0 +1,154 @@
+"""Crops: which are chosen, and that nothing shows that the network saw crops only."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.composite import composite_region
+from r3d2_ros.harmonizer.residual import Images, run_reduced
+from r3d2_ros.harmonizer.roi import Crop, RoiConfig, choose_crops, crops_cost, parse_sizes, run_on_crops
+from r3d2_ros.rendering.rgb8 import to_rgb8
+
+SIZES = parse_sizes("64x64, 64x128, 128x128")
+MARGIN = 8
+
+
+def region(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (240, 400)) -> NDArray[np.float32]:
+    """A mask that is 1 in boxes (top, left, bottom, right)."""
+    mask = np.zeros(shape, np.float32)
+    for top, left, bottom, right in boxes:
+        mask[top:bottom, left:right] = 1
+    return mask
+
+
+def chosen(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (240, 400)) -> tuple[Crop, ...]:
+    return choose_crops(region(*boxes, shape=shape), sizes=SIZES, margin_px=MARGIN)
+
+
+def noise(height: int = 240, width: int = 400) -> NDArray[np.float32]:
+    return np.random.default_rng(3).random((height, width, 3), np.float32)
+
+
+def never(batch: Images) -> Images:
+    raise AssertionError("the network must not run")
+
+
+def test_sizes_are_parsed_sorted_by_pixels_and_checked() -> None:
+    assert parse_sizes("512x960, 256x256,256 x 512") == ((256, 256), (256, 512), (512, 960))
+    assert parse_sizes("") == ()
+    assert len(parse_sizes(RoiConfig().sizes)) == 7
+    for bad in ("256", "256x", "100x256", "0x8", "-8x8", "8x8; 16x16"):
+        with pytest.raises(InputError, match="roi.sizes: expected ROWSxCOLUMNS, multiples of 8"):
+            parse_sizes(bad)
+
+
+def test_one_actor_gets_the_smallest_crop_around_its_middle() -> None:
+    assert chosen((100, 200, 130, 240)) == (Crop(64, 64, 83, 188),)
+    # 48 wide plus margins is exactly 64, 49 is more.
+    assert chosen((100, 200, 148, 248)) == (Crop(64, 64, 92, 192),)
+    assert chosen((100, 200, 148, 249)) == (Crop(64, 128, 92, 160),)
+    assert chosen((100, 200, 149, 201)) == (Crop(128, 128, 60, 136),), "there is no 128 x 64"
+
+
+def test_crops_are_moved_into_the_image() -> None:
+    assert chosen((0, 0, 10, 10)) == (Crop(64, 64, 0, 0),)
+    assert chosen((230, 390, 240, 400)) == (Crop(64, 64, 176, 336),)
+
+
+def test_what_fits_in_no_size_gets_the_whole_frame() -> None:
+    assert chosen((10, 10, 200, 300)) == (Crop(240, 400, 0, 0),)
+    assert chosen((10, 10, 20, 20), shape=(40, 400)) == (Crop(40, 400, 0, 0),), "lower than every size"
+    assert chosen((1, 1, 3, 3), shape=(5, 5)) == (Crop(5, 5, 0, 0),)
+
+
+def test_no_actor_no_crop_and_no_run() -> None:
+    assert choose_crops(None, sizes=SIZES, margin_px=MARGIN) == ()
+    assert chosen() == ()
+    image = noise()
+    out = run_on_crops(image, (), never, margin_px=MARGIN)
+    assert np.array_equal(out, image) and not np.shares_memory(out, image)
+
+
+def test_neighbours_share_a_crop_where_that_costs_no_more() -> None:
+    assert chosen((100, 100, 120, 120), (100, 140, 120, 160)) == (Crop(64, 128, 78, 66),), "as much as two 64 x 64"
+    apart = chosen((100, 100, 120, 120), (20, 300, 40, 320), (200, 20, 220, 40))
+    assert apart == (Crop(64, 64, 0, 278), Crop(64, 64, 78, 78), Crop(64, 64, 176, 0))
+    assert crops_cost(apart) == 3 * 64 * 64
+
+
+def test_many_actors_cost_at_most_a_whole_frame_and_are_all_covered_in_a_fixed_order() -> None:
+    random = np.random.default_rng(1)
+    for count in (1, 3, 10, 100):
+        tops, lefts = random.integers(0, 500, count), random.integers(0, 900, count)
+        mask = region(*((t, x, t + 20, x + 30) for t, x in zip(tops, lefts, strict=True)), shape=(540, 960))
+        crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
+        assert crops == choose_crops(mask.copy(), sizes=SIZES[::-1], margin_px=MARGIN)
+        assert list(crops) == sorted(crops) and 0 < crops_cost(crops) <= 540 * 960
+        covered = np.zeros(mask.shape, bool)
+        for crop in crops:
+            inner = np.zeros(mask.shape, bool)
+            inner[crop.slices] = True
+            # Far enough from edges other than the image's for the network's full effect.
+            covered |= cv2.erode(inner.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8)) > 0
+        assert covered[mask > 0].all()
+
+
+def test_the_network_gets_one_batch_for_each_size() -> None:
+    shapes = []
+
+    def identity(batch: Images) -> Images:
+        shapes.append(batch.shape)
+        return batch
+
+    crops = chosen((100, 100, 120, 120), (20, 300, 40, 320), (150, 200, 230, 290))
+    image = noise()
+    np.testing.assert_array_equal(run_on_crops(image, crops, identity, margin_px=MARGIN), image)
+    assert shapes == [(2, 64, 64, 3), (1, 128, 128, 3)]
+
+
+OVERLAPPING = ((60, 100, 160, 180), (100, 205, 130, 240), (20, 230, 50, 270))
+
+
+def test_a_constant_change_is_the_same_in_all_crops_and_fades_out_without_a_seam() -> None:
+    image = np.full((240, 400, 3), 0.25, np.float32)
+    crops = choose_crops(region(*OVERLAPPING), sizes=SIZES, margin_px=MARGIN)
+    used = np.zeros((240, 400), int)
+    for crop in crops:
+        used[crop.slices] += 1
+    assert used.max() == 2, "the case is one of overlapping crops"
+    out = run_on_crops(image, crops, lambda batch: batch + np.float32(8 / 255), margin_px=MARGIN)
+    change = (out - image)[..., 0] * 255
+    np.testing.assert_allclose(change[region(*OVERLAPPING) > 0], 8, atol=1e-3)
+    assert (change[used == 0] == 0).all() and change.max() < 8.001
+    # 8 grey levels over a margin of 8 pixels: no step is more than one.
+    assert max(np.abs(np.diff(change, axis=axis)).max() for axis in (0, 1)) <= 1
+
+
+def blur(batch: Images) -> Images:
+    return np.stack([cv2.blur(image, (5, 5), borderType=cv2.BORDER_REPLICATE) for image in batch])
+
+
+def test_a_local_filter_gives_what_it_gives_on_the_whole_frame() -> None:
+    image, mask = noise(), region((100, 100, 130, 140), (0, 300, 30, 330), (200, 0, 240, 30))
+    crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
+    assert crops_cost(crops) < 240 * 400 / 4
+    out, full = run_on_crops(image, crops, blur, margin_px=MARGIN), blur(image[None])[0]
+    np.testing.assert_allclose(out[mask > 0], full[mask > 0], atol=1e-6)
+    render = to_rgb8(image)
+    pasted, expected = composite_region(render, out, mask), composite_region(render, full, mask)
+    assert np.abs(pasted.astype(int) - expected).max() <= 1
+
+
+def test_the_whole_frame_is_a_crop_like_others_and_crops_can_be_reduced() -> None:
+    image, whole = noise(48, 64), (Crop(48, 64, 0, 0),)
+    np.testing.assert_allclose(run_on_crops(image, whole, blur, margin_px=8), blur(image[None])[0], atol=1e-6)
+    lift = lambda batch: batch * np.float32(0.5) + np.float32(0.1)  # noqa: E731
+    smooth = np.full((240, 400, 3), 0.6, np.float32)
+    mask = region((100, 100, 130, 140))
+    crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
+    out = run_on_crops(smooth, crops, lambda batch: run_reduced(batch, lift, 0.5), margin_px=MARGIN)
+    np.testing.assert_allclose(out[mask > 0], 0.4, atol=1e-6)
