@@ -85,8 +85,8 @@ def litter_bin() -> Surfels:
     """A green bin on a post."""
     patches = Patches()
     green = linear((0.20, 0.30, 0.24))
-    patches.box((-0.2, -0.16, 0.35), (0.2, 0.16, 0.95), cell=(0.08, 0.08), albedo=green)
-    patches.box((-0.22, -0.18, 0.95), (0.22, 0.18, 1.02), cell=(0.08, 0.06), albedo=DARK)
+    patches.box((-0.2, -0.16, 0.35), (0.2, 0.16, 0.95), cell=(0.066, 0.066), albedo=green)
+    patches.box((-0.22, -0.18, 0.95), (0.22, 0.18, 1.02), cell=(0.075, 0.035), albedo=DARK)
     return join([_surfels(patches), rods([[0, 0, 0]], [[0, 0, 0.4]], 0.045, DARK, piece_m=0.25)])
 
 

@@ -181,7 +181,7 @@ def _painted(cells: Cells, style: Style) -> Surfels:
     under_roof = 1.0 - 0.24 * smoothstep(1.3, 0.0, style.height_m - z + 0.6 * streaks)
     tone: dict[int, Array] = {
         PLAIN: 1 + 0.10 * (speck - 0.5),
-        PLASTER: (1 + 0.11 * (speck - 0.5) + 0.24 * cloudy + 0.18 * streaks) * damp * under_roof,
+        PLASTER: (1 + 0.055 * (speck - 0.5) + 0.24 * cloudy + 0.18 * streaks) * damp * under_roof,
         BRICK: (1 + 0.40 * (speck - 0.5) + 0.16 * cloudy) * damp * under_roof,
         ROOF: (1 + 0.30 * (speck - 0.5) + 0.25 * cloudy) * (0.80 + 0.4 * ((v / 0.72) % 1.0)),
         SHUTTER: 0.75 + 0.5 * ((v / 0.2) % 1.0),

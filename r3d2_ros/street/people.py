@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.lighting import linear
-from r3d2_ros.street.lofts import barrel, ellipsoid, quad_surfels, quads, tube
+from r3d2_ros.street.lofts import Quads, barrel, ellipsoid, quad_surfels, quads, refined, tube
 from r3d2_ros.street.meshes import Points
 from r3d2_ros.street.noise import fractal, hash01
 from r3d2_ros.street.surfels import Surfels, join
@@ -56,7 +56,7 @@ def _head(neck: Array, clothes: Clothes, helmet: ArrayLike | None = None) -> lis
     eyes = (x > 0.05) & (np.abs(z - 0.014) < 0.009) & (np.abs(np.abs(y) - 0.031) < 0.012)
     mouth = (x > 0.05) & (np.abs(z + 0.058) < 0.007) & (np.abs(y) < 0.024)
     shaded = (x > 0.03) & (z < 0.0) & (z > -0.035) & (np.abs(np.abs(y) - 0.02) < 0.008)
-    tints = [0.35 * skin, 0.12 * skin, skin * [0.75, 0.45, 0.45], 0.75 * skin]
+    tints = [0.5 * skin, 0.28 * skin, skin * [0.75, 0.45, 0.45], 0.75 * skin]
     albedo = np.full((len(face), 3), skin)
     for here, tint in zip((brows, eyes, mouth, shaded), tints, strict=True):
         albedo[here] = tint
@@ -99,31 +99,34 @@ def _torso(hip: Array, neck: Array, clothes: Clothes) -> Surfels:
     radii = np.array([0.100, 0.112, 0.108, 0.122, 0.134, 0.126, 0.062])
     line = hip + heights[:, None] * (neck - hip)
     grid = tube(line, radii, step=STEP_M)
-    axis = (neck - hip) / np.linalg.norm(neck - hip)
+    length = float(np.linalg.norm(neck - hip))
+    axis = (neck - hip) / length
     middle = hip + ((grid - hip) @ axis)[..., None] * axis
-    cells = quads(middle + (grid - middle) * [0.95, 1.34, 1.0])
-    length = np.linalg.norm(neck - hip)
-    height = ((cells.centre - hip) @ axis) / length
-    y = np.abs(cells.centre[:, 1])
-    front = (cells.centre - hip - height[:, None] * length * axis)[:, 0] > 0.02
-    opening = 0.0 if clothes.coat else 0.012 + 0.085 * np.clip(height - 0.45, 0, 1)
-    shirt = front & (y < opening)
-    belt = np.abs(height - 0.03) < 0.035
-    jacket, trousers = linear(clothes.jacket), linear(clothes.trousers)
-    albedo = np.where((height > 0.06)[:, None], jacket, np.where(belt[:, None], BLACK, trousers))
-    edge = front & (np.abs(y - opening) < 0.013) & (height > 0.06) & (not clothes.coat)
-    albedo[shirt & (height > 0.06)] = linear(clothes.shirt)
-    albedo[edge] *= 0.6
+
+    def zones(cells: Quads) -> NDArray[np.int64]:
+        """0 jacket, 1 its edges, 2 shirt, 3 trousers, 4 belt."""
+        height = (cells.centre - hip) @ axis / length
+        off_axis = cells.centre - hip - (height * length)[:, None] * axis
+        opening = 0.012 + 0.085 * np.clip(height - 0.45, 0, 1)
+        y = np.where(off_axis[:, 0] > 0.02, np.abs(cells.centre[:, 1]), 1.0)
+        below = np.where(np.abs(height - 0.03) < 0.035, 4, 3)
+        above = np.select([y < opening, y < opening + 0.014], [2, 1], 0)
+        return np.zeros(len(cells), int) if clothes.coat else np.where(height > 0.06, above, below)
+
+    cells = refined(quads(middle + (grid - middle) * [0.95, 1.34, 1.0]), zones)
+    jacket = linear(clothes.jacket)
+    tints = np.array([jacket, 0.6 * jacket, linear(clothes.shirt), linear(clothes.trousers), BLACK])
+    height = (cells.centre - hip) @ axis / length
     folds = fractal(9 * cells.centre[:, 1] + 4 * height, 6 * height, octaves=2, seed=5) - 0.5
-    return quad_surfels(cells, albedo * (1 + 0.45 * folds)[:, None], openness=0.92)
+    return quad_surfels(cells, tints[zones(cells)] * (1 + 0.45 * folds)[:, None], openness=0.92)
 
 
 def _coat_skirt(hip: Array, clothes: Clothes) -> Surfels:
     """The part of a coat below the waist."""
     line = [hip + [0, 0, 0.10], hip - [0, 0, 0.08], hip + [0.02, 0, -0.36]]
-    grid = tube(line, [0.088, 0.125, 0.190], step=STEP_M, caps=False)
+    grid = tube(line, [0.105, 0.136, 0.190], step=STEP_M, caps=False)
     middle = hip * [1, 1, 0] + grid * [0, 0, 1]
-    return _cloth(middle + (grid - middle) * [1.35, 1.22, 1.0], linear(clothes.jacket), 0.85)
+    return _cloth(middle + (grid - middle) * [1.35, 1.28, 1.0], linear(clothes.jacket), 0.85)
 
 
 def _pack(hip: Array, neck: Array, colour: Colour) -> list[Surfels]:

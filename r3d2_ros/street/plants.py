@@ -35,7 +35,7 @@ def tree(rng: np.random.Generator, base: ArrayLike, *, height_m: float, crown_m:
         centres[k] = foot + [ring * np.cos(azimuth) + lean[0], ring * np.sin(azimuth) + lean[1], lift]
     thickness = 0.022 * height_m
     trunk = _trunk(foot, fork, thickness, fine=leaves > FINE_LEAVES)
-    limbs = rods(np.repeat(fork[None], lobes, axis=0), centres, 0.32 * thickness, BARK, piece_m=0.45)
+    limbs = rods(np.repeat(fork[None], lobes, axis=0), centres, 0.42 * thickness, BARK, piece_m=0.45)
     tint = GREENS[rng.integers(len(GREENS))] * rng.uniform(0.85, 1.15)
     return join([trunk, limbs, foliage(rng, centres, radii, leaves=leaves, tint=tint)])
 
@@ -45,7 +45,7 @@ def _trunk(foot: Array, fork: Array, radius_m: float, *, fine: bool) -> Surfels:
     middle = 0.5 * (foot + fork)
     if not fine:
         return rods([foot - [0, 0, 0.2], middle], [middle, fork], [1.15 * radius_m, radius_m], BARK, piece_m=0.4)
-    around = quads(tube([foot - [0, 0, 0.1], foot + [0, 0, 0.25], fork], radius_m * np.array([1.35, 1.1, 0.9]),
+    around = quads(tube([foot - [0, 0, 0.1], foot + [0, 0, 0.25], fork], radius_m * np.array([1.35, 1.1, 0.72]),
                         step=0.075, caps=False))  # fmt: skip
     furrow = hash01(np.floor(around.centre[:, 0] * 40) + 7 * np.floor(around.centre[:, 1] * 40),
                     np.floor(around.centre[:, 2] * 5))  # fmt: skip
