@@ -18,6 +18,7 @@ CORE = [
     "tqdm>=4.60",
     "xxhash>=3",
 ]
+HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.4"]
 GPU = ["gsplat>=1.5.3", "torch>=2.4"]
 # A ROS 2 runtime and what it takes to build message packages, as wheels. A ROS 2 installation has all of it.
 ROS = [
@@ -56,6 +57,6 @@ setup(
     packages=find_packages(include=["r3d2_ros", "r3d2_ros.*"]),
     data_files=[(f"share/r3d2_ros/{path.parent}", [str(path)]) for path in SHARED],
     install_requires=CORE,
-    extras_require={"gpu": GPU, "ros": ROS, "dev": DEV},
+    extras_require={"gpu": GPU, "harmonizer": HARMONIZER, "ros": ROS, "dev": DEV},
     entry_points={"console_scripts": ["r3d2 = r3d2_ros.cli.main:main"]},
 )
