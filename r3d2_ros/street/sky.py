@@ -36,10 +36,11 @@ def _band(sun: Sun, seed: int, first: int, last: int) -> Array:
     angle = np.arccos(toward)
     glow = 0.30 * np.exp(-angle / 0.30) + 0.16 * np.exp(-angle / 0.9)
     colour = colour + glow[..., None] * (np.array([1.0, 0.93, 0.80]) - 0.35 * colour)
-    colour = _clouds(colour, direction, toward, seed)
+    if elevation[0] > 0:
+        colour = _clouds(colour, direction, toward, seed)
     disc = smoothstep(0.030, 0.012, angle)[..., None]
     colour = colour * (1 - disc) + disc * np.array([1.0, 0.99, 0.94])
-    colour = _skyline(colour, el, az, seed)
+    colour = _skyline(colour, el, azimuth, seed)
     below = smoothstep(0.002, -0.012, el)[..., None]
     ground = np.array([0.47, 0.48, 0.44]) * (1 - 0.35 * smoothstep(0.0, -0.5, el))[..., None]
     return colour * (1 - below) + ground * below
@@ -61,7 +62,7 @@ def _clouds(colour: Array, direction: Array, toward: Array, seed: int) -> Array:
 
 
 def _skyline(colour: Array, el: Array, az: Array, seed: int) -> Array:
-    """Distant hills, then nearer woods, both washed out by the air."""
+    """Distant hills, then nearer woods, both washed out by the air; `az` [W] are the columns' azimuths."""
     ring_x, ring_y = np.cos(az) * 4, np.sin(az) * 4
     hills = np.deg2rad(0.6 + 2.6 * fractal(ring_x * 0.8, ring_y * 0.8, octaves=5, seed=seed + 95) ** 1.5)
     woods = np.deg2rad(0.4 + 1.3 * fractal(ring_x * 5, ring_y * 5, octaves=5, seed=seed + 96, gain=0.62))
