@@ -1,7 +1,8 @@
 """Regions of interest: run the network only on crops around inserted actors.
 
-The sizes of crops come from a small fixed set, so that compiled graphs are reused. What the network changed in a crop
-is added to the image, fading to nothing over the crop's margin, so that no crop leaves an edge.
+The sizes of crops come from a small fixed set, so that compiled graphs are reused. Crops lie on the grid of the latent
+image, so that the network sees the same blocks of pixels in a crop as in the whole frame. What the network changed in
+a crop is added to the image, fading to nothing over the crop's margin, so that no crop leaves an edge.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from r3d2_ros.rendering.numba_cache import kernel
 from r3d2_ros.schema import STRICT
 
 BLOCK_PX = 8
-"""Parts of the region that touch the same or neighbouring blocks of this size are one cluster."""
+"""Pixels per latent pixel. Crops begin at multiples of it, unless the image's end forbids, and parts of the region that
+touch the same or neighbouring blocks of this size are one cluster."""
 
 Size = tuple[int, int]
 """Rows and columns."""
 
 Bounds = NDArray[np.int64]
-"""[N, 4]: top, left, bottom, right in pixels, the last two exclusive."""
+"""[N, 4]: top, left, bottom, right, the last two exclusive."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class RoiConfig:
     sizes: Annotated[
         str,
         Field(description="sizes a crop can have besides the whole frame: ROWSxCOLUMNS, multiples of 8, by commas"),
-    ] = "256x256, 256x512, 384x384, 384x768, 512x512, 512x960, 768x1280"
+    ] = "256x256, 256x512, 384x384, 384x768, 512x512, 512x960, 512x1920, 768x1280"
     margin_px: Annotated[
         int,
         Field(ge=0, le=256, description="a crop reaches this far beyond the region; its effect fades out there"),
@@ -97,7 +99,8 @@ def choose_crops(
     bounds = _clusters(np.ascontiguousarray(mask))
     if not len(bounds):
         return ()
-    grown = np.clip(bounds + margin_px * np.array([-1, -1, 1, 1]), 0, np.array([*frame, *frame]))
+    around = -(-margin_px // BLOCK_PX) * BLOCK_PX * np.array([-1, -1, 1, 1])
+    grown = np.clip(bounds * BLOCK_PX + around, 0, np.array([*frame, *frame]))
     merged = _merge(grown, table)
     crops = sorted({_place(box, table, frame) for box in merged})
     whole = Crop(*frame, 0, 0)
@@ -113,6 +116,8 @@ def run_on_crops(
     crops overlap, their weighted mean. A network that changes nothing changes no bit. `crops` are those of
     `choose_crops` with the same margin.
     """
+    if list(crops) == [Crop(image.shape[0], image.shape[1], 0, 0)]:
+        return np.clip(network(image[None])[0], 0.0, 1.0)
     out = image.copy()
     change = np.zeros_like(image)
     weights = np.zeros(image.shape[:2], np.float32)
@@ -142,45 +147,26 @@ def _weight(crop: Crop, frame: tuple[int, ...], margin_px: int) -> NDArray[np.fl
 
 
 def _clusters(mask: NDArray[np.float32]) -> Bounds:
-    """Pixel bounds of the connected parts of the region, joined over blocks of BLOCK_PX."""
-    boxes = _block_bounds(mask)
-    _, labels = cv2.connectedComponents((boxes[..., 2] > 0).astype(np.uint8), connectivity=8)
-    labels = labels[boxes[..., 2] > 0]
-    boxes = boxes[boxes[..., 2] > 0]
-    if not len(boxes):
-        return np.zeros((0, 4), np.int64)
-    first = np.full((labels.max() + 1, 2), np.iinfo(np.int64).max)
-    last = np.zeros((labels.max() + 1, 2), np.int64)
-    np.minimum.at(first, labels, boxes[:, :2])
-    np.maximum.at(last, labels, boxes[:, 2:])
-    return np.concatenate([first, last], axis=1)[1:]
+    """Bounds, in blocks, of the connected parts of the region."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(_occupied_blocks(mask), connectivity=8)
+    left, top, width, height = stats[1:, :4].astype(np.int64).T
+    return np.stack([top, left, top + height, left + width], axis=1)
 
 
 @kernel()
-def _block_bounds(mask: NDArray[np.float32]) -> Bounds:
-    """[rows, columns, 4] bounds of the region's pixels in each block; bottom = 0 where there are none."""
+def _occupied_blocks(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """[rows, columns] 1 for blocks with a pixel of the region."""
     height, width = mask.shape
-    out = np.zeros((-(-height // BLOCK_PX), -(-width // BLOCK_PX), 4), np.int64)
+    out = np.zeros((-(-height // BLOCK_PX), -(-width // BLOCK_PX)), np.uint8)
     for row in range(height):
-        for block in range(out.shape[1]):
-            box = out[row // BLOCK_PX, block]
-            start, end = block * BLOCK_PX, min((block + 1) * BLOCK_PX, width)
-            while start < end and not mask[row, start] > 0:
-                start += 1
-            if start == end:
-                continue
-            while not mask[row, end - 1] > 0:
-                end -= 1
-            if box[2] == 0:
-                box[0], box[1] = row, start
-            box[1] = min(box[1], start)
-            box[2], box[3] = row + 1, max(box[3], end)
+        blocks = out[row // BLOCK_PX]
+        for block in range(len(blocks)):
+            if blocks[block] == 0:
+                column, end = block * BLOCK_PX, min((block + 1) * BLOCK_PX, width)
+                while column < end and not mask[row, column] > 0:
+                    column += 1
+                blocks[block] = column < end
     return out
-
-
-def _costs(boxes: Bounds, table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pixels of the smallest size of `table` [S, 2] (ascending, ending with the whole frame) that holds each box."""
-    return table.prod(axis=1)[_size_index(boxes, table)]
 
 
 def _size_index(boxes: Bounds, table: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -189,25 +175,40 @@ def _size_index(boxes: Bounds, table: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _merge(boxes: Bounds, table: NDArray[np.int64]) -> Bounds:
-    """Join the pair of boxes that saves most, again and again, while joining costs no more than two crops."""
-    while len(boxes) > 1:
-        a, b = np.triu_indices(len(boxes), 1)
-        joint = np.concatenate(
-            [np.minimum(boxes[a, :2], boxes[b, :2]), np.maximum(boxes[a, 2:], boxes[b, 2:])], axis=1
-        )
-        costs = _costs(boxes, table)
-        saving = costs[a] + costs[b] - _costs(joint, table)
-        best = int(np.argmax(saving))
-        if saving[best] < 0:
-            break
-        rest = np.delete(boxes, [a[best], b[best]], axis=0)
-        boxes = np.concatenate([rest, joint[best : best + 1]])
-    return boxes
+    """Join the pair of boxes that saves most pixels, again and again, while joining costs no more than two crops."""
+    pixels, boxes = table.prod(axis=1), boxes.copy()
+    saving = np.array([_saving(boxes, k, table) for k in range(len(boxes))])
+    alive = np.ones(len(boxes), bool)
+    while True:
+        a, b = (int(k) for k in np.unravel_index(np.argmax(saving), saving.shape))
+        if saving[a, b] < 0:
+            return boxes[alive]
+        boxes[a] = _joint(boxes[a], boxes[b])
+        alive[b] = False
+        saving[b] = saving[:, b] = -pixels[-1]
+        saving[a] = saving[:, a] = np.where(alive, _saving(boxes, a, table), -pixels[-1])
+
+
+def _saving(boxes: Bounds, k: int, table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels [N] saved by joining each box with box k, which has none to save with itself."""
+    pixels = table.prod(axis=1)
+    costs = pixels[_size_index(boxes, table)]
+    saving = costs + costs[k] - pixels[_size_index(_joint(boxes, boxes[k]), table)]
+    saving[k] = -pixels[-1]
+    return saving
+
+
+def _joint(a: Bounds, b: Bounds) -> Bounds:
+    return np.concatenate([np.minimum(a, b)[..., :2], np.maximum(a, b)[..., 2:]], axis=-1)
 
 
 def _place(box: NDArray[np.int64], table: NDArray[np.int64], frame: Size) -> Crop:
-    """The smallest size that holds the box, centred on it, moved into the image."""
+    """The smallest size that holds the box, about its middle, on the grid and in the image."""
     height, width = (int(n) for n in table[_size_index(box, table)])
-    top = int(np.clip((box[0] + box[2] - height) // 2, 0, frame[0] - height))
-    left = int(np.clip((box[1] + box[3] - width) // 2, 0, frame[1] - width))
-    return Crop(height, width, top, left)
+
+    def start(first: int, last: int, length: int, limit: int) -> int:
+        begin = (first + last - length) // 2 // BLOCK_PX * BLOCK_PX
+        return min(max(begin, 0), limit - length)
+
+    top, left, bottom, right = (int(n) for n in box)
+    return Crop(height, width, start(top, bottom, height, frame[0]), start(left, right, width, frame[1]))

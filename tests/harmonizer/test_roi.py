@@ -40,18 +40,19 @@ def never(batch: Images) -> Images:
 def test_sizes_are_parsed_sorted_by_pixels_and_checked() -> None:
     assert parse_sizes("512x960, 256x256,256 x 512") == ((256, 256), (256, 512), (512, 960))
     assert parse_sizes("") == ()
-    assert len(parse_sizes(RoiConfig().sizes)) == 7
+    assert len(parse_sizes(RoiConfig().sizes)) == 8
     for bad in ("256", "256x", "100x256", "0x8", "-8x8", "8x8; 16x16"):
         with pytest.raises(InputError, match="roi.sizes: expected ROWSxCOLUMNS, multiples of 8"):
             parse_sizes(bad)
 
 
 def test_one_actor_gets_the_smallest_crop_around_its_middle() -> None:
-    assert chosen((100, 200, 130, 240)) == (Crop(64, 64, 83, 188),)
+    # In blocks of 8, with a margin of 8: rows 88 to 144, columns 192 to 248; the middle would begin at 84 and 188.
+    assert chosen((100, 200, 130, 240)) == (Crop(64, 64, 80, 184),)
     # 48 wide plus margins is exactly 64, 49 is more.
-    assert chosen((100, 200, 148, 248)) == (Crop(64, 64, 92, 192),)
-    assert chosen((100, 200, 148, 249)) == (Crop(64, 128, 92, 160),)
-    assert chosen((100, 200, 149, 201)) == (Crop(128, 128, 60, 136),), "there is no 128 x 64"
+    assert chosen((104, 200, 152, 248)) == (Crop(64, 64, 96, 192),)
+    assert chosen((104, 200, 152, 249)) == (Crop(64, 128, 96, 160),)
+    assert chosen((104, 200, 153, 201)) == (Crop(128, 128, 64, 136),), "there is no 128 x 64"
 
 
 def test_crops_are_moved_into_the_image() -> None:
@@ -74,9 +75,9 @@ def test_no_actor_no_crop_and_no_run() -> None:
 
 
 def test_neighbours_share_a_crop_where_that_costs_no_more() -> None:
-    assert chosen((100, 100, 120, 120), (100, 140, 120, 160)) == (Crop(64, 128, 78, 66),), "as much as two 64 x 64"
+    assert chosen((100, 100, 120, 120), (100, 140, 120, 160)) == (Crop(64, 128, 72, 64),), "as much as two 64 x 64"
     apart = chosen((100, 100, 120, 120), (20, 300, 40, 320), (200, 20, 220, 40))
-    assert apart == (Crop(64, 64, 0, 278), Crop(64, 64, 78, 78), Crop(64, 64, 176, 0))
+    assert apart == (Crop(64, 64, 0, 272), Crop(64, 64, 72, 72), Crop(64, 64, 176, 0))
     assert crops_cost(apart) == 3 * 64 * 64
 
 
@@ -88,6 +89,7 @@ def test_many_actors_cost_at_most_a_whole_frame_and_are_all_covered_in_a_fixed_o
         crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
         assert crops == choose_crops(mask.copy(), sizes=SIZES[::-1], margin_px=MARGIN)
         assert list(crops) == sorted(crops) and 0 < crops_cost(crops) <= 540 * 960
+        assert all(c.top % 8 == 0 or c.top == 540 - c.height for c in crops) and all(c.left % 8 == 0 for c in crops)
         covered = np.zeros(mask.shape, bool)
         for crop in crops:
             inner = np.zeros(mask.shape, bool)
