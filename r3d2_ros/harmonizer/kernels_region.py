@@ -61,7 +61,7 @@ def project_polygon(ring: Array, K: Array, near_m: float) -> Array:
 @kernel()
 def _first_pixel(position: float, size: int) -> int:
     """Index of the first pixel whose centre is at or after `position`, within 0..size."""
-    return int(math.ceil(min(max(position - 0.5, 0.0), float(size))))
+    return math.ceil(min(max(position - 0.5, 0.0), float(size)))
 
 
 @kernel()

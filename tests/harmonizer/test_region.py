@@ -117,7 +117,7 @@ def test_a_facade_beside_the_rectangle_is_left_out_and_one_within_reach_is_not()
     assert mask[50, 115] == 0, "20 m behind it"
 
 
-def footprint_by_rays(box: ActorBox, view: CameraView, reach_m: float) -> Array:
+def footprint_by_rays(box: ActorBox, view: CameraView) -> Array:
     """[H, W] metres from where each pixel's ray meets the actor's ground plane to the footprint; inf for the sky."""
     v, u = np.mgrid[: view.height_px, : view.width_px] + 0.5
     rays = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(view.K).T
@@ -141,7 +141,7 @@ def test_footprints_agree_with_rays_also_around_and_behind_the_camera(seed: int)
     ring = (view.T_camera_world @ box.T_world_actor).apply(ring)
     mask, nowhere = np.zeros((HEIGHT, WIDTH), np.uint8), np.tile([0, 0, 0, 0, -np.inf, np.inf], (3, 1))
     fill_polygon(mask, images()[1], project_polygon(ring, view.K, region.NEAR_PLANE_M), nowhere)
-    distance = footprint_by_rays(box, view, reach_m)
+    distance = footprint_by_rays(box, view)
     # The rounded corners are polygons within the circle, at worst at cos(15 deg) of its radius.
     assert (mask[distance < reach_m * np.cos(np.pi / 12) - 1e-9] == 255).all()
     assert (mask[distance > reach_m + 1e-9] == 0).all()
