@@ -1,0 +1,141 @@
+"""Our own checkpoint: a folder with `config.json` and `model.safetensors`. Nothing in it can execute code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer.base import Licence, ModelConfig
+from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
+from r3d2_ros.harmonizer.tensor_files import check_keys, read_shapes, read_tensors, shapes_of, write_tensors
+from r3d2_ros.schema import validate
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+MAX_JSON_BYTES = 2**20
+
+
+def save_checkpoint(model: R3D2, folder: str | Path, *, overwrite: bool = False) -> None:
+    """Write `model` in its own dtype. InputError when `folder` holds something already and `overwrite` is off.
+
+    Each file appears whole or not at all, the configuration last: an interrupted save is not a checkpoint.
+    """
+    folder = Path(folder)
+    check_output(folder, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).unlink(missing_ok=True)
+    config = replace(model.config, dtype=dtype_name(model.dtype))
+    write_tensors(folder / WEIGHTS_FILE, model.state_dict())
+    partial = folder / f"{CONFIG_FILE}.partial"
+    partial.write_text(json.dumps(asdict(config), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(folder / CONFIG_FILE)
+
+
+def check_output(folder: Path, *, overwrite: bool) -> None:
+    """InputError unless a checkpoint may be written to `folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(str(folder), "a folder to write", "a file")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise InputError(str(folder), "an empty or new folder", "one with files in it", "Overwrite it with --force")
+
+
+def load_config(folder: str | Path) -> ModelConfig:
+    """The configuration of a checkpoint. InputError(s): no checkpoint, not JSON, a newer version, or wrong keys."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        got = "a file" if folder.exists() else "no such folder"
+        raise InputError(str(folder), f"a checkpoint folder with {CONFIG_FILE}", got)
+    path = folder / CONFIG_FILE
+    data = read_json(path)
+    default = ModelConfig.format
+    if not isinstance(data, dict) or data.get("format") != default:
+        got = repr(data.get("format")) if isinstance(data, dict) else type(data).__name__
+        hint = "Other layouts are read by `r3d2 model init` and `r3d2 model convert`"
+        raise InputError(f"{path}: format", repr(default), got, hint)
+    if data.get("version") != ModelConfig.version:
+        got = repr(data.get("version"))
+        raise InputError(f"{path}: version", str(ModelConfig.version), got, "Written by another release of r3d2_ros")
+    return validate(ModelConfig, data, str(path))
+
+
+def load_checkpoint(
+    folder: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    require_commercial: bool = False,
+) -> R3D2:
+    """The model of a checkpoint, ready to infer, in its own dtype or `dtype`.
+
+    Keys and shapes are compared before numbers are read, and each tensor is read once: the peak is one model.
+    InputError(s) for whatever is wrong with the files, or for licences that `require_commercial` refuses.
+    """
+    folder = Path(folder)
+    model = inspect_checkpoint(folder, require_commercial=require_commercial)
+    dtype = dtype or DTYPES[model.config.dtype]
+    return filled(model, read_tensors(folder / WEIGHTS_FILE, device=device, dtype=dtype))
+
+
+def inspect_checkpoint(folder: str | Path, *, require_commercial: bool = False) -> R3D2:
+    """The empty model of a checkpoint whose files fit together; reads no number. InputError(s): `load_checkpoint`'s."""
+    folder = Path(folder)
+    config = load_config(folder)
+    if require_commercial:
+        check_commercial(config.licences, where=str(folder / CONFIG_FILE))
+    path = folder / WEIGHTS_FILE
+    try:
+        model = empty_model(config)
+    except (InputError, InputErrors) as error:
+        faults = error.faults if isinstance(error, InputErrors) else (error,)
+        file = folder / CONFIG_FILE
+        raise InputErrors([InputError(f"{file}: {f.where}", f.expected, f.got, f.hint) for f in faults]) from None
+    check_keys(str(path), needed=shapes_of(model.state_dict().items()), present=read_shapes(path))
+    return model
+
+
+def assemble(config: ModelConfig, tensors: Mapping[str, torch.Tensor], *, where: str) -> R3D2:
+    """The model of `config` with `tensors` as its numbers. InputErrors when keys or shapes are not the model's."""
+    model = empty_model(config)
+    check_keys(where, needed=shapes_of(model.state_dict().items()), present=shapes_of(tensors.items()))
+    return filled(model, dict(tensors))
+
+
+def empty_model(config: ModelConfig) -> R3D2:
+    """The model without numbers: parameters on the meta device."""
+    with torch.device("meta"):
+        return R3D2(config)
+
+
+def filled(model: R3D2, tensors: dict[str, torch.Tensor]) -> R3D2:
+    """An empty model with `tensors`, which become its parameters, for inference."""
+    model.load_state_dict(tensors, strict=True, assign=True)
+    model.timestep = model.timestep.to(model.prompt_embedding.device)
+    return model.requires_grad_(False).eval()
+
+
+def check_commercial(licences: tuple[Licence, ...], *, where: str) -> None:
+    """InputError unless licences are recorded and each allows commercial use."""
+    hint = "Use another checkpoint, or switch require_commercial off where its terms are met"
+    if not licences:
+        raise InputError(f"{where}: licences", "licences that allow commercial use", "none recorded", hint)
+    refused = [f"'{licence.name}' of {licence.source}" for licence in licences if not licence.commercial]
+    if refused:
+        raise InputError(f"{where}: licences", "licences that allow commercial use", "; ".join(refused), hint)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of at most 1 MiB. InputError when it is missing, larger, or not JSON."""
+    if not path.is_file():
+        raise InputError(str(path), "a JSON file", "no such file")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise InputError(str(path), f"at most {MAX_JSON_BYTES} bytes of JSON", f"{path.stat().st_size} bytes")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), "valid JSON", " ".join(str(error).split())) from error

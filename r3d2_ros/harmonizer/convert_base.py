@@ -1,0 +1,99 @@
+"""A model to train, or to compare with: SD-Turbo's UNet, an autoencoder, and skips that add exactly nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.base import (
+    KLConfig,
+    Licence,
+    ModelConfig,
+    Padding,
+    Prompt,
+    SkipOptions,
+    TinyConfig,
+    UNetConfig,
+)
+from r3d2_ros.harmonizer.checkpoints import assemble, empty_model
+from r3d2_ros.harmonizer.convert_diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
+from r3d2_ros.harmonizer.convert_lora import same_dtype
+from r3d2_ros.harmonizer.licences import licence_of
+from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.variants import VARIANTS, variant
+
+CUSTOM = "custom"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptInput:
+    """An embedding [1, tokens, width] and the text it is of, where that is known."""
+
+    embedding: Tensor
+    text: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What no weight file says. `variant` is checked where it is given, and found where it is not."""
+
+    variant: str | None = None
+    skips: SkipOptions = field(default_factory=SkipOptions)
+    padding: Padding | None = None
+    timestep: int | None = None
+    licences: tuple[Licence, ...] = ()
+
+
+def model_from_base(base: Path, autoencoder: Path, prompt: PromptInput, choices: Choices) -> R3D2:
+    """The untrained model of a Stable Diffusion folder and an autoencoder. InputError(s): they do not fit."""
+    unet, images = read_unet(base), read_autoencoder(autoencoder)
+    folders = [base] if autoencoder == base else [base, autoencoder]
+    config = configure(
+        unet.config,
+        images.config,
+        prompt=prompt,
+        choices=replace(choices, licences=choices.licences or tuple(licence_of(folder) for folder in folders)),
+    )
+    tensors = own_unet_keys(unet.tensors) | own_autoencoder_keys(images.tensors)
+    return complete(config, tensors, prompt=prompt, where=f"{base} and {autoencoder}")
+
+
+def configure(
+    unet: UNetConfig, autoencoder: TinyConfig | KLConfig, *, prompt: PromptInput, choices: Choices
+) -> ModelConfig:
+    """The configuration of parts that were read. InputError when they are not those of the variant asked for."""
+    name = choices.variant or next(
+        (key for key, known in VARIANTS.items() if (known.unet, known.autoencoder) == (unet, autoencoder)), CUSTOM
+    )
+    known = None if name == CUSTOM else variant(name)
+    for part, got in (("unet", unet), ("autoencoder", autoencoder)):
+        if known and getattr(known, part) != got:
+            raise InputError(f"{part} of variant {name}", str(getattr(known, part)), str(got))
+    tokens, width = prompt.embedding.shape[1:]
+    if width != unet.cross_attention_dim:
+        raise InputError("prompt embedding", f"a width of {unet.cross_attention_dim}, the UNet's", str(width))
+    return ModelConfig(
+        variant=name,
+        unet=unet,
+        autoencoder=autoencoder,
+        skips=choices.skips,
+        timestep=ModelConfig.timestep if choices.timestep is None else choices.timestep,
+        prompt=Prompt(text=prompt.text, tokens=tokens),
+        padding=choices.padding or (known.padding if known else Padding()),
+        licences=choices.licences,
+    )
+
+
+def complete(config: ModelConfig, tensors: dict[str, Tensor], *, prompt: PromptInput, where: str) -> R3D2:
+    """The float32 model of `tensors`, the prompt, and zeros for skips that are not among them."""
+    zeros = {
+        key: torch.zeros(tuple(tensor.shape))
+        for key, tensor in empty_model(config).state_dict().items()
+        if key.startswith("decoder.skips.")
+    }
+    every = zeros | tensors | {"prompt_embedding": prompt.embedding}
+    return assemble(config, same_dtype(every, torch.float32), where=where)

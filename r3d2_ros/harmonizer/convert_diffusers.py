@@ -1,0 +1,183 @@
+"""Folders in diffusers' layout (SD-Turbo, TAESD, SD's autoencoder): their configuration and tensors in our keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer.autoencoders import kl_autoencoder, tiny_autoencoder
+from r3d2_ros.harmonizer.base import KLConfig, TinyConfig, UNetConfig
+from r3d2_ros.harmonizer.checkpoints import read_json
+from r3d2_ros.harmonizer.convert_taesd import DECODER_NAME, ENCODER_NAME, SUFFIXES, read_taesd, tiny_config
+from r3d2_ros.harmonizer.model import build_unet
+from r3d2_ros.harmonizer.tensor_files import read_tensors
+from r3d2_ros.schema import validate
+
+WEIGHTS = "diffusion_pytorch_model"
+FREE_KEYS = {"sample_size", "upcast_attention", "force_upcast"}
+"""Keys that change nothing here: sizes are free, attention and x0 are computed as the runtime says."""
+
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+@dataclass(frozen=True)
+class UNetFolder:
+    """A UNet: its configuration and tensors, keys without a prefix."""
+
+    config: UNetConfig
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AutoencoderFolder:
+    """An autoencoder: its configuration and tensors, keys as in diffusers."""
+
+    config: TinyConfig | KLConfig
+    tensors: dict[str, Tensor]
+
+
+def read_unet(folder: Path) -> UNetFolder:
+    """The UNet of a pipeline folder (in `unet/`) or a UNet's own folder. InputError(s) for another architecture."""
+    folder = folder / "unet" if (folder / "unet").is_dir() else folder
+    path = folder / "config.json"
+    data = _class_config(path, "UNet2DConditionModel")
+    heads, blocks = data.get("attention_head_dim"), data.get("block_out_channels")
+    fields = {
+        "block_out_channels": blocks,
+        "attention_heads": [heads] * 4 if isinstance(heads, int) else heads,
+        "cross_attention_dim": data.get("cross_attention_dim"),
+        "layers_per_block": data.get("layers_per_block"),
+        "norm_groups": data.get("norm_num_groups"),
+        "linear_projection": data.get("use_linear_projection"),
+    }
+    config = validate(UNetConfig, {key: value for key, value in fields.items() if value is not None}, str(path))
+    built = _built_unet(config)
+    _check_rest(path, data, built | {"attention_head_dim": heads})
+    return UNetFolder(config, read_weights(folder))
+
+
+def _built_unet(config: UNetConfig) -> dict[str, Any]:
+    """diffusers' complete configuration of a UNet, without the memory for one."""
+    with torch.device("meta"):
+        return dict(build_unet(config).config)
+
+
+def read_autoencoder(folder: Path) -> AutoencoderFolder:
+    """AutoencoderTiny or AutoencoderKL from a pipeline folder (`vae/`), its own folder, or TAESD's original files."""
+    if any((folder / f"{name}{suffix}").is_file() for name in (ENCODER_NAME, DECODER_NAME) for suffix in SUFFIXES):
+        tensors = read_taesd(folder)
+        return AutoencoderFolder(tiny_config(tensors, where=str(folder)), tensors)
+    folder = folder / "vae" if (folder / "vae").is_dir() else folder
+    path = folder / "config.json"
+    data = _class_config(path, "AutoencoderTiny", "AutoencoderKL")
+    config = _tiny_fields(data, path) if data["_class_name"] == "AutoencoderTiny" else _kl_fields(data, path)
+    return AutoencoderFolder(config, modern_attention(read_weights(folder)))
+
+
+def _tiny_fields(data: dict[str, Any], path: Path) -> TinyConfig:
+    channels = data.get("encoder_block_out_channels", [64])
+    fields = {
+        "channels": channels[0] if isinstance(channels, list) and channels else channels,
+        "encoder_blocks": data.get("num_encoder_blocks", TinyConfig.encoder_blocks),
+        "decoder_blocks": data.get("num_decoder_blocks", TinyConfig.decoder_blocks),
+    }
+    config = validate(TinyConfig, fields, str(path))
+    _check_rest(path, data, dict(tiny_autoencoder(config).config))
+    return config
+
+
+def _kl_fields(data: dict[str, Any], path: Path) -> KLConfig:
+    names = {
+        "block_out_channels": "block_out_channels",
+        "layers_per_block": "layers_per_block",
+        "norm_num_groups": "norm_groups",
+        "scaling_factor": "scaling_factor",
+    }
+    config = validate(KLConfig, {ours: data[key] for key, ours in names.items() if key in data}, str(path))
+    with torch.device("meta"):
+        built = dict(kl_autoencoder(config).config)
+    _check_rest(path, data, built)
+    return config
+
+
+def _check_rest(path: Path, data: Mapping[str, Any], built: Mapping[str, Any]) -> None:
+    """InputErrors for each setting in the file that the built model does not have; null means the default."""
+    faults = []
+    for key, value in data.items():
+        if key.startswith("_") or key in FREE_KEYS or value is None or _plain(value) == _plain(built.get(key)):
+            continue
+        if key not in built and value is False:
+            continue
+        faults.append(InputError(f"{path}: {key}", repr(_plain(built.get(key))), repr(value)))
+    if faults:
+        raise InputErrors(faults)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def _class_config(path: Path, *classes: str) -> dict[str, Any]:
+    data = read_json(path)
+    name = data.get("_class_name") if isinstance(data, dict) else None
+    if name not in classes:
+        raise InputError(f"{path}: _class_name", " or ".join(classes), repr(name))
+    return data
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a model folder: one safetensors file, its shards, or the half-precision copy of it."""
+    for name in (f"{WEIGHTS}.safetensors", f"{WEIGHTS}.fp16.safetensors"):
+        if (folder / name).is_file():
+            return read_tensors(folder / name)
+    shards = sorted(folder.glob(f"{WEIGHTS}-*-of-*.safetensors"))
+    if not shards:
+        pickled = [path.name for path in folder.glob("*.bin")]
+        got = f"only {', '.join(pickled)}" if pickled else "no such file"
+        raise InputError(str(folder), f"{WEIGHTS}.safetensors", got, "Get the repository's safetensors files")
+    total = int(re.sub(r"\D", "", shards[0].stem.rpartition("-of-")[2]) or 0)
+    if len(shards) != total:
+        raise InputError(str(folder), f"{total} shards of {WEIGHTS}", f"{len(shards)}")
+    tensors: dict[str, Tensor] = {}
+    for shard in shards:
+        tensors |= read_tensors(shard)
+    return tensors
+
+
+def modern_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Attention keys of old diffusers releases under their present names; 1x1 convolutions become linear layers."""
+    renamed = {}
+    for key, tensor in tensors.items():
+        parts = key.split(".")
+        old = len(parts) > 2 and parts[-4:-2] == ["attentions", "0"] and parts[-2] in OLD_ATTENTION
+        if old:
+            key = ".".join([*parts[:-2], OLD_ATTENTION[parts[-2]], parts[-1]])
+        linear = ".attentions." in key and ".to_" in key and tensor.ndim == 4
+        renamed[key] = tensor.flatten(1) if linear else tensor
+    return renamed
+
+
+def own_autoencoder_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our keys: the two small convolutions on the latents belong to the encoder and the decoder."""
+    part = {"quant_conv": "encoder.quant_conv", "post_quant_conv": "decoder.post_quant_conv"}
+    renamed = {}
+    for key, tensor in tensors.items():
+        head, dot, rest = key.partition(".")
+        skip = re.fullmatch(r"decoder\.skip_conv_([1-9])\.(weight|bias)", key)
+        if skip:
+            renamed[f"decoder.skips.{int(skip[1]) - 1}.{skip[2]}"] = tensor
+        else:
+            renamed[f"{part.get(head, head)}{dot}{rest}"] = tensor
+    return renamed
+
+
+def own_unet_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our keys: the UNet's under `unet.`."""
+    return {f"unet.{key}": tensor for key, tensor in tensors.items()}

@@ -1,0 +1,199 @@
+"""A released R3D2 folder: its tensors mapped to our keys by name and shape, without running the code beside them.
+
+The layout of the release is not documented, so whatever cannot be placed is listed, and nothing is guessed in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.base import Licence, ModelConfig, Prompt, SkipOptions
+from r3d2_ros.harmonizer.checkpoints import assemble, empty_model, read_json
+from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
+from r3d2_ros.harmonizer.convert_diffusers import modern_attention, own_autoencoder_keys, own_unet_keys
+from r3d2_ros.harmonizer.convert_lora import merge, same_dtype, take_apart
+from r3d2_ros.harmonizer.convert_taesd import taesd_keys
+from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.prompts import as_prompt
+from r3d2_ros.harmonizer.tensor_files import listed, read_tensors
+from r3d2_ros.harmonizer.variants import variant
+
+WRAPPERS = {"model", "module", "_orig_mod", "base_model", "net", "pipeline"}
+NAMES = {"unet": "unet", "denoiser": "unet", "vae": "vae", "autoencoder": "vae", "taesd": "vae", "tiny_vae": "vae"}
+ELSEWHERE = ("text_encoder", "tokenizer", "safety_checker", "feature_extractor")
+"""Parts of a pipeline folder that a model with a stored prompt does not have."""
+
+RELEASED_LICENCES = (
+    Licence(name="non-commercial: Waymo Dataset License", source="R3D2 weights", commercial=False),
+    Licence(name="Stability AI Community License", source="SD-Turbo", commercial=False),
+)
+
+
+@dataclass(frozen=True)
+class Released:
+    """The model, the keys of the folder that have no place in it, and what had to be assumed."""
+
+    model: R3D2
+    unmapped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def model_from_released(
+    folder: Path, prompt: PromptInput | None, choices: Choices, *, lora_alpha: float | None = None
+) -> Released:
+    """The model of a released folder in the sizes of `choices.variant` (r3d2 where it is not given).
+
+    InputError(s): keys of the model that the folder lacks, other shapes, adapters without `lora_alpha`, no prompt.
+    """
+    where, notes = str(folder), []
+    found = _merged(_named(_read_all(folder)), lora_alpha, where)
+    config = variant(choices.variant or "r3d2")
+    stored_prompts = [key for key, tensor in found.items() if _is_prompt(key, tensor, config)]
+    prompt = prompt or _stored_prompt(found, stored_prompts, where)
+    skips, skip_keys, skip_notes = _skips(found, config, where)
+    rest = {key: tensor for key, tensor in found.items() if key not in {*skip_keys, *stored_prompts}}
+    given = choices.timestep if choices.timestep is not None else _stored_timestep(folder)
+    if given is None:
+        notes.append(f"no timestep in the folder: {config.timestep} is assumed")
+    config = replace(
+        config,
+        skips=_skip_options(skips, choices.skips),
+        timestep=config.timestep if given is None else given,
+        prompt=Prompt(text=prompt.text, tokens=prompt.embedding.shape[1]),
+        padding=choices.padding or config.padding,
+        licences=choices.licences or RELEASED_LICENCES,
+    )
+    placed, unmapped = _place(rest, config)
+    tensors = placed | skips | {"prompt_embedding": prompt.embedding}
+    model = assemble(config, same_dtype(tensors, torch.float32), where=where)
+    return Released(model, tuple(sorted(unmapped)), (*notes, *skip_notes))
+
+
+def _read_all(folder: Path) -> dict[str, Tensor]:
+    """Every tensor under `folder` except the text encoder's, keys begun with the names of the folders in between."""
+    if not folder.is_dir():
+        raise InputError(str(folder), "a folder with safetensors files", "no such folder")
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        between = path.relative_to(folder).parent.parts
+        full_precision = path.with_name(path.name.replace(".fp16.", "."))
+        if (between and between[0] in ELSEWHERE) or (full_precision != path and full_precision.is_file()):
+            continue
+        tensors |= {".".join([*between, key]): tensor for key, tensor in read_tensors(path).items()}
+    if not tensors:
+        raise InputError(str(folder), "safetensors files", "none")
+    return tensors
+
+
+def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Keys that begin with `unet.` or `vae.` where any of their first words says so, without wrappers."""
+    named = {}
+    for key, tensor in tensors.items():
+        words, part = [word for word in key.split(".") if word != "_orig_mod"], ""
+        while words and (words[0] in WRAPPERS or words[0] in NAMES):
+            part = NAMES.get(words.pop(0), part)
+        named[".".join([part, *words] if part else words)] = tensor
+    return named
+
+
+def _merged(tensors: dict[str, Tensor], alpha: float | None, where: str) -> dict[str, Tensor]:
+    adapted = take_apart(tensors, where=where)
+    if adapted.pairs and alpha is None:
+        hint = "State the alpha of their training with --lora-alpha"
+        raise InputError(where, "whole weights", f"LoRA adapters of {listed(sorted(adapted.pairs))}", hint)
+    return merge({}, adapted, alpha=alpha or 0.0, where=where)
+
+
+def _is_prompt(key: str, tensor: Tensor, config: ModelConfig) -> bool:
+    outside = not key.startswith(("unet.", "vae."))
+    width = config.unet.cross_attention_dim
+    return outside and bool(re.search("prompt|embed", key)) and tensor.ndim in (2, 3) and tensor.shape[-1] == width
+
+
+def _stored_prompt(tensors: Mapping[str, Tensor], keys: list[str], where: str) -> PromptInput:
+    if len(keys) != 1:
+        hint = "Give it with --prompt-embedding FILE"
+        raise InputError(where, "one prompt embedding", listed(keys) or "none", hint)
+    return PromptInput(embedding=as_prompt(tensors[keys[0]], where=f"{where}: {keys[0]}"))
+
+
+def _stored_timestep(folder: Path) -> int | None:
+    for name in ("model_index.json", "config.json"):
+        data = read_json(folder / name) if (folder / name).is_file() else None
+        value = data.get("timestep") if isinstance(data, dict) else None
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def _skips(
+    found: Mapping[str, Tensor], config: ModelConfig, where: str
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Skip convolutions in our keys, their keys in the folder, and a note where the order could be either."""
+    weights = [key for key, tensor in found.items() if tensor.ndim == 4 and re.search("skip|zero_conv", key)]
+    weights.sort(key=_numbers)
+    needed = [
+        tuple(tensor.shape[:2])
+        for key, tensor in empty_model(config).state_dict().items()
+        if key.startswith("decoder.skips.")
+    ]
+    orders = [order for order in (weights, weights[::-1]) if [tuple(found[key].shape[:2]) for key in order] == needed]
+    if not orders:
+        got = "; ".join(f"{key} {list(found[key].shape)}" for key in weights) or "none"
+        raise InputError(where, f"skip convolutions with [out, in] {needed}, the coarsest first", got)
+    skips, keys = {}, []
+    for level, key in enumerate(orders[0]):
+        for kind in ("weight", "bias"):
+            source = f"{key.removesuffix('weight')}{kind}"
+            if source in found:
+                skips[f"decoder.skips.{level}.{kind}"] = found[source]
+                keys.append(source)
+    note = f"skip convolutions taken as the coarsest first: {', '.join(orders[0])}"
+    return skips, keys, [note] if len(orders) == 2 else []
+
+
+def _skip_options(skips: Mapping[str, Tensor], asked: SkipOptions) -> SkipOptions:
+    sizes = {tensor.shape[-1] for tensor in skips.values() if tensor.ndim == 4}
+    size = next(iter(sizes)) if len(sizes) == 1 else 0
+    if size not in (1, 3):
+        raise InputError("skip convolutions", "one kernel size, 1 or 3", str(sorted(sizes)))
+    return replace(asked, kernel_size=size, bias="decoder.skips.0.bias" in skips)  # type: ignore[arg-type]
+
+
+def _place(tensors: Mapping[str, Tensor], config: ModelConfig) -> tuple[dict[str, Tensor], set[str]]:
+    """Tensors under our keys in the shapes that the model has, and the keys without a place."""
+    unet = {key.removeprefix("unet."): tensor for key, tensor in tensors.items() if key.startswith("unet.")}
+    vae = {key.removeprefix("vae."): tensor for key, tensor in tensors.items() if key.startswith("vae.")}
+    ours = own_unet_keys(unet) | own_autoencoder_keys(modern_attention(_plain_taesd(vae)))
+    needed = {key: tuple(tensor.shape) for key, tensor in empty_model(config).state_dict().items()}
+    outside = {key for key in tensors if not key.startswith(("unet.", "vae."))}
+    placed = {key: _shaped(tensor, needed[key]) for key, tensor in ours.items() if key in needed}
+    return placed, outside | (ours.keys() - placed.keys())
+
+
+def _plain_taesd(vae: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """TAESD's original keys, where that is what the folder has, in diffusers' layout."""
+    renamed: dict[str, Tensor] = {}
+    for key, tensor in vae.items():
+        match = re.fullmatch(r"(encoder|decoder)\.(\d+\..+)", key)
+        renamed |= taesd_keys({match[2]: tensor}, part=match[1]) if match else {key: tensor}
+    return renamed
+
+
+def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """1x1 convolutions and linear layers hold the same numbers."""
+    core = tuple(tensor.shape)
+    same = core[:2] == shape[:2] and {*core[2:], *shape[2:]} <= {1} and min(len(core), len(shape)) == 2
+    return tensor.reshape(shape) if same else tensor
+
+
+def _numbers(key: str) -> tuple[Iterable[int], str]:
+    return [int(number) for number in re.findall(r"\d+", key)], key

@@ -1,0 +1,72 @@
+"""TAESD's original files, `taesd_encoder.pth` and `taesd_decoder.pth`, to diffusers' key layout."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
+from r3d2_ros.harmonizer.base import TinyConfig
+from r3d2_ros.harmonizer.convert_pickles import read_pickle, tensor_dict
+from r3d2_ros.harmonizer.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
+
+ENCODER_NAME, DECODER_NAME = "taesd_encoder", "taesd_decoder"
+SUFFIXES = (".pth", ".safetensors")
+
+
+def taesd_keys(tensors: Mapping[str, Tensor], *, part: str) -> dict[str, Tensor]:
+    """Keys of the `part` "encoder" or "decoder" as diffusers names them; the decoder's index 0 is its clamp."""
+    renamed = {}
+    for key, tensor in tensors.items():
+        index, dot, rest = key.partition(".")
+        if not (index.isdigit() and dot) or (part == "decoder" and index == "0"):
+            raise InputError(f"{part}: {key}", "a key that begins with the number of a layer", f"'{key}'")
+        renamed[f"{part}.layers.{int(index) - (part == 'decoder')}.{rest}"] = tensor
+    return renamed
+
+
+def read_taesd(folder: Path) -> dict[str, Tensor]:
+    """Both original files of `folder` in diffusers' keys. InputError(s): missing files or keys, other shapes."""
+    tensors: dict[str, Tensor] = {}
+    for part, name in (("encoder", ENCODER_NAME), ("decoder", DECODER_NAME)):
+        path = find_part(folder, name)
+        read = read_tensors(path) if path.suffix == ".safetensors" else tensor_dict(read_pickle(path), str(path))
+        renamed = taesd_keys(read, part=part)
+        expected = tiny_autoencoder(tiny_config(renamed, where=str(path))).state_dict()
+        needed = {key: shape for key, shape in shapes_of(expected.items()).items() if key.startswith(part)}
+        hint = "Files of other models in TAESD's repository (taef1, taesd3, taesana, ...) do not fit Stable Diffusion"
+        check_keys(str(path), needed=needed, present=shapes_of(renamed.items()), hint=hint)
+        tensors |= renamed
+    return tensors
+
+
+def find_part(folder: Path, name: str) -> Path:
+    """The original file of one part, pickled or as safetensors. InputError when there is none."""
+    for suffix in SUFFIXES:
+        if (folder / f"{name}{suffix}").is_file():
+            return folder / f"{name}{suffix}"
+    got = "no such file" if folder.is_dir() else "no such folder"
+    raise InputError(str(folder / name), f"a file of that name and {' or '.join(SUFFIXES)}", got)
+
+
+def tiny_config(tensors: Mapping[str, Tensor], *, where: str) -> TinyConfig:
+    """TAESD's own block counts, with the channels that the files have. InputError when they are not TAESD's."""
+    weights = [tensor for key, tensor in tensors.items() if re.fullmatch(r"(encoder|decoder)\.layers\.0\.weight", key)]
+    if not weights or any(weight.ndim != 4 for weight in weights):
+        raise InputError(where, "the weight of a first convolution", f"{len(tensors)} other tensors")
+    return TinyConfig(channels=weights[0].shape[0])
+
+
+def write_taesd(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """An `AutoencoderTiny` folder as diffusers writes it, which `r3d2 model init --autoencoder` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = tiny_autoencoder(tiny_config(tensors, where=str(folder)))
+    config = {key: value for key, value in model.config.items() if not key.startswith("_")}
+    config = {"_class_name": "AutoencoderTiny", **config}
+    write_tensors(folder / "diffusion_pytorch_model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

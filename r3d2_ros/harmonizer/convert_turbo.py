@@ -1,0 +1,88 @@
+"""pix2pix-turbo and Difix checkpoints (.pkl), which hold changes to SD-Turbo, with the SD-Turbo folder they change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.base import KLConfig, Licence, SkipOptions
+from r3d2_ros.harmonizer.checkpoints import assemble
+from r3d2_ros.harmonizer.convert_base import CUSTOM, Choices, PromptInput, configure
+from r3d2_ros.harmonizer.convert_diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
+from r3d2_ros.harmonizer.convert_lora import PEFT_DEFAULT_ALPHA, check_rank, merge, same_dtype, take_apart
+from r3d2_ros.harmonizer.convert_pickles import read_pickle, tensor_dict
+from r3d2_ros.harmonizer.licences import licence_of
+from r3d2_ros.harmonizer.model import R3D2
+
+PIX2PIX_TURBO, DIFIX = "pix2pix-turbo", "difix"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurboLayout:
+    """How a project runs its model: https://github.com/GaParmar/img2img-turbo, https://github.com/nv-tlabs/Difix3D."""
+
+    timestep: int
+    input_range: Literal["signed", "unit"]
+    licence: Licence
+
+
+LAYOUTS = {
+    PIX2PIX_TURBO: TurboLayout(
+        timestep=999, input_range="unit", licence=Licence(name="MIT", source="img2img-turbo", commercial=True)
+    ),
+    DIFIX: TurboLayout(
+        timestep=199,
+        input_range="signed",
+        licence=Licence(name="NVIDIA License (non-commercial)", source="Difix3D", commercial=False),
+    ),
+}
+
+
+def model_from_turbo(path: Path, base: Path, prompt: PromptInput, choices: Choices, *, layout: str) -> R3D2:
+    """The model with every adapter merged. Both projects sample the latents' distribution; here its mean is taken.
+
+    InputError(s): a file of another layout, a part that is missing, adapters that do not fit `base`.
+    """
+    how, data, unet, images = LAYOUTS[layout], read_pickle(path), read_unet(base), read_autoencoder(base)
+    if not isinstance(images.config, KLConfig):
+        raise InputError(str(base), "a folder with AutoencoderKL", "AutoencoderTiny")
+    unet_tensors = _merged(data, "unet", unet.tensors, path)
+    vae_tensors = _merged(data, "vae", images.tensors, path)
+    if layout == DIFIX:
+        _check_full(data["state_dict_unet"], unet.tensors, path)
+    choices = replace(
+        choices,
+        variant=CUSTOM,
+        skips=SkipOptions(),
+        timestep=how.timestep if choices.timestep is None else choices.timestep,
+        licences=choices.licences or (how.licence, licence_of(base)),
+    )
+    config = configure(unet.config, images.config, prompt=prompt, choices=choices)
+    tensors = own_unet_keys(unet_tensors) | own_autoencoder_keys(vae_tensors) | {"prompt_embedding": prompt.embedding}
+    config = replace(config, variant=layout, input_range=how.input_range)
+    return assemble(config, same_dtype(tensors, torch.float32), where=str(path))
+
+
+def _merged(data: dict[str, Any], part: str, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """`weights` of the base model with what the file changes in one part."""
+    key = f"state_dict_{part}"
+    where = f"{path}: {key}"
+    if key not in data:
+        raise InputError(where, "a dictionary of tensors", f"only the keys {', '.join(sorted(map(str, data)))}")
+    adapted = take_apart(tensor_dict(data[key], where), where=where)
+    if adapted.pairs:
+        check_rank(adapted, data.get(f"rank_{part}"), where=where)
+    return merge(weights, adapted, alpha=PEFT_DEFAULT_ALPHA, where=where)
+
+
+def _check_full(given: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
+    """Difix trains the whole UNet; one of its two ways to save drops most of it."""
+    missing = sorted(weights.keys() - given.keys())
+    if missing:
+        got = f"{len(missing)} of {len(weights)} missing, such as {missing[0]}"
+        raise InputError(f"{path}: state_dict_unet", "the whole UNet, which Difix trains", got)

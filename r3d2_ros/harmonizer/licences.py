@@ -1,0 +1,47 @@
+"""The licence that a downloaded model folder states about itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.base import Licence
+
+COMMERCIAL = {"mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense"}
+"""Identifiers whose terms allow commercial use to anyone. Whatever is not among them does not count as allowing it."""
+
+MAX_README_BYTES = 2**20
+
+
+def licence_of(folder: Path) -> Licence:
+    """The licence in the front matter of README.md in `folder` or above it; "not stated" where there is none."""
+    for place in (folder, folder.parent):
+        stated = _front_matter(place / "README.md")
+        name = stated.get("license_name") if stated.get("license") == "other" else stated.get("license")
+        if isinstance(name, str):
+            return Licence(name=name, source=folder.name, commercial=name.lower() in COMMERCIAL)
+    return Licence(name="not stated", source=folder.name, commercial=False)
+
+
+def _front_matter(path: Path) -> dict[str, object]:
+    """The YAML between the first two lines of dashes; empty where there is none that can be read."""
+    if not path.is_file() or path.stat().st_size > MAX_README_BYTES:
+        return {}
+    before, dashes, rest = path.read_text(encoding="utf-8", errors="replace").partition("---\n")
+    if before.strip() or not dashes:
+        return {}
+    try:
+        data = yaml.safe_load(rest.partition("\n---")[0])
+    except (yaml.YAMLError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def parse_licence(text: str) -> Licence:
+    """`NAME;SOURCE;commercial` or `NAME;SOURCE;non-commercial`. InputError for anything else."""
+    name, source, use = ([word.strip() for word in text.split(";")] + ["", "", ""])[:3]
+    if not name or not source or use not in ("commercial", "non-commercial") or text.count(";") != 2:
+        raise InputError("--licence", "NAME;SOURCE;commercial or NAME;SOURCE;non-commercial", repr(text))
+    return Licence(name=name, source=source, commercial=use == "commercial")

@@ -1,0 +1,145 @@
+"""R3D2: encode, one UNet pass at a fixed timestep, closed-form x0, decode with skips. No noise is added."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer.autoencoders import build_autoencoder
+from r3d2_ros.harmonizer.base import DTypeName, KLConfig, ModelConfig, Padding, Schedule, UNetConfig
+
+DTYPES: dict[DTypeName, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def dtype_name(dtype: torch.dtype) -> DTypeName:
+    """The name of `dtype` in a configuration. InputError for one that a checkpoint cannot have."""
+    for name, known in DTYPES.items():
+        if known == dtype:
+            return name
+    raise InputError("dtype", " | ".join(DTYPES), str(dtype))
+
+
+class R3D2(nn.Module):
+    """Images [B,3,H,W] in [0, 1] of any size to images of the same size, range and dtype.
+
+    Parts that can be compiled one by one: `encoder`: image -> latents, taps; `unet`; `decoder`: latents, taps -> image.
+    """
+
+    prompt_embedding: Tensor
+    timestep: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        check_sizes(config)
+        self.config = config
+        self.encoder, self.decoder = build_autoencoder(config.autoencoder, config.skips)
+        self.unet = build_unet(config.unet)
+        prompt_shape = (1, config.prompt.tokens, config.unet.cross_attention_dim)
+        self.register_buffer("prompt_embedding", torch.zeros(prompt_shape))
+        # Not in the file but real at once, also where the rest is built on the meta device to be filled from a file.
+        self.register_buffer("timestep", torch.tensor([config.timestep], device="cpu"), persistent=False)
+        self.alpha_bar = alpha_bar(config.schedule, config.timestep)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the parts compute; x0 is always formed in float32."""
+        return self.prompt_embedding.dtype
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_image(image)
+        height, width = image.shape[-2:]
+        padded = pad_image(image.to(self.dtype), self.config.padding)
+        return self.harmonize_padded(padded)[..., :height, :width].to(image.dtype)
+
+    def harmonize_padded(self, image: Tensor) -> Tensor:
+        """`forward` for an image in the model's dtype whose size already is a multiple of the padding rule's."""
+        signed = self.config.input_range == "signed"
+        latents, taps = self.encoder(image if signed else (image + 1) / 2)
+        epsilon = self.predict_epsilon(latents)
+        return self.decoder(clean_latents(latents, epsilon, self.alpha_bar), taps).clamp(0, 1)
+
+    def predict_epsilon(self, latents: Tensor) -> Tensor:
+        """The UNet's noise prediction [B,4,h,w] for latents of that shape."""
+        prompt = self.prompt_embedding.expand(latents.shape[0], -1, -1)
+        return self.unet(latents, self.timestep, encoder_hidden_states=prompt, return_dict=False)[0]
+
+
+def build_unet(config: UNetConfig) -> UNet2DConditionModel:
+    """diffusers' UNet with SD-Turbo's choices in the sizes of `config`."""
+    return UNet2DConditionModel(
+        block_out_channels=config.block_out_channels,
+        attention_head_dim=config.attention_heads,  # the number of heads, in spite of its name
+        cross_attention_dim=config.cross_attention_dim,
+        layers_per_block=config.layers_per_block,
+        norm_num_groups=config.norm_groups,
+        use_linear_projection=config.linear_projection,
+    )
+
+
+def check_sizes(config: ModelConfig) -> None:
+    """InputErrors for channel counts that normalisation groups or attention heads do not divide."""
+    faults = []
+    for channels, heads in zip(config.unet.block_out_channels, config.unet.attention_heads, strict=True):
+        if channels % heads:
+            faults.append(InputError("unet.attention_heads", f"a divisor of {channels} channels", str(heads)))
+    normalised: dict[str, UNetConfig | KLConfig] = {"unet": config.unet}
+    if isinstance(config.autoencoder, KLConfig):
+        normalised["autoencoder"] = config.autoencoder
+    for name, part in normalised.items():
+        for channels in part.block_out_channels:
+            if channels % part.norm_groups:
+                expected = f"a divisor of {channels} channels"
+                faults.append(InputError(f"{name}.norm_groups", expected, str(part.norm_groups)))
+    if faults:
+        raise InputErrors(faults)
+
+
+def alpha_bar(schedule: Schedule, timestep: int) -> float:
+    """Share of the clean image's variance at `timestep`, in float32 as diffusers' DDPMScheduler has it.
+
+    InputError for a timestep the schedule does not have.
+    """
+    if not 0 <= timestep < schedule.steps:
+        raise InputError("timestep", f"0 to {schedule.steps - 1}, the steps of the schedule", str(timestep))
+    first, last = math.sqrt(schedule.beta_start), math.sqrt(schedule.beta_end)
+    betas = torch.linspace(first, last, schedule.steps, dtype=torch.float32, device="cpu") ** 2
+    return float(torch.cumprod(1 - betas, dim=0)[timestep])
+
+
+def clean_latents(latents: Tensor, epsilon: Tensor, alpha_bar: float) -> Tensor:
+    """x0 = (z - sqrt(1 - abar) eps) / sqrt(abar), DDPM's last step.
+
+    At timestep 999 it multiplies errors by 14.6, hence float32 whatever the dtype of the parts.
+    """
+    x0 = (latents.float() - math.sqrt(1 - alpha_bar) * epsilon.float()) / math.sqrt(alpha_bar)
+    return x0.to(latents.dtype)
+
+
+def pad_image(image: Tensor, rule: Padding) -> Tensor:
+    """`image` with rows below and columns to the right up to multiples of the rule's. InputError: too small."""
+    height, width = image.shape[-2:]
+    below, right = -height % rule.multiple_px, -width % rule.multiple_px
+    if not (below or right):
+        return image
+    if rule.mode == "reflect" and (below >= height or right >= width):
+        least = "more rows and columns than the padding adds"
+        raise InputError("image", f"{least} ({below}, {right})", f"{height} x {width} (height x width)")
+    return functional.pad(image, (0, right, 0, below), mode=rule.mode)
+
+
+def check_image(image: Tensor) -> None:
+    """InputError unless `image` is [B,3,H,W] of a floating dtype, with at least one pixel."""
+    expected = "a floating-point tensor [B, 3, H, W] with values in [0, 1]"
+    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
+        raise InputError("image", expected, f"shape {list(image.shape)}")
+    if not image.is_floating_point():
+        raise InputError("image", expected, f"dtype {image.dtype}")

@@ -1,0 +1,36 @@
+"""Seeded random numbers for a model: for benchmarks and tests, where the speed counts and not the picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from r3d2_ros.harmonizer.base import Licence, ModelConfig
+from r3d2_ros.harmonizer.checkpoints import assemble, empty_model
+from r3d2_ros.harmonizer.model import R3D2
+
+RANDOM_LICENCE = Licence(name="none needed", source="random numbers", commercial=True)
+
+
+def random_model(config: ModelConfig, *, seed: int) -> R3D2:
+    """A model on the CPU in float32 whose weights keep variances about level, none of them zero, the skips included.
+
+    The same seed gives the same numbers everywhere; each tensor has a stream of its own in the order of the keys.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {key: tuple(tensor.shape) for key, tensor in empty_model(config).state_dict().items()}
+    tensors = {key: _numbers(key, shapes[key], generator) for key in sorted(shapes)}
+    return assemble(replace(config, licences=(RANDOM_LICENCE,)), tensors, where="random weights")
+
+
+def _numbers(key: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    values = torch.randn(shape, generator=generator)
+    if key == "prompt_embedding":
+        return values
+    if len(shape) > 1:
+        return values / math.sqrt(math.prod(shape[1:]))
+    # One-dimensional weights are the gains of normalisations, which rest at 1; the others are biases, which rest at 0.
+    return values * 0.02 + (1.0 if key.endswith(".weight") else 0.0)
