@@ -170,22 +170,26 @@ def _skip_options(skips: Mapping[str, Tensor], asked: SkipOptions) -> SkipOption
 
 def _place(tensors: Mapping[str, Tensor], config: ModelConfig) -> tuple[dict[str, Tensor], set[str]]:
     """Tensors under our keys in the shapes that the model has, and the keys without a place."""
-    unet = {key.removeprefix("unet."): tensor for key, tensor in tensors.items() if key.startswith("unet.")}
-    vae = {key.removeprefix("vae."): tensor for key, tensor in tensors.items() if key.startswith("vae.")}
-    ours = own_unet_keys(unet) | own_autoencoder_keys(modern_attention(_plain_taesd(vae)))
     needed = {key: tuple(tensor.shape) for key, tensor in empty_model(config).state_dict().items()}
-    outside = {key for key in tensors if not key.startswith(("unet.", "vae."))}
-    placed = {key: _shaped(tensor, needed[key]) for key, tensor in ours.items() if key in needed}
-    return placed, outside | (ours.keys() - placed.keys())
+    placed: dict[str, Tensor] = {}
+    unmapped = set()
+    for key, tensor in tensors.items():
+        for ours, value in _ours(key, tensor).items():
+            if ours in needed:
+                placed[ours] = _shaped(value, needed[ours])
+            else:
+                unmapped.add(key)
+    return placed, unmapped
 
 
-def _plain_taesd(vae: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """TAESD's original keys, where that is what the folder has, in diffusers' layout."""
-    renamed: dict[str, Tensor] = {}
-    for key, tensor in vae.items():
-        match = re.fullmatch(r"(encoder|decoder)\.(\d+\..+)", key)
-        renamed |= taesd_keys({match[2]: tensor}, part=match[1]) if match else {key: tensor}
-    return renamed
+def _ours(key: str, tensor: Tensor) -> dict[str, Tensor]:
+    """One tensor under the name it has with us, or would have; TAESD's original names are understood too."""
+    part, _, rest = key.partition(".")
+    if part != "vae":
+        return own_unet_keys({rest: tensor}) if part == "unet" else {key: tensor}
+    original = re.fullmatch(r"(encoder|decoder)\.(\d+\..+)", rest)
+    named = taesd_keys({original[2]: tensor}, part=original[1]) if original else {rest: tensor}
+    return own_autoencoder_keys(modern_attention(named))
 
 
 def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

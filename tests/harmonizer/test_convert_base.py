@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.harmonizer.base import Licence, Padding, SkipOptions
+from r3d2_ros.harmonizer.convert_base import Choices, PromptInput, model_from_base
+from r3d2_ros.harmonizer.convert_diffusers import read_autoencoder, read_unet
+from r3d2_ros.harmonizer.folders import local_folder
+from r3d2_ros.harmonizer.licences import licence_of, parse_licence
+from r3d2_ros.harmonizer.prompts import embed_prompt, read_prompt
+from tests.harmonizer.small import TINY, picture, write_base, write_tiny
+
+PROMPT = PromptInput(embedding=torch.ones(1, 5, 8))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_base(tmp_path / "sd-turbo")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path / "taesd")
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_the_parts_are_the_folders_and_the_skips_are_zero(base: Path, tiny: Path) -> None:
+    choices = Choices(timestep=199, padding=Padding(multiple_px=64), skips=SkipOptions(kernel_size=3))
+    model = model_from_base(base, tiny, PROMPT, choices)
+    assert (model.config.variant, model.config.unet, model.config.autoencoder) == (
+        "custom", TINY.unet, TINY.autoencoder,
+    )  # fmt: skip
+    assert (model.config.timestep, model.config.padding.multiple_px) == (199, 64)
+    state = model.state_dict()
+    for key, tensor in read_unet(base).tensors.items():
+        assert torch.equal(state[f"unet.{key}"], tensor)
+    for key, tensor in read_autoencoder(tiny).tensors.items():
+        assert torch.equal(state[key], tensor)
+    assert [tuple(skip.weight.shape) for skip in model.decoder.skips] == [(8, 8, 3, 3)] * 3
+    assert all(int(skip.weight.count_nonzero()) == 0 for skip in model.decoder.skips)
+    assert [licence.name for licence in model.config.licences] == ["stability-ai-community", "mit"]
+    assert bool(model(picture(24, 40)).isfinite().all())
+
+
+def test_the_base_folders_own_autoencoder(base: Path) -> None:
+    model = model_from_base(base, base, PROMPT, Choices())
+    assert model.config.autoencoder.kind == "kl" and len(model.decoder.skips) == 4
+    assert len(model.config.licences) == 1
+
+
+def test_a_variant_refuses_other_sizes(base: Path, tiny: Path) -> None:
+    with pytest.raises(InputError, match="unet of variant r3d2: expected UNetConfig"):
+        model_from_base(base, tiny, PROMPT, Choices(variant="r3d2"))
+
+
+def test_settings_that_this_unet_does_not_have_are_named(base: Path) -> None:
+    edit(base / "unet/config.json", act_fn="gelu", class_embed_type="timestep", sample_size=96, new_option=True)
+    with pytest.raises(InputErrors) as caught:
+        read_unet(base)
+    text = str(caught.value)
+    assert "act_fn: expected 'silu', got 'gelu'" in text and "class_embed_type: expected None" in text
+    assert "new_option" in text and "sample_size" not in text
+
+
+def test_one_number_of_heads_stands_for_all(base: Path) -> None:
+    edit(base / "unet/config.json", attention_head_dim=2)
+    assert read_unet(base).config.attention_heads == (2, 2, 2, 2)
+
+
+def test_other_classes_are_named(base: Path) -> None:
+    edit(base / "vae/config.json", _class_name="VQModel")
+    with pytest.raises(InputError, match="AutoencoderTiny or AutoencoderKL, got 'VQModel'"):
+        read_autoencoder(base)
+
+
+def test_wide_latents_are_named(tiny: Path) -> None:
+    edit(tiny / "config.json", latent_channels=16)
+    with pytest.raises(InputErrors, match="latent_channels: expected 4, got 16"):
+        read_autoencoder(tiny)
+
+
+def test_old_attention_names_are_understood(base: Path) -> None:
+    path = base / "vae/diffusion_pytorch_model.safetensors"
+    tensors, old = load_file(path), {}
+    for key, tensor in tensors.items():
+        for new, name in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            if f"attentions.0.{new}." in key:
+                key = key.replace(new, name)
+                tensor = tensor[:, :, None, None] if key.endswith("weight") else tensor
+        old[key] = tensor.contiguous()
+    assert old.keys() != tensors.keys()
+    save_file(old, path)
+    read = read_autoencoder(base).tensors
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[key], tensors[key]) for key in tensors)
+
+
+def test_shards_are_joined_and_counted(base: Path) -> None:
+    folder = base / "unet"
+    tensors = load_file(folder / "diffusion_pytorch_model.safetensors")
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    keys = sorted(tensors)
+    for number, part in enumerate((keys[:50], keys[50:]), start=1):
+        name = f"diffusion_pytorch_model-{number:05d}-of-00002.safetensors"
+        save_file({key: tensors[key] for key in part}, folder / name)
+    assert read_unet(base).tensors.keys() == tensors.keys()
+    (folder / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(InputError, match="2 shards of diffusion_pytorch_model, got 1"):
+        read_unet(base)
+
+
+def test_pickled_weights_are_not_opened(base: Path) -> None:
+    (base / "unet/diffusion_pytorch_model.safetensors").rename(base / "unet/diffusion_pytorch_model.bin")
+    with pytest.raises(InputError, match="got only diffusion_pytorch_model.bin"):
+        read_unet(base)
+
+
+def test_a_key_less_is_named(base: Path, tiny: Path) -> None:
+    path = base / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    del tensors["conv_out.bias"]
+    save_file(tensors, path)
+    with pytest.raises(InputErrors, match="1 missing: unet.conv_out.bias"):
+        model_from_base(base, tiny, PROMPT, Choices())
+
+
+def test_prompt_files(tmp_path: Path, base: Path, tiny: Path) -> None:
+    path = tmp_path / "prompt.safetensors"
+    save_file({"anything": torch.arange(16.0).reshape(2, 8)}, path)
+    assert torch.equal(read_prompt(path), torch.arange(16.0).reshape(1, 2, 8))
+    save_file({"prompt_embedding": torch.ones(1, 2, 8), "other": torch.ones(1)}, path)
+    assert read_prompt(path).shape == (1, 2, 8)
+    save_file({"a": torch.ones(1, 2, 8), "b": torch.ones(1)}, path)
+    with pytest.raises(InputError, match="one tensor, or one named 'prompt_embedding', got a, b"):
+        read_prompt(path)
+    save_file({"a": torch.ones(2, 3, 8)}, path)
+    with pytest.raises(InputError, match=r"got \[2, 3, 8\]"):
+        read_prompt(path)
+    with pytest.raises(InputError, match="a width of 8, the UNet's, got 4"):
+        model_from_base(base, tiny, PromptInput(embedding=torch.ones(1, 2, 4)), Choices())
+
+
+def test_prompt_text_needs_encoder_and_package(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="tokenizer: expected a folder"):
+        embed_prompt(base, "a street")
+    for name in ("tokenizer", "text_encoder"):
+        (base / name).mkdir()
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingPackageError, match="pip install transformers"):
+        embed_prompt(base, "a street")
+
+
+def test_prompt_text_is_padded_and_encoded(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for transformers that embeds each token by its number."""
+
+    class Tokenizer:
+        model_max_length = 5
+
+        def __call__(self, text: str, *, max_length: int, padding: str, truncation: bool, return_tensors: str) -> Any:
+            assert padding == "max_length" and truncation and return_tensors == "pt"
+            words = [len(word) for word in text.split()]
+            return SimpleNamespace(input_ids=torch.tensor([words + [0] * (max_length - len(words))]))
+
+    class Part:
+        def __init__(self, made: Any) -> None:
+            self.made = made
+
+        def from_pretrained(self, folder: Path, *, local_files_only: bool, **_: Any) -> Any:
+            assert local_files_only and folder.is_dir()
+            return self.made
+
+    fake = ModuleType("transformers")
+    fake.CLIPTokenizer = Part(Tokenizer())  # type: ignore[attr-defined]
+    fake.CLIPTextModel = Part(lambda ids: (ids[..., None].expand(-1, -1, 8).float(),))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", fake)
+    for name in ("tokenizer", "text_encoder"):
+        (base / name).mkdir()
+    assert embed_prompt(base, "a street")[0, :, 0].tolist() == [1, 6, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("readme", "name", "commercial"),
+    [
+        ("---\nlicense: mit\n---\n", "mit", True),
+        ("---\nlicense: Apache-2.0\n---\n", "Apache-2.0", True),
+        ("---\nlicense: other\nlicense_name: sai-nc-community\n---\n", "sai-nc-community", False),
+        ("---\nlicense: openrail++\n---\n", "openrail++", False),
+        ("# model\nno front matter", "not stated", False),
+        ("---\n: [\n---\n", "not stated", False),
+        (None, "not stated", False),
+    ],
+)
+def test_licence_of_a_folder(tmp_path: Path, readme: str | None, name: str, commercial: bool) -> None:
+    folder = tmp_path / "up" / "weights"
+    folder.mkdir(parents=True)
+    if readme is not None:
+        (folder / "README.md").write_text(readme)
+    assert licence_of(folder) == Licence(name=name, source="weights", commercial=commercial)
+
+
+def test_a_licence_can_be_stated(base: Path, tiny: Path) -> None:
+    stated = parse_licence("CC BY 4.0; my data ;commercial")
+    assert stated == Licence(name="CC BY 4.0", source="my data", commercial=True)
+    assert model_from_base(base, tiny, PROMPT, Choices(licences=(stated,))).config.licences == (stated,)
+    for text in ("MIT", "MIT;x;maybe", ";x;commercial", "a;b;commercial;c"):
+        with pytest.raises(InputError, match="NAME;SOURCE;commercial"):
+            parse_licence(text)
+
+
+def test_hub_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    def download(name: str, *, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        if name == "nobody/nothing":
+            raise OSError("unreachable")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert local_folder("stabilityai/sd-turbo") == tmp_path
+    assert asked[0][0] == "stabilityai/sd-turbo"
+    assert not any(pattern.endswith((".py", ".bin", ".pkl", "*")) for pattern in asked[0][1])
+    assert local_folder(str(tmp_path)) == tmp_path
+    with pytest.raises(InputError, match="unreachable"):
+        local_folder("nobody/nothing")
+    for text in ("no such folder", "a/b/c", "../up"):
+        with pytest.raises(InputError, match="a folder, or a hub repository"):
+            local_folder(text)
+
+
+def test_half_precision_folders_become_float32(base: Path, tiny: Path) -> None:
+    path = base / "unet/diffusion_pytorch_model.safetensors"
+    half = {key: tensor.half() for key, tensor in load_file(path).items()}
+    path.unlink()
+    save_file(half, path.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    model = model_from_base(base, tiny, replace(PROMPT, text="x"), Choices())
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}

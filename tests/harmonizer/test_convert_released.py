@@ -1,0 +1,159 @@
+"""A released folder may name and nest its tensors in several ways; what cannot be placed is listed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer import variants
+from r3d2_ros.harmonizer.base import Prompt
+from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
+from r3d2_ros.harmonizer.convert_released import model_from_released
+from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.verify import verify
+from tests.harmonizer.small import KL, TINY, picture, seeded
+
+CHOICES = {"tiny": Choices(variant="released-tiny"), "kl": Choices(variant="released-kl")}
+
+
+@pytest.fixture(autouse=True)
+def small_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published sizes take gigabytes; the layouts are the same at these."""
+    monkeypatch.setitem(variants.VARIANTS, "released-tiny", replace(TINY, variant="released-tiny"))
+    monkeypatch.setitem(variants.VARIANTS, "released-kl", replace(KL, variant="released-kl"))
+
+
+def parts(model: R3D2) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]:
+    """UNet and autoencoder as diffusers names them, and the skip weights, the coarsest first."""
+    state = model.state_dict()
+    unet = {key.removeprefix("unet."): tensor for key, tensor in state.items() if key.startswith("unet.")}
+    vae = {
+        key.replace("encoder.quant_conv", "quant_conv").replace("decoder.post_quant_conv", "post_quant_conv"): tensor
+        for key, tensor in state.items()
+        if key.startswith(("encoder.", "decoder.")) and ".skips." not in key
+    }
+    return unet, vae, [skip.weight for skip in model.decoder.skips]
+
+
+def write(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: tensor.clone().contiguous() for key, tensor in tensors.items()}, path)
+
+
+def write_pipeline(folder: Path, model: R3D2, *, prompt: bool = True) -> Path:
+    """unet/, vae/ with the skips beside the decoder, and the prompt in a file of its own."""
+    unet, vae, skips = parts(model)
+    write(folder, "unet/diffusion_pytorch_model.safetensors", unet)
+    named = {f"decoder.skip_conv_{number}.weight": weight for number, weight in enumerate(skips, start=1)}
+    write(folder, "vae/diffusion_pytorch_model.safetensors", vae | named)
+    if prompt:
+        write(folder, "prompt_embeds.safetensors", {"prompt_embeds": model.prompt_embedding})
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "SomePipeline", "timestep": 199}))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["tiny", "kl"])
+def test_a_pipeline_folder_gives_the_same_pictures(name: str, tmp_path: Path) -> None:
+    model = seeded(replace({"tiny": TINY, "kl": KL}[name], timestep=199))
+    released = model_from_released(write_pipeline(tmp_path, model), None, CHOICES[name])
+    assert released.unmapped == ()
+    assert released.model.config.timestep == 199
+    assert not any(licence.commercial for licence in released.model.config.licences)
+    assert verify(model, released.model, [picture(40, 56)]).max_abs == 0
+
+
+def test_one_file_of_a_wrapped_module(tmp_path: Path) -> None:
+    """Everything under wrappers' names, the skips in a list of the other order, which the shapes reveal."""
+    model = seeded(KL)
+    unet, vae, skips = parts(model)
+    every = {f"module.unet._orig_mod.{key}": tensor for key, tensor in unet.items()}
+    every |= {f"module.autoencoder.{key}": tensor for key, tensor in vae.items()}
+    every |= {f"module.zero_convs.{level}.weight": weight for level, weight in enumerate(reversed(skips))}
+    write(tmp_path, "model.safetensors", every | {"module.text_embed": model.prompt_embedding[0]})
+    released = model_from_released(tmp_path, None, CHOICES["kl"])
+    assert released.unmapped == ()
+    assert released.notes == ("no timestep in the folder: 999 is assumed",)
+    assert verify(model, released.model, [picture(40, 56)]).max_abs == 0
+
+
+def test_ambiguous_order_is_said(tmp_path: Path) -> None:
+    """TAESD's three skips have one shape: only the names tell them apart."""
+    released = model_from_released(write_pipeline(tmp_path, seeded(TINY)), None, CHOICES["tiny"])
+    assert released.notes == (
+        "skip convolutions taken as the coarsest first: vae.decoder.skip_conv_1.weight, "
+        "vae.decoder.skip_conv_2.weight, vae.decoder.skip_conv_3.weight",
+    )
+
+
+def test_convolutions_for_linear_layers(tmp_path: Path) -> None:
+    model = seeded(replace(TINY, timestep=199))
+    folder = write_pipeline(tmp_path, model)
+    unet, _, _ = parts(model)
+    square = {key: t[:, :, None, None] if ".proj_in.weight" in key else t for key, t in unet.items()}
+    write(folder, "unet/diffusion_pytorch_model.safetensors", square)
+    assert verify(model, model_from_released(folder, None, CHOICES["tiny"]).model, [picture(16, 16)]).max_abs == 0
+
+
+def test_what_has_no_place_is_listed(tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY))
+    write(folder, "extra.safetensors", {"gram.weight": torch.ones(2), "vae.encoder.mystery": torch.ones(3)})
+    write(folder, "text_encoder/model.safetensors", {"text_model.embeddings.weight": torch.ones(4, 8)})
+    released = model_from_released(folder, None, CHOICES["tiny"])
+    assert released.unmapped == ("gram.weight", "vae.encoder.mystery")
+
+
+def test_three_by_three_skips_with_bias(tmp_path: Path) -> None:
+    model = seeded(replace(TINY, skips=replace(TINY.skips, kernel_size=3, bias=True)))
+    unet, vae, _ = parts(model)
+    skips = {f"skips.{key}": tensor for key, tensor in model.decoder.skips.state_dict().items()}
+    write(tmp_path, "unet/model.safetensors", unet)
+    write(tmp_path, "vae/model.safetensors", vae)
+    write(tmp_path, "adapter.safetensors", skips | {"prompt": model.prompt_embedding})
+    released = model_from_released(tmp_path, None, CHOICES["tiny"])
+    assert (released.model.config.skips.kernel_size, released.model.config.skips.bias) == (3, True)
+    assert verify(model, released.model, [picture(16, 16)]).max_abs == 0
+
+
+def test_adapters_need_their_alpha(tmp_path: Path) -> None:
+    model = seeded(TINY)
+    folder, (unet, _, _) = write_pipeline(tmp_path, model), parts(model)
+    a, b = torch.randn(2, 8), torch.randn(8, 2)
+    module = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    adapted = {key.replace(f"{module}.", f"{module}.base_layer."): tensor for key, tensor in unet.items()}
+    adapted |= {f"{module}.lora_A.default.weight": a, f"{module}.lora_B.default.weight": b}
+    write(folder, "unet/diffusion_pytorch_model.safetensors", adapted)
+    with pytest.raises(InputError, match="LoRA adapters of unet.down_blocks.*--lora-alpha"):
+        model_from_released(folder, None, CHOICES["tiny"])
+    released = model_from_released(folder, None, CHOICES["tiny"], lora_alpha=6)
+    expected = unet[f"{module}.weight"] + 6 / 2 * (b @ a)
+    torch.testing.assert_close(released.model.state_dict()[f"unet.{module}.weight"], expected)
+
+
+def test_a_prompt_of_the_users_own(tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY), prompt=False)
+    with pytest.raises(InputError, match="one prompt embedding, got none. Give it with --prompt-embedding"):
+        model_from_released(folder, None, CHOICES["tiny"])
+    prompt = PromptInput(embedding=torch.ones(1, 7, 8), text="a street")
+    model = model_from_released(folder, prompt, CHOICES["tiny"]).model
+    assert model.config.prompt == Prompt(text="a street", tokens=7)
+
+
+def test_missing_parts_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="safetensors files, got none"):
+        model_from_released(tmp_path, None, CHOICES["tiny"])
+    model = seeded(TINY)
+    folder, (unet, vae, _) = write_pipeline(tmp_path, model), parts(model)
+    write(folder, "unet/diffusion_pytorch_model.safetensors", {k: t for k, t in unet.items() if k != "conv_in.bias"})
+    with pytest.raises(InputErrors, match="1 missing: unet.conv_in.bias"):
+        model_from_released(folder, None, CHOICES["tiny"])
+    write(folder, "vae/diffusion_pytorch_model.safetensors", vae)
+    with pytest.raises(InputError, match="skip convolutions with .* got none"):
+        model_from_released(folder, None, CHOICES["tiny"])

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from r3d2_ros.cli import model as command
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config
+from tests.harmonizer.small import write_base, write_tiny
+
+
+def run(*words: str | Path) -> int:
+    parser = argparse.ArgumentParser(prog="r3d2")
+    command.add_parser(parser.add_subparsers(dest="command"))
+    return command.run(parser.parse_args(["model", *map(str, words)]))
+
+
+@pytest.fixture
+def nano(tmp_path: Path) -> Path:
+    assert run("init", tmp_path / "nano", "--variant", "nano", "--random", "0") == 0
+    return tmp_path / "nano"
+
+
+def test_info_of_a_variant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", "--variant", "r3d2-big", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["parameters"]["unet"] == 865_910_724
+    assert facts["flop"]["total_without_skips"] / 1e12 == pytest.approx(45.55, abs=5e-3)
+    assert (facts["timestep"], facts["padding"]) == (999, {"mode": "replicate", "multiple_px": 8})
+    assert facts["size_px"] == {"height": 1080, "width": 1920}
+
+
+def test_info_of_a_checkpoint(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("info", nano, "--size", "540x960", "--require-commercial") == 0
+    text = capsys.readouterr().out
+    assert "TFLOP at 540x960" in text and "999 (alpha bar 0.00466010)" in text
+    assert "none needed (random numbers): commercial use allowed" in text
+    assert "text not stated, 4 tokens" in text and "multiples of 64 px" in text
+
+
+def test_info_of_a_damaged_checkpoint(nano: Path) -> None:
+    (nano / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(InputError, match="a complete safetensors file"):
+        run("info", nano)
+
+
+def test_init_from_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, tiny = write_base(tmp_path / "base"), write_tiny(tmp_path / "tiny")
+    save_file({"x": torch.ones(6, 8)}, tmp_path / "prompt.safetensors")
+    words = ("init", tmp_path / "out", "--base", base, "--autoencoder", tiny)
+    with pytest.raises(InputError, match="--prompt-embedding: expected a file, or --prompt TEXT"):
+        run(*words)
+    options = (
+        "--timestep",
+        "199",
+        "--pad-multiple",
+        "64",
+        "--pad-mode",
+        "reflect",
+        "--skip-position",
+        "after_upsample",
+    )
+    assert run(*words, "--prompt-embedding", tmp_path / "prompt.safetensors", *options, "--dtype", "float16") == 0
+    config = load_config(tmp_path / "out")
+    assert (config.timestep, config.padding.multiple_px, config.padding.mode) == (199, 64, "reflect")
+    assert (config.skips.position, config.prompt.tokens, config.dtype) == ("after_upsample", 6, "float16")
+    capsys.readouterr()
+    with pytest.raises(InputError, match="licences that allow commercial use, got 'stability-ai-community' of base"):
+        run("info", tmp_path / "out", "--require-commercial")
+
+
+def test_init_does_not_overwrite(nano: Path) -> None:
+    with pytest.raises(InputError, match="Overwrite it with --force"):
+        run("init", nano, "--variant", "nano", "--random", "1")
+    before = load_checkpoint(nano).prompt_embedding
+    assert run("init", nano, "--variant", "nano", "--random", "1", "--force") == 0
+    assert not torch.equal(load_checkpoint(nano).prompt_embedding, before)
+
+
+def test_init_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--base: expected the folder of SD-Turbo, or --random SEED"):
+        run("init", tmp_path / "out")
+    with pytest.raises(InputError, match=r"--variant: expected r3d2 \| r3d2-big \| nano"):
+        run("init", tmp_path / "out", "--random", "0")
+    with pytest.raises(InputError, match="a folder, or a hub repository as owner/name"):
+        run("init", tmp_path / "out", "--base", tmp_path / "absent")
+
+
+def test_verify_tells_equal_from_different(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("init", tmp_path / "same", "--variant", "nano", "--random", "0")
+    run("init", tmp_path / "other", "--variant", "nano", "--random", "1")
+    Image.fromarray(np.full((40, 60, 3), 128, np.uint8)).save(tmp_path / "grey.png")
+    capsys.readouterr()
+    assert run("verify", nano, tmp_path / "same", tmp_path / "grey.png", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts == {"images": 1, "max_abs": 0.0, "mean_abs": 0.0, "psnr_db": None, "tolerance": 1e-3, "equal": True}
+    assert run("verify", nano, tmp_path / "other", "--size", "64x64") == 1
+    assert "they differ by more than 0.001" in capsys.readouterr().out
+
+
+def test_verify_names_a_wrong_picture(nano: Path, tmp_path: Path) -> None:
+    (tmp_path / "not.png").write_text("text")
+    with pytest.raises(InputError, match="not.png: expected a PNG or JPEG image"):
+        run("verify", nano, nano, tmp_path / "not.png")
+    with pytest.raises(InputError, match="--device: expected cpu or cuda:N"):
+        run("verify", nano, nano, "--device", "abacus")
+
+
+def test_convert_needs_a_base_for_changes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--base: expected the folder of SD-Turbo, which the file changes"):
+        run("convert", "difix", tmp_path / "x.pkl", tmp_path / "out")
+
+
+@pytest.mark.parametrize("words", [("info",), ("info", "--variant", "huge"), ("info", "x", "--size", "1080")])
+def test_wrong_arguments(words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    assert caught.value.code == 2
+
+
+def test_neither_the_command_nor_the_configuration_imports_torch() -> None:
+    names = "r3d2_ros.cli.model, r3d2_ros.harmonizer.base, r3d2_ros.harmonizer.variants"
+    code = f"import sys, {names}; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
