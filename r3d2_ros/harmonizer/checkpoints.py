@@ -73,7 +73,8 @@ def load_checkpoint(
 ) -> R3D2:
     """The model of a checkpoint, ready to infer, in its own dtype or `dtype`.
 
-    Keys and shapes are compared before numbers are read, and each tensor is read once: the peak is one model.
+    Keys and shapes are compared before numbers are read, and each tensor is read once: the peak is one model
+    beside the system's cache of the file.
     InputError(s) for whatever is wrong with the files, or for licences that `require_commercial` refuses.
     """
     folder = Path(folder)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.harmonizer.base import Licence, ModelConfig
-from r3d2_ros.harmonizer.checkpoints import assemble, empty_model
+from r3d2_ros.harmonizer.checkpoints import empty_model, filled
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.tensor_files import shapes_of
 
 RANDOM_LICENCE = Licence(name="none needed", source="random numbers", commercial=True)
 
@@ -21,9 +22,9 @@ def random_model(config: ModelConfig, *, seed: int) -> R3D2:
     The same seed gives the same numbers everywhere; each tensor has a stream of its own in the order of the keys.
     """
     generator = torch.Generator().manual_seed(seed)
-    shapes = {key: tuple(tensor.shape) for key, tensor in empty_model(config).state_dict().items()}
-    tensors = {key: _numbers(key, shapes[key], generator) for key in sorted(shapes)}
-    return assemble(replace(config, licences=(RANDOM_LICENCE,)), tensors, where="random weights")
+    model = empty_model(replace(config, licences=(RANDOM_LICENCE,)))
+    shapes = shapes_of(model.state_dict().items())
+    return filled(model, {key: _numbers(key, shapes[key], generator) for key in sorted(shapes)})
 
 
 def _numbers(key: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

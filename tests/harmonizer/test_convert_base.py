@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.base import Licence, Padding, SkipOptions
+from r3d2_ros.harmonizer.checkpoints import empty_model
 from r3d2_ros.harmonizer.convert_base import Choices, PromptInput, model_from_base
 from r3d2_ros.harmonizer.convert_diffusers import read_autoencoder, read_unet
 from r3d2_ros.harmonizer.folders import local_folder
 from r3d2_ros.harmonizer.licences import licence_of, parse_licence
 from r3d2_ros.harmonizer.prompts import embed_prompt, read_prompt
+from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import TINY, picture, write_base, write_tiny
 
 PROMPT = PromptInput(embedding=torch.ones(1, 5, 8))
@@ -250,3 +252,52 @@ def test_half_precision_folders_become_float32(base: Path, tiny: Path) -> None:
     save_file(half, path.with_name("diffusion_pytorch_model.fp16.safetensors"))
     model = model_from_base(base, tiny, replace(PROMPT, text="x"), Choices())
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
+
+
+def test_published_settings_are_those_of_the_variants(tmp_path: Path) -> None:
+    """What SD-Turbo's and TAESD's config.json say; their weights are a stand-in that is not looked into."""
+    unet = {
+        "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.24.0.dev0", "act_fn": "silu",
+        "addition_embed_type": None, "attention_head_dim": [5, 10, 20, 20], "attention_type": "default",
+        "block_out_channels": [320, 640, 1280, 1280], "center_input_sample": False, "class_embed_type": None,
+        "conv_in_kernel": 3, "cross_attention_dim": 1024, "downsample_padding": 1, "dropout": 0.0,
+        "dual_cross_attention": False, "flip_sin_to_cos": True, "freq_shift": 0, "in_channels": 4,
+        "layers_per_block": 2, "mid_block_type": "UNetMidBlock2DCrossAttn", "norm_eps": 1e-05,
+        "norm_num_groups": 32, "only_cross_attention": False, "out_channels": 4, "sample_size": 64,
+        "transformer_layers_per_block": 1, "upcast_attention": None, "use_linear_projection": True,
+    }  # fmt: skip
+    tiny = {
+        "_class_name": "AutoencoderTiny", "_diffusers_version": "0.30.0", "act_fn": "relu",
+        "decoder_block_out_channels": [64, 64, 64, 64], "encoder_block_out_channels": [64, 64, 64, 64],
+        "force_upcast": False, "in_channels": 3, "latent_channels": 4, "latent_magnitude": 3, "latent_shift": 0.5,
+        "num_decoder_blocks": [3, 3, 3, 1], "num_encoder_blocks": [1, 3, 3, 3], "out_channels": 3,
+        "scaling_factor": 1.0, "shift_factor": 0.0, "upsample_fn": "nearest", "upsampling_scaling_factor": 2,
+    }  # fmt: skip
+    vae = {
+        "_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
+        "down_block_types": ["DownEncoderBlock2D"] * 4, "force_upcast": True, "in_channels": 3,
+        "latent_channels": 4, "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3, "sample_size": 768,
+        "scaling_factor": 0.18215, "up_block_types": ["UpDecoderBlock2D"] * 4,
+    }  # fmt: skip
+    for name, config in {"unet": unet, "vae": vae, "taesd": tiny}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        save_file({"x": torch.zeros(1)}, tmp_path / name / "diffusion_pytorch_model.safetensors")
+    assert read_unet(tmp_path).config == VARIANTS["r3d2"].unet
+    assert read_autoencoder(tmp_path / "taesd").config == VARIANTS["r3d2"].autoencoder
+    assert read_autoencoder(tmp_path).config == VARIANTS["r3d2-big"].autoencoder
+
+
+def test_full_size_keys_are_the_published_ones() -> None:
+    big, small = (empty_model(VARIANTS[name]).state_dict() for name in ("r3d2-big", "r3d2"))
+    assert sum(key.startswith("unet.") for key in big) == 686
+    assert sum(key.startswith(("encoder.", "decoder.")) for key in big) == 248 + 4
+    assert sum(key.startswith(("encoder.", "decoder.")) for key in small) == 67 + 67 + 3
+    shapes = {key: list(tensor.shape) for key, tensor in big.items()}
+    assert shapes["unet.down_blocks.0.attentions.0.proj_in.weight"] == [320, 320]
+    assert shapes["unet.down_blocks.1.attentions.1.transformer_blocks.0.attn2.to_k.weight"] == [640, 1024]
+    assert shapes["encoder.mid_block.attentions.0.to_out.0.weight"] == [512, 512]
+    assert [shapes[f"decoder.skips.{level}.weight"][:2] for level in range(4)] == [
+        [512, 512], [512, 256], [512, 128], [256, 128],
+    ]  # fmt: skip
+    assert shapes["prompt_embedding"] == [1, 77, 1024]

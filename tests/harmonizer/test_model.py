@@ -25,8 +25,7 @@ def bits(tensor: Tensor) -> bytes:
 
 @BOTH
 @POSITIONS
-@pytest.mark.parametrize("kernel_size", [1, 3])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("kernel_size", "bias"), [(1, False), (3, True)])
 def test_fresh_skips_change_no_bit(config: ModelConfig, position: str, kernel_size: int, bias: bool) -> None:
     options = SkipOptions(position=position, kernel_size=kernel_size, bias=bias)  # type: ignore[arg-type]
     plain = seeded(replace(config, skips=SkipOptions(enabled=False)))

@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 
 from r3d2_ros.cli import model as command
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
+from r3d2_ros.harmonizer.base import TinyConfig
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config
 from tests.harmonizer.small import write_base, write_tiny
 
@@ -114,6 +116,38 @@ def test_verify_names_a_wrong_picture(nano: Path, tmp_path: Path) -> None:
         run("verify", nano, nano, tmp_path / "not.png")
     with pytest.raises(InputError, match="--device: expected cpu or cuda:N"):
         run("verify", nano, nano, "--device", "abacus")
+
+
+def test_convert_a_released_folder(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = load_checkpoint(nano).state_dict()
+    prefixed = {key if key.startswith(("unet.", "prompt")) else f"vae.{key}": t for key, t in state.items()}
+    (tmp_path / "released").mkdir()
+    save_file(prefixed | {"vae.mystery": torch.ones(1)}, tmp_path / "released" / "weights.safetensors")
+    capsys.readouterr()
+    assert run("convert", "r3d2", tmp_path / "released", tmp_path / "out", "--variant", "nano") == 0
+    printed = capsys.readouterr().out
+    assert "not mapped: vae.mystery" in printed and "note: no timestep in the folder: 999 is assumed" in printed
+    assert run("verify", nano, tmp_path / "out", "--size", "32x32", "--tolerance", "0") == 0
+
+
+def test_convert_taesd_makes_an_autoencoder_folder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = tiny_autoencoder(TinyConfig(channels=8)).state_dict()
+    (tmp_path / "pth").mkdir()
+    for part, shift in (("encoder", 0), ("decoder", 1)):
+        numbered = {}
+        for key, tensor in tensors.items():
+            if key.startswith(f"{part}.layers."):
+                number, _, rest = key.removeprefix(f"{part}.layers.").partition(".")
+                numbered[f"{int(number) + shift}.{rest}"] = tensor
+        torch.save(numbered, tmp_path / "pth" / f"taesd_{part}.pth")
+    assert run("convert", "taesd", tmp_path / "pth", tmp_path / "taesd") == 0
+    base = write_base(tmp_path / "base")
+    save_file({"x": torch.ones(6, 8)}, tmp_path / "prompt.safetensors")
+    prompt = ("--prompt-embedding", tmp_path / "prompt.safetensors")
+    assert run("init", tmp_path / "out", "--base", base, "--autoencoder", tmp_path / "taesd", *prompt) == 0
+    state = load_checkpoint(tmp_path / "out").state_dict()
+    assert torch.equal(state["decoder.layers.18.weight"], tensors["decoder.layers.18.weight"])
 
 
 def test_convert_needs_a_base_for_changes(tmp_path: Path) -> None:
