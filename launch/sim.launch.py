@@ -21,7 +21,8 @@ CONFIGURATION = {
     "sync_mode": ("sync.mode", "how ticks are made", ["lockstep", "latest"]),
     "tick": ("sync.tick", "what makes a tick in lockstep", ["ego", "rate", "trigger"]),
     "actors": ("sync.actors", "whether a tick waits for actors", ["auto", "required", "static"]),
-    "harmonizer": ("harmonizer.backend", "what runs over each frame", ["none"]),
+    "harmonizer": ("harmonizer.backend", "what runs over each frame", ["none", "r3d2"]),
+    "checkpoint": ("harmonizer.checkpoint", "folder of the harmonizer's checkpoint", None),
     "backend": ("rendering.backend", "renderer", ["auto", "cpu", "gsplat"]),
 }
 # launch argument -> (topic of the node, description)

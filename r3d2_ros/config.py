@@ -17,6 +17,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.schema import STRICT, load_yaml, validate
 from r3d2_ros.state_buffer import BufferConfig
 from r3d2_ros.sync import SyncConfig
@@ -31,12 +32,10 @@ def _doc(description: str, **bounds: Any) -> Any:
 @dataclass(frozen=True)
 class SceneConfig:
     __pydantic_config__ = STRICT
-    source: Annotated[
-        str, _doc("'street' (the embedded procedural street), a Gaussian file, or a scene folder")
-    ] = "street"
-    sidecar: Annotated[
-        str, _doc("scene.yaml to use instead of the one beside the source; empty: that one")
-    ] = ""
+    source: Annotated[str, _doc("'street' (the embedded procedural street), a Gaussian file, or a scene folder")] = (
+        "street"
+    )
+    sidecar: Annotated[str, _doc("scene.yaml to use instead of the one beside the source; empty: that one")] = ""
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,7 @@ class AssetsConfig:
     __pydantic_config__ = STRICT
     library: Annotated[
         str,
-        _doc(
-            "assets.yaml; empty: the library that the scene names, else the embedded one; 'street': the embedded one"
-        ),
+        _doc("assets.yaml; empty: the library that the scene names, else the embedded one; 'street': the embedded one"),
     ] = ""
     actor_pose: Annotated[
         Literal["ground_center", "box_center"],
@@ -82,9 +79,7 @@ class RenderingConfig:
     ] = "scene"
     near_plane_m: Annotated[float, _doc("Gaussians nearer than this z-depth are not drawn", gt=0)] = 0.1
     far_plane_m: Annotated[float, _doc("Gaussians farther than this z-depth are not drawn", gt=0)] = 10_000.0
-    eps2d: Annotated[float, _doc("screen-space blur added to every 2D covariance, pixels^2", ge=0, le=10)] = (
-        0.3
-    )
+    eps2d: Annotated[float, _doc("screen-space blur added to every 2D covariance, pixels^2", ge=0, le=10)] = 0.3
 
     def __post_init__(self) -> None:
         if self.near_plane_m >= self.far_plane_m:
@@ -92,24 +87,20 @@ class RenderingConfig:
 
 
 @dataclass(frozen=True)
-class HarmonizerConfig:
-    __pydantic_config__ = STRICT
-    backend: Annotated[Literal["none"], _doc("none: publish the render as it is")] = "none"
-
-
-@dataclass(frozen=True)
 class OutputConfig:
     __pydantic_config__ = STRICT
-    namespace: Annotated[str, _doc("prefix of the camera topics, relative to the node's namespace")] = (
-        "camera"
-    )
+    namespace: Annotated[str, _doc("prefix of the camera topics, relative to the node's namespace")] = "camera"
     raw: Annotated[bool, _doc("publish <camera>/image_raw (rgb8)")] = True
     compressed: Annotated[bool, _doc("publish <camera>/image_raw/compressed (JPEG)")] = False
     jpeg_quality: Annotated[int, _doc("JPEG quality of compressed images", ge=1, le=100)] = 90
-    depth: Annotated[
-        bool, _doc("publish <camera>/depth (32FC1, metres, NaN where nothing solid is seen)")
-    ] = False
+    depth: Annotated[bool, _doc("publish <camera>/depth (32FC1, metres, NaN where nothing solid is seen)")] = False
     instance: Annotated[bool, _doc("publish <camera>/instance (16UC1, 0 = background)")] = False
+    image_rendered: Annotated[
+        bool, _doc("publish <camera>/image_rendered: the picture before the harmonizer (rgb8)")
+    ] = False
+    harmonizer_mask: Annotated[
+        bool, _doc("publish <camera>/harmonizer_mask (mono8): how much of the harmonizer's output each pixel has")
+    ] = False
     publish_tf: Annotated[bool, _doc("publish base_link -> camera frames on /tf_static")] = True
     min_subscribers: Annotated[
         int, _doc("the first frame set waits until each camera has this many matched readers", ge=0, le=1000)
@@ -119,12 +110,8 @@ class OutputConfig:
 @dataclass(frozen=True)
 class FramesConfig:
     __pydantic_config__ = STRICT
-    map: Annotated[
-        str, _doc("frame of incoming poses; messages in another frame are refused", min_length=1)
-    ] = "map"
-    base_link: Annotated[str, _doc("frame of the vehicle, parent of the camera frames", min_length=1)] = (
-        "base_link"
-    )
+    map: Annotated[str, _doc("frame of incoming poses; messages in another frame are refused", min_length=1)] = "map"
+    base_link: Annotated[str, _doc("frame of the vehicle, parent of the camera frames", min_length=1)] = "base_link"
 
 
 @dataclass(frozen=True)
@@ -143,7 +130,7 @@ class SimConfig:
     frames: FramesConfig = field(default_factory=FramesConfig)
 
 
-PATH_KEYS = ("scene.source", "scene.sidecar", "assets.library", "rig.source")
+PATH_KEYS = ("scene.source", "scene.sidecar", "assets.library", "rig.source", "harmonizer.checkpoint")
 """Leaves that may name a file; relative ones in a configuration file are relative to that file."""
 
 

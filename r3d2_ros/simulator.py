@@ -11,8 +11,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from r3d2_ros.cameras import Camera, Rig
+from r3d2_ros.cameras import Camera, CameraView, Rig
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.pipeline import Harmonized, Harmonizer
+from r3d2_ros.harmonizer.region import actor_boxes
 from r3d2_ros.rendering.base import RenderedImage, Renderer
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.scene import AssetLibrary, Scene
@@ -23,15 +25,19 @@ from r3d2_ros.world import EgoState, WorldState
 class CameraFrame:
     """One camera's picture.
 
-    rgb           [H, W, 3] uint8
+    rgb           [H, W, 3] uint8, after harmonizing
+    rendered      [H, W, 3] uint8, before harmonizing; the same array where no harmonizer changed it
+    mask          [H, W] float32 in [0, 1]: how much of the harmonizer's output each pixel has; None: nothing of it
     depth         [H, W] float32 z-depth in metres, NaN where nothing solid is seen
     instance      [H, W] uint16 actor numbers, or None when not asked for
     content_hash  xxh3_128 of the row-major rgb pixels, 32 hexadecimal digits
-    render_ms, harmonize_ms  wall time; the renderer's call is shared equally among its cameras
+    render_ms, harmonize_ms  wall time; a call for several cameras is shared equally among them
     """
 
     camera: Camera
     rgb: NDArray[np.uint8]
+    rendered: NDArray[np.uint8]
+    mask: NDArray[np.float32] | None
     depth: NDArray[np.float32]
     instance: NDArray[np.uint16] | None
     content_hash: str
@@ -61,13 +67,20 @@ class History:
 
 
 class Simulator:
-    """Scene, assets, rig and renderer, put together once; `step` has no state of its own."""
+    """Scene, assets, rig, renderer and harmonizer, put together once; `step` has no state of its own."""
 
     def __init__(
-        self, *, scene: Scene, library: AssetLibrary, rig: Rig, renderer: Renderer, instances: bool = False
+        self,
+        *,
+        scene: Scene,
+        library: AssetLibrary,
+        rig: Rig,
+        renderer: Renderer,
+        harmonizer: Harmonizer | None = None,
+        instances: bool = False,
     ) -> None:
         self.scene, self.library, self.rig, self.renderer = scene, library, rig, renderer
-        self.instances = instances
+        self.harmonizer, self.instances = harmonizer, instances
 
     def step(
         self, state: WorldState, history: History, *, cameras: Sequence[Camera] | None = None
@@ -75,14 +88,28 @@ class Simulator:
         """Pictures of `state` for `cameras` (default: the whole rig)."""
         cameras = self.rig.cameras if cameras is None else tuple(cameras)
         T_world_ego = state.ego.T_world_ego
+        views = [camera.view(T_world_ego) for camera in cameras]
         start = time.perf_counter()
         placed = self.scene.compose(state.actors, self.library)
-        images = self.renderer.render(
-            placed, [camera.view(T_world_ego) for camera in cameras], instances=self.instances
-        )
-        render_ms = (time.perf_counter() - start) * 1e3 / max(len(cameras), 1)
+        images = self.renderer.render(placed, views, instances=self.instances)
+        rendered = [to_rgb8(image.rgb) for image in images]
+        render_ms = _share_ms(start, cameras)
+        start = time.perf_counter()
+        harmonized = self._harmonize(images, rendered, views, state)
+        harmonize_ms = _share_ms(start, cameras) if self.harmonizer else 0.0
         frames = tuple(
-            _frame(camera, image, render_ms) for camera, image in zip(cameras, images, strict=True)
+            CameraFrame(
+                camera=camera,
+                rgb=after.rgb,
+                rendered=before,
+                mask=after.mask,
+                depth=image.depth,
+                instance=image.instance,
+                content_hash=xxhash.xxh3_128_hexdigest(after.rgb.data),
+                render_ms=render_ms,
+                harmonize_ms=harmonize_ms,
+            )
+            for camera, image, before, after in zip(cameras, images, rendered, harmonized, strict=True)
         )
         path = self.scene.path
         off_path_m, off_path_deg = path.deviation(T_world_ego) if path else (math.nan, math.nan)
@@ -96,23 +123,28 @@ class Simulator:
         )
         return frame_set, history
 
+    def _harmonize(
+        self,
+        images: list[RenderedImage],
+        rendered: list[NDArray[np.uint8]],
+        views: list[CameraView],
+        state: WorldState,
+    ) -> list[Harmonized]:
+        if self.harmonizer is None:
+            return [Harmonized(rgb, None) for rgb in rendered]
+        return self.harmonizer.apply(images, rendered, views, actor_boxes(state.actors, self.library))
+
     def warm_up(self) -> None:
-        """Compile kernels and upload the background, so that the first frame is as fast as the others."""
+        """Compile, and upload what stays, so that the first frame is as fast as the others."""
         pose = self.scene.path.poses[0] if self.scene.path else Rigid.identity()
         state = WorldState(0, EgoState(0, pose))
         placed = self.scene.compose(state.actors, self.library)
         self.renderer.warm_up(placed, [camera.view(pose) for camera in self.rig.cameras])
         self.step(state, History())
+        if self.harmonizer is not None:
+            self.harmonizer.warm_up([(camera.height_px, camera.width_px) for camera in self.rig.cameras])
 
 
-def _frame(camera: Camera, image: RenderedImage, render_ms: float) -> CameraFrame:
-    rgb = to_rgb8(image.rgb)
-    return CameraFrame(
-        camera=camera,
-        rgb=rgb,
-        depth=image.depth,
-        instance=image.instance,
-        content_hash=xxhash.xxh3_128_hexdigest(rgb.data),
-        render_ms=render_ms,
-        harmonize_ms=0.0,
-    )
+def _share_ms(start: float, cameras: Sequence[Camera]) -> float:
+    """Milliseconds since `start`, for each camera."""
+    return (time.perf_counter() - start) * 1e3 / max(len(cameras), 1)

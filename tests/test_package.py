@@ -75,7 +75,7 @@ def _core_modules() -> list[str]:
 
 
 def _for_gpu(name: str) -> bool:
-    return any(word in name for word in ("gsplat", "gpu", "cuda"))
+    return any(word in name for word in ("gsplat", "gpu", "cuda", "harmonizer", "cli.model"))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_core_imports_without_ros(torch_after_import: dict[str, bool]) -> None:
     assert {"r3d2_ros.simulator", "r3d2_ros.world", "r3d2_ros.formats.ply"} <= torch_after_import.keys()
 
 
-def test_torch_is_not_imported_until_gsplat_is_asked_for(torch_after_import: dict[str, bool]) -> None:
+def test_torch_is_not_imported_until_gsplat_or_a_harmonizer_is_asked_for(torch_after_import: dict[str, bool]) -> None:
     assert [name for name, loaded in torch_after_import.items() if loaded and not _for_gpu(name)] == []
 
 

@@ -18,7 +18,8 @@ COMMANDS = {
     "render": "one moment as pictures, without ROS",
     "street": "make the procedural street",
     "scene": "inspect and convert Gaussian scenes",
-    "check": "validate a configuration, rig, scene, library or actors file",
+    "model": "build, inspect, convert and compare harmonizer checkpoints",
+    "check": "validate a configuration, rig, scene, library, actors or Gaussian file",
     "bench": "measure the renderer and the transport",
 }
 """Name -> one line of help. Each is a module of this package, imported only when it is the command."""

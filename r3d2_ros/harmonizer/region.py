@@ -17,18 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.harmonizer.kernels_region import mark_actors
+from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.scene import AssetLibrary
-from r3d2_ros.schema import STRICT
 from r3d2_ros.world import ActorState
 
 NEAR_PLANE_M = 0.1
@@ -42,42 +40,6 @@ _EDGES = np.array([(a, b) for a in range(8) for b in range(a) if (_CORNERS[a] !=
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
 _ARC_RAD = np.radians(np.arange(0, 360, 30))
 """Directions of the rounded corners of a grown footprint; each corner has the four of its quadrant."""
-
-
-@dataclass(frozen=True)
-class RegionConfig:
-    """How far around an actor the harmonizer's output is kept."""
-
-    __pydantic_config__ = STRICT
-    side: Annotated[
-        float, Field(ge=0, le=10, description="margin left and right of an actor, in projected box heights")
-    ] = 0.8
-    below: Annotated[
-        float, Field(ge=0, le=10, description="margin below an actor, in projected box heights")
-    ] = 0.45
-    above: Annotated[
-        float, Field(ge=0, le=10, description="margin above an actor, in projected box heights")
-    ] = 0.1
-    shadow_length: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=20,
-            description="length of a shadow on the ground, in box heights; 1.5 is a sun 34 degrees high",
-        ),
-    ] = 1.5
-    ground_margin_m: Annotated[
-        float, Field(ge=0, le=20, description="added to the length of the shadow, metres")
-    ] = 0.3
-    depth_test: Annotated[
-        bool, Field(description="by depth, leave out surfaces that the shadow cannot reach, and the sky")
-    ] = True
-    feather_px: Annotated[
-        int, Field(ge=0, le=64, description="width of the soft edge; it lies inside the region, pixels")
-    ] = 4
-    min_weight: Annotated[
-        float, Field(gt=0, le=1, description="an actor is seen in a pixel where it has at least this weight")
-    ] = 0.02
 
 
 @dataclass(frozen=True, eq=False)

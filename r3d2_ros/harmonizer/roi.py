@@ -10,17 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.residual import Images, Network
 from r3d2_ros.rendering.numba_cache import kernel
-from r3d2_ros.schema import STRICT
 
 BLOCK_PX = 8
 """Pixels per latent pixel. Crops begin at multiples of it, unless the image's end forbids, and parts of the region that
@@ -31,22 +28,6 @@ Size = tuple[int, int]
 
 Bounds = NDArray[np.int64]
 """[N, 4]: top, left, bottom, right, the last two exclusive."""
-
-
-@dataclass(frozen=True)
-class RoiConfig:
-    """Crops around inserted actors instead of whole frames."""
-
-    __pydantic_config__ = STRICT
-    enabled: Annotated[bool, Field(description="run the network on crops around inserted actors only")] = False
-    sizes: Annotated[
-        str,
-        Field(description="sizes a crop can have besides the whole frame: ROWSxCOLUMNS, multiples of 8, by commas"),
-    ] = "256x256, 256x512, 384x384, 384x768, 512x512, 512x960, 512x1920, 768x1280"
-    margin_px: Annotated[
-        int,
-        Field(ge=0, le=256, description="a crop reaches this far beyond the region; its effect fades out there"),
-    ] = 32
 
 
 def parse_sizes(text: str) -> tuple[Size, ...]:

@@ -14,6 +14,7 @@ ENCODINGS: dict[str, tuple[np.dtype[Any], int]] = {
     "rgb8": (np.dtype(np.uint8), 3),
     "32FC1": (np.dtype(np.float32), 1),
     "16UC1": (np.dtype(np.uint16), 1),
+    "mono8": (np.dtype(np.uint8), 1),
 }
 
 

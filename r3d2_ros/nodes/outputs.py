@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNodeMixin
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -17,6 +19,15 @@ from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp
 from r3d2_ros.nodes.images import ImageWriter, JpegWriter, load_cv_bridge
 from r3d2_ros.nodes.qos import explained, overridable, reliable
 from r3d2_ros.simulator import CameraFrame, FrameSet
+
+IMAGE_TOPICS = {
+    "raw": ("rgb8", "image_raw"),
+    "depth": ("32FC1", "depth"),
+    "instance": ("16UC1", "instance"),
+    "image_rendered": ("rgb8", "image_rendered"),
+    "harmonizer_mask": ("mono8", "harmonizer_mask"),
+}
+"""Key of the `output` section -> encoding and topic below the camera's."""
 
 IMAGE_DEPTH = 5
 FRAME_SET_DEPTH = 100
@@ -63,8 +74,7 @@ class CameraOutput:
         self._info_message = camera_info_message(camera)
         self._info = publishers.make(CameraInfo, f"{base}/camera_info", IMAGE_DEPTH)
         self._images: dict[str, _Topic] = {}
-        wanted = {"raw": ("rgb8", "image_raw"), "depth": ("32FC1", "depth"), "instance": ("16UC1", "instance")}
-        for name, (encoding, topic) in wanted.items():
+        for name, (encoding, topic) in IMAGE_TOPICS.items():
             if getattr(config, name):
                 writer = ImageWriter(frame_id=frame_id, encoding=encoding, bridge=bridge)
                 self._images[name] = _Topic(publishers.make(Image, f"{base}/{topic}", IMAGE_DEPTH), writer)
@@ -86,16 +96,32 @@ class CameraOutput:
     def publish_images(self, frame: CameraFrame, stamp_ns: int, jpeg_quality: int) -> tuple[float, float]:
         """Publish the pictures; returns milliseconds spent on encoding and on publishing."""
         stamp = ns_to_stamp(stamp_ns)
-        pixels = {"raw": frame.rgb, "depth": frame.depth, "instance": frame.instance}
         spent = _Spent()
         for name, topic in self._images.items():
             start = time.perf_counter()
-            spent.send(topic.publisher, topic.writer.fill(pixels[name], stamp), start)
+            spent.send(topic.publisher, topic.writer.fill(_pixels(frame, name), stamp), start)
         if self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0:
             start = time.perf_counter()
             jpeg = self._compressed.writer.fill(frame.rgb, stamp, jpeg_quality)
             spent.send(self._compressed.publisher, jpeg, start)
         return spent.encode_ms, spent.publish_ms
+
+
+def _pixels(frame: CameraFrame, name: str) -> NDArray:
+    """What one of IMAGE_TOPICS shows."""
+    if name == "harmonizer_mask":
+        if frame.mask is None:
+            return np.zeros(frame.rgb.shape[:2], np.uint8)
+        return np.rint(frame.mask * 255).astype(np.uint8)
+    pixels: dict[str, NDArray | None] = {
+        "raw": frame.rgb,
+        "image_rendered": frame.rendered,
+        "depth": frame.depth,
+        "instance": frame.instance,
+    }
+    image = pixels[name]
+    assert image is not None
+    return image
 
 
 @dataclass

@@ -321,16 +321,19 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
         return 1
     executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
-    threading.Thread(target=_serve, args=(executor, ended), name="executor", daemon=True).start()
+    serving = threading.Thread(target=_serve, args=(executor, ended), name="executor", daemon=True)
+    serving.start()
     if node.autostart:
         threading.Thread(target=node.start, name="autostart", daemon=True).start()
     ended.wait()
     stopped = node.stop()
-    executor.shutdown(timeout_sec=1.0)
+    executor.shutdown(timeout_sec=STOP_WAIT_S)
+    serving.join(STOP_WAIT_S)
     node.destroy_node()
     rclpy.try_shutdown()
-    if not stopped:
-        # What is still loading is not needed any more, and would only fail without ROS.
+    if not stopped or serving.is_alive():
+        # What still loads is not needed any more and would only fail without ROS, and a thread that Python ends inside
+        # of rcl aborts the process.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

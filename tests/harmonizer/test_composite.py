@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from r3d2_ros.harmonizer.composite import NonFiniteOutputError, composite_full, composite_region
-from r3d2_ros.harmonizer.region import RegionConfig, actor_boxes, actor_region
+from r3d2_ros.harmonizer.region import actor_boxes, actor_region
+from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from tests.test_simulator import simulator, state
 

@@ -12,7 +12,8 @@ from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.harmonizer import region
 from r3d2_ros.harmonizer.kernels_region import fill_polygon, project_polygon
-from r3d2_ros.harmonizer.region import ActorBox, RegionConfig, actor_boxes, actor_region
+from r3d2_ros.harmonizer.region import ActorBox, actor_boxes, actor_region
+from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.schema import validate
 from tests.test_simulator import simulator, state
 
@@ -183,9 +184,7 @@ def test_a_real_render_is_covered_where_the_actor_is_seen() -> None:
     views = [camera.view(now.ego.T_world_ego) for camera in sim.rig.cameras]
     front, left = sim.renderer.render(sim.scene.compose(now.actors, sim.library), views)
     config = RegionConfig()
-    mask = actor_region(
-        actor_weight=front.actor_weight, depth=front.depth, view=views[0], boxes=boxes, config=config
-    )
+    mask = actor_region(actor_weight=front.actor_weight, depth=front.depth, view=views[0], boxes=boxes, config=config)
     assert mask is not None and (mask[front.actor_weight >= config.min_weight] == 1).all()
     assert 0.1 < (mask == 0).mean() < 0.9
     assert left.actor_weight.max() == 0

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.composite import composite_region
 from r3d2_ros.harmonizer.residual import Images, run_reduced
-from r3d2_ros.harmonizer.roi import Crop, RoiConfig, choose_crops, crops_cost, parse_sizes, run_on_crops
+from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_cost, parse_sizes, run_on_crops
+from r3d2_ros.harmonizer.settings import RoiConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
 
 SIZES = parse_sizes("64x64, 64x128, 128x128")
