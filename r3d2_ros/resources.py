@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import logging
 import os
+import shutil
 import sys
 import tempfile
-import warnings
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from r3d2_ros.errors import InputError
 
+log = logging.getLogger(__name__)
+
 PACKAGE_DIR = Path(__file__).resolve().parent
+
+
+def user_path(text: str | Path, where: str) -> Path:
+    """The path that a user wrote, `~` and `~user` expanded. InputError, naming `where`, for a user that is unknown."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        name = Path(text).parts[0]
+        raise InputError(where, "a path", f"'{text}', and there is no home folder for '{name}'") from error
 
 
 @functools.cache
@@ -49,7 +63,7 @@ def cache_dir() -> Path:
     """Writable folder for built scenes and compiled kernels, created here.
 
     $R3D2_CACHE_DIR, else $XDG_CACHE_HOME/r3d2_ros, else ~/.cache/r3d2_ros. Where that cannot be written, a temporary
-    folder of this process, with a warning: then nothing is kept for the next run.
+    folder that goes when the process ends, with a line in the log: then nothing is kept for the next run.
     """
     wanted = _cache_location()
     try:
@@ -57,20 +71,39 @@ def cache_dir() -> Path:
         with tempfile.TemporaryFile(dir=wanted):
             return wanted
     except OSError as error:
-        fallback = Path(tempfile.mkdtemp(prefix="r3d2_ros-"))
-        warnings.warn(
-            f"the cache folder {wanted} cannot be written ({error.strerror}): using {fallback} for this run, so the "
-            "next one starts slowly again. Set R3D2_CACHE_DIR to a folder that can be written.",
-            stacklevel=2,
-        )
-        return fallback
+        return _temporary_folder(f"the cache folder {wanted} cannot be written ({error.strerror or error})")
+
+
+_temporary_lock = threading.Lock()
+_temporary: list[Path] = []
+
+
+def _temporary_folder(reason: str) -> Path:
+    """The one of this process, whichever thread asks first; removed when the process ends."""
+    with _temporary_lock:
+        if not _temporary:
+            folder = Path(tempfile.mkdtemp(prefix="r3d2_ros-"))
+            _temporary.append(folder)
+            atexit.register(_remove, folder, os.getpid())
+            log.warning(
+                "%s: using %s for this run, so the next one starts slowly again. Set R3D2_CACHE_DIR to a folder "
+                "that can be written.",
+                reason,
+                folder,
+            )
+        return _temporary[0]
+
+
+def _remove(folder: Path, pid: int) -> None:
+    if os.getpid() == pid:  # not in a forked child, which inherits the exit handler
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _cache_location() -> Path:
     if named := os.environ.get("R3D2_CACHE_DIR"):
-        return Path(named).expanduser().absolute()
+        return user_path(named, "R3D2_CACHE_DIR").absolute()
     if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base).expanduser().absolute() / "r3d2_ros"
+        return user_path(base, "XDG_CACHE_HOME").absolute() / "r3d2_ros"
     try:
         return Path.home() / ".cache" / "r3d2_ros"
     except RuntimeError:  # no HOME and no passwd entry, as in some containers

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from r3d2_ros import resources
 from r3d2_ros.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -95,13 +100,38 @@ def test_cache_dir_follows_xdg(
     assert resources.cache_dir() == tmp_path / expected
 
 
-def test_unwritable_cache_becomes_a_temporary_folder_with_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    blocker = tmp_path / "file"
-    blocker.touch()  # a file where a folder is needed: unwritable for root as well
-    monkeypatch.setenv("R3D2_CACHE_DIR", str(blocker / "cache"))
-    monkeypatch.setattr(resources.tempfile, "tempdir", str(tmp_path))
-    with pytest.warns(UserWarning, match="R3D2_CACHE_DIR"):
-        folder = resources.cache_dir()
-    assert folder.parent == tmp_path and folder.is_dir()
+def test_an_unwritable_cache_becomes_one_temporary_folder_that_goes_with_the_process(tmp_path: Path):
+    """Two threads ask at once, then a forked child ends: one folder, one line on stderr, and nothing stays."""
+    (tmp_path / "file").touch()  # a file where a folder is needed: unwritable for root as well
+    wanted = tmp_path / "file" / "cache"
+    code = (
+        "import os, sys; from concurrent.futures import ThreadPoolExecutor; from r3d2_ros.resources import cache_dir\n"
+        "folders = list(ThreadPoolExecutor(8).map(lambda _: cache_dir(), range(8)))\n"
+        "pid = os.fork()\n"
+        "if pid == 0: sys.exit()\n"
+        "os.waitpid(pid, 0); print(len(set(folders)), folders[0], folders[0].is_dir())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"R3D2_CACHE_DIR": str(wanted), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    count, folder, existed = done.stdout.split()
+    assert (count, existed, Path(folder).parent) == ("1", "True", tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"the cache folder {wanted} cannot be written (Not a directory): using {folder} ")
+    assert not Path(folder).exists()
+
+
+def test_home_folders_are_expanded_and_unknown_ones_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resources.user_path("~/a.ply", "scene") == tmp_path / "a.ply"
+    assert resources.user_path("a~.ply", "scene") == Path("a~.ply")
+    with pytest.raises(InputError, match="scene: expected a path, got '~nobody-has-this/a', and there is no home"):
+        resources.user_path("~nobody-has-this/a", "scene")
+    monkeypatch.setenv("R3D2_CACHE_DIR", "~nobody-has-this/cache")
+    with pytest.raises(InputError, match="R3D2_CACHE_DIR: expected a path"):
+        resources.cache_dir()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import os
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,8 +22,40 @@ import numba
 
 from r3d2_ros.resources import cache_dir
 
-kernel_lock = threading.Lock()
-"""Held while parallel kernels run: numba's `workqueue` threading layer aborts the process when two threads enter."""
+log = logging.getLogger(__name__)
+
+
+class KernelLock:
+    """Held while parallel kernels run: numba's `workqueue` threading layer aborts the process when two threads enter.
+
+    A process forked from one that has entered has none of its threads, and GNU OpenMP would kill it on entry: there
+    RuntimeError is raised instead.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entered = self._forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._forked = self._entered
+
+    def __enter__(self) -> None:
+        if self._forked:
+            raise RuntimeError(
+                "this process was forked from one that has rendered on the CPU, and its compute threads do not exist "
+                "here. Start it by multiprocessing.get_context('spawn'), or fork before the first picture."
+            )
+        self._lock.acquire()
+        self._entered = True
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+
+kernel_lock = KernelLock()
 
 
 def _load_patient_threads() -> None:
@@ -80,7 +112,7 @@ def block_width() -> int:
 
 
 def kernel_cache_folder(named: str | None = None) -> Path | None:
-    """Folder for compiled kernels, created and tried; None, with a warning, where none can be written.
+    """Folder for compiled kernels, created and tried; None, with a line in the log, where none can be written.
 
     In `named` (by default $NUMBA_CACHE_DIR) or else the project's cache folder, one folder per numba version and
     kernel source: numba does not see that a function which a kernel calls in another file has changed.
@@ -92,11 +124,10 @@ def kernel_cache_folder(named: str | None = None) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        warnings.warn(
-            f"compiled kernels are not kept, every start compiles them again: {error}. Set NUMBA_CACHE_DIR or "
+        log.warning(
+            "compiled kernels are not kept, every start compiles them again: %s. Set NUMBA_CACHE_DIR or "
             "R3D2_CACHE_DIR to a folder that can be written.",
-            RuntimeWarning,
-            stacklevel=2,
+            error,
         )
         return None
     return folder
