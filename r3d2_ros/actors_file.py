@@ -14,6 +14,8 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.libraries import load_asset
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.input_checks import MAX_COORDINATE_M
+from r3d2_ros.input_files import not_a_file
+from r3d2_ros.resources import user_path
 from r3d2_ros.rigs.fields import Number
 from r3d2_ros.scene import Asset, AssetLibrary
 from r3d2_ros.schema import STRICT, load_yaml, validate
@@ -119,12 +121,12 @@ def load_assets(
         if entry.asset in assets:
             continue
         where = f"{path}: actor {number} ('{entry.id}'): asset"
-        file = path.parent / Path(entry.asset).expanduser()
         try:
-            if file.is_file():
-                assets[entry.asset] = load_asset(file)
+            file = path.parent / user_path(entry.asset, where)
+            if (got := not_a_file(file)) is None:
+                assets[entry.asset] = _file_asset(file, where)
             elif _means_file(entry.asset):
-                raise InputError(where, "an existing Gaussian file", f"{file}, which does not exist")
+                raise InputError(where, "an existing Gaussian file", f"{file}: {got}")
             elif library is not None:
                 names = names or library()
                 if entry.asset not in names:
@@ -136,6 +138,14 @@ def load_assets(
     if faults:
         raise InputErrors(faults)
     return AssetLibrary(assets)
+
+
+def _file_asset(file: Path, where: str) -> Asset:
+    try:
+        return load_asset(file)
+    except InputError as error:
+        hint = f"{error.hint}. " if error.hint else ""
+        raise InputError(error.where, error.expected, error.got, f"{hint}It is named by {where}") from error
 
 
 def _means_file(asset: str) -> bool:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SceneConfig, SimConfig
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
+from r3d2_ros.harmonizer.pipeline import Harmonizer
+from r3d2_ros.input_files import not_a_file
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.rendering.base import RenderSettings
+from r3d2_ros.resources import user_path
 from r3d2_ros.rigs import load_rig
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.simulator import Simulator
@@ -46,8 +49,14 @@ def assemble(config: SimConfig, say: Say = lambda text: None) -> Assembled:
     renderer = make_renderer(
         config.rendering.backend, settings, device=config.rendering.device, threads=config.rendering.threads
     )
+    harmonizer = load_harmonizer(config, say)
     simulator = Simulator(
-        scene=scene, library=library, rig=rig, renderer=renderer, instances=config.output.instance
+        scene=scene,
+        library=library,
+        rig=rig,
+        renderer=renderer,
+        harmonizer=harmonizer,
+        instances=config.output.instance,
     )
     start = time.perf_counter()
     simulator.warm_up()
@@ -55,12 +64,31 @@ def assemble(config: SimConfig, say: Say = lambda text: None) -> Assembled:
     return Assembled(simulator, (*rig.notes, *scene.notes))
 
 
+def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmonizer | None:
+    """The harmonizer that the configuration names, None for backend 'none'."""
+    if config.harmonizer.backend == "none":
+        return None
+    start = time.perf_counter()
+    try:
+        from r3d2_ros.harmonizer.network import load_network
+    except ModuleNotFoundError as error:
+        name, install = error.name or "torch", "pip install 'r3d2_ros[harmonizer]'"
+        raise MissingPackageError(name, f"harmonizer.backend: {config.harmonizer.backend}", install) from error
+    harmonizer = Harmonizer(config.harmonizer, load_network(config.harmonizer))
+    say(f"harmonizer '{config.harmonizer.checkpoint}' loaded ({time.perf_counter() - start:.1f} s)")
+    return harmonizer
+
+
 def load_config_rig(config: SimConfig) -> Rig:
     return load_rig(config.rig.source, kind=config.rig.kind, fov_deg=config.rig.fov_deg or None)
 
 
 def load_config_scene(config: SceneConfig, say: Say = lambda text: None) -> Scene:
-    return load_scene(scene_path(config.source, say), Path(config.sidecar) if config.sidecar else None)
+    return load_scene(scene_path(config.source, say), _sidecar_path(config))
+
+
+def _sidecar_path(config: SceneConfig) -> Path | None:
+    return user_path(config.sidecar, "scene.sidecar") if config.sidecar else None
 
 
 def load_config_library(config: SimConfig, say: Say = lambda text: None) -> AssetLibrary:
@@ -73,13 +101,17 @@ def load_config_library(config: SimConfig, say: Say = lambda text: None) -> Asse
     return library
 
 
+def check_config_library(config: SimConfig, say: Say = lambda text: None) -> None:
+    """InputError(s) when the library that the configuration names cannot be used; its assets are not read."""
+    load_library(_library_path(config, say))
+
+
 def _library_path(config: SimConfig, say: Say) -> Path:
     source = config.assets.library
     if source and source != "street":
-        return Path(source).expanduser()
+        return user_path(source, "assets.library")
     if not source:
-        sidecar = Path(config.scene.sidecar) if config.scene.sidecar else None
-        files = find_scene(scene_path(config.scene.source, say), sidecar)
+        files = find_scene(scene_path(config.scene.source, say), _sidecar_path(config.scene))
         if files.library is not None:
             return files.library
     return scene_path("street", say) / "assets.yaml"
@@ -91,13 +123,10 @@ def scene_path(source: str, say: Say = lambda text: None) -> Path:
         from r3d2_ros.street import StreetOptions, cached_street
 
         return cached_street(StreetOptions(), say=say)
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise InputError(
-            "scene.source",
-            "'street', a Gaussian file (.ply, .splat) or a scene folder",
-            f"'{source}', which does not exist",
-        )
+    path = user_path(source, "scene.source")
+    if not path.is_dir() and (got := not_a_file(path)) is not None:
+        expected = "'street', a Gaussian file (.ply, .splat) or a scene folder"
+        raise InputError("scene.source", expected, f"'{source}': {got}")
     return path
 
 

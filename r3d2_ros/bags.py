@@ -15,6 +15,9 @@ from rosbags.typesys import Stores, get_typestore
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.input_checks import MAX_COORDINATE_M
+from r3d2_ros.input_files import not_a_file
+from r3d2_ros.resources import user_path
 
 POSE_TYPES = (
     "nav_msgs/msg/Odometry",
@@ -23,7 +26,6 @@ POSE_TYPES = (
 )
 STORAGE_SUFFIXES = (".db3", ".mcap")
 MIN_QUAT_NORM = 1e-6
-MAX_COORDINATE_M = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ def read_ego_path(path: str | Path, topic: str | None = None) -> EgoPath:
     their types, so definitions that a bag carries are never compiled. InputError with the file and the topics
     found for everything that cannot be used.
     """
-    storage = _storage(Path(path).expanduser())
+    storage = _storage(user_path(path, "bag"))
     try:
         with Reader(storage) as reader:
             connections = _chosen(reader.connections, topic, storage)
@@ -97,17 +99,18 @@ def read_ego_path(path: str | Path, topic: str | None = None) -> EgoPath:
 
 def _storage(path: Path) -> Path:
     """What rosbags opens for `path`."""
-    if not path.exists():
-        raise InputError(str(path), "a rosbag2 folder, .db3 or .mcap file", "nothing of that name")
-    if path.is_file():
+    if not path.is_dir():
+        if (got := not_a_file(path)) is not None:
+            raise InputError(str(path), "a rosbag2 folder, .db3 or .mcap file", got)
         if path.suffix not in STORAGE_SUFFIXES:
             raise InputError(str(path), "a rosbag2 folder, .db3 or .mcap file", f"a '{path.suffix}' file")
         if path.stat().st_size == 0:
             raise InputError(str(path), "a readable rosbag2", "an empty file")
         return path
-    if (path / "metadata.yaml").is_file():
+    entries = _entries(path)
+    if (path / "metadata.yaml") in entries:
         return path
-    files = sorted(file for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES)
+    files = [file for file in entries if file.suffix in STORAGE_SUFFIXES]
     if len(files) == 1:
         return _storage(files[0])
     raise InputError(
@@ -116,6 +119,18 @@ def _storage(path: Path) -> Path:
         f"{', '.join(file.name for file in files[:8])}" if files else "neither",
         "Run `ros2 bag reindex` on it, or name one of the files." if files else "",
     )
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a bag folder. InputError for pipes and devices, which would be opened, and block, as storage."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(str(folder), "a rosbag2 folder that can be read", error.strerror or str(error)) from error
+    for entry in entries:
+        if entry.exists() and not entry.is_dir() and (got := not_a_file(entry)) is not None:
+            raise InputError(str(entry), "a file of a rosbag2", got)
+    return entries
 
 
 def _chosen(connections: list[Connection], topic: str | None, storage: Path) -> list[Connection]:

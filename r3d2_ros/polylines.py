@@ -10,10 +10,12 @@ import numpy as np
 from r3d2_ros.bags import read_ego_path
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array
+from r3d2_ros.input_checks import MAX_COORDINATE_M
+from r3d2_ros.input_files import read_input
+from r3d2_ros.resources import user_path
 
 COLUMNS = ("x", "y", "z", "yaw_deg")
 MAX_CSV_BYTES = 64 * 2**20
-MAX_COORDINATE_M = 1e9
 
 
 def read_polyline(path: str | Path, *, topic: str | None = None, spacing_m: float = 1.0) -> Array:
@@ -24,7 +26,7 @@ def read_polyline(path: str | Path, *, topic: str | None = None, spacing_m: floa
     and degrees; a header line is optional and may reorder them. InputError with file and line for what is
     wrong, and for a path shorter than `spacing_m`.
     """
-    path = Path(path).expanduser()
+    path = user_path(path, "path of a drive")
     points = read_points_csv(path) if path.suffix.lower() == ".csv" else read_ego_path(path, topic).positions
     line = thinned(points, spacing_m)
     if len(line) < 2:
@@ -47,12 +49,9 @@ def thinned(points: Array, spacing_m: float) -> Array:
 
 def read_points_csv(path: Path) -> Array:
     """Positions [N, 3] of a CSV file as `read_polyline` describes it."""
-    if not path.is_file():
-        raise InputError(str(path), "a CSV file", "a folder" if path.is_dir() else "nothing of that name")
-    if path.stat().st_size > MAX_CSV_BYTES:
-        raise InputError(str(path), f"at most {MAX_CSV_BYTES} bytes of CSV", f"{path.stat().st_size} bytes")
+    data = read_input(path, expected="a CSV file", most_bytes=MAX_CSV_BYTES)
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
+        rows = list(csv.reader(data.decode("utf-8-sig").splitlines(), skipinitialspace=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(str(path), "a CSV file in UTF-8", str(error)) from error
     numbered = [(i, row) for i, row in enumerate(rows, start=1) if any(cell.strip() for cell in row)]

@@ -16,6 +16,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.input_files import read_input
 
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, arbitrary_types_allowed=True)
 
@@ -30,16 +31,12 @@ T = TypeVar("T")
 def load_yaml(path: str | Path) -> Any:
     """The parsed file, plain values only (safe loading).
 
-    InputError when it is missing, not text, too large or not YAML; InputErrors for aliases that grow without bound, and
-    for keys given twice, of which PyYAML would silently keep the last.
+    InputError when it is missing, not a regular file, not text, too large or not YAML; InputErrors for aliases that
+    grow without bound, and for keys given twice, of which PyYAML would silently keep the last.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(str(path), "a YAML file", "a folder" if path.is_dir() else "no such file")
-    if path.stat().st_size > MAX_YAML_BYTES:
-        raise InputError(str(path), f"at most {MAX_YAML_BYTES} bytes of YAML", f"{path.stat().st_size} bytes")
+    data = read_input(path, expected="a YAML file", most_bytes=MAX_YAML_BYTES)
     try:
-        loader = LOADER(path.read_text(encoding="utf-8"))
+        loader = LOADER(data.decode("utf-8"))
         root = loader.get_single_node()
         if root is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,6 +250,12 @@ def _missing_storage(bag: Path) -> Path:
     return bag
 
 
+def _pipe(bag: Path) -> Path:
+    path = bag.parent / "pipe.mcap"
+    os.mkfifo(path)
+    return path
+
+
 def _nothing(bag: Path) -> Path:
     return bag / "not-there.db3"
 
@@ -263,6 +270,7 @@ def _nothing(bag: Path) -> Path:
         _other_suffix,
         _broken_metadata,
         _missing_storage,
+        _pipe,
         _nothing,
     ],
 )
@@ -271,6 +279,21 @@ def test_what_is_no_bag_is_an_input_error_that_names_it(tmp_path: Path, damage: 
     with pytest.raises(InputError, match=r"rosbag2|metadata\.yaml") as caught:
         read_ego_path(path)
     assert str(path) in caught.value.where
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path):
+    bag = write_bag(tmp_path / "bag", {"/pose": drive()})
+    storage = next(bag.glob("*.db3"))
+    storage.unlink()
+    os.mkfifo(storage)
+    with pytest.raises(InputError, match="a file of a rosbag2, got a named pipe, not a regular file") as caught:
+        read_ego_path(bag)
+    assert caught.value.where == str(storage)
+
+
+def test_an_unknown_home_folder_is_named():
+    with pytest.raises(InputError, match="bag: expected a path, got '~nobody-has-this/bag'"):
+        read_ego_path("~nobody-has-this/bag")
 
 
 @pytest.mark.parametrize("storage", list(StoragePlugin), ids=lambda plugin: plugin.name.lower())

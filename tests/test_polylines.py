@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,16 @@ def test_wrong_csv_names_file_and_line(tmp_path: Path, text: str, where: str, ex
 
 def test_binary_and_missing_csv(tmp_path: Path):
     path = tmp_path / "path.csv"
-    with pytest.raises(InputError, match="nothing of that name"):
+    with pytest.raises(InputError, match="no such file"):
         read_polyline(path)
     path.write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match="UTF-8"):
         read_polyline(path)
+
+
+def test_pipes_and_unknown_home_folders(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="pipe.csv: expected a CSV file, got a named pipe, not a regular file"):
+        read_polyline(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="path of a drive: expected a path, got '~nobody-has-this/a.csv'"):
+        read_polyline("~nobody-has-this/a.csv")

@@ -131,7 +131,7 @@ def test_missing_files_and_folders(tmp_path: Path):
 
 def test_oversized_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(schema, "MAX_YAML_BYTES", 10)
-    with pytest.raises(InputError, match="at most 10 bytes of YAML, got 16 bytes"):
+    with pytest.raises(InputError, match="at most 10 bytes, got 16 bytes"):
         load_yaml(write(tmp_path, b"a: 1234567890123"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -15,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.actors_file import ActorEntry, actor_states, load_actors, load_assets
-from r3d2_ros.assembly import load_config_library, load_config_rig, load_config_scene, render_settings
+from r3d2_ros.assembly import (
+    check_config_library,
+    load_config_library,
+    load_config_rig,
+    load_config_scene,
+    render_settings,
+)
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SimConfig, load_config
 from r3d2_ros.errors import InputError
@@ -84,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     entries = load_actors(args.actors) if args.actors else ()
     config = _config(args)
     rig = load_config_rig(config)
+    if args.assets:
+        check_config_library(config, _say)  # also where no actor needs it
     _check_output(args.out, rig)
     scene = load_config_scene(config.scene, _say)
     library = load_assets(entries, path=args.actors or "", library=lambda: load_config_library(config, _say))
@@ -148,8 +157,7 @@ def write_frame(folder: Path, frame: CameraFrame) -> dict[str, Any]:
     """Write the three files of a camera; returns their names, the size and the share of pixels with a depth."""
     names = _file_names(frame.camera.name)
     write_png(folder / names["image"], cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
-    with atomic_output(folder / names["depth"]) as file:
-        np.save(file, frame.depth, allow_pickle=False)
+    write_npy(folder / names["depth"], frame.depth)
     assert frame.instance is not None
     write_png(folder / names["instance"], frame.instance)
     return {
@@ -170,6 +178,14 @@ def write_png(path: Path, pixels: NDArray) -> None:
     _, encoded = cv2.imencode(".png", pixels)
     with atomic_output(path) as file:
         file.write(encoded.tobytes())
+
+
+def write_npy(path: Path, array: NDArray) -> None:
+    """Write an array. InputError when it cannot be written."""
+    encoded = io.BytesIO()  # numpy writes to files past Python, and then does not say that a disk is full
+    np.save(encoded, array, allow_pickle=False)
+    with atomic_output(path) as file:
+        file.write(encoded.getbuffer())
 
 
 def _notes(scene: Scene, rig: Rig, frame_set: FrameSet) -> list[str]:

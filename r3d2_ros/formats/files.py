@@ -1,7 +1,8 @@
-"""Opening files that come from outside, and writing files that are either whole or absent."""
+"""Limits of files, and writing files that are either whole or absent."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,28 +13,6 @@ from r3d2_ros.errors import InputError
 
 MAX_ROWS = 50_000_000
 """Gaussians in one file. More fit no machine this runs on, and a sparse file may claim any number."""
-
-
-@contextmanager
-def open_input(path: str | Path, *, expected: str) -> Iterator[BinaryIO]:
-    """Open a regular file for reading. InputError when it is missing, a folder, a device or not readable,
-    and for every OSError or MemoryError while it is read."""
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise InputError(str(path), expected, "a folder")
-        if not path.exists():
-            raise InputError(str(path), expected, "no such file")
-        if not path.is_file():
-            raise InputError(str(path), expected, "something that is not a regular file")
-        with path.open("rb") as file:
-            yield file
-    except PermissionError as error:
-        raise InputError(str(path), expected, "no permission to read it") from error
-    except MemoryError as error:
-        raise InputError(str(path), "a file that fits in memory", f"{path.stat().st_size} bytes") from error
-    except OSError as error:
-        raise InputError(str(path), expected, f"a read error: {error.strerror or error}") from error
 
 
 def file_size(file: BinaryIO) -> int:
@@ -56,9 +35,8 @@ def atomic_output(path: str | Path) -> Iterator[BinaryIO]:
             yield file
         temporary.replace(path)
     except OSError as error:
-        got = error.strerror or str(error)
         hint = "" if path.parent.is_dir() else "Create the folder first"
-        raise InputError(str(path), "a file that can be written", got, hint) from error
+        raise InputError(str(path), "a file that can be written", _write_problem(path, error), hint) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -68,4 +46,11 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(str(path), "a folder that can be written", error.strerror or str(error)) from error
+        raise InputError(str(path), "a folder that can be written", _write_problem(path, error)) from error
+
+
+def _write_problem(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        limit = "no space left" if error.errno == errno.ENOSPC else "the disk quota is used up"
+        return f"{limit} on the disk of {path.parent}"
+    return error.strerror or str(error)

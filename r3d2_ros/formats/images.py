@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.files import atomic_output, open_input
+from r3d2_ros.formats.files import atomic_output
+from r3d2_ros.input_files import open_input
 
 MAX_PIXELS = 16384 * 8192
 

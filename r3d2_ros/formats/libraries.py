@@ -20,6 +20,7 @@ from r3d2_ros.formats.sidecar import AssetKeys, resolve_path, write_yaml
 from r3d2_ros.formats.transform import transform_gaussians
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Similarity
+from r3d2_ros.input_files import not_a_file
 from r3d2_ros.scene import Asset, AssetLibrary
 from r3d2_ros.schema import load_yaml, validate
 
@@ -41,11 +42,13 @@ def load_library(path: str | Path) -> AssetLibrary:
     if not isinstance(data, dict) or set(data) != {"assets"} or not isinstance(data["assets"], dict):
         got = f"the keys {', '.join(map(str, data))}" if isinstance(data, dict) else type(data).__name__
         raise InputError(str(path), "one key 'assets' with a mapping of name to asset", got)
+    if not data["assets"]:
+        raise InputError(f"{path}: assets", "at least one asset", "none")
     entries: dict[str, _Entry] = {}
     faults: list[InputError] = []
     for name, value in data["assets"].items():
         try:
-            entries[str(name)] = _entry(path, str(name), value)
+            entries[name] = _entry(path, name, value)
         except InputErrors as errors:
             faults.extend(errors.faults)
         except InputError as error:
@@ -126,12 +129,14 @@ class _Entry:
         )
 
 
-def _entry(path: Path, name: str, value: Any) -> _Entry:
+def _entry(path: Path, name: Any, value: Any) -> _Entry:
     where = f"{path}: assets.{name}"
+    if not isinstance(name, str) or not name:
+        raise InputError(where, "a name, which is text", repr(name), "Put it in quotes" if name is not None else "")
     keys = validate(AssetKeys, value, where)
     file = resolve_path(path, f"assets.{name}.file", keys.file)
-    if not file.is_file():
-        raise InputError(f"{where}.file", "an existing Gaussian file", f"{file}, which does not exist")
+    if (got := not_a_file(file)) is not None:
+        raise InputError(f"{where}.file", "an existing Gaussian file", f"{file}: {got}")
     return _Entry(name, where, file, keys, keys.T_asset_file.similarity(f"{where}.T_asset_file"))
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.cleaning import LoadedGaussians
 from r3d2_ros.formats.compressed_ply import is_compressed, read_compressed_ply
-from r3d2_ros.formats.files import open_input
 from r3d2_ros.formats.ply import read_inria_ply
-from r3d2_ros.formats.ply_elements import is_ply, read_header
+from r3d2_ros.formats.ply_elements import is_ply, leftover_note, read_header
 from r3d2_ros.formats.splat import read_splat
+from r3d2_ros.input_files import open_input
 
 SUPPORTED = "INRIA PLY, SuperSplat compressed PLY or .splat"
 CONVERT_HINT = "Convert it to PLY, for example with PlayCanvas splat-transform"
@@ -38,7 +39,8 @@ def load_gaussians(path: str | Path) -> LoadedGaussians:
         if is_ply(start):
             header = read_header(file, name)
             read = read_compressed_ply if is_compressed(header) else read_inria_ply
-            return read(file, header)
+            loaded = read(file, header)
+            return replace(loaded, notes=(*loaded.notes, *leftover_note(file, header)))
         for magic, what in FOREIGN_MAGIC.items():
             if start.startswith(magic):
                 raise InputError(name, SUPPORTED, what, CONVERT_HINT)

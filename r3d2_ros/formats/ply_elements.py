@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Sequence
@@ -89,11 +90,19 @@ def read_header(file: BinaryIO, path: str) -> Header:
     end = re.search(rb"[\r\n]end_header[ \t]*(\r\n|\n|\r)", start)
     if end is None:
         raise InputError(path, f"'end_header' within {MAX_HEADER_BYTES} bytes", "an unterminated PLY header")
+    lines = start[: end.start()].splitlines()
+    return _parse([_ascii_line(line, path, number) for number, line in enumerate(lines[1:], start=2)], path, end.end())
+
+
+def _ascii_line(line: bytes, path: str, number: int) -> str:
+    """A header line; comments, which may be in any encoding, become empty."""
+    if re.match(rb"\s*(comment|obj_info)(\s|$)", line):
+        return ""
     try:
-        lines = start[: end.start()].decode("ascii").splitlines()[1:]
+        return line.decode("ascii")
     except UnicodeDecodeError as error:
-        raise InputError(path, "an ASCII PLY header", f"the byte {start[error.start]:#04x} in it") from error
-    return _parse(lines, path, end.end())
+        got = f"the byte {line[error.start]:#04x}"
+        raise InputError(f"{path}: header line {number}", "ASCII outside of comments", got) from error
 
 
 def _parse(lines: Sequence[str], path: str, data_start: int) -> Header:
@@ -102,7 +111,7 @@ def _parse(lines: Sequence[str], path: str, data_start: int) -> Header:
     for number, line in enumerate(lines, start=2):
         where = f"{path}: header line {number}"
         match line.split():
-            case [] | ["comment" | "obj_info", *_]:
+            case []:
                 continue
             case ["format", name, "1.0"] if name in BYTE_ORDERS:
                 ply_format = name
@@ -156,6 +165,29 @@ def read_rows(file: BinaryIO, header: Header, name: str) -> NDArray:
         expected = f"{element.count} rows in element '{name}'"
         raise InputError(header.path, expected, f"{len(rows)}: the file shrank while it was read")
     return rows
+
+
+def leftover_note(file: BinaryIO, header: Header) -> tuple[str, ...]:
+    """A note when data follow the last row that the header announces: most often its count is wrong.
+
+    Nothing is said of binary files with list properties, whose rows have no fixed size.
+    """
+    elements = header.elements.values()
+    if header.format == "ascii":
+        file.seek(header.data_start)
+        lines = filter(bytes.strip, file)
+        left = sum(map(len, itertools.islice(lines, sum(e.count for e in elements), None)))
+    elif any(e.has_lists for e in elements):
+        return ()
+    else:
+        order = BYTE_ORDERS[header.format]
+        announced = sum(e.count * e.dtype(order).itemsize for e in elements)
+        left = file_size(file) - header.data_start - announced
+    if left <= 0:
+        return ()
+    rows = ", ".join(f"{e.count} in '{e.name}'" for e in elements)
+    note = f"{left} bytes are left over behind the rows of the header ({rows}) and were not read: is its count right?"
+    return (f"{header.path}: {note}",)
 
 
 def _elements_before(header: Header, name: str) -> list[Element]:

@@ -18,6 +18,7 @@ from r3d2_ros.formats.ply import write_inria_ply
 from r3d2_ros.formats.sidecar import BoundsKeys, SceneKeys, SkyKeys, resolve_path, transform_keys, write_yaml
 from r3d2_ros.formats.trajectories import poses_from_rows, read_trajectory_csv, write_trajectory_csv
 from r3d2_ros.geometry import Similarity
+from r3d2_ros.input_files import not_a_file
 from r3d2_ros.scene import Scene
 from r3d2_ros.schema import load_yaml, validate
 from r3d2_ros.sky import Sky
@@ -108,9 +109,9 @@ def build_scene(files: SceneFiles, loaded: LoadedGaussians) -> Scene:
 
 
 def _read_keys(path: Path) -> SceneKeys:
-    if not path.is_file():
+    if (got := not_a_file(path)) is not None:
         hint = "A scene folder holds it beside the Gaussian file; without one, give the Gaussian file itself"
-        raise InputError(str(path), f"a {SIDECAR}", "a folder" if path.is_dir() else "no such file", hint)
+        raise InputError(str(path), f"a {SIDECAR}", got, hint)
     data = load_yaml(path)
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping of keys such as 'gaussians'", type(data).__name__)

@@ -14,10 +14,14 @@ from pydantic import Field
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.geometry import Similarity, matrix_to_quat, quat_to_matrix
+from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.schema import STRICT
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
+Metres = Annotated[float, Field(ge=-MAX_COORDINATE_M, le=MAX_COORDINATE_M)]
+MIN_SCALE, MAX_SCALE = 1e-6, 1e6
+"""Metres per unit: beyond micrometres and thousands of kilometres, float32 pictures show nothing of the scene."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,10 @@ class TransformKeys:
     rotation_wxyz: Annotated[
         tuple[float, float, float, float], Field(description="quaternion, normalised on load")
     ] = (1.0, 0.0, 0.0, 0.0)
-    translation_m: Annotated[Triple, Field(description="metres")] = (0.0, 0.0, 0.0)
-    scale: Annotated[float, Field(gt=0, description="metres per unit of the source frame")] = 1.0
+    translation_m: Annotated[tuple[Metres, Metres, Metres], Field(description="metres")] = (0.0, 0.0, 0.0)
+    scale: Annotated[
+        float, Field(ge=MIN_SCALE, le=MAX_SCALE, description="metres per unit of the source frame")
+    ] = 1.0
 
     def similarity(self, where: str) -> Similarity:
         """In float64. InputError for a zero quaternion; `where` names file and key."""

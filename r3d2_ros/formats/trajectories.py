@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.files import atomic_output, open_input
+from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.geometry import Array, Rigid, matrix_to_quat
+from r3d2_ros.input_checks import MAX_COORDINATE_M
+from r3d2_ros.input_files import read_input
 
 COLUMNS = ("x", "y", "z", "qw", "qx", "qy", "qz")
 MAX_CSV_BYTES = 64 * 2**20
@@ -20,14 +22,15 @@ def poses_from_rows(rows: Sequence[Sequence[float]], R_map_scene: Array, where: 
     """Poses of base_link in the scene frame from rows [x, y, z] or [x, y, z, qw, qx, qy, qz].
 
     Without quaternions, x follows the tangent of the path and z is as close to the map's up as that allows.
-    InputError naming the row for rows of other or differing lengths, non-finite numbers and zero quaternions.
+    InputError naming the row for rows of other or differing lengths, non-finite or absurd numbers and zero quaternions.
     """
     for number, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]) or len(row) not in (3, 7):
             expected = "[x, y, z] or [x, y, z, qw, qx, qy, qz] in every row"
             raise InputError(f"{where}: row {number}", expected, f"{len(row)} numbers")
-        if not np.all(np.isfinite(row)):
-            raise InputError(f"{where}: row {number}", "finite numbers", str(list(row)))
+        if not (np.all(np.isfinite(row)) and np.all(np.abs(row[:3]) <= MAX_COORDINATE_M)):
+            expected = f"finite numbers, coordinates within {MAX_COORDINATE_M:g}"
+            raise InputError(f"{where}: row {number}", expected, str(list(row)))
         if len(row) == 7 and np.linalg.norm(row[3:]) < 1e-9:
             raise InputError(f"{where}: row {number}", "a quaternion of non-zero length", str(list(row[3:])))
     if not rows:
@@ -63,10 +66,7 @@ def read_trajectory_csv(path: Path) -> list[list[float]]:
 
     With a header the columns may come in any order. InputError naming file and line.
     """
-    with open_input(path, expected="a CSV file with a trajectory") as file:
-        data = file.read(MAX_CSV_BYTES + 1)
-    if len(data) > MAX_CSV_BYTES:
-        raise InputError(str(path), f"at most {MAX_CSV_BYTES} bytes", "a larger file")
+    data = read_input(path, expected="a CSV file with a trajectory", most_bytes=MAX_CSV_BYTES)
     try:
         lines = [
             line for line in csv.reader(data.decode("utf-8-sig").splitlines()) if any(map(str.strip, line))

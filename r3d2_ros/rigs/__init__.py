@@ -9,7 +9,8 @@ from typing import Any
 
 from r3d2_ros.cameras import Rig
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.resources import config_dir
+from r3d2_ros.input_files import not_a_file
+from r3d2_ros.resources import config_dir, user_path
 from r3d2_ros.rigs import autoware, hugsim, native, pandaset
 from r3d2_ros.rigs.fields import MAX_SIDE_PX, size_faults
 from r3d2_ros.schema import load_yaml
@@ -62,15 +63,14 @@ def load_rig(
 
 def rig_path(source: str | Path) -> Path:
     """The file that `source` means: a path, or NAME of the shipped `config/rigs/NAME.yaml`."""
-    path = Path(source).expanduser()
-    if path.exists():
+    path = user_path(source, "rig")
+    if not_a_file(path) is None:
         return path
     shipped = config_dir() / "rigs"
     if len(path.parts) == 1 and (shipped / f"{path.name}.yaml").is_file():
         return shipped / f"{path.name}.yaml"
-    raise InputError(
-        "rig", f"a rig file or one of {', '.join(shipped_rigs())}", f"'{source}', which does not exist"
-    )
+    got = not_a_file(path)
+    raise InputError("rig", f"a rig file or one of {', '.join(shipped_rigs())}", f"'{source}': {got}")
 
 
 def shipped_rigs() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,20 @@ def test_unknown_assets_are_named_with_those_there_are(tmp_path: Path) -> None:
     first, second = map(str, raised.value.faults)
     assert "actor 1 ('a'): asset: expected one of bus, or a Gaussian file, got 'buss'" in first
     assert f"actor 2 ('b'): asset: expected an existing Gaussian file, got {tmp_path / 'no.ply'}" in second
+
+
+def test_a_broken_asset_names_the_actor_and_its_file(tmp_path: Path) -> None:
+    (tmp_path / "bad.ply").write_bytes(b"ply\nnonsense")
+    os.mkfifo(tmp_path / "pipe.ply")
+    text = (
+        "- {id: a, asset: bad.ply, x: 0, y: 0, z: 0, yaw_deg: 0}\n"
+        "- {id: b, asset: pipe.ply, x: 9, y: 0, z: 0, yaw_deg: 0}\n"
+        "- {id: c, asset: ~nobody-has-this/a.ply, x: 9, y: 0, z: 0, yaw_deg: 0}\n"
+    )
+    path = written(tmp_path, text)
+    with pytest.raises(InputErrors) as raised:
+        load_assets(load_actors(path), path=path, library=None)
+    bad, pipe, home = map(str, raised.value.faults)
+    assert f"{tmp_path / 'bad.ply'}: expected" in bad and f"It is named by {path}: actor 1 ('a'): asset" in bad
+    assert "actor 2 ('b'): asset: expected an existing Gaussian file" in pipe and "a named pipe" in pipe
+    assert "actor 3 ('c'): asset: expected a path" in home and "'~nobody-has-this'" in home

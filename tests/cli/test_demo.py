@@ -17,7 +17,7 @@ REFUSED = [
     (["--seconds", "0"], "--seconds: expected 0.5 or more, got 0"),
     (["--seconds", "nan"], "--seconds: expected 0.5 or more, got nan"),
     (["--rig", "nope"], "rig: expected a rig file or one of demo3, surround6, got 'nope'"),
-    (["--bag", "nope.db3"], "nope.db3: expected a rosbag2 folder, .db3 or .mcap file, got nothing of that name"),
+    (["--bag", "nope.db3"], "nope.db3: expected a rosbag2 folder, .db3 or .mcap file, got no such file"),
 ]
 
 

@@ -109,8 +109,12 @@ def test_the_ego_turns_counter_clockwise(folder: Path) -> None:
 
 FAULTS = [
     (["--rig", "nope"], "expected a rig file or one of demo3, surround6, got 'nope'"),
-    (["--scene", "nope.ply"], "got 'nope.ply', which does not exist"),
+    (["--scene", "nope.ply"], "got 'nope.ply': no such file"),
     (["--fov", "200"], "--fov: expected more than 0 and less than 180 degrees, got 200"),
+    (["--scene", "~nobody-has-this/a.ply"], "scene.source: expected a path, got '~nobody-has-this/a.ply', and"),
+    (["--rig", "~nobody-has-this/a.yaml"], "rig: expected a path, got '~nobody-has-this/a.yaml', and there is no home"),
+    (["--rig", "/dev/zero"], "'/dev/zero': a character device, not a regular file"),
+    (["--assets", "nope"], "nope: expected a YAML file, got no such file"),
     (["--actors", "nope.yaml"], "nope.yaml: expected a YAML file, got no such file"),
 ]
 

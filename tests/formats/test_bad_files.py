@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 
+from r3d2_ros.cli.render import write_npy, write_png
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats import load_gaussians, write_inria_ply
+from r3d2_ros.formats.images import write_png as write_sky
+from r3d2_ros.formats.sidecar import write_yaml
+from r3d2_ros.formats.trajectories import write_trajectory_csv
+from r3d2_ros.geometry import Rigid
 from tests.formats.plys import gaussian_columns, ply_bytes, write_ply
 from tests.formats.test_ply import random_gaussians
 from tests.formats.test_splat import splat_bytes
@@ -36,6 +43,7 @@ BAD_PLY = {
     "unterminated": (HEADER.replace(b"end_header\n", b"") + b"\0" * 100, "unterminated"),
     "only the magic": (b"ply\n", "unterminated"),
     "binary header": (b"ply\n\xff\xfe\x00\nend_header\n", "the byte 0xff"),
+    "name in Latin-1": (GOOD.replace(b"float y", b"float \xe9"), "line 6: expected ASCII outside of comments"),
     "garbage header": (b"ply\nformat binary_little_endian 1.0\nhello\nend_header\n", "'hello'"),
     "unknown format": (GOOD.replace(b"little_endian", b"middle_endian"), "middle_endian"),
     "unknown type": (GOOD.replace(b"property float y", b"property quad y"), "property quad y"),
@@ -104,12 +112,33 @@ def test_a_sparse_file_with_a_matching_size_is_not_accepted(tmp_path: Path) -> N
         load_gaussians(tmp_path / "sparse.splat")
 
 
-@pytest.mark.parametrize("name", ["missing.ply", "folder", "fifo", "nul\0byte.ply"])
-def test_things_that_are_not_files(tmp_path: Path, name: str) -> None:
+NOT_FILES = {
+    "missing.ply": "no such file",
+    "folder": "a folder",
+    "fifo": "a named pipe, not a regular file",
+    "socket": "a socket, not a regular file",
+    "zero": "a character device, not a regular file",
+    "dangling": "a symbolic link to nothing",
+    "loop": "a loop of symbolic links",
+    "file/a.ply": "no such file",
+    "nul\0byte.ply": "a name with a NUL byte",
+    "x" * 300: "File name too long",
+}
+
+
+@pytest.mark.parametrize("name", NOT_FILES)
+def test_things_that_are_not_files(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(InputError):
+    for link, target in {"zero": "/dev/zero", "dangling": "nothing", "loop": "loop"}.items():
+        (tmp_path / link).symlink_to(target)
+    monkeypatch.chdir(tmp_path)  # the address of a socket has to be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+    with pytest.raises(InputError) as caught:
         load_gaussians(tmp_path / name)
+    assert caught.value.got == NOT_FILES[name]
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +203,36 @@ def test_writing_fails_clearly_and_leaves_nothing(tmp_path: Path, monkeypatch: p
     with pytest.raises(InputError, match="a folder"):
         write_inria_ply(tmp_path, gaussians)
     old = write_ply(tmp_path / "a.ply", gaussian_columns(4)).read_bytes()
-    monkeypatch.setattr(
-        "r3d2_ros.formats.ply._table", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left"))
-    )
-    with pytest.raises(InputError, match="No space left"):
+    on_a_full_disk(monkeypatch)
+    with pytest.raises(InputError, match="no space left on the disk of"):
         write_inria_ply(tmp_path / "a.ply", gaussians)
     assert (tmp_path / "a.ply").read_bytes() == old and len(list(tmp_path.iterdir())) == 1
+
+
+def on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is opened for writing is /dev/full, whose every write fails for want of space."""
+    real = Path.open
+
+    def opened(path: Path, mode: str = "r") -> IO:
+        return real(Path("/dev/full") if "w" in mode else path, mode)
+
+    monkeypatch.setattr(Path, "open", opened)
+
+
+WRITERS = {
+    "ply": lambda path: write_inria_ply(path, random_gaussians(20_000)),
+    "sky": lambda path: write_sky(path, np.zeros((300, 600, 3), np.float32)),
+    "png": lambda path: write_png(path, np.zeros((4, 4, 3), np.uint8)),
+    "npy": lambda path: write_npy(path, np.zeros((300, 300), np.float32)),
+    "yaml": lambda path: write_yaml(path, {"a": 1}),
+    "csv": lambda path: write_trajectory_csv(path, [Rigid.identity()]),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_called_that(tmp_path: Path, writer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_full_disk(monkeypatch)
+    with pytest.raises(InputError) as caught:
+        WRITERS[writer](tmp_path / "a")
+    assert (caught.value.where, caught.value.got) == (str(tmp_path / "a"), f"no space left on the disk of {tmp_path}")
+    assert list(tmp_path.iterdir()) == []

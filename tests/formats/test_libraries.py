@@ -88,17 +88,26 @@ def test_every_fault_is_found_at_once(tmp_path: Path) -> None:
         "flat": {"file": "car.ply", "size_m": [1, 0, 1]},
         "turned": {"file": "car.ply", "T_asset_file": {"rotation_wxyz": [0, 0, 0, 0]}},
         "none": None,
+        1: {"file": "car.ply"},
+        "huge": {"file": "car.ply", "T_asset_file": {"scale": 1e30}},
     }
     with pytest.raises(InputErrors) as caught:
         load_library(library_file(tmp_path, assets))
     lines = {fault.where.split("assets.")[-1]: str(fault) for fault in caught.value.faults}
     assert "Did you mean 'size_m'?" in lines["car: size"]
-    assert "van.ply, which does not exist" in lines["van.file"]
+    assert "van.ply: no such file" in lines["van.file"]
     assert "a path inside the folder" in lines["bus.file"]
     assert "greater than 0" in lines["flat: size_m.1"]
     assert "non-zero length" in lines["turned.T_asset_file.rotation_wxyz"]
     assert "the key is missing" in lines["none: file"]
-    assert len(lines) == 6
+    assert "a name, which is text, got 1. Put it in quotes" in lines["1"]
+    assert "less than or equal to 1000000" in lines["huge: T_asset_file.scale"]
+    assert len(lines) == 8
+
+
+def test_a_library_without_assets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="assets: expected at least one asset, got none"):
+        load_library(library_file(tmp_path, {}))
 
 
 @pytest.mark.parametrize("text", ["", "assets: 3", "asset: {}", "[1]", "assets: {}\nextra: 1"])

@@ -179,3 +179,37 @@ def test_a_few_far_rows_neither_move_the_origin_nor_warn(tmp_path: Path) -> None
     columns["x"][0] = 50_000.0  # a piece of sky
     loaded = load_gaussians(write_ply(tmp_path / "sky.ply", columns))
     assert not loaded.gaussians.origin.any() and loaded.notes == ()
+
+
+@pytest.mark.parametrize("keyword", ["comment", "obj_info"])
+def test_comments_may_be_in_any_encoding(tmp_path: Path, keyword: str) -> None:
+    data = ply_bytes(gaussian_columns(4)).replace(b"comment made by hand", keyword.encode() + b" caf\xe9 \xff\x85\x1c")
+    (tmp_path / "a.ply").write_bytes(data)
+    assert len(load_gaussians(tmp_path / "a.ply").gaussians) == 4
+
+
+def test_bytes_behind_the_last_row_are_counted(tmp_path: Path) -> None:
+    """A row has 14 float columns: 56 bytes. Of four rows, the header announces three."""
+    path = write_ply(tmp_path / "a.ply", gaussian_columns(4), count=3)
+    loaded = load_gaussians(path)
+    assert len(loaded.gaussians) == 3
+    assert loaded.notes[0].startswith(f"{path}: 56 bytes are left over behind the rows of the header (3 in 'vertex')")
+    camera = ("element camera 2\nproperty uchar a\n", b"12")
+    assert load_gaussians(write_ply(path, gaussian_columns(4), before=camera, after=camera_named("b"))).notes == ()
+    with_junk = path.read_bytes() + b"junk\n"
+    path.write_bytes(with_junk)
+    assert "5 bytes are left over" in load_gaussians(path).notes[0]
+
+
+def camera_named(name: str) -> tuple[str, bytes]:
+    return f"element {name} 1\nproperty float f\n", bytes(4)
+
+
+def test_ascii_rows_beyond_the_count_are_counted(tmp_path: Path) -> None:
+    header = ply_bytes(gaussian_columns(1)).split(b"end_header\n")[0].replace(b"binary_little_endian", b"ascii")
+    row = b"1 2 3 0 0 0 1 -1 -1 -1 1 0 0 0\n"
+    path = tmp_path / "a.ply"
+    path.write_bytes(header + b"end_header\n" + row + b"\n  \n")
+    assert load_gaussians(path).notes == ()
+    path.write_bytes(header + b"end_header\n" + row + b"\n" + row + b"end\n")
+    assert f"{len(row) + 4} bytes are left over" in load_gaussians(path).notes[0]
