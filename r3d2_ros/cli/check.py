@@ -17,8 +17,11 @@ from r3d2_ros.config import AssetsConfig, SceneConfig, SimConfig, load_config
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.load import load_gaussians
+from r3d2_ros.formats.ply_elements import is_ply
 from r3d2_ros.formats.scenes import SIDECAR, build_scene, find_scene
 from r3d2_ros.formats.sidecar import SceneKeys
+from r3d2_ros.input_files import open_input
+from r3d2_ros.resources import user_path
 from r3d2_ros.rigs import autoware, detect_kind, load_rig, shipped_rigs
 from r3d2_ros.rigs.native import RigFile
 from r3d2_ros.schema import load_yaml, validate
@@ -29,11 +32,16 @@ EXAMPLES = """examples:
   r3d2 check scenes/town            scene.yaml and everything that it names
   r3d2 check assets.yaml            a library and every asset in it
   r3d2 check actors.yaml --json     an actors file; result as one JSON object
+  r3d2 check scan.ply               a Gaussian file, read whole
 
 What a file is follows from its content; --kind says it. Exit status: 0 no fault, 1 faults, 2 wrong arguments."""
 
 STAND_IN_FOV_DEG = 90.0
 """For rig files without intrinsics: their other keys can be checked with any field of view."""
+
+KINDS = "a configuration, rig, scene.yaml, assets.yaml, list of actors or Gaussian file"
+GAUSSIAN_SUFFIXES = (".ply", ".splat", ".spz", ".sog", ".ksplat")
+"""Also of formats that are not read: the reader says which are."""
 
 CLOSE = 0.8
 """Similarity of a mistyped key to the one that was meant, as in difflib."""
@@ -54,13 +62,16 @@ class Findings:
             self.faults.extend(errors.faults)
         except InputError as error:
             self.faults.append(error)
+        except OSError as error:
+            path, got = str(error.filename or "file"), error.strerror or str(error)
+            self.faults.append(InputError(path, "a file that can be read", got))
 
 
 def add_parser(subparsers: Any) -> None:
     """Add `check` to the result of `ArgumentParser.add_subparsers`."""
     parser = subparsers.add_parser(
         "check",
-        help="validate a configuration, rig, scene, library or actors file",
+        help="validate a configuration, rig, scene, library, actors or Gaussian file",
         description="Print every fault of a file, with file, key, expected value and value.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,16 +84,29 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, print what was found, return 1 when there are faults."""
     findings = Findings()
-    path = args.file / SIDECAR if args.file.is_dir() else args.file
-    kind = args.kind
+    path, kind = args.file, args.kind
     with findings.collect():
-        kind = kind or detect(load_yaml(path), path)
+        path = path / SIDECAR if path.is_dir() else path
+        kind = kind or kind_of_file(path)
         CHECKS[kind](path, findings)
     if args.json:
         print(json.dumps(_as_json(path, kind, findings), indent=2))
     else:
         print(_as_text(path, kind, findings))
     return 1 if findings.faults else 0
+
+
+def kind_of_file(path: Path) -> str:
+    """Name in CHECKS of what a file is. InputError when it is none, or cannot be read."""
+    with open_input(path, expected=f"a file to check: {KINDS}") as file:
+        start = file.read(16)
+    if is_ply(start) or path.suffix.lower() in GAUSSIAN_SUFFIXES:
+        return "gaussians"
+    try:
+        data = load_yaml(path)
+    except InputError as error:
+        raise InputError(error.where, error.expected, error.got, error.hint or f"It can be {KINDS}") from error
+    return detect(data, path)
 
 
 def detect(data: Any, path: Path) -> str:
@@ -103,8 +127,7 @@ def detect(data: Any, path: Path) -> str:
         if hits[best]:
             return best
     got = f"the keys {', '.join(map(str, data))}"[:200] if isinstance(data, dict) and data else type(data).__name__
-    expected = "a configuration, rig, scene.yaml, assets.yaml or a list of actors"
-    raise InputError(str(path), expected, got, "Say what it is with --kind")
+    raise InputError(str(path), KINDS, got, "Say what it is with --kind")
 
 
 def _hits(data: dict[Any, Any], names: list[str]) -> int:
@@ -151,7 +174,7 @@ def _usable_part(path: Path, findings: Findings) -> SimConfig:
 
 def _named(path: Path, key: str, value: str, *, known: Sequence[str] = ()) -> str:
     """The file that a configuration means, or `value` when it is one of `known`. InputError when there is none."""
-    for candidate in (path.parent / value, Path(value).expanduser()):
+    for candidate in (path.parent / value, user_path(value, f"{path}: {key}")):
         if candidate.exists():
             return str(candidate)
     if value in known:
@@ -193,6 +216,12 @@ def _check_scene(path: Path, findings: Findings) -> None:
         _check_library(files.library, findings)
 
 
+def _check_gaussians(path: Path, findings: Findings) -> None:
+    loaded = load_gaussians(path)
+    count, degree = len(loaded.gaussians), loaded.gaussians.sh_degree
+    findings.notes += [f"{path}: {count} Gaussians of SH degree {degree} ({loaded.format})", *loaded.notes]
+
+
 def _check_library(path: Path, findings: Findings) -> None:
     library = load_library(path)
     for name in library.assets:
@@ -214,6 +243,7 @@ CHECKS: dict[str, Callable[[Path, Findings], None]] = {
     "scene": _check_scene,
     "assets": _check_library,
     "actors": _check_actors,
+    "gaussians": _check_gaussians,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -140,4 +141,52 @@ def test_text_ends_with_a_verdict(folder: Path, capsys: pytest.CaptureFixture[st
     assert main(["check", str(folder / "file.yaml")]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == f"{folder / 'file.yaml'} (configuration): 1 fault"
     assert main(["check", str(folder / "absent.yaml")]) == 1
-    assert "expected a YAML file, got no such file" in capsys.readouterr().out
+    assert "Gaussian file, got no such file" in capsys.readouterr().out
+
+
+def test_a_gaussian_file_is_read_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, result = check(folder / "car.ply", capsys)
+    assert (status, result["kind"]) == (0, "gaussians")
+    assert result["notes"] == [f"{folder / 'car.ply'}: 18 Gaussians of SH degree 0 (inria-ply)"]
+    (folder / "car.ply").write_bytes((folder / "car.ply").read_bytes()[:-4])
+    status, result = check(folder / "car.ply", capsys)
+    assert status == 1 and "truncated" in result["faults"][0]["hint"]
+
+
+def test_what_is_neither_yaml_nor_gaussians_is_told_what_can_be_checked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "noise.bin").write_bytes(bytes(range(256)))
+    status, result = check(folder / "noise.bin", capsys)
+    assert status == 1 and "list of actors or Gaussian file" in result["faults"][0]["hint"]
+
+
+def test_what_cannot_be_read_is_one_document(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *args: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    status, result = check(folder / "rig.yaml", capsys)
+    assert status == 1 and result["faults"][0]["got"] == "no permission to read it"
+    monkeypatch.setattr(Path, "is_dir", refuse)  # a folder above it may not be searched
+    status, result = check(folder / "rig.yaml", capsys)
+    assert status == 1 and result["faults"][0]["got"] == "Permission denied"
+
+
+@pytest.mark.parametrize("kind", [None, "configuration", "rig", "scene", "assets", "actors", "gaussians"])
+def test_a_named_pipe_is_named_and_not_waited_for(
+    folder: Path, kind: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(folder / "pipe.yaml")
+    assert main(["check", str(folder / "pipe.yaml"), "--json", *(["--kind", kind] if kind else [])]) == 1
+    assert "a named pipe, not a regular file" in json.loads(capsys.readouterr().out)["faults"][0]["got"]
+
+
+def test_unknown_home_folders_in_a_configuration(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "scene: {source: ~nobody-has-this/a.ply}\nassets: {library: ~nobody-has-this/b}\n"
+    (folder / "file.yaml").write_text(text)
+    status, result = check(folder / "file.yaml", capsys)
+    assert status == 1
+    assert [fault["where"].split(": ")[-1] for fault in result["faults"]] == ["scene.source", "assets.library"]
