@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from r3d2_ros.formats.cleaning import LoadedGaussians
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.ply import write_inria_ply
 from r3d2_ros.formats.scenes import SceneFiles, build_scene, find_scene
-from r3d2_ros.formats.sidecar import transform_keys
+from r3d2_ros.formats.sidecar import SceneKeys, transform_keys
 
 EXAMPLES = """examples:
   r3d2 scene info garden.ply                 count, SH degree, bounds, memory
@@ -124,10 +125,24 @@ def _convert(args: argparse.Namespace) -> int:
         raise InputError(str(output), "a name that ends in .ply", f"'{output.name}'")
     if output.exists() and not args.force:
         raise InputError(str(output), "a file that does not exist yet", "an existing one", "Overwrite it with --force")
-    loaded = load_gaussians(find_scene(args.input).gaussians)
-    for note in loaded.notes:
+    files = find_scene(args.input)
+    loaded = load_gaussians(files.gaussians)
+    for note in (*loaded.notes, *_left_behind(files, output)):
         print(f"note: {note}", file=sys.stderr)
     write_inria_ply(output, loaded.gaussians)
     gaussians = loaded.gaussians
     print(f"{output}: {len(gaussians)} Gaussians, SH degree {gaussians.sh_degree}")
     return 0
+
+
+def _left_behind(files: SceneFiles, output: Path) -> tuple[str, ...]:
+    """A note on what the sidecar says and a PLY file cannot."""
+    if files.sidecar is None:
+        return ()
+    default = SceneKeys()
+    names = [entry.name for entry in dataclasses.fields(SceneKeys) if entry.name != "gaussians"]
+    said = [name for name in names if getattr(files.keys, name) != getattr(default, name)]
+    if not said:
+        return ()
+    to = f"{output.name} is placed as it lies in its own frame, unless {output.stem}.yaml beside it says so again"
+    return (f"a PLY file holds nothing of {files.sidecar} ({', '.join(said)}): {to}",)

@@ -107,3 +107,15 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
         caught.value.code == 0
         and "r3d2 scene convert scan.compressed.ply scan.ply" in capsys.readouterr().out
     )
+
+
+def test_convert_says_what_of_the_scene_is_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.splat").write_bytes(splat_bytes(5))
+    sidecar, target = tmp_path / "scene.yaml", tmp_path / "out.ply"
+    sidecar.write_text("{gaussians: a.splat, sky: {colour: [0, 0, 1]}, T_map_scene: {scale: 2}}")
+    assert r3d2("convert", tmp_path, target) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"note: a PLY file holds nothing of {sidecar} (T_map_scene, sky): out.ply is placed")
+    sidecar.write_text("gaussians: a.splat")
+    assert r3d2("convert", tmp_path, target, "--force") == 0
+    assert capsys.readouterr().err == ""
