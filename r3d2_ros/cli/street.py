@@ -11,6 +11,8 @@ from typing import Any
 from r3d2_ros.errors import InputError
 from r3d2_ros.street import StreetOptions, build_street, cached_street, write_street
 
+MAX_SEED = 2**32 - 1
+
 EXAMPLES = """examples:
   r3d2 street                              make the default street in the cache and print its folder
   r3d2 street --seed 3 --length 400 --out streets/long
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> StreetOptions:
+    if not 0 <= args.seed <= MAX_SEED:
+        raise InputError("--seed", f"0 to {MAX_SEED}", str(args.seed))
     common: dict[str, Any] = {
         "seed": args.seed, "sun_azimuth_deg": args.sun_azimuth, "sun_elevation_deg": args.sun_elevation
     }  # fmt: skip
