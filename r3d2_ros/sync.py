@@ -144,7 +144,8 @@ class Synchronizer:
         self._unseen = 0
         self._made: tuple[int, int] | None = None
         self._triggers = _TriggerTimeline(nanoseconds(buffer.config.jump_back_s))
-        self._stall: tuple[Waiting, float, float] | None = None
+        self._ego_messages = 0
+        self._stall: tuple[tuple[Waiting, int], float] | None = None
 
     @property
     def queue_depth(self) -> int:
@@ -153,6 +154,7 @@ class Synchronizer:
 
     def on_ego(self, ego: EgoState) -> None:
         """Take an ego pose. QueueOverflow when more ticks wait than the limit."""
+        self._ego_messages += 1
         arrival = self.buffer.add_ego(ego)
         if not arrival.accepted:
             return
@@ -208,21 +210,20 @@ class Synchronizer:
         return None if asked or self._unseen else Waiting(("ego",), None)
 
     def stalled(self, now_s: float) -> Stall | None:
-        """A stall to report at wall time now_s: once for each `stall_report_s` that the same tick waits.
+        """The wait that has lasted for `stall_report_s` or longer at wall time now_s, if there is one.
 
-        The wall time decides about the report alone.
+        The wall time decides about this report alone. To be asked at least once in `stall_report_s`.
         """
         waiting = self.waiting()
         if waiting is None:
             self._stall = None
             return None
-        if self._stall is None or self._stall[0] != waiting:
-            self._stall = (waiting, now_s, now_s)
-        _, since_s, reported_s = self._stall
-        if now_s - reported_s < self.config.stall_report_s:
-            return None
-        self._stall = (waiting, since_s, now_s)
-        return Stall(waiting, now_s - since_s)
+        # Without a tick that waits, each ego message is a sign of life; with one, only its inputs count.
+        cause = (waiting, self._ego_messages if waiting.stamp_ns is None else 0)
+        if self._stall is None or self._stall[0] != cause:
+            self._stall = (cause, now_s)
+        waited_s = now_s - self._stall[1]
+        return Stall(waiting, waited_s) if waited_s >= self.config.stall_report_s else None
 
     def reset(self, reason: str) -> None:
         """Begin a new timeline because a person asked for it. In lockstep, stamps that go back do it by

@@ -113,9 +113,7 @@ class Inputs:
         with self.changed:
             if self._synchronizer is None:
                 return
-            stall = self._synchronizer.stalled(time.monotonic())
-            if stall is not None or self._synchronizer.waiting() is None:
-                self.stall = stall
+            stall = self.stall = self._synchronizer.stalled(time.monotonic())
         if stall is None:
             return
         # Every stall is on /diagnostics; the log hears of it at the first and at each doubling of the time waited.

@@ -53,6 +53,8 @@ def test_every_ego_pose_gives_one_complete_frame_set_in_order() -> None:
             client.publish_ego(i * 100 * MS, x_m=i)
         wait_for(lambda: len(client.images["left"]) == 30, "30 images")
         wait_for(lambda: len(client.frame_sets) == 30, "30 frame sets")
+        for got in (client.images["front"], *client.infos.values()):
+            wait_for(lambda got=got: len(got) == 30, "30 images and camera_infos")
     assert stamps(client) == [i * 100 for i in range(30)]
     assert [f.index for f in client.frame_sets] == list(range(30))
     for name in ("front", "left"):
@@ -133,7 +135,7 @@ def test_trigger_asks_for_a_frame_set_at_a_stamp() -> None:
         trigger.publish(Header(stamp=ns_to_stamp(30 * MS)))
         client.publish_ego(0, x_m=0.0)
         client.publish_ego(100 * MS, x_m=100.0)
-        wait_for(lambda: bool(client.images["front"]), "the image")
+        wait_for(lambda: bool(client.images["front"] and client.frame_sets), "the image")
     assert stamps(client) == [30]
     assert pixel(client.images["front"][0])[0] == 30
 
@@ -170,7 +172,7 @@ def test_bad_messages_are_reported_and_the_node_goes_on() -> None:
         client.publish_ego(0, x_m=1.0, child_frame_id="lidar")
         client.publish_actors(0, car=float("inf"))
         client.publish_ego(100 * MS, x_m=5.0)
-        wait_for(lambda: bool(client.images["front"]), "the image of the good pose")
+        wait_for(lambda: bool(client.images["front"] and client.frame_sets), "the frame set of the good pose")
         figures = node._inputs.figures()
     assert pixel(client.images["front"][0]) == (5, 0, 0)
     assert len(client.frame_sets) == 1
@@ -331,6 +333,7 @@ def test_a_slow_reader_loses_only_its_own_samples() -> None:
         for i in range(40):
             client.publish_ego(i * 100 * MS, x_m=i)
         wait_for(lambda: len(client.images["front"]) == 40, "all 40 images at the reader that keeps up", 5.0)
+        wait_for(lambda: len(client.frame_sets) == 40, "all 40 frame sets")
         assert len(seen) < 40
     assert stamps(client) == [i * 100 for i in range(40)]
 
