@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from r3d2_ros.formats.cleaning import local_origin
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Array, Similarity, matrix_to_quat, quat_multiply
+from r3d2_ros.spherical_harmonics import sh_basis
 
 
 def transform_gaussians(gaussians: Gaussians, T_dst_src: Similarity) -> Gaussians:
@@ -41,34 +42,6 @@ def rotate_sh(sh: NDArray[np.float32], rotation: ArrayLike) -> NDArray[np.float3
         matrix = np.linalg.lstsq(after[:, band], before[:, band], rcond=None)[0]
         out[:, band] = np.einsum("ij,njc->nic", matrix, sh[:, band], optimize=True)
     return out
-
-
-def sh_basis(directions: ArrayLike) -> Array:
-    """Real spherical harmonics [M, 16] of unit directions [M, 3], degree 0 to 3, in INRIA's order and signs.
-
-    Source: graphdeco-inria/gaussian-splatting `utils/sh_utils.py` (after Yu et al., PlenOctrees).
-    """
-    x, y, z = np.moveaxis(np.asarray(directions, np.float64), -1, 0)
-    xx, yy, zz = x * x, y * y, z * z
-    basis = [
-        np.full_like(x, 0.28209479177387814),
-        -0.4886025119029199 * y,
-        0.4886025119029199 * z,
-        -0.4886025119029199 * x,
-        1.0925484305920792 * x * y,
-        -1.0925484305920792 * y * z,
-        0.31539156525252005 * (2 * zz - xx - yy),
-        -1.0925484305920792 * x * z,
-        0.5462742152960396 * (xx - yy),
-        -0.5900435899266435 * y * (3 * xx - yy),
-        2.890611442640554 * x * y * z,
-        -0.4570457994644658 * y * (4 * zz - xx - yy),
-        0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
-        -0.4570457994644658 * x * (4 * zz - xx - yy),
-        1.445305721320277 * z * (xx - yy),
-        -0.5900435899266435 * x * (xx - 3 * yy),
-    ]
-    return np.stack(basis, axis=-1)
 
 
 def _fibonacci_sphere(count: int) -> Array:

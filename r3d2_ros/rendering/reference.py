@@ -16,6 +16,7 @@ from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, quat_to_matrix
 from r3d2_ros.rendering.base import MIN_DEPTH_ALPHA, PlacedGaussians, PlacedScene, RenderedImage, RenderSettings
 from r3d2_ros.sky import Sky
+from r3d2_ros.spherical_harmonics import sh_basis
 
 ALPHA_MIN = 1 / 255
 ALPHA_MAX = 0.999
@@ -135,27 +136,8 @@ def projection_jacobian(points: Array, view: CameraView) -> Array:
 
 def sh_colours(sh: Array, directions: Array) -> Array:
     """max(0, SH + 0.5), [n, 3], of coefficients [n, K, 3] along directions [n, 3] (normalised here)."""
-    x, y, z = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).T
-    xx, yy, zz = x * x, y * y, z * z
-    basis = [
-        np.full_like(x, 0.28209479177387814),
-        -0.4886025119029199 * y,
-        0.4886025119029199 * z,
-        -0.4886025119029199 * x,
-        1.0925484305920792 * x * y,
-        -1.0925484305920792 * y * z,
-        0.31539156525252005 * (2 * zz - xx - yy),
-        -1.0925484305920792 * x * z,
-        0.5462742152960396 * (xx - yy),
-        -0.5900435899266435 * y * (3 * xx - yy),
-        2.890611442640554 * x * y * z,
-        -0.4570457994644658 * y * (4 * zz - xx - yy),
-        0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
-        -0.4570457994644658 * x * (4 * zz - xx - yy),
-        1.445305721320277 * z * (xx - yy),
-        -0.5900435899266435 * x * (xx - 3 * yy),
-    ]
-    return np.maximum(0.0, np.einsum("kn,nkc->nc", np.array(basis[: sh.shape[1]]), sh) + 0.5)
+    basis = sh_basis(directions / np.linalg.norm(directions, axis=1, keepdims=True))
+    return np.maximum(0.0, np.einsum("nk,nkc->nc", basis[:, : sh.shape[1]], sh) + 0.5)
 
 
 def composite(splats: Splats, view: CameraView, *, nodes: int) -> Sums:

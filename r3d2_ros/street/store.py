@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from r3d2_ros.resources import cache_dir
 from r3d2_ros.street.build import Street, build_street
 from r3d2_ros.street.lanes import write_lanes
 from r3d2_ros.street.options import StreetOptions
+
+KEPT = 8
 
 
 def write_street(folder: str | Path, street: Street) -> Path:
@@ -42,6 +45,7 @@ def cached_street(options: StreetOptions | None = None, *, say: Callable[[str], 
     options = options or StreetOptions()
     folder = cache_dir() / "streets" / _key(options)
     if (folder / SIDECAR).is_file():
+        os.utime(folder)
         return folder
     if say:
         say(f"making the procedural street (once, about 15 s) in {folder}")
@@ -55,7 +59,15 @@ def cached_street(options: StreetOptions | None = None, *, say: Callable[[str], 
         _publish(workplace, folder)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+    _forget_old(folder.parent)
     return folder
+
+
+def _forget_old(streets: Path) -> None:
+    """Keep the KEPT streets that were used last: each has some 80 MB, and every release makes its own."""
+    complete = [path for path in streets.iterdir() if (path / SIDECAR).is_file()]
+    for path in sorted(complete, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _publish(workplace: Path, folder: Path) -> None:

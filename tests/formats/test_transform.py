@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r3d2_ros.formats.transform import rotate_sh, sh_basis, transform_gaussians
+from r3d2_ros.formats.transform import rotate_sh, transform_gaussians
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Similarity, quat_to_matrix
+from r3d2_ros.spherical_harmonics import sh_basis
 from tests.formats.test_ply import random_gaussians
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +124,11 @@ def test_command_writes_a_street_along_a_csv(
 def test_command_refuses_a_length_with_a_path(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--length"):
         command.run(parse("--along", "x.csv", "--length", "100"))
+
+
+def test_only_the_streets_used_last_are_kept(cache: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "KEPT", 2)
+    first, second = (cached_street(replace(OPTIONS, seed=seed)) for seed in (1, 2))
+    os.utime(second, (0, 0))
+    third = cached_street(replace(OPTIONS, seed=3))
+    assert [folder.is_dir() for folder in (first, second, third)] == [True, False, True]
