@@ -157,6 +157,10 @@ class Outputs:
     def destroy(self) -> None:
         self._publishers.destroy()
 
+    def begin_run(self) -> None:
+        """Frame sets are counted from 0 in each run."""
+        self._next_index = 0
+
     def missing_subscribers(self, wanted: int) -> list[str]:
         """Cameras whose pictures have fewer than `wanted` matched readers."""
         return [name for name, output in self.cameras.items() if output.subscribers() < wanted]

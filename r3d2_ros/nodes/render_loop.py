@@ -38,7 +38,7 @@ class RenderLoop:
         self._simulator, self._inputs, self._outputs = simulator, inputs, outputs
         self._statistics, self._config, self._logger = statistics, config, logger
         self._changed = inputs.changed
-        self._history = History()
+        self._history, self._timeline = History(), 0
         self._stopping = False
         self._moment_due = False
         self._lockstep = config().sync.mode == "lockstep"
@@ -95,6 +95,9 @@ class RenderLoop:
 
     def _make(self, tick: Tick) -> None:
         start = time.perf_counter()
+        if tick.timeline != self._timeline:
+            # Time went back: what came before has nothing to say about what comes now.
+            self._history, self._timeline = History(), tick.timeline
         if tick.state is None:
             self._fail(tick, tick.reason)
             return

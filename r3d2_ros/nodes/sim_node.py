@@ -147,6 +147,7 @@ class SimNode(LifecycleNodeMixin, Node):
     def _activate(self) -> None:
         assert self._assembled is not None and self._outputs is not None
         simulator = self._assembled.simulator
+        self._outputs.begin_run()
         if self.config.output.publish_tf:
             self._publish_tf()
         self._inputs = Inputs(

@@ -312,10 +312,12 @@ def test_lifecycle_through_its_services_with_a_second_run() -> None:
             wait_for(client.matched, "the node's subscriptions")
             client.publish_ego(1000 * MS, x_m=lap + 1)
             wait_for(lambda n=lap + 1: len(client.images["front"]) == n, "an image of this run")
+            wait_for(lambda n=lap + 1: len(client.frame_sets) == n, "its frame set")
             assert change(Transition.TRANSITION_DEACTIVATE)
             assert change(Transition.TRANSITION_CLEANUP)
             wait_for(lambda: client.odometry.get_subscription_count() == 0, "the inputs to close")
     assert [pixel(m)[0] for m in client.images["front"]] == [1, 2]
+    assert [f.index for f in client.frame_sets] == [0, 0], "each run counts from 0"
 
 
 def test_a_slow_reader_loses_only_its_own_samples() -> None:
