@@ -39,9 +39,8 @@ EXECUTOR_THREADS = 4
 STOP_WAIT_S = 1.0
 USER_ERRORS = (InputError, InputErrors, MissingPackageError)
 
-
-START_ERRORS = (*USER_ERRORS, ParameterException, RuntimeError)
-"""rclpy raises RuntimeErrors for arguments, domains and log folders that cannot be used."""
+START_ERRORS = (ParameterException, RuntimeError)
+"""What rclpy raises for parameters, arguments, domains and log folders that cannot be used."""
 
 
 class SimNode(LifecycleNodeMixin, Node):
@@ -316,8 +315,9 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-    except START_ERRORS as error:
-        print(f"sim_node: {error}", file=sys.stderr)
+    except (*USER_ERRORS, *START_ERRORS) as error:
+        what = "" if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: "
+        print(f"sim_node: {what}{error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)

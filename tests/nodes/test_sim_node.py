@@ -457,3 +457,18 @@ def test_a_signal_ends_the_process_without_a_traceback(number: int) -> None:
         output, _ = child.communicate(timeout=10)
     assert child.returncode == 0, output
     assert "Traceback" not in output and "FATAL" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--badflag"], "UnknownROSArgsError: ['--badflag']"),
+        (["-p", "autostart:=5"], "'autostart' to '5' of type 'INTEGER', expecting type 'BOOL'"),
+        (["-p", "sync.mode:=x"], "sync.mode: expected 'lockstep' or 'latest', got 'x'"),
+    ],
+)
+def test_arguments_that_cannot_be_used_give_one_line(arguments: list[str], expected: str) -> None:
+    command = [sys.executable, "-m", "r3d2_ros.nodes.bench_node", "--ros-args", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert expected in run.stderr.strip().splitlines()[-1]
