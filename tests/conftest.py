@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.dds_isolation import CYCLONE_ON_THIS_MACHINE, free_domain_id, remove_orphaned_segments, segment_names
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in every run, and no verdict on how busy the machine is.
+settings.register_profile("project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 # Set before anything imports rclpy, and inherited by the processes that tests start.
 os.environ["ROS_DOMAIN_ID"] = str(free_domain_id())

@@ -165,7 +165,7 @@ class Client:
         self.actors.publish(message)
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 40.0) -> None:
     """Wait until `condition` holds; AssertionError naming `what` otherwise."""
     end = time.monotonic() + timeout_s
     while not condition():

@@ -261,7 +261,7 @@ def test_overflow_stops_the_run_with_an_error() -> None:
         wait_for(lambda: any("queue_limit is 5" in text for text in errors), "the ERROR diagnostic")
 
 
-def call(client: Client, kind: type, name: str, request: object, timeout_s: float = 5.0) -> object:
+def call(client: Client, kind: type, name: str, request: object, timeout_s: float = 20.0) -> object:
     service = client.node.create_client(kind, name)
     assert service.wait_for_service(timeout_s), name
     future = service.call_async(request)
@@ -286,7 +286,7 @@ def test_services_answer_while_a_scene_loads_and_a_failed_transition_tells_why()
         client.node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, qos_profile_system_default)
         starting = threading.Thread(target=node.start)
         starting.start()
-        assert loading.wait(5)
+        assert loading.wait(20)
         state = call(client, GetState, "/sim_node/get_state", GetState.Request())
         assert state.current_state.label == "configuring"
         request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
@@ -334,7 +334,7 @@ def test_a_slow_reader_loses_only_its_own_samples() -> None:
         wait_for(lambda: node.count_subscribers("/camera/front/image_raw") == 2, "both readers")
         for i in range(40):
             client.publish_ego(i * 100 * MS, x_m=i)
-        wait_for(lambda: len(client.images["front"]) == 40, "all 40 images at the reader that keeps up", 5.0)
+        wait_for(lambda: len(client.images["front"]) == 40, "all 40 images at the reader that keeps up")
         wait_for(lambda: len(client.frame_sets) == 40, "all 40 frame sets")
         assert len(seen) < 40
     assert stamps(client) == [i * 100 for i in range(40)]
@@ -454,7 +454,7 @@ def test_a_signal_ends_the_process_without_a_traceback(number: int) -> None:
             client.publish_ego(i * 100 * MS, x_m=i)
         wait_for(lambda: bool(client.frame_sets), "a frame set")
         child.send_signal(number)
-        output, _ = child.communicate(timeout=10)
+        output, _ = child.communicate(timeout=30)
     assert child.returncode == 0, output
     assert "Traceback" not in output and "FATAL" not in output
 
