@@ -37,8 +37,8 @@ def test_half_a_turn_about_z_by_hand() -> None:
 
 
 def test_the_basis_is_gsplats() -> None:
-    torch = pytest.importorskip("torch")
-    reference = pytest.importorskip("gsplat.cuda._torch_impl")
+    torch = pytest.importorskip("torch", reason="needs torch, which gsplat's functions are written in")
+    reference = pytest.importorskip("gsplat.cuda._torch_impl", reason="needs gsplat, the source of the basis")
     d = directions()
     expected = reference._eval_sh_bases_fast(16, torch.from_numpy(d)).numpy()
     np.testing.assert_allclose(sh_basis(d), expected, atol=1e-12)
