@@ -18,6 +18,8 @@ def load_network(config: HarmonizerConfig) -> Network:
     InputError(s) for a device that does not work and for whatever is wrong with the checkpoint.
     """
     device = _device(config.device)
+    if config.dtype == "float8":
+        raise InputError("harmonizer.dtype", "float32, float16 or bfloat16 in this runtime", "float8")
     dtype = None if config.dtype == "checkpoint" else DTYPES[config.dtype]
     model = load_checkpoint(
         config.checkpoint, device=str(device), dtype=dtype, require_commercial=config.require_commercial

@@ -57,19 +57,75 @@ class RoiConfig:
 
 
 @dataclass(frozen=True)
+class RuntimeConfig:
+    """How the network is executed. All kinds give the same pictures to within rounding."""
+
+    __pydantic_config__ = STRICT
+    kind: Annotated[
+        Literal["eager", "torch-compile", "stable-fast"],
+        Field(description="eager: PyTorch as it is. One that is named and not installed is an error"),
+    ] = "eager"
+    cuda_graph: Annotated[bool, Field(description="record a CUDA graph per shape of images; CUDA devices only")] = True
+    channels_last: Annotated[bool, Field(description="keep activations and weights in NHWC order")] = True
+    attention: Annotated[
+        Literal["auto", "cudnn", "flash", "efficient", "math"],
+        Field(description="kernel of the UNet's self-attention; auto: on CUDA the fastest by measurement"),
+    ] = "auto"
+    max_batch: Annotated[int, Field(ge=1, le=64, description="images in one call of the network, at most")] = 3
+    deterministic: Annotated[
+        bool, Field(description="pin the choice of kernels, so that two processes give the same bytes")
+    ] = False
+    cache: Annotated[
+        str, Field(description="folder of compiled code and measured choices; empty: in the user's cache folder")
+    ] = ""
+
+
+@dataclass(frozen=True)
+class RewritesConfig:
+    """Rewrites of the network that compute the same function; rounding alone differs."""
+
+    __pydantic_config__ = STRICT
+    constant_prompt: Annotated[
+        bool, Field(description="cross-attention's keys and values of the prompt are computed once")
+    ] = True
+    constant_timestep: Annotated[
+        bool, Field(description="the timestep's embedding becomes part of the biases of the UNet's residual blocks")
+    ] = True
+    fold_upsample: Annotated[
+        bool, Field(description="nearest upsampling and the convolution after it become four 2x2 convolutions")
+    ] = True
+    merge_skips: Annotated[
+        bool, Field(description="skip convolutions become part of the convolution beside them")
+    ] = True
+    fuse_relu: Annotated[bool, Field(description="convolution, sum and ReLU of the tiny autoencoder as one")] = True
+    chunked_attention: Annotated[
+        bool, Field(description="the 512-wide attention of AutoencoderKL as matrix products over parts of the queries")
+    ] = True
+
+
+@dataclass(frozen=True)
 class HarmonizerConfig:
     """Which harmonizer runs over each frame, and where its output is kept."""
 
     __pydantic_config__ = STRICT
     backend: Annotated[
-        Literal["none", "r3d2"],
-        Field(description="none: the render is published as it is. r3d2: a checkpoint in this project's format"),
+        Literal["none", "r3d2", "pipeline"],
+        Field(
+            description="none: the render is published as it is. r3d2: a checkpoint in this project's format. "
+            "pipeline: a diffusers folder that is called with an image alone, such as the released R3D2"
+        ),
     ] = "none"
-    checkpoint: Annotated[str, Field(description="folder of the checkpoint (config.json and safetensors)")] = ""
+    checkpoint: Annotated[str, Field(description="folder of the checkpoint or of the pipeline")] = ""
+    allow_remote_code: Annotated[
+        bool, Field(description="backend pipeline: run Python code that lies in the folder. It can do anything")
+    ] = False
     device: Annotated[str, Field(description="cpu, or a CUDA device such as cuda:0")] = "cpu"
     dtype: Annotated[
-        Literal["checkpoint", "float32", "float16", "bfloat16"],
-        Field(description="in which the network computes; checkpoint: as its numbers are stored"),
+        Literal["checkpoint", "float32", "float16", "bfloat16", "float8"],
+        Field(
+            description="in which the network computes; checkpoint: as its numbers are stored. float8: float16 with "
+            "8-bit matrix products, on GPUs that have them"
+        ),
     ] = "checkpoint"
     composite: Annotated[
         Literal["region", "full"],
@@ -85,6 +141,19 @@ class HarmonizerConfig:
     require_commercial: Annotated[
         bool, Field(description="refuse checkpoints whose licences do not all allow commercial use")
     ] = False
+    on_deadline: Annotated[
+        Literal["wait", "drop", "raw"],
+        Field(
+            description="when harmonizing takes longer than deadline_ms, or fails: wait: the frame set is late, and "
+            "one that failed has no pictures and says why; drop: it has no pictures and says why; raw: the renders "
+            "are published, marked as such. lockstep accepts wait alone"
+        ),
+    ] = "wait"
+    deadline_ms: Annotated[
+        float, Field(gt=0, le=60_000, description="time for harmonizing a frame set, from its begin; for drop and raw")
+    ] = 100.0
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    rewrites: RewritesConfig = field(default_factory=RewritesConfig)
     region: RegionConfig = field(default_factory=RegionConfig)
     roi: RoiConfig = field(default_factory=RoiConfig)
 
