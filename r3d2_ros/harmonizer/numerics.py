@@ -1,0 +1,74 @@
+"""PyTorch's process-wide switches while the network runs. They are put back, so the renderer never sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from r3d2_ros.errors import InputError
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+_REPEATABLE_WORKSPACES = (":4096:8", ":16:8")
+
+
+@contextlib.contextmanager
+def numerics(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """Float32 is float32 (no TF32), and with `deterministic` every kernel is one that gives the same bytes again.
+
+    Without it cuDNN chooses convolutions by measurement. The switches belong to the process: another thread that uses
+    PyTorch meanwhile runs under them too. A replayed CUDA graph needs none of them.
+    """
+    with contextlib.ExitStack() as stack:
+        if deterministic:
+            stack.enter_context(_deterministic_algorithms())
+        if device.type == "cuda":
+            stack.enter_context(
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False
+                )
+            )
+            stack.enter_context(_matmul_without_tf32())
+        yield
+
+
+@contextlib.contextmanager
+def _deterministic_algorithms() -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True)
+    # It would write every new tensor once more.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _matmul_without_tf32() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def pin_cublas_workspace() -> None:
+    """cuBLAS repeats its results with a workspace of fixed size only. It reads the variable when it starts.
+
+    InputError where the variable is set to something else.
+    """
+    value = os.environ.setdefault(CUBLAS_WORKSPACE, _REPEATABLE_WORKSPACES[0])
+    if value not in _REPEATABLE_WORKSPACES:
+        raise InputError(
+            f"environment variable {CUBLAS_WORKSPACE}",
+            " or ".join(_REPEATABLE_WORKSPACES) + ", because harmonizer.runtime.deterministic is on",
+            f"'{value}'",
+            "Set one of these, or leave it unset",
+        )

@@ -1,0 +1,136 @@
+"""The contract of the runtime, in eager mode: shapes, batches, ownership of memory, dtypes, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.runtime import load_runtime, make_runtime
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
+from r3d2_ros.harmonizer.variants import VARIANTS
+from tests.harmonizer.small import TINY, picture, seeded
+
+NANO = VARIANTS["nano"]
+PLAIN = RuntimeConfig(channels_last=False)
+
+
+def eager(*, dtype: str = "checkpoint", runtime: RuntimeConfig = PLAIN) -> HarmonizerConfig:
+    return HarmonizerConfig(dtype=dtype, runtime=runtime)  # type: ignore[arg-type]
+
+
+def relative_l2(got: Tensor, expected: Tensor) -> float:
+    return float((got - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 70), (64, 64)])
+def test_equals_the_module(size: tuple[int, int]) -> None:
+    model, images = seeded(TINY), picture(*size, batch=2)
+    assert torch.equal(make_runtime(model, eager())(images), model(images))
+
+
+def test_nhwc_differs_by_rounding_alone() -> None:
+    model, images = seeded(NANO), picture(64, 96, batch=2)
+    nhwc = make_runtime(model, eager(runtime=RuntimeConfig(channels_last=True)))(images)
+    torch.testing.assert_close(nhwc, model(images), rtol=0, atol=1e-4)
+    assert nhwc.is_contiguous()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 7])
+def test_a_large_batch_is_run_in_parts(batch: int) -> None:
+    model, images = seeded(TINY), picture(32, 40, batch=batch)
+    runtime = make_runtime(model, eager(runtime=RuntimeConfig(channels_last=False, max_batch=3)))
+    sizes: list[int] = []
+    model_alone = runtime._network
+    runtime._network = lambda padded: (sizes.append(len(padded)), model_alone(padded))[1]  # type: ignore[func-returns-value]
+    together = runtime(images)
+    assert sizes == {1: [1], 3: [3], 4: [3, 1], 7: [3, 3, 1]}[batch]
+    alone = torch.cat([runtime(image.unsqueeze(0)) for image in images])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
+
+
+def test_a_result_outlives_the_next_call_and_can_be_changed() -> None:
+    runtime = make_runtime(seeded(TINY), eager())
+    images, others = picture(32, 40), picture(32, 40, seed=1)
+    before = images.clone()
+    result = runtime(images)
+    kept = result.clone()
+    runtime(others)
+    assert torch.equal(result, kept) and torch.equal(images, before)
+    result.mul_(0.5)  # an inference tensor would refuse
+    assert torch.equal(runtime(images), kept)
+
+
+def test_the_model_that_was_given_is_left_as_it_was() -> None:
+    model = seeded(TINY)
+    before = {key: (tensor.clone(), tensor.stride()) for key, tensor in model.state_dict().items()}
+    make_runtime(model, eager(dtype="bfloat16", runtime=RuntimeConfig()))(picture(32, 32))
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[key][0]) and tensor.stride() == before[key][1], key
+
+
+# Random numbers leave an error of 5.5e-2 with bfloat16's 8 bits; float16 has 11, so an eighth: x0 multiplies by 14.6.
+@pytest.mark.parametrize(("dtype", "limit"), [("bfloat16", 8e-2), ("float16", 1e-2)])
+def test_half_precision_stays_near_float32(dtype: str, limit: float) -> None:
+    model, images = seeded(NANO), picture(64, 96)
+    error = relative_l2(make_runtime(model, eager(dtype=dtype))(images), model(images))
+    assert 0 < error < limit
+
+
+def test_load_runtime_is_the_checkpoint(tmp_path: Path) -> None:
+    model, images = seeded(TINY), picture(33, 70)
+    save_checkpoint(model, tmp_path)
+    runtime = load_runtime(HarmonizerConfig(backend="r3d2", checkpoint=str(tmp_path), runtime=PLAIN))
+    assert runtime.device == torch.device("cpu")
+    assert torch.equal(runtime(images), model(images))
+
+
+def test_switches_of_the_process_are_put_back() -> None:
+    runtime = make_runtime(seeded(TINY), eager(runtime=RuntimeConfig(deterministic=True)))
+    runtime(picture(32, 32))
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu"])
+def test_a_device_that_does_not_work_is_named(device: str) -> None:
+    with pytest.raises(InputError, match=f"harmonizer.device: expected cpu, or a CUDA device .* got '{device}'"):
+        make_runtime(seeded(TINY), HarmonizerConfig(device=device))
+
+
+@pytest.mark.parametrize(
+    ("images", "got"),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.float64), "float32 on cpu, got float64 on cpu"),
+        (torch.zeros(1, 3, 8, 8, device="meta"), "float32 on cpu, got float32 on meta"),
+        (torch.zeros(3, 8, 8), r"shape \[3, 8, 8\]"),
+    ],
+)
+def test_wrong_images_are_named(images: Tensor, got: str) -> None:
+    with pytest.raises(InputError, match=got):
+        make_runtime(seeded(TINY), eager())(images)
+
+
+def test_numbers_beyond_the_dtype_are_found_while_warming_up() -> None:
+    model = seeded(TINY)
+    model.unet.conv_out.weight.fill_(float("inf"))
+    with pytest.raises(InputError, match="harmonizer.dtype: .* NaN or infinity .* Try bfloat16"):
+        make_runtime(model, eager()).warm_up([(1, 32, 32)])
+
+
+def test_runs_on_after_running_out_of_memory() -> None:
+    runtime, images = make_runtime(seeded(TINY), eager()), picture(32, 32)
+    expected, network = runtime(images), runtime._network
+
+    def fail(padded: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    runtime._network = fail
+    with pytest.raises(torch.OutOfMemoryError):
+        runtime(images)
+    runtime._network = network
+    assert torch.equal(runtime(images), expected)
