@@ -17,6 +17,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.input_files import not_a_file
+from r3d2_ros.message_inputs import ego_message
 from r3d2_ros.resources import user_path
 
 POSE_TYPES = (
@@ -217,17 +218,15 @@ def _decoded(reader: Reader, connections: list[Connection]) -> Iterator[_Recorde
 
 
 def _recorded(message: Any) -> _Recorded | None:
-    pose = message.pose.pose if hasattr(message.pose, "pose") else message.pose
-    position = np.array([pose.position.x, pose.position.y, pose.position.z])
-    quat_wxyz = np.array([pose.orientation.w, pose.orientation.x, pose.orientation.y, pose.orientation.z])
+    ego = ego_message(message)
+    position, quat_wxyz = np.array(ego.position_m), np.array(ego.quat_wxyz)
     norm = np.linalg.norm(quat_wxyz)
     if not np.all(np.abs(position) <= MAX_COORDINATE_M) or not MIN_QUAT_NORM < norm < np.inf:
         return None
-    stamp = message.header.stamp
     return _Recorded(
-        stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
-        frame_id=message.header.frame_id,
-        child_frame_id=getattr(message, "child_frame_id", ""),
+        stamp_ns=ego.stamp_ns,
+        frame_id=ego.frame_id,
+        child_frame_id=ego.child_frame_id,
         pose=Rigid.from_quat(quat_wxyz / norm, position),
     )
 

@@ -15,8 +15,9 @@ from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import FrameSet
-from r3d2_ros.nodes.conversions import ns_to_stamp, stamp_to_ns
+from r3d2_ros.nodes.conversions import ns_to_stamp
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.rigs import load_rig
 

@@ -1,4 +1,7 @@
-"""Messages <-> core types: the only place where quaternions change between xyzw (messages) and wxyz (core)."""
+"""Core types -> messages: the only place where quaternions change from wxyz (core) to xyzw (messages).
+
+The other way is in `r3d2_ros.message_fields`.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,12 @@ from sensor_msgs.msg import CameraInfo
 
 from r3d2_ros.cameras import Camera
 from r3d2_ros.geometry import Array, Rigid
-
-NS = 1_000_000_000
-
-
-def stamp_to_ns(stamp: Time) -> int:
-    return stamp.sec * NS + stamp.nanosec
+from r3d2_ros.message_fields import NS
 
 
 def ns_to_stamp(stamp_ns: int) -> Time:
     sec, nanosec = divmod(stamp_ns, NS)
     return Time(sec=sec, nanosec=nanosec)
-
-
-def position(pose: Pose) -> tuple[float, float, float]:
-    return pose.position.x, pose.position.y, pose.position.z
-
-
-def quat_wxyz(pose: Pose) -> tuple[float, float, float, float]:
-    q = pose.orientation
-    return q.w, q.x, q.y, q.z
 
 
 def write_pose(pose: Pose, T: Rigid) -> None:

@@ -16,8 +16,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from r3d2_ros.demo.collector import Collector
+from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import FrameSet
-from r3d2_ros.nodes.conversions import stamp_to_ns
 from r3d2_ros.nodes.qos import reliable
 
 DEPTH = 50

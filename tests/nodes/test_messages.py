@@ -9,14 +9,8 @@ from geometry_msgs.msg import Pose
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.nodes.conversions import (
-    camera_info_message,
-    ns_to_stamp,
-    quat_wxyz,
-    stamp_to_ns,
-    transform_message,
-    write_pose,
-)
+from r3d2_ros.message_fields import quat_wxyz, stamp_to_ns
+from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp, transform_message, write_pose
 from r3d2_ros.nodes.images import ImageWriter, JpegWriter, load_cv_bridge
 
 STAMP = ns_to_stamp(12_345_678_901)

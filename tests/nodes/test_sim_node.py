@@ -29,7 +29,8 @@ from r3d2_ros.assembly import Assembled
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.nodes.conversions import ns_to_stamp, stamp_to_ns, write_pose
+from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.nodes.conversions import ns_to_stamp, write_pose
 from r3d2_ros.nodes.qos import reliable
 from tests.nodes.harness import MS, Client, Running, assembler, pixel, small_rig, wait_for
 
