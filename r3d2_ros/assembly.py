@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SceneConfig, SimConfig
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
-from r3d2_ros.harmonizer.pipeline import Harmonizer
 from r3d2_ros.input_files import not_a_file
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.rendering.base import RenderSettings
@@ -20,6 +20,9 @@ from r3d2_ros.resources import user_path
 from r3d2_ros.rigs import load_rig
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.simulator import Simulator
+
+if TYPE_CHECKING:
+    from r3d2_ros.harmonizer.pipeline import Harmonizer
 
 Say = Callable[[str], None]
 
@@ -71,6 +74,7 @@ def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmoniz
     start = time.perf_counter()
     try:
         from r3d2_ros.harmonizer.network import load_network
+        from r3d2_ros.harmonizer.pipeline import Harmonizer
     except ModuleNotFoundError as error:
         name, install = error.name or "torch", "pip install 'r3d2_ros[harmonizer]'"
         raise MissingPackageError(name, f"harmonizer.backend: {config.harmonizer.backend}", install) from error

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import Camera, CameraView, Rig
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.pipeline import Harmonized, Harmonizer
+from r3d2_ros.harmonizer.outcome import Failed, Harmonized
 from r3d2_ros.harmonizer.region import actor_boxes
-from r3d2_ros.rendering.base import RenderedImage, Renderer
-from r3d2_ros.rendering.rgb8 import to_rgb8
+from r3d2_ros.rendering.base import Renderer
+from r3d2_ros.rendering.frames import RenderedFrame, render_frames
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.world import EgoState, WorldState
+
+if TYPE_CHECKING:
+    from r3d2_ros.harmonizer.pipeline import Harmonizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,7 @@ class CameraFrame:
     instance      [H, W] uint16 actor numbers, or None when not asked for
     content_hash  xxh3_128 of the row-major rgb pixels, 32 hexadecimal digits
     render_ms, harmonize_ms  wall time; a call for several cameras is shared equally among them
+    raw           why the render is shown although a harmonizer was asked for; empty where it is not so
     """
 
     camera: Camera
@@ -43,12 +48,22 @@ class CameraFrame:
     content_hash: str
     render_ms: float
     harmonize_ms: float
+    raw: str = ""
+
+
+@dataclass(frozen=True)
+class CameraFailure:
+    """A camera that was due and has no picture, and why."""
+
+    camera: Camera
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
 class FrameSet:
     """The pictures of one moment, in the rig's order, and how far the ego is from what was captured.
 
+    failures                  cameras that were due and have no picture
     off_path_m, off_path_deg  deviation from the capture trajectory; NaN when the scene has none
     out_of_bounds_m           distance outside the scene's bounds; 0 inside, NaN when it states none
     """
@@ -59,6 +74,7 @@ class FrameSet:
     off_path_m: float
     off_path_deg: float
     out_of_bounds_m: float
+    failures: tuple[CameraFailure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,8 +82,23 @@ class History:
     """What a temporal harmonizer carries from one step to the next. Empty: no step depends on an earlier one."""
 
 
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """A moment that is rendered and not yet harmonized: the first half of `Simulator.step`."""
+
+    state: WorldState
+    cameras: tuple[Camera, ...]
+    views: tuple[CameraView, ...]
+    frames: tuple[RenderedFrame, ...]
+    render_ms: float
+
+
 class Simulator:
-    """Scene, assets, rig, renderer and harmonizer, put together once; `step` has no state of its own."""
+    """Scene, assets, rig, renderer and harmonizer, put together once; `step` has no state of its own.
+
+    Its halves `render` and `harmonize` may run in two threads, each of them in one thread at a time, so that a frame
+    set is rendered while the one before it is harmonized.
+    """
 
     def __init__(
         self,
@@ -86,53 +117,60 @@ class Simulator:
         self, state: WorldState, history: History, *, cameras: Sequence[Camera] | None = None
     ) -> tuple[FrameSet, History]:
         """Pictures of `state` for `cameras` (default: the whole rig)."""
+        return self.harmonize(self.render(state, cameras=cameras), history)
+
+    def render(self, state: WorldState, *, cameras: Sequence[Camera] | None = None) -> Rendered:
+        """Scene and actors, before the harmonizer."""
         cameras = self.rig.cameras if cameras is None else tuple(cameras)
-        T_world_ego = state.ego.T_world_ego
-        views = [camera.view(T_world_ego) for camera in cameras]
+        views = tuple(camera.view(state.ego.T_world_ego) for camera in cameras)
         start = time.perf_counter()
         placed = self.scene.compose(state.actors, self.library)
-        images = self.renderer.render(placed, views, instances=self.instances)
-        rendered = [to_rgb8(image.rgb) for image in images]
-        render_ms = _share_ms(start, cameras)
+        frames = render_frames(self.renderer, placed, views, instances=self.instances)
+        return Rendered(state, cameras, views, tuple(frames), _share_ms(start, cameras))
+
+    def harmonize(
+        self, rendered: Rendered, history: History, *, raw_where_it_fails: bool = False
+    ) -> tuple[FrameSet, History]:
+        """The harmonizer over what was rendered; without one the renders are the pictures.
+
+        A camera that the network fails for has no picture, or, with `raw_where_it_fails`, its render, marked as such.
+        """
         start = time.perf_counter()
-        harmonized = self._harmonize(images, rendered, views, state)
-        harmonize_ms = _share_ms(start, cameras) if self.harmonizer else 0.0
-        frames = tuple(
-            CameraFrame(
-                camera=camera,
-                rgb=after.rgb,
-                rendered=before,
-                mask=after.mask,
-                depth=image.depth,
-                instance=image.instance,
-                content_hash=xxhash.xxh3_128_hexdigest(after.rgb.data),
-                render_ms=render_ms,
-                harmonize_ms=harmonize_ms,
-            )
-            for camera, image, before, after in zip(cameras, images, rendered, harmonized, strict=True)
-        )
-        path = self.scene.path
+        outcomes: Sequence[Harmonized | Failed] = [Harmonized(frame.rgb8, None) for frame in rendered.frames]
+        if self.harmonizer is not None:
+            boxes = actor_boxes(rendered.state.actors, self.library)
+            outcomes = self.harmonizer.apply(rendered.frames, rendered.views, boxes)
+        harmonize_ms = _share_ms(start, rendered.cameras) if self.harmonizer else 0.0
+        frames, failures = [], []
+        for number, outcome in enumerate(outcomes):
+            if isinstance(outcome, Harmonized):
+                frames.append(_frame(rendered, number, outcome, harmonize_ms=harmonize_ms))
+            elif raw_where_it_fails:
+                frames.append(_raw_frame(rendered, number, outcome.reason, harmonize_ms=harmonize_ms))
+            else:
+                failures.append(CameraFailure(rendered.cameras[number], outcome.reason))
+        return self._frame_set(rendered, frames, failures), history
+
+    def unharmonized(self, rendered: Rendered, reason: str) -> FrameSet:
+        """The renders as pictures, marked with the reason why no harmonizer has changed them."""
+        frames = [_raw_frame(rendered, number, reason) for number in range(len(rendered.cameras))]
+        return self._frame_set(rendered, frames, [])
+
+    def _frame_set(
+        self, rendered: Rendered, frames: Sequence[CameraFrame], failures: Sequence[CameraFailure]
+    ) -> FrameSet:
+        state, path = rendered.state, self.scene.path
+        T_world_ego = state.ego.T_world_ego
         off_path_m, off_path_deg = path.deviation(T_world_ego) if path else (math.nan, math.nan)
-        frame_set = FrameSet(
+        return FrameSet(
             stamp_ns=state.stamp_ns,
-            frames=frames,
+            frames=tuple(frames),
             instance_ids=state.instance_ids,
             off_path_m=off_path_m,
             off_path_deg=off_path_deg,
             out_of_bounds_m=self.scene.distance_outside_bounds_m(T_world_ego.translation),
+            failures=tuple(failures),
         )
-        return frame_set, history
-
-    def _harmonize(
-        self,
-        images: list[RenderedImage],
-        rendered: list[NDArray[np.uint8]],
-        views: list[CameraView],
-        state: WorldState,
-    ) -> list[Harmonized]:
-        if self.harmonizer is None:
-            return [Harmonized(rgb, None) for rgb in rendered]
-        return self.harmonizer.apply(images, rendered, views, actor_boxes(state.actors, self.library))
 
     def warm_up(self) -> None:
         """Compile, and upload what stays, so that the first frame is as fast as the others."""
@@ -140,9 +178,32 @@ class Simulator:
         state = WorldState(0, EgoState(0, pose))
         placed = self.scene.compose(state.actors, self.library)
         self.renderer.warm_up(placed, [camera.view(pose) for camera in self.rig.cameras])
-        self.step(state, History())
         if self.harmonizer is not None:
             self.harmonizer.warm_up([(camera.height_px, camera.width_px) for camera in self.rig.cameras])
+        self.step(state, History())
+
+
+def _frame(
+    rendered: Rendered, number: int, after: Harmonized, *, harmonize_ms: float, raw: str = ""
+) -> CameraFrame:
+    before = rendered.frames[number]
+    return CameraFrame(
+        camera=rendered.cameras[number],
+        rgb=after.rgb,
+        rendered=before.rgb8,
+        mask=after.mask,
+        depth=before.depth,
+        instance=before.instance,
+        content_hash=xxhash.xxh3_128_hexdigest(after.rgb.data),
+        render_ms=rendered.render_ms,
+        harmonize_ms=harmonize_ms,
+        raw=raw,
+    )
+
+
+def _raw_frame(rendered: Rendered, number: int, reason: str, *, harmonize_ms: float = 0.0) -> CameraFrame:
+    render = Harmonized(rendered.frames[number].rgb8, None)
+    return _frame(rendered, number, render, harmonize_ms=harmonize_ms, raw=reason)
 
 
 def _share_ms(start: float, cameras: Sequence[Camera]) -> float:

@@ -1,21 +1,25 @@
-"""The runtime for numpy images."""
+"""The network that `harmonizer.backend` names, ready to run."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from collections.abc import Callable
 
-from r3d2_ros.harmonizer.residual import Images, Network
-from r3d2_ros.harmonizer.runtime import load_runtime
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.pipeline import ImageNetwork
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 
 
-def load_network(config: HarmonizerConfig) -> Network:
-    """The checkpoint of `config` as a function of images [B, H, W, 3] float32 in [0, 1]. Errors: `load_runtime`'s."""
-    runtime = load_runtime(config)
+def _r3d2(config: HarmonizerConfig) -> ImageNetwork:
+    from r3d2_ros.harmonizer.runtime import load_runtime
 
-    def network(images: Images) -> Images:
-        batch = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(runtime.device)
-        return runtime(batch).permute(0, 2, 3, 1).cpu().numpy()
+    return load_runtime(config)
 
-    return network
+
+NETWORKS: dict[str, Callable[[HarmonizerConfig], ImageNetwork]] = {"r3d2": _r3d2}
+
+
+def load_network(config: HarmonizerConfig) -> ImageNetwork:
+    """InputError(s) for a device or files that cannot be used, MissingPackageError for a runtime not installed."""
+    if config.backend not in NETWORKS:
+        raise InputError("harmonizer.backend", " | ".join(NETWORKS), config.backend)
+    return NETWORKS[config.backend](config)

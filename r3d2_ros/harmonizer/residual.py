@@ -7,16 +7,17 @@ not its contrast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-Images = NDArray[np.float32]
-Network = Callable[[Images], Images]
-"""Images [B, H, W, 3] float32 in [0, 1] to images of the same shape."""
+Network = Callable[[Tensor], Tensor]
+"""Images [B, 3, H, W] float32 in [0, 1] to images of the same shape, on the same device."""
 
 Resolution = Literal["full", "half", "720p"]
 
@@ -26,19 +27,47 @@ def scale_of(resolution: Resolution, height_px: int) -> float:
     return {"full": 1.0, "half": 0.5, "720p": min(1.0, 720 / height_px)}[resolution]
 
 
-def run_reduced(images: Images, network: Network, scale: float) -> Images:
-    """`network` at `scale` (see `scale_of`): images [B, H, W, 3] in [0, 1] to the same, clamped to [0, 1].
+def reduced_size(height_px: int, width_px: int, scale: float) -> tuple[int, int]:
+    """Rows and columns of an image at `scale`, at least one of each."""
+    return max(1, round(height_px * scale)), max(1, round(width_px * scale))
+
+
+def run_reduced(images: Tensor, network: Network, scale: float) -> Tensor:
+    """`network` at `scale` (see `scale_of`): images [B, 3, H, W] in [0, 1] to the same, clamped to [0, 1].
 
     With a scale of 1 this is the network itself. A network that changes nothing changes no bit.
     """
     if scale == 1.0:
         return network(images)
-    _, height, width, _ = images.shape
-    small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.stack([cv2.resize(image, small_size, interpolation=cv2.INTER_AREA) for image in images])
-    residuals = network(small) - small
-    out = np.empty_like(images)
-    for k, residual in enumerate(residuals):
-        enlarged = cv2.resize(residual, (width, height), interpolation=cv2.INTER_LINEAR)
-        np.clip(images[k] + enlarged, 0.0, 1.0, out=out[k])
-    return out
+    height, width = images.shape[-2:]
+    small = area_mean(images, reduced_size(height, width, scale))
+    residual = network(small) - small
+    enlarged = functional.interpolate(residual, size=(height, width), mode="bilinear", align_corners=False)
+    return (images + enlarged).clamp(0, 1)
+
+
+def area_mean(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images [B, C, H, W] at a smaller `size` (rows, columns): each pixel the mean of the area that it covers."""
+    for dim, length in zip((-2, -1), size, strict=True):
+        if length != images.shape[dim]:
+            images = _mean_along(images, dim, length)
+    return images
+
+
+def _mean_along(images: Tensor, dim: int, length: int) -> Tensor:
+    """One axis: output k covers [k, k + 1) * (input length / length); pixels at its ends count in part."""
+    whole = images.shape[dim]
+    ratio = whole / length
+    starts = np.arange(length) * ratio
+    total = None
+    for step in range(math.ceil(ratio) + 1):
+        index = np.floor(starts).astype(np.int64) + step
+        covered = np.minimum(starts + ratio, index + 1) - np.maximum(starts, index)
+        if covered.max() < 1e-9:
+            continue
+        weights = torch.tensor(np.maximum(covered, 0) / ratio, dtype=images.dtype, device=images.device)
+        pixels = images.index_select(dim, torch.tensor(np.minimum(index, whole - 1), device=images.device))
+        part = pixels * (weights[:, None] if dim == -2 else weights)
+        total = part if total is None else total + part
+    assert total is not None
+    return total

@@ -1,8 +1,8 @@
 """Regions of interest: run the network only on crops around inserted actors.
 
 The sizes of crops come from a small fixed set, so that compiled graphs are reused. Crops lie on the grid of the latent
-image, so that the network sees the same blocks of pixels in a crop as in the whole frame. What the network changed in
-a crop is added to the image, fading to nothing over the crop's margin, so that no crop leaves an edge.
+image, so that the network sees the same blocks of pixels in a crop as in the whole frame. Here they are chosen;
+`crops.py` runs the network on them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.residual import Images, Network
 from r3d2_ros.rendering.numba_cache import kernel
 
 BLOCK_PX = 8
@@ -86,45 +85,6 @@ def choose_crops(
     crops = sorted({_place(box, table, frame) for box in merged})
     whole = Crop(*frame, 0, 0)
     return tuple(crops) if crops_cost(crops) < crops_cost([whole]) else (whole,)
-
-
-def run_on_crops(
-    image: NDArray[np.float32], crops: Sequence[Crop], network: Network, *, margin_px: int
-) -> NDArray[np.float32]:
-    """The image [H, W, 3] in [0, 1] with what `network` changes in `crops`; it gets crops of one size as one batch.
-
-    What it changed has full effect from `margin_px` inside a crop's edges, and up to the edges of the image; where
-    crops overlap, their weighted mean. A network that changes nothing changes no bit. `crops` are those of
-    `choose_crops` with the same margin.
-    """
-    if list(crops) == [Crop(image.shape[0], image.shape[1], 0, 0)]:
-        return np.clip(network(image[None])[0], 0.0, 1.0)
-    out = image.copy()
-    change = np.zeros_like(image)
-    weights = np.zeros(image.shape[:2], np.float32)
-    for size in sorted({(crop.height, crop.width) for crop in crops}):
-        group = [crop for crop in crops if (crop.height, crop.width) == size]
-        batch: Images = np.stack([image[crop.slices] for crop in group])
-        for crop, residual in zip(group, network(batch) - batch, strict=True):
-            weight = _weight(crop, image.shape[:2], margin_px)
-            change[crop.slices] += weight[..., None] * residual
-            weights[crop.slices] += weight
-    for crop in crops:
-        mean = change[crop.slices] / np.maximum(weights[crop.slices], np.float32(1))[..., None]
-        np.clip(image[crop.slices] + mean, 0.0, 1.0, out=out[crop.slices])
-    return out
-
-
-def _weight(crop: Crop, frame: tuple[int, ...], margin_px: int) -> NDArray[np.float32]:
-    """[h, w] float32: 1 inside, falling linearly over `margin_px` towards edges that are not the image's."""
-
-    def ramp(length: int, start: int, total: int) -> NDArray[np.float32]:
-        steps = np.arange(1, length + 1, dtype=np.float32) / np.float32(margin_px + 1)
-        rise = steps if start > 0 else np.ones_like(steps)
-        fall = steps[::-1] if start + length < total else np.ones_like(steps)
-        return np.minimum(np.minimum(rise, fall), np.float32(1))
-
-    return np.outer(ramp(crop.height, crop.top, frame[0]), ramp(crop.width, crop.left, frame[1]))
 
 
 def _clusters(mask: NDArray[np.float32]) -> Bounds:

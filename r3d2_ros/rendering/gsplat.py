@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.errors import MissingPackageError
@@ -24,6 +25,8 @@ try:
 except ImportError as error:
     raise MissingPackageError("torch", "the gsplat renderer", "pip install torch") from error
 
+from r3d2_ros.rendering.cuda_copies import rgb8_tensor, to_host
+from r3d2_ros.rendering.frames import RenderedFrame
 from r3d2_ros.rendering.gsplat_images import (
     DeviceSky,
     ImageTensors,
@@ -65,8 +68,20 @@ class GsplatRenderer:
         """See `Renderer.render`. ValueError for an actor's instance outside 0..65535 where `instances` are wanted."""
         images: dict[int, RenderedImage] = {}
         for numbers, tensors in self._render_groups(scene, views, instances):
-            images.update(zip(numbers, self._to_host(tensors), strict=True))
+            parts = to_host([tensors.rgb, tensors.depth, tensors.alpha, tensors.actor_weight])
+            images.update(zip(numbers, map(RenderedImage, *parts, _numbers(tensors)), strict=True))
         return [images[i] for i in range(len(views))]
+
+    def render_frames(
+        self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
+    ) -> list[RenderedFrame]:
+        """See `DeviceRenderer`: colours stay on the device as floats and come to the host as bytes."""
+        frames: dict[int, RenderedFrame] = {}
+        for numbers, tensors in self._render_groups(scene, views, instances):
+            rgb8, depth, actor_weight = to_host([rgb8_tensor(tensors.rgb), tensors.depth, tensors.actor_weight])
+            parts = (rgb8, tensors.rgb, depth, actor_weight, _numbers(tensors))
+            frames.update(zip(numbers, map(RenderedFrame, *parts), strict=True))
+        return [frames[i] for i in range(len(views))]
 
     def render_tensors(
         self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
@@ -139,22 +154,13 @@ class GsplatRenderer:
             rasterize_mode="antialiased" if self.settings.antialiased else "classic",
         )
 
-    def _to_host(self, tensors: ImageTensors) -> list[RenderedImage]:
-        """Copy the images of all cameras at once; page-locked memory makes that several times faster."""
-        parts = [tensors.rgb, tensors.depth, tensors.alpha, tensors.actor_weight]
-        if tensors.instance is not None:
-            # torch computes with int32 but not with uint16; the lower half has the same bits.
-            parts.append(tensors.instance.to(torch.int16))
-        on_gpu = self.device.type == "cuda"
-        copies = [torch.empty(part.shape, dtype=part.dtype, pin_memory=on_gpu) for part in parts]
-        for copy, part in zip(copies, parts, strict=True):
-            copy.copy_(part, non_blocking=True)
-        if on_gpu:
-            torch.cuda.current_stream(self.device).synchronize()
-        rgb, depth, alpha, actor_weight = (copy.numpy() for copy in copies[:4])
-        instance = copies[4].numpy().view(np.uint16) if len(copies) > 4 else [None] * len(rgb)
-        images = zip(rgb, depth, alpha, actor_weight, instance, strict=True)
-        return [RenderedImage(*image) for image in images]
+
+def _numbers(tensors: ImageTensors) -> Sequence[NDArray[np.uint16] | None]:
+    """Actor numbers of each camera on the host, or as many times None."""
+    if tensors.instance is None:
+        return [None] * len(tensors.rgb)
+    # torch computes with int32 but not with uint16; the lower half has the same bits.
+    return list(to_host([tensors.instance.to(torch.int16)])[0].view(np.uint16))
 
 
 def view_matrix(view: CameraView, origin: Array) -> Array:

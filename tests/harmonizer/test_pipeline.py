@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputErrors
-from r3d2_ros.harmonizer.composite import NonFiniteOutputError
-from r3d2_ros.harmonizer.pipeline import Harmonizer
-from r3d2_ros.harmonizer.residual import Images
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig
+from r3d2_ros.harmonizer.pipeline import Harmonizer, Shape
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
-from r3d2_ros.simulator import FrameSet, History
+from r3d2_ros.simulator import FrameSet, History, Simulator
 from tests.test_simulator import hashes, simulator, state
 
 
-class Darker:
-    """Takes 0.1 off every value, and counts the images it was given."""
+class Network:
+    """A function as a network, which keeps the images it was given and the shapes it was prepared for."""
 
-    def __init__(self) -> None:
-        self.images = 0
+    device = torch.device("cpu")
 
-    def __call__(self, images: Images) -> Images:
-        self.images += len(images)
-        return images - np.float32(0.1)
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+        self.seen: list[Tensor] = []
+        self.prepared: list[Shape] = []
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.seen.append(images)
+        return self.function(images)
+
+    def warm_up(self, shapes: Sequence[Shape]) -> None:
+        self.prepared += shapes
 
 
-def step(network: object, config: HarmonizerConfig | None = None) -> FrameSet:
+def darker() -> Network:
+    """Takes 0.1 off every value."""
+    return Network(lambda images: images - 0.1)
+
+
+def harmonizing(network: Network, config: HarmonizerConfig | None = None) -> Simulator:
     sim = simulator()
-    sim.harmonizer = Harmonizer(config or HarmonizerConfig(), network)  # type: ignore[arg-type]
-    return sim.step(state(), History())[0]
+    sim.harmonizer = Harmonizer(config or HarmonizerConfig(), network)
+    return sim
+
+
+def step(network: Network, config: HarmonizerConfig | None = None) -> FrameSet:
+    return harmonizing(network, config).step(state(), History())[0]
 
 
 def test_outside_the_region_every_byte_is_the_render_and_inside_the_network_shows() -> None:
-    front = step(Darker()).frames[0]
+    front = step(darker()).frames[0]
     assert front.mask is not None and 0 < (front.mask > 0).mean() < 0.6
     np.testing.assert_array_equal(front.rgb[front.mask == 0], front.rendered[front.mask == 0])
     full = front.mask == 1
@@ -46,59 +63,115 @@ def test_outside_the_region_every_byte_is_the_render_and_inside_the_network_show
 
 
 def test_a_camera_that_sees_no_actor_skips_the_network() -> None:
-    network = Darker()
+    network = darker()
     front, left = step(network).frames
-    assert network.images == 1
+    assert [len(images) for images in network.seen] == [1]
     assert left.mask is None and left.rgb is left.rendered
     assert front.rgb is not front.rendered
 
 
 def test_without_a_harmonizer_the_pictures_are_the_renders() -> None:
     plain = simulator().step(state(), History())[0]
-    same = step(lambda images: images)
+    same = step(Network(lambda images: images))
     assert [f.content_hash for f in same.frames] == hashes(plain)
     assert all(f.harmonize_ms == 0 for f in plain.frames)
 
 
-def test_full_shows_the_whole_output() -> None:
-    network = Darker()
+def test_full_shows_the_whole_output_of_all_cameras_from_one_call() -> None:
+    network = darker()
     frames = step(network, HarmonizerConfig(composite="full")).frames
-    assert network.images == 2
+    assert [tuple(images.shape) for images in network.seen] == [(2, 3, 120, 160)]
     for frame in frames:
         expected = np.clip(frame.rendered.astype(float) - 25.5, 0, 255)
         assert np.abs(frame.rgb - expected).max() <= 1
 
 
 def test_crops_give_the_same_picture_for_a_network_that_treats_all_pixels_alike() -> None:
-    whole = step(Darker()).frames[0]
+    whole = step(darker()).frames[0]
     roi = RoiConfig(enabled=True, sizes="64x64, 64x96, 96x96", margin_px=8)
-    network = Darker()
-    crops = step(network, HarmonizerConfig(roi=roi)).frames[0]
+    crops = step(darker(), HarmonizerConfig(roi=roi)).frames[0]
     assert np.abs(crops.rgb.astype(int) - whole.rgb).max() <= 1
 
 
 def test_half_resolution_adds_the_change_to_the_full_render() -> None:
-    half = step(Darker(), HarmonizerConfig(resolution="half")).frames[0]
-    whole = step(Darker()).frames[0]
+    half = step(darker(), HarmonizerConfig(resolution="half")).frames[0]
+    whole = step(darker()).frames[0]
     assert np.abs(half.rgb.astype(int) - whole.rgb).max() <= 1
 
 
-def test_an_output_that_is_not_a_number_is_an_error() -> None:
-    with pytest.raises(NonFiniteOutputError, match="NaN or infinity in"):
-        step(lambda images: images * np.float32("nan"))
+def spoiled(images: Tensor, camera: int) -> Tensor:
+    """NaN in one pixel of one of the images."""
+    out = images.clone()
+    out[camera, 0, 60, 80] = torch.nan
+    return out
+
+
+@pytest.mark.parametrize("composite", ["region", "full"])
+def test_a_camera_whose_output_is_not_a_number_has_no_picture_and_the_others_do(composite: str) -> None:
+    frame_set = step(Network(lambda images: spoiled(images, 0)), HarmonizerConfig(composite=composite))  # type: ignore[arg-type]
+    assert [frame.camera.name for frame in frame_set.frames] == ["left"]
+    (failure,) = frame_set.failures
+    assert failure.camera.name == "front"
+    assert failure.reason == "the harmonizer's output has NaN or infinite values in 1 pixels"
+
+
+def test_not_a_number_where_nothing_of_it_is_shown_is_no_fault() -> None:
+    def corner(images: Tensor) -> Tensor:
+        out = images.clone()
+        out[:, :, 0, 0] = torch.nan
+        return out
+
+    assert step(Network(corner)).failures == ()
+
+
+def out_of_memory(images: Tensor) -> Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nmore lines")
+
+
+def test_a_network_that_fails_takes_only_the_pictures_that_needed_it() -> None:
+    frame_set = step(Network(out_of_memory))
+    assert [frame.camera.name for frame in frame_set.frames] == ["left"]
+    assert frame_set.failures[0].reason == (
+        "the harmonizer's network failed: OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB."
+    )
+
+
+def test_raw_shows_the_render_and_says_why() -> None:
+    sim = harmonizing(Network(out_of_memory))
+    rendered = sim.render(state())
+    frame_set, _ = sim.harmonize(rendered, History(), raw_where_it_fails=True)
+    assert frame_set.failures == ()
+    front, left = frame_set.frames
+    assert front.rgb is front.rendered and "OutOfMemoryError" in front.raw
+    assert left.raw == "" and left.mask is None, "it needed no harmonizer"
+    late = sim.unharmonized(rendered, "not in time")
+    assert [frame.raw for frame in late.frames] == ["not in time"] * 2
+    assert hashes(late) == hashes(frame_set)
 
 
 def test_the_network_gets_the_float_render() -> None:
-    seen: list[Images] = []
+    network = Network(lambda images: images)
+    front = step(network).frames[0]
+    image = network.seen[0]
+    assert image.shape == (1, 3, 120, 160) and image.dtype == torch.float32
+    assert image.min() >= 0 and image.max() <= 1
+    np.testing.assert_array_equal(to_rgb8(image[0].movedim(0, -1).numpy()), front.rendered)
 
-    def keep(images: Images) -> Images:
-        seen.append(images)
-        return images
 
-    front = step(keep).frames[0]
-    assert seen[0].shape == (1, 120, 160, 3) and seen[0].dtype == np.float32
-    assert seen[0].min() >= 0 and seen[0].max() <= 1
-    np.testing.assert_array_equal(to_rgb8(seen[0][0]), front.rendered)
+def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
+    """Two cameras of 160x120: batches up to two; with crops up to max_batch, at every size that fits."""
+    network = darker()
+    harmonizing(network).warm_up()
+    assert network.prepared == [(1, 120, 160), (2, 120, 160)]
+    crops = HarmonizerConfig(
+        roi=RoiConfig(enabled=True, sizes="64x64, 96x128, 128x128", margin_px=8),
+        resolution="half",
+        runtime=RuntimeConfig(max_batch=3),
+    )
+    network = darker()
+    harmonizing(network, crops).warm_up()
+    sizes = [(32, 32), (48, 64), (60, 80)]
+    assert network.prepared == [(batch, *size) for size in sizes for batch in (1, 2, 3)]
 
 
 def test_a_backend_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

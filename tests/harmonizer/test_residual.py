@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from r3d2_ros.harmonizer.residual import Images, Resolution, run_reduced, scale_of
+from r3d2_ros.harmonizer.residual import Resolution, area_mean, run_reduced, scale_of
 from r3d2_ros.rendering.rgb8 import to_rgb8
+from tests.harmonizer.small import picture
 from tests.test_simulator import simulator, state
 
 
@@ -26,61 +29,64 @@ def test_scales(resolution: Resolution, height_px: int, scale: float) -> None:
 def test_the_network_sees_the_reduced_size_and_nothing_else(
     shape: tuple[int, int], scale: float, small: tuple[int, int]
 ) -> None:
-    images = np.random.default_rng(0).random((2, *shape, 3), np.float32)
+    images = picture(*shape, batch=2)
     seen = []
 
-    def identity(batch: Images) -> Images:
-        seen.append(batch.shape)
-        return batch.copy()
+    def identity(batch: Tensor) -> Tensor:
+        seen.append(tuple(batch.shape))
+        return batch.clone()
 
     out = run_reduced(images, identity, scale)
-    assert seen == [(2, *small, 3)]
-    np.testing.assert_array_equal(out, images)
+    assert seen == [(2, 3, *small)]
+    assert torch.equal(out, images)
 
 
-def test_the_small_image_is_the_mean_of_the_pixels_it_covers() -> None:
-    image = np.array([[0.0, 0.2, 0.4, 0.6], [0.2, 0.4, 0.6, 0.8]], np.float32)[None, ..., None].repeat(3, axis=3)
-
-    def check(batch: Images) -> Images:
-        np.testing.assert_allclose(batch[0, ..., 0], [[0.2, 0.6]], atol=1e-6)
-        return batch
-
-    run_reduced(image, check, 0.5)
+def test_a_pixel_of_the_small_image_is_the_mean_of_the_area_that_it_covers() -> None:
+    rows = torch.tensor([[0.0, 0.2, 0.4, 0.6], [0.2, 0.4, 0.6, 0.8]]).expand(1, 3, 2, 4)
+    torch.testing.assert_close(area_mean(rows, (1, 2))[0, 0], torch.tensor([[0.2, 0.6]]))
+    # 3 pixels become 2: (0 + 0.3 / 2) / 1.5 and (0.3 / 2 + 0.9) / 1.5.
+    three = torch.tensor([0.0, 0.3, 0.9]).expand(1, 3, 1, 3)
+    torch.testing.assert_close(area_mean(three, (1, 2))[0, 0], torch.tensor([[0.1, 0.7]]))
 
 
-def brightness(height: int, width: int) -> NDArray[np.float32]:
-    """[H, W, 1]: a soft shadow over the image's middle, the same whatever the resolution."""
-    v, u = (np.mgrid[:height, :width] + 0.5) / np.array([height, width])[:, None, None]
-    field = 1 - 0.5 * np.exp(-((u - 0.5) ** 2 + (v - 0.5) ** 2) / 0.1)
-    return field[..., None].astype(np.float32)
+@pytest.mark.parametrize("size", [(90, 160), (120, 213), (179, 319), (91, 320)])
+def test_the_small_image_is_that_of_opencv(size: tuple[int, int]) -> None:
+    image = picture(180, 320)
+    expected = cv2.resize(image[0].movedim(0, -1).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(area_mean(image, size)[0].movedim(0, -1).numpy(), expected, atol=2e-6)
 
 
-def darken(batch: Images) -> Images:
-    return batch * brightness(*batch.shape[1:3])
+def brightness(height: int, width: int) -> Tensor:
+    """[H, W]: a soft shadow over the image's middle, the same whatever the resolution."""
+    v, u = (torch.arange(height)[:, None] + 0.5) / height, (torch.arange(width) + 0.5) / width
+    return 1 - 0.5 * torch.exp(-((u - 0.5) ** 2 + (v - 0.5) ** 2) / 0.1)
+
+
+def darken(batch: Tensor) -> Tensor:
+    return batch * brightness(*batch.shape[-2:])
 
 
 @pytest.mark.parametrize("scale", [0.5, 2 / 3])
 def test_a_smooth_change_is_that_of_the_full_resolution_within_one_grey_level(scale: float) -> None:
-    v, u = np.mgrid[:180, :320] / 320
-    smooth = np.stack([0.5 + 0.4 * np.sin(6 * u), 0.3 + v, 0.8 - 0.5 * u * v], axis=-1).astype(np.float32)
-    out = run_reduced(smooth[None], darken, scale)
-    assert np.abs(out - darken(smooth[None])).max() <= 1 / 255
-    assert np.abs(out - smooth).max() > 100 / 255 / 2
+    v, u = torch.meshgrid(torch.arange(180) / 320, torch.arange(320) / 320, indexing="ij")
+    smooth = torch.stack([0.5 + 0.4 * torch.sin(6 * u), 0.3 + v, 0.8 - 0.5 * u * v])[None]
+    out = run_reduced(smooth, darken, scale)
+    assert (out - darken(smooth)).abs().max() <= 1 / 255
+    assert (out - smooth).abs().max() > 100 / 255 / 2
 
 
 def test_the_texture_of_the_render_stays_where_light_is_added() -> None:
-    texture = np.indices((64, 64)).sum(axis=0) % 2 * 0.2 + 0.3
-    image = texture.astype(np.float32)[None, ..., None].repeat(3, axis=3)
-    out = run_reduced(image, lambda batch: batch + np.float32(0.1), 0.5)
-    np.testing.assert_allclose(out, image + 0.1, atol=1e-6)
+    texture = torch.from_numpy(np.indices((64, 64)).sum(axis=0) % 2 * 0.2 + 0.3).float()
+    image = texture.expand(1, 3, 64, 64)
+    torch.testing.assert_close(run_reduced(image, lambda batch: batch + 0.1, 0.5), image + 0.1)
 
 
 def test_the_result_is_clamped_and_a_render_that_is_not_changed_gives_the_same_bytes() -> None:
-    white = np.full((1, 8, 8, 3), 0.9, np.float32)
+    white = torch.full((1, 3, 8, 8), 0.9)
     assert run_reduced(white, lambda batch: batch + 0.5, 0.5).max() == 1
     assert run_reduced(white, lambda batch: batch - 2, 0.5).min() == 0
-    image = simulator().renderer.render(simulator().scene.compose((), simulator().library), [
-        simulator().rig["front"].view(state().ego.T_world_ego)
-    ])[0].rgb  # fmt: skip
-    out = run_reduced(image[None], lambda batch: batch, 0.5)
-    np.testing.assert_array_equal(to_rgb8(out[0]), to_rgb8(image))
+    sim = simulator()
+    rgb = sim.render(state(), cameras=[sim.rig["front"]]).frames[0].rgb
+    assert isinstance(rgb, np.ndarray)
+    out = run_reduced(torch.from_numpy(rgb).movedim(-1, 0)[None], lambda batch: batch, 0.5)
+    np.testing.assert_array_equal(to_rgb8(out[0].movedim(0, -1).numpy()), to_rgb8(rgb))

@@ -1,4 +1,4 @@
-"""Crops: which are chosen, and that nothing shows that the network saw crops only."""
+"""Regions of interest: which crops are chosen."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.composite import composite_region
-from r3d2_ros.harmonizer.residual import Images, run_reduced
-from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_cost, parse_sizes, run_on_crops
+from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_cost, parse_sizes
 from r3d2_ros.harmonizer.settings import RoiConfig
-from r3d2_ros.rendering.rgb8 import to_rgb8
 
 SIZES = parse_sizes("64x64, 64x128, 128x128")
 MARGIN = 8
@@ -28,14 +25,6 @@ def region(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (240, 400
 
 def chosen(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (240, 400)) -> tuple[Crop, ...]:
     return choose_crops(region(*boxes, shape=shape), sizes=SIZES, margin_px=MARGIN)
-
-
-def noise(height: int = 240, width: int = 400) -> NDArray[np.float32]:
-    return np.random.default_rng(3).random((height, width, 3), np.float32)
-
-
-def never(batch: Images) -> Images:
-    raise AssertionError("the network must not run")
 
 
 def test_sizes_are_parsed_sorted_by_pixels_and_checked() -> None:
@@ -67,12 +56,9 @@ def test_what_fits_in_no_size_gets_the_whole_frame() -> None:
     assert chosen((1, 1, 3, 3), shape=(5, 5)) == (Crop(5, 5, 0, 0),)
 
 
-def test_no_actor_no_crop_and_no_run() -> None:
+def test_no_actor_no_crop() -> None:
     assert choose_crops(None, sizes=SIZES, margin_px=MARGIN) == ()
     assert chosen() == ()
-    image = noise()
-    out = run_on_crops(image, (), never, margin_px=MARGIN)
-    assert np.array_equal(out, image) and not np.shares_memory(out, image)
 
 
 def test_neighbours_share_a_crop_where_that_costs_no_more() -> None:
@@ -98,60 +84,3 @@ def test_many_actors_cost_at_most_a_whole_frame_and_are_all_covered_in_a_fixed_o
             # Far enough from edges other than the image's for the network's full effect.
             covered |= cv2.erode(inner.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8)) > 0
         assert covered[mask > 0].all()
-
-
-def test_the_network_gets_one_batch_for_each_size() -> None:
-    shapes = []
-
-    def identity(batch: Images) -> Images:
-        shapes.append(batch.shape)
-        return batch
-
-    crops = chosen((100, 100, 120, 120), (20, 300, 40, 320), (150, 200, 230, 290))
-    image = noise()
-    np.testing.assert_array_equal(run_on_crops(image, crops, identity, margin_px=MARGIN), image)
-    assert shapes == [(2, 64, 64, 3), (1, 128, 128, 3)]
-
-
-OVERLAPPING = ((60, 100, 160, 180), (100, 205, 130, 240), (20, 230, 50, 270))
-
-
-def test_a_constant_change_is_the_same_in_all_crops_and_fades_out_without_a_seam() -> None:
-    image = np.full((240, 400, 3), 0.25, np.float32)
-    crops = choose_crops(region(*OVERLAPPING), sizes=SIZES, margin_px=MARGIN)
-    used = np.zeros((240, 400), int)
-    for crop in crops:
-        used[crop.slices] += 1
-    assert used.max() == 2, "the case is one of overlapping crops"
-    out = run_on_crops(image, crops, lambda batch: batch + np.float32(8 / 255), margin_px=MARGIN)
-    change = (out - image)[..., 0] * 255
-    np.testing.assert_allclose(change[region(*OVERLAPPING) > 0], 8, atol=1e-3)
-    assert (change[used == 0] == 0).all() and change.max() < 8.001
-    # 8 grey levels over a margin of 8 pixels: no step is more than one.
-    assert max(np.abs(np.diff(change, axis=axis)).max() for axis in (0, 1)) <= 1
-
-
-def blur(batch: Images) -> Images:
-    return np.stack([cv2.blur(image, (5, 5), borderType=cv2.BORDER_REPLICATE) for image in batch])
-
-
-def test_a_local_filter_gives_what_it_gives_on_the_whole_frame() -> None:
-    image, mask = noise(), region((100, 100, 130, 140), (0, 300, 30, 330), (200, 0, 240, 30))
-    crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
-    assert crops_cost(crops) < 240 * 400 / 4
-    out, full = run_on_crops(image, crops, blur, margin_px=MARGIN), blur(image[None])[0]
-    np.testing.assert_allclose(out[mask > 0], full[mask > 0], atol=1e-6)
-    render = to_rgb8(image)
-    pasted, expected = composite_region(render, out, mask), composite_region(render, full, mask)
-    assert np.abs(pasted.astype(int) - expected).max() <= 1
-
-
-def test_the_whole_frame_is_a_crop_like_others_and_crops_can_be_reduced() -> None:
-    image, whole = noise(48, 64), (Crop(48, 64, 0, 0),)
-    np.testing.assert_allclose(run_on_crops(image, whole, blur, margin_px=8), blur(image[None])[0], atol=1e-6)
-    lift = lambda batch: batch * np.float32(0.5) + np.float32(0.1)  # noqa: E731
-    smooth = np.full((240, 400, 3), 0.6, np.float32)
-    mask = region((100, 100, 130, 140))
-    crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
-    out = run_on_crops(smooth, crops, lambda batch: run_reduced(batch, lift, 0.5), margin_px=MARGIN)
-    np.testing.assert_allclose(out[mask > 0], 0.4, atol=1e-6)
