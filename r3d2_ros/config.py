@@ -129,6 +129,13 @@ class SimConfig:
     output: OutputConfig = field(default_factory=OutputConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
 
+    def __post_init__(self) -> None:
+        if self.sync.mode == "lockstep" and self.harmonizer.on_deadline != "wait":
+            raise ValueError(
+                "harmonizer.on_deadline: wait where sync.mode is lockstep, because wall time must not decide what a "
+                f"frame shows; it is {self.harmonizer.on_deadline}"
+            )
+
 
 PATH_KEYS = ("scene.source", "scene.sidecar", "assets.library", "rig.source", "harmonizer.checkpoint")
 """Leaves that may name a file; relative ones in a configuration file are relative to that file."""

@@ -56,6 +56,18 @@ class Diagnostics:
             return self.status("run", WARN, str(inputs.stall.waiting), values)
         return self.status("run", OK, "rendering", values)
 
+    def harmonizer_status(self, frame_set: FrameSet) -> DiagnosticStatus:
+        """Whether the newest frame set shows what the harmonizer made."""
+        missing = {failure.camera.name: failure.reason for failure in frame_set.failures}
+        raw = {frame.camera.name: frame.raw for frame in frame_set.frames if frame.raw}
+        values = {f"{name}: no picture": reason for name, reason in missing.items()}
+        values |= {f"{name}: raw render": reason for name, reason in raw.items()}
+        if missing:
+            return self.status("harmonizer", ERROR, f"{len(missing)} cameras have no picture", values)
+        if raw:
+            return self.status("harmonizer", WARN, f"{len(raw)} cameras show their raw render", values)
+        return self.status("harmonizer", OK, "ok")
+
     def scene_status(self, frame_set: FrameSet) -> DiagnosticStatus:
         """How far the ego is from what was captured: picture quality falls with it."""
         text = "ok"

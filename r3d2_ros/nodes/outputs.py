@@ -166,25 +166,29 @@ class Outputs:
         return [name for name, output in self.cameras.items() if output.subscribers() < wanted]
 
     def publish(self, frame_set: FrameSet, *, jpeg_quality: int) -> FrameSetMessage:
-        """Publish a complete frame set; returns the message that listed it."""
+        """Publish the pictures of a frame set, and then the message that lists them, which is returned."""
         for frame in frame_set.frames:
             self.cameras[frame.camera.name].publish_info(frame_set.stamp_ns)
-        statuses = []
+        statuses = {
+            failure.camera.name: CameraStatus(camera=failure.camera.name, published=False, reason=failure.reason)
+            for failure in frame_set.failures
+        }
         for frame in frame_set.frames:
             output = self.cameras[frame.camera.name]
             encode_ms, publish_ms = output.publish_images(frame, frame_set.stamp_ns, jpeg_quality)
-            statuses.append(
-                CameraStatus(
-                    camera=frame.camera.name,
-                    published=True,
-                    content_hash=frame.content_hash,
-                    render_ms=frame.render_ms,
-                    harmonize_ms=frame.harmonize_ms,
-                    encode_ms=encode_ms,
-                    publish_ms=publish_ms,
-                )
+            statuses[frame.camera.name] = CameraStatus(
+                camera=frame.camera.name,
+                published=True,
+                raw=bool(frame.raw),
+                reason=frame.raw,
+                content_hash=frame.content_hash,
+                render_ms=frame.render_ms,
+                harmonize_ms=frame.harmonize_ms,
+                encode_ms=encode_ms,
+                publish_ms=publish_ms,
             )
-        message = self._message(frame_set.stamp_ns, statuses)
+        in_rig_order = [statuses[name] for name in self.cameras if name in statuses]
+        message = self._message(frame_set.stamp_ns, in_rig_order)
         message.instance_ids = list(frame_set.instance_ids)
         message.off_path_m, message.off_path_deg = frame_set.off_path_m, frame_set.off_path_deg
         message.out_of_bounds_m = frame_set.out_of_bounds_m

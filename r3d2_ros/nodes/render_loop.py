@@ -1,4 +1,10 @@
-"""The thread that turns ticks into published frame sets."""
+"""From ticks to published frame sets: three threads, so that one frame set is rendered while others are harmonized,
+copied and published.
+
+The thread `render` takes ticks and renders, `harmonize` runs the network, `publish` copies, encodes and publishes, each
+in the order of the ticks. On a GPU the two former work on streams of their own. How many frame sets are in the making
+is bounded: a newer tick is taken when an older one is out.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +12,27 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from r3d2_ros.config import SimConfig
+from r3d2_ros.nodes.delivery import Delivery, Making
 from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.statistics import Statistics
-from r3d2_ros.simulator import FrameSet, History, Simulator
+from r3d2_ros.simulator import FrameSet, History, Rendered, Simulator
 from r3d2_ros.state_buffer import seconds
 from r3d2_ros.sync import Tick
 
 POLL_S = 0.1
+IN_THE_MAKING = {"lockstep": 3, "latest": 2}
+"""Frame sets that are begun and not yet published. `latest` shows newer states the fewer they are."""
 
 
 class RenderLoop:
-    """Fetches ticks from the inputs, renders, publishes."""
+    """Fetches ticks from the inputs, renders, harmonizes, publishes."""
 
     def __init__(
         self,
@@ -36,26 +47,41 @@ class RenderLoop:
     ) -> None:
         self._stop_run = stop_run
         self._simulator, self._inputs, self._outputs = simulator, inputs, outputs
-        self._statistics, self._config, self._logger = statistics, config, logger
+        self._config, self._logger = config, logger
         self._changed = inputs.changed
         self._history, self._timeline = History(), 0
         self._stopping = False
         self._moment_due = False
-        self._lockstep = config().sync.mode == "lockstep"
-        self.last: FrameSet | None = None
+        mode = config().sync.mode
+        self._lockstep = mode == "lockstep"
+        self._free = threading.Semaphore(IN_THE_MAKING[mode])
+        self._made: SimpleQueue[Making | None] = SimpleQueue()
+        self._delivery = Delivery(
+            simulator=simulator, outputs=outputs, statistics=statistics, config=config, logger=logger
+        )
         self.waiting_for_subscribers: list[str] = []
-        self._thread = threading.Thread(target=self._run, name="render", daemon=True)
+        self._rendering = threading.Thread(target=self._guarded(self._render), name="render", daemon=True)
+        self._harmonizing = ThreadPoolExecutor(1, thread_name_prefix="harmonize")
+        self._publishing = threading.Thread(target=self._guarded(self._publish), name="publish", daemon=True)
+
+    @property
+    def last(self) -> FrameSet | None:
+        """The newest frame set that was published with pictures."""
+        return self._delivery.last
 
     def start(self) -> None:
-        self._thread.start()
+        self._rendering.start()
+        self._publishing.start()
 
     def stop(self) -> None:
-        """Finish the frame set that is being made, then end."""
+        """Finish the frame sets that are in the making, then end."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in (self._rendering, self._publishing):
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join()
+        self._harmonizing.shutdown()
 
     def render_newest(self) -> None:
         """`latest` mode: a moment to render has come."""
@@ -63,17 +89,41 @@ class RenderLoop:
             self._moment_due = True
             self._changed.notify_all()
 
-    def _run(self) -> None:
+    def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+        """A thread's work; one that ends with an exception ends the run."""
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:
+                name = threading.current_thread().name
+                self._logger.fatal(f"the {name} thread ended\n{traceback.format_exc()}")
+                self._stop_run(f"the {name} thread ended: {type(error).__name__}: {error}")
+
+        return run
+
+    def _render(self) -> None:
         try:
             self._wait_for_subscribers()
             while (tick := self._wait_for_tick()) is not None:
-                self._make(tick)
-        except Exception as error:
-            self._logger.fatal(f"the render thread ended\n{traceback.format_exc()}")
-            self._stop_run(f"the render thread ended: {type(error).__name__}: {error}")
+                self._made.put(self._begin(tick))
+        finally:
+            self._made.put(None)
+
+    def _publish(self) -> None:
+        try:
+            while (making := self._made.get()) is not None:
+                self._delivery.deliver(making)
+                self._free.release()
+        finally:
+            # The render thread must not wait for a place that nobody will free.
+            with self._changed:
+                self._stopping = True
+            self._free.release()
 
     def _wait_for_tick(self) -> Tick | None:
-        """The next tick; None when the loop has to end."""
+        """The next tick, once there is room for it; None when the loop has to end."""
+        self._free.acquire()
         with self._changed:
             while not self._stopping:
                 if self._lockstep or self._moment_due:
@@ -93,40 +143,28 @@ class RenderLoop:
                 return
             time.sleep(POLL_S / 2)
 
-    def _make(self, tick: Tick) -> None:
-        start = time.perf_counter()
+    def _begin(self, tick: Tick) -> Making:
+        """Render, and hand over to the harmonizer."""
+        begun = time.monotonic()
+        if tick.state is None:
+            return Making(tick, begun, reason=tick.reason)
+        try:
+            rendered = self._simulator.render(tick.state, cameras=tick.due)
+        except Exception as error:
+            self._logger.error(f"{seconds(tick.stamp_ns)}: rendering failed\n{traceback.format_exc()}")
+            return Making(tick, begun, reason=f"{type(error).__name__}: {error}")
+        submitted = time.monotonic()
+        pictures = self._harmonizing.submit(self._harmonize, tick, rendered)
+        return Making(tick, begun, submitted, rendered, pictures)
+
+    def _harmonize(self, tick: Tick, rendered: Rendered) -> FrameSet:
         if tick.timeline != self._timeline:
             # Time went back: what came before has nothing to say about what comes now.
             self._history, self._timeline = History(), tick.timeline
-        if tick.state is None:
-            self._fail(tick, tick.reason)
-            return
+        raw = self._config().harmonizer.on_deadline == "raw"
         try:
-            frame_set, self._history = self._simulator.step(tick.state, self._history, cameras=tick.due)
-        except Exception as error:
-            self._logger.error(f"{seconds(tick.stamp_ns)}: rendering failed\n{traceback.format_exc()}")
-            self._fail(tick, f"{type(error).__name__}: {error}")
-            return
-        message = self._outputs.publish(frame_set, jpeg_quality=self._config().output.jpeg_quality)
-        for status in message.cameras:
-            for stage in ("render", "harmonize", "encode", "publish"):
-                self._statistics.time(stage, getattr(status, f"{stage}_ms"))
-        self._statistics.time("frame set", (time.perf_counter() - start) * 1e3)
-        self._statistics.count("frame sets")
-        self._report_bounds(frame_set)
-        self.last = frame_set
-
-    def _report_bounds(self, frame_set: FrameSet) -> None:
-        """Say once when the ego leaves the scene's bounds, and how far it is out."""
-        outside_m = frame_set.out_of_bounds_m
-        if outside_m > 0 and not (self.last is not None and self.last.out_of_bounds_m > 0):
-            text = f"the ego is {outside_m:.2f} m outside the scene's bounds"
-            self._logger.warning(f"{text} at {seconds(frame_set.stamp_ns)}")
-
-    def _fail(self, tick: Tick, reason: str) -> None:
-        self._outputs.publish_failure(tick.stamp_ns, tick.due, reason)
-        self._statistics.count("frame sets")
-        self._statistics.count("frame sets without pictures")
-        self._logger.error(
-            f"the frame set at {seconds(tick.stamp_ns)} has no pictures: {reason}", throttle_duration_sec=1.0
-        )
+            frame_set, self._history = self._simulator.harmonize(rendered, self._history, raw_where_it_fails=raw)
+        except Exception:
+            self._logger.error(f"{seconds(tick.stamp_ns)}: harmonizing failed\n{traceback.format_exc()}")
+            raise
+        return frame_set

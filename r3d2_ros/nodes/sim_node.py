@@ -295,6 +295,8 @@ class SimNode(LifecycleNodeMixin, Node):
             statuses.append(self.diagnostics.status("inputs", OK, "counts", inputs.figures()))
         if loop is not None and loop.last is not None:
             statuses.append(self.diagnostics.scene_status(loop.last))
+            if self.config.harmonizer.backend != "none":
+                statuses.append(self.diagnostics.harmonizer_status(loop.last))
         self.diagnostics.publish(*statuses)
 
 

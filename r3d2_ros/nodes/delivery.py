@@ -1,0 +1,117 @@
+"""From a frame set in the making to its messages: waits for the pictures, keeps the deadline, publishes, counts."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from r3d2_ros.config import SimConfig
+from r3d2_ros.nodes.outputs import Outputs
+from r3d2_ros.nodes.statistics import Statistics
+from r3d2_ros.simulator import FrameSet, Rendered, Simulator
+from r3d2_ros.state_buffer import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from r3d2_ros.sync import Tick
+
+
+@dataclass(frozen=True, eq=False)
+class Making:
+    """A frame set in the making.
+
+    begun     monotonic time at which the tick was taken; submitted: at which the harmonizer could have begun
+    rendered  None when rendering failed, for `reason`, or when there was no state to render
+    pictures  what the harmonizer will have made of it
+    """
+
+    tick: Tick
+    begun: float
+    submitted: float = 0.0
+    rendered: Rendered | None = None
+    pictures: Future[FrameSet] | None = None
+    reason: str = ""
+
+
+class Delivery:
+    """Publishes frame sets one after the other; called from one thread."""
+
+    def __init__(
+        self,
+        *,
+        simulator: Simulator,
+        outputs: Outputs,
+        statistics: Statistics,
+        config: Callable[[], SimConfig],
+        logger: RcutilsLogger,
+    ) -> None:
+        self._simulator, self._outputs, self._statistics = simulator, outputs, statistics
+        self._config, self._logger = config, logger
+        self.last: FrameSet | None = None
+
+    def deliver(self, making: Making) -> None:
+        """Wait for the pictures and publish them, or publish that there are none and why."""
+        frame_set, reason = self._pictures(making)
+        if frame_set is None:
+            self._publish_failure(making.tick, reason)
+            return
+        message = self._outputs.publish(frame_set, jpeg_quality=self._config().output.jpeg_quality)
+        for status in message.cameras:
+            if status.published:
+                for stage in ("render", "harmonize", "encode", "publish"):
+                    self._statistics.time(stage, getattr(status, f"{stage}_ms"))
+        self._statistics.time("frame set", (time.monotonic() - making.begun) * 1e3)
+        self._statistics.count("frame sets")
+        self._report_harmonizer(frame_set)
+        self._report_bounds(frame_set)
+        self.last = frame_set
+
+    def _pictures(self, making: Making) -> tuple[FrameSet | None, str]:
+        """The frame set, or why there is none."""
+        if making.rendered is None or making.pictures is None:
+            return None, making.reason
+        harmonizer = self._config().harmonizer
+        timeout_s = None
+        if harmonizer.backend != "none" and harmonizer.on_deadline != "wait":
+            timeout_s = max(0.0, making.submitted + harmonizer.deadline_ms / 1e3 - time.monotonic())
+        try:
+            return making.pictures.result(timeout_s), ""
+        except TimeoutError:
+            making.pictures.cancel()
+            reason = f"the harmonizer was not done within {harmonizer.deadline_ms:g} ms"
+            self._statistics.count("frame sets past the deadline")
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        if harmonizer.on_deadline == "raw":
+            return self._simulator.unharmonized(making.rendered, reason), ""
+        return None, reason
+
+    def _publish_failure(self, tick: Tick, reason: str) -> None:
+        self._outputs.publish_failure(tick.stamp_ns, tick.due, reason)
+        self._statistics.count("frame sets")
+        self._statistics.count("frame sets without pictures")
+        self._logger.error(
+            f"the frame set at {seconds(tick.stamp_ns)} has no pictures: {reason}", throttle_duration_sec=1.0
+        )
+
+    def _report_harmonizer(self, frame_set: FrameSet) -> None:
+        """Count and log cameras without a picture, and renders that stand in for one."""
+        raw = [f"'{frame.camera.name}' shows its raw render: {frame.raw}" for frame in frame_set.frames if frame.raw]
+        missing = [f"'{failure.camera.name}' has no picture: {failure.reason}" for failure in frame_set.failures]
+        self._statistics.count("raw pictures", len(raw))
+        self._statistics.count("missing pictures", len(missing))
+        if raw or missing:
+            what = "; ".join([*missing, *raw])
+            self._logger.error(f"at {seconds(frame_set.stamp_ns)} {what}", throttle_duration_sec=1.0)
+
+    def _report_bounds(self, frame_set: FrameSet) -> None:
+        """Say once when the ego leaves the scene's bounds, and how far it is out."""
+        outside_m = frame_set.out_of_bounds_m
+        if outside_m > 0 and not (self.last is not None and self.last.out_of_bounds_m > 0):
+            text = f"the ego is {outside_m:.2f} m outside the scene's bounds"
+            self._logger.warning(f"{text} at {seconds(frame_set.stamp_ns)}")
