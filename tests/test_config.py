@@ -77,3 +77,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_planes_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputErrors, match="rendering: expected near_plane_m below far_plane_m, which is 100"):
         load_config(write(tmp_path, "rendering: {near_plane_m: 200.0, far_plane_m: 100.0}\n"))
+
+
+@pytest.mark.parametrize("rule", ["drop", "raw"])
+def test_in_lockstep_wall_time_must_not_decide_what_a_frame_shows(rule: str) -> None:
+    with pytest.raises(InputErrors, match="harmonizer.on_deadline: wait where sync.mode is lockstep"):
+        load_config(None, {"harmonizer.on_deadline": rule})
+    latest = load_config(None, {"harmonizer.on_deadline": rule, "sync.mode": "latest"})
+    assert latest.harmonizer.on_deadline == rule

@@ -29,6 +29,7 @@ MESSAGE_FIELDS = {
     "CameraStatus": {
         "camera": "string",
         "published": "boolean",
+        "raw": "boolean",
         "reason": "string",
         "content_hash": "string",
         "render_ms": "float",

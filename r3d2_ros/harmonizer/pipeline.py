@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,7 +35,7 @@ class ImageNetwork(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
-    def warm_up(self, shapes: Sequence[Shape]) -> None:
+    def warm_up(self, shapes: Iterable[Shape]) -> None:
         """Do what is done once for each shape, so that no frame waits for it."""
         ...
 

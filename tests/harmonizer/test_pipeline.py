@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ class Network:
         self.seen.append(images)
         return self.function(images)
 
-    def warm_up(self, shapes: Sequence[Shape]) -> None:
+    def warm_up(self, shapes: Iterable[Shape]) -> None:
         self.prepared += shapes
 
 

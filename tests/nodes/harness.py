@@ -20,6 +20,7 @@ from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView, Rig
 from r3d2_ros.config import SimConfig
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.pipeline import Harmonizer, ImageNetwork
 from r3d2_ros.nodes.conversions import ns_to_stamp
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.sim_node import SimNode
@@ -74,16 +75,20 @@ def small_rig(names: Sequence[str] = ("front", "left"), **arguments: Any) -> Rig
     return Rig("test", tuple(Camera(n, WIDTH, HEIGHT, K, T, **arguments) for n in names))
 
 
-def assembler(rig: Rig | None = None, delay_s: float = 0.0) -> Callable[..., Assembled]:
-    """An `assemble` that needs no files: two cameras, one asset called 'car', 4 x 2 x 1.5 m."""
+def assembler(
+    rig: Rig | None = None, delay_s: float = 0.0, *, network: ImageNetwork | None = None
+) -> Callable[..., Assembled]:
+    """An `assemble` that needs no files: two cameras, one asset called 'car', 4 x 2 x 1.5 m; `network` harmonizes."""
 
     def assemble(config: SimConfig, say: Callable[[str], None]) -> Assembled:
+        harmonizer = Harmonizer(config.harmonizer, network) if network is not None else None
         library = AssetLibrary({"car": Asset("car", gaussians(), (4.0, 2.0, 1.5))})
         simulator = Simulator(
             scene=Scene("empty", gaussians()),
             library=library,
             rig=rig or small_rig(),
             renderer=PoseRenderer(delay_s),
+            harmonizer=harmonizer,
             instances=config.output.instance,
         )
         return Assembled(simulator, ())

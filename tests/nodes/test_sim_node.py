@@ -418,13 +418,13 @@ def test_what_a_failed_transition_made_is_taken_down_again() -> None:
     with Running(overrides) as node:
         assert not node.start()
         assert "camera/front/depth" in node._fault and "sometimes" in node._fault
-        assert node.count_publishers("/camera/front/image_raw") == 0
+        wait_for(lambda: node.count_publishers("/camera/front/image_raw") == 0, "the publishers to be gone")
         node.set_parameters([Parameter("output.depth", value=False)])
         assert not node.start()
         assert "input/trigger" in node._fault
         assert node._state_machine.current_state[1] == "inactive"
         assert node.count_publishers("/camera/front/image_raw") == 1
-        assert node.count_subscribers("/sim_node/input/odometry") == 0
+        wait_for(lambda: node.count_subscribers("/sim_node/input/odometry") == 0, "the subscriptions to be gone")
 
 
 def test_min_subscribers_counts_the_pictures_that_are_published() -> None:
