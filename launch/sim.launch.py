@@ -21,8 +21,17 @@ CONFIGURATION = {
     "sync_mode": ("sync.mode", "how ticks are made", ["lockstep", "latest"]),
     "tick": ("sync.tick", "what makes a tick in lockstep", ["ego", "rate", "trigger"]),
     "actors": ("sync.actors", "whether a tick waits for actors", ["auto", "required", "static"]),
-    "harmonizer": ("harmonizer.backend", "what runs over each frame", ["none", "r3d2"]),
-    "checkpoint": ("harmonizer.checkpoint", "folder of the harmonizer's checkpoint", None),
+    "harmonizer": ("harmonizer.backend", "what runs over each frame", ["none", "r3d2", "pipeline"]),
+    "checkpoint": ("harmonizer.checkpoint", "folder of the harmonizer's checkpoint or pipeline", None),
+    "runtime": ("harmonizer.runtime.kind", "how its network is run", ["eager", "torch-compile", "stable-fast"]),
+    "dtype": (
+        "harmonizer.dtype",
+        "in which its network computes",
+        ["checkpoint", "float32", "float16", "bfloat16", "float8"],
+    ),
+    "device": ("harmonizer.device", "where its network runs: cpu, cuda:0", None),
+    "composite": ("harmonizer.composite", "where its output is kept", ["region", "full"]),
+    "resolution": ("harmonizer.resolution", "size of the image that it sees", ["full", "half", "720p"]),
     "backend": ("rendering.backend", "renderer", ["auto", "cpu", "gsplat"]),
 }
 # launch argument -> (topic of the node, description)

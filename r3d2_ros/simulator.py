@@ -51,6 +51,13 @@ class CameraFrame:
     raw: str = ""
 
 
+def mask_image(frame: CameraFrame) -> NDArray[np.uint8]:
+    """[H, W] uint8: how much of the harmonizer's output each pixel has, 255 for all of it."""
+    if frame.mask is None:
+        return np.zeros(frame.rgb.shape[:2], np.uint8)
+    return np.rint(frame.mask * 255).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class CameraFailure:
     """A camera that was due and has no picture, and why."""

@@ -21,6 +21,7 @@ from r3d2_ros.assembly import (
     load_config_library,
     load_config_rig,
     load_config_scene,
+    load_harmonizer,
     render_settings,
 )
 from r3d2_ros.cameras import Rig
@@ -31,13 +32,14 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.rendering import RENDERERS, make_renderer
 from r3d2_ros.scene import AssetLibrary, Scene
-from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator
+from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator, mask_image
 from r3d2_ros.world import EgoState, WorldState
 
 EXAMPLES = """examples:
   r3d2 render --scene street --rig demo3 --ego 60 0 0 0 --out out/view
   r3d2 render --scene scan.ply --rig surround6 --ego -3.5 2 0 -90 --actors actors.yaml --out out/view --json
   r3d2 render --scene street --rig sensors_calibration.yaml --fov 90 --ego 0 0 0 0 --out out/view
+  r3d2 render --config sim.yaml --harmonizer my_checkpoint --ego 60 0 0 0 --actors actors.yaml --out out/view
 
 An actors file is a YAML list; asset is a name of the library, or a Gaussian file in the vehicle frame, relative to the
 actors file; size (length, width, height) may replace the asset's own:
@@ -45,7 +47,8 @@ actors file; size (length, width, height) may replace the asset's own:
   - {id: mine, asset: my_car.ply, x: 75, y: 0, z: 0, yaw_deg: 0, size: [4.2, 1.8, 1.5]}
 
 Written for each camera: CAMERA.png, CAMERA.depth.npy (float32 z-depth in metres, NaN where nothing solid is seen) and
-CAMERA.instance.png (16 bit: 0 background, k the k-th actor of the file).
+CAMERA.instance.png (16 bit: 0 background, k the k-th actor of the file). With a harmonizer also CAMERA.rendered.png
+(the picture before it) and CAMERA.mask.png (how much of its output each pixel has; 255: all).
 Exit status: 0 done, 1 an input cannot be used, 2 wrong arguments."""
 
 
@@ -58,8 +61,12 @@ def add_parser(subparsers: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--scene", required=True, help="'street', a Gaussian file, scene.yaml or a scene folder")
-    parser.add_argument("--rig", required=True, help="demo3, surround6 or a rig file; its kind is detected")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration, as config/sim.yaml; the other "
+                        "arguments beat it")  # fmt: skip
+    parser.add_argument("--scene", help="'street' (without --config the default), a Gaussian file, scene.yaml or a "
+                        "scene folder")  # fmt: skip
+    parser.add_argument("--rig", help="demo3 (without --config the default), surround6 or a rig file; its kind is "
+                        "detected")  # fmt: skip
     parser.add_argument(
         "--ego",
         nargs=4,
@@ -71,10 +78,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--actors", type=Path, metavar="FILE", help="YAML list of actors")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, made if needed")
     parser.add_argument("--fov", type=float, metavar="DEG", help="horizontal, for a rig file without intrinsics")
-    parser.add_argument(
-        "--backend", choices=["auto", *RENDERERS], default="auto", help="renderer; auto: gsplat where CUDA works"
-    )
-    parser.add_argument("--assets", default="", metavar="LIB", help="assets.yaml or its folder; without it, the "
+    parser.add_argument("--backend", choices=["auto", *RENDERERS], help="renderer; auto: gsplat where CUDA works")
+    parser.add_argument("--harmonizer", metavar="DIR", help="checkpoint of a harmonizer to run over the pictures")
+    parser.add_argument("--assets", metavar="LIB", help="assets.yaml or its folder; without it, the "
                         "scene's own, else the embedded library")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -101,7 +107,10 @@ def run(args: argparse.Namespace) -> int:
     facts: dict[str, Any] = {
         "out": str(args.out),
         "renderer": renderer,
-        "cameras": {frame.camera.name: write_frame(args.out, frame) for frame in frame_set.frames},
+        "cameras": {
+            frame.camera.name: write_frame(args.out, frame, harmonized=config.harmonizer.backend != "none")
+            for frame in frame_set.frames
+        },
         "instances": {actor_id: number for number, actor_id in enumerate(frame_set.instance_ids, start=1)},
         "off_path_m": _or_none(frame_set.off_path_m),
         "off_path_deg": _or_none(frame_set.off_path_deg),
@@ -115,13 +124,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> SimConfig:
-    """The arguments as a configuration, so that they mean what they mean to the node."""
-    overrides = {"scene.source": args.scene, "rig.source": args.rig, "assets.library": args.assets}
+    """The arguments on top of the configuration, so that they mean what they mean to the node."""
+    given = {
+        "scene.source": args.scene,
+        "rig.source": args.rig,
+        "assets.library": args.assets,
+        "rendering.backend": args.backend,
+        "harmonizer.checkpoint": args.harmonizer,
+        "harmonizer.backend": None if args.harmonizer is None else "r3d2",
+    }
+    overrides = {name: value for name, value in given.items() if value is not None}
     if args.fov is not None:
         if not 0 < args.fov < 180:
             raise InputError("--fov", "more than 0 and less than 180 degrees", f"{args.fov:g}")
         overrides["rig.fov_deg"] = args.fov
-    return load_config(None, overrides)
+    return load_config(args.config, overrides)
 
 
 def _check_output(folder: Path, rig: Rig) -> None:
@@ -144,22 +161,34 @@ def _frame_set(
     rig: Rig,
     entries: tuple[ActorEntry, ...],
 ) -> tuple[FrameSet, str]:
-    renderer = make_renderer(args.backend, render_settings(config, scene))
-    simulator = Simulator(scene=scene, library=library, rig=rig, renderer=renderer, instances=True)
+    rendering = config.rendering
+    renderer = make_renderer(
+        rendering.backend, render_settings(config, scene), device=rendering.device, threads=rendering.threads
+    )
+    harmonizer = load_harmonizer(config, _say)
+    simulator = Simulator(
+        scene=scene, library=library, rig=rig, renderer=renderer, harmonizer=harmonizer, instances=True
+    )
     x, y, z, yaw_deg = args.ego
     ego = EgoState(0, Rigid.from_xyz_yaw(x, y, z, math.radians(yaw_deg)))
     state = WorldState(0, ego, actor_states(entries), tuple(entry.id for entry in entries))
     frame_set, _ = simulator.step(state, History())
+    for failure in frame_set.failures:
+        raise InputError(f"camera '{failure.camera.name}'", "a picture", failure.reason)
     return frame_set, renderer.name
 
 
-def write_frame(folder: Path, frame: CameraFrame) -> dict[str, Any]:
-    """Write the three files of a camera; returns their names, the size and the share of pixels with a depth."""
+def write_frame(folder: Path, frame: CameraFrame, *, harmonized: bool) -> dict[str, Any]:
+    """Write the files of a camera; returns their names, the size and the share of pixels with a depth."""
     names = _file_names(frame.camera.name)
     write_png(folder / names["image"], cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
     write_npy(folder / names["depth"], frame.depth)
     assert frame.instance is not None
     write_png(folder / names["instance"], frame.instance)
+    if harmonized:
+        names |= {kind: f"{frame.camera.name}.{kind}.png" for kind in ("rendered", "mask")}
+        write_png(folder / names["rendered"], cv2.cvtColor(frame.rendered, cv2.COLOR_RGB2BGR))
+        write_png(folder / names["mask"], mask_image(frame))
     return {
         "width": frame.camera.width_px,
         "height": frame.camera.height_px,

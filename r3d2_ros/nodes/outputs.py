@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNodeMixin
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -18,7 +17,7 @@ from r3d2_ros.msg import FrameSet as FrameSetMessage
 from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp
 from r3d2_ros.nodes.images import ImageWriter, JpegWriter, load_cv_bridge
 from r3d2_ros.nodes.qos import explained, overridable, reliable
-from r3d2_ros.simulator import CameraFrame, FrameSet
+from r3d2_ros.simulator import CameraFrame, FrameSet, mask_image
 
 IMAGE_TOPICS = {
     "raw": ("rgb8", "image_raw"),
@@ -110,9 +109,7 @@ class CameraOutput:
 def _pixels(frame: CameraFrame, name: str) -> NDArray:
     """What one of IMAGE_TOPICS shows."""
     if name == "harmonizer_mask":
-        if frame.mask is None:
-            return np.zeros(frame.rgb.shape[:2], np.uint8)
-        return np.rint(frame.mask * 255).astype(np.uint8)
+        return mask_image(frame)
     pixels: dict[str, NDArray | None] = {
         "raw": frame.rgb,
         "image_rendered": frame.rendered,

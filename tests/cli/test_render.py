@@ -147,3 +147,35 @@ def test_a_rig_without_intrinsics_needs_a_field_of_view(folder: Path, capsys: py
     )
     assert render(folder) == 1
     assert "fov" in capsys.readouterr().err
+
+
+CAR = "- {id: mine, asset: car.ply, x: 12, y: 0, z: 0, yaw_deg: 0}\n"
+
+
+@pytest.fixture
+def checkpoint(folder: Path) -> Path:
+    """A harmonizer with random weights, which changes whatever it may."""
+    assert main(["model", "init", str(folder / "nano"), "--variant", "nano", "--random", "0"]) == 0
+    return folder / "nano"
+
+
+def test_a_harmonizer_changes_the_picture_inside_its_mask_alone(folder: Path, checkpoint: Path) -> None:
+    assert render(folder, actors=CAR) == 0
+    before = image(folder)
+    assert render(folder, "--harmonizer", str(checkpoint), actors=CAR) == 0
+    rendered = cv2.imread(str(folder / "out" / "eye.rendered.png"))[:, :, ::-1]
+    mask = cv2.imread(str(folder / "out" / "eye.mask.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(rendered, before)
+    assert mask.shape == (HEIGHT, WIDTH) and mask[CENTRE] == 255 and mask[0, 0] == 0
+    np.testing.assert_array_equal(image(folder)[mask == 0], before[mask == 0])
+    assert (image(folder)[mask == 255] != before[mask == 255]).any(axis=-1).mean() > 0.9
+
+
+def test_a_configuration_file_says_what_the_arguments_do_not(folder: Path, checkpoint: Path) -> None:
+    (folder / "sim.yaml").write_text(
+        "scene: {source: wall.ply}\nrig: {source: rig.yaml}\nrendering: {backend: cpu}\n"
+        "harmonizer: {backend: r3d2, checkpoint: nano, composite: full}\n"
+    )
+    words = ["render", "--config", str(folder / "sim.yaml"), "--ego", "0", "0", "0", "0"]
+    assert main([*words, "--out", str(folder / "out")]) == 0
+    assert (cv2.imread(str(folder / "out" / "eye.mask.png"), cv2.IMREAD_UNCHANGED) == 255).all()

@@ -9,11 +9,15 @@ import pytest
 
 pytest.importorskip("gsplat", reason="needs gsplat and torch, which are not installed")
 
+import torch
+
 from r3d2_ros.geometry import Affine, Rigid, rotation_from_rpy
 from r3d2_ros.rendering.base import PlacedGaussians, PlacedScene, RenderedImage, RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
+from r3d2_ros.rendering.frames import render_frames
 from r3d2_ros.rendering.gsplat import GsplatRenderer, Kernels
 from r3d2_ros.rendering.reference import ReferenceRenderer
+from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.sky import Sky
 from tests.gpu import scenes
 from tests.gpu.scenes import psnr_db
@@ -66,6 +70,20 @@ def test_equals_the_cpu_renderer(kernels: Kernels) -> None:
     scene = scenes.crossing(background=1500, asset=200)
     images = renderer(kernels).render(scene, VIEWS[:1], instances=True)
     assert_agree(images, CpuRenderer(CLASSIC).render(scene, VIEWS[:1], instances=True), db=60.0)
+
+
+def test_frames_are_the_images_with_colours_as_bytes_and_the_floats_left_on_the_device(kernels: Kernels) -> None:
+    scene = scenes.crossing(background=800, asset=100)
+    images = renderer(kernels).render(scene, VIEWS, instances=True)
+    frames = render_frames(renderer(kernels), scene, VIEWS, instances=True)
+    for image, frame in zip(images, frames, strict=True):
+        assert isinstance(frame.rgb, torch.Tensor)
+        np.testing.assert_array_equal(frame.rgb.numpy(), image.rgb)
+        np.testing.assert_array_equal(frame.rgb8, to_rgb8(image.rgb))
+        np.testing.assert_array_equal(frame.depth, image.depth)
+        np.testing.assert_array_equal(frame.actor_weight, image.actor_weight)
+        np.testing.assert_array_equal(frame.instance, image.instance)
+    assert render_frames(renderer(kernels), scene, VIEWS)[0].instance is None
 
 
 def test_images_are_what_the_contract_says(kernels: Kernels) -> None:
