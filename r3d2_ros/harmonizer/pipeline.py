@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
+from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region
 from r3d2_ros.harmonizer.crops import run_on_crops
 from r3d2_ros.harmonizer.outcome import Failed, Harmonized
 from r3d2_ros.harmonizer.region import ActorBox, actor_region
 from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
-from r3d2_ros.harmonizer.roi import choose_crops, parse_sizes
+from r3d2_ros.harmonizer.roi import Size, choose_crops, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.rendering.cuda_copies import to_host
 from r3d2_ros.rendering.frames import RenderedFrame
@@ -83,17 +84,21 @@ class Harmonizer:
                         outcomes[job.number] = failed
         return outcomes
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Prepare the network for frames of each size (rows, columns), and for crops of them where those are used."""
-        shapes: set[tuple[int, int]] = set()
+    def warm_up(self, sizes: Sequence[Size]) -> None:
+        """Prepare for frames of each size (rows, columns): the network, for crops too where those are used."""
+        cameras, sizes = len(sizes), sorted(set(sizes))
+        shapes: set[Size] = set()
         for rows, columns in sizes:
             crops = self._crop_sizes if self.config.roi.enabled else ()
             fitting = [crop for crop in crops if crop[0] <= rows and crop[1] <= columns]
             scale = scale_of(self.config.resolution, rows)
             shapes |= {reduced_size(*size, scale) for size in [*fitting, (rows, columns)]}
-        most = min(self.config.runtime.max_batch, 64 if self.config.roi.enabled else len(sizes))
+        # A frame set can need as many crops of one size as it likes, but not more whole frames than there are cameras.
+        most = self.config.runtime.max_batch if self.config.roi.enabled else min(self.config.runtime.max_batch, cameras)
         with self._own_stream():
             self._network.warm_up([(batch, *size) for size in sorted(shapes) for batch in range(1, most + 1)])
+        for size in sizes:
+            self.apply(*_one_actor(size))
 
     def _jobs(
         self, frames: Sequence[RenderedFrame], views: Sequence[CameraView], boxes: Sequence[ActorBox]
@@ -160,6 +165,18 @@ def _window(mask: NDArray[np.float32]) -> tuple[slice, slice]:
     """Rows and columns outside of which `mask` [H, W] is 0."""
     left, top, width, height = cv2.boundingRect((mask > 0).view(np.uint8))
     return slice(top, top + height), slice(left, left + width)
+
+
+def _one_actor(size: Size) -> tuple[list[RenderedFrame], list[CameraView], list[ActorBox]]:
+    """A grey frame in whose middle an actor of one metre is seen at a distance of 10 m."""
+    rows, columns = size
+    grey, weight = np.full((*size, 3), 0.5, np.float32), np.zeros(size, np.float32)
+    weight[rows // 2 : rows // 2 + 8, columns // 2 : columns // 2 + 8] = 1
+    depth = np.full(size, 10.0, np.float32)
+    frame = RenderedFrame(np.full((*size, 3), 128, np.uint8), grey, depth, weight, None)
+    K = np.array([[columns, 0, columns / 2], [0, columns, rows / 2], [0, 0, 1]], np.float64)
+    view = CameraView(K, width_px=columns, height_px=rows, T_camera_world=Rigid.identity())
+    return [frame], [view], [ActorBox(Rigid(np.eye(3), np.array([0.0, 0.0, 10.0])), (1.0, 1.0, 1.0))]
 
 
 def _first_line(error: Exception) -> str:

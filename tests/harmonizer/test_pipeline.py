@@ -163,6 +163,7 @@ def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
     network = darker()
     harmonizing(network).warm_up()
     assert network.prepared == [(1, 120, 160), (2, 120, 160)]
+    assert [tuple(images.shape) for images in network.seen] == [(1, 3, 120, 160)], "its own way to the network and back"
     crops = HarmonizerConfig(
         roi=RoiConfig(enabled=True, sizes="64x64, 96x128, 128x128", margin_px=8),
         resolution="half",
