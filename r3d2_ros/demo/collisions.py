@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from r3d2_ros.boxes import Size, box, touch
 from r3d2_ros.demo.ego import EgoMotion
 from r3d2_ros.demo.movers import Mover
-from r3d2_ros.geometry import Array, Rigid
-
-Size = tuple[float, float, float]
+from r3d2_ros.geometry import Array
 
 EGO_SIZE: Size = (4.7, 1.9, 1.5)
 EGO_CENTRE_M = 1.4
 """The ego's box is this far ahead of base_link."""
 
 STEP_S = 0.2
-CORNERS = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
 
 
 def without_collisions(movers: Sequence[Mover], motion: EgoMotion, sizes: Mapping[str, Size]) -> tuple[Mover, ...]:
@@ -45,22 +41,3 @@ def _every(motion: EgoMotion, step_s: float) -> list[int]:
 
 def _meet(boxes: Sequence[Array | None], others: Sequence[Array | None]) -> bool:
     return any(a is not None and b is not None and touch(a, b) for a, b in zip(boxes, others, strict=True))
-
-
-def box(T_world_body: Rigid, size: Size, centre_m: float = 0.0) -> Array:
-    """Corners [4, 2] on the ground of a box of `size`, whose centre is `centre_m` along x from the body's origin."""
-    corners = CORNERS * size[:2] + [centre_m, 0.0]
-    return T_world_body.apply(np.column_stack([corners, np.zeros(4)]))[:, :2]
-
-
-def touch(a: Array, b: Array) -> bool:
-    """Whether two rectangles [4, 2] overlap: no edge direction separates them."""
-    reach = np.linalg.norm(a[0] - a[2]) + np.linalg.norm(b[0] - b[2])
-    if np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)) > reach / 2:
-        return False
-    for corners in (a, b):
-        for direction in (corners[1] - corners[0], corners[2] - corners[1]):
-            p, q = a @ direction, b @ direction
-            if p.max() < q.min() or q.max() < p.min():
-                return False
-    return True

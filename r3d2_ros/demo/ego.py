@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from r3d2_ros.bags import EgoPath
-from r3d2_ros.demo.lines import Line
 from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.lines import Line
 from r3d2_ros.polylines import thinned
 
 RATE_HZ = 10.0

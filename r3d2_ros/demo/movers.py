@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from r3d2_ros.demo.drive import DriveActor
-from r3d2_ros.demo.lines import Line
+from r3d2_ros.lines import Line
 from r3d2_ros.street.route import RUN_OUT_M
 
 

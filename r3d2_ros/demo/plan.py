@@ -9,10 +9,10 @@ from pathlib import Path
 from r3d2_ros.bags import EgoPath, read_ego_path
 from r3d2_ros.demo.drive import Drive
 from r3d2_ros.demo.ego import RATE_HZ, SLOW_FROM_M, recorded_motion, scripted_motion
-from r3d2_ros.demo.lines import Line
 from r3d2_ros.demo.script import CAST, make_drive
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import LIBRARY, load_library
+from r3d2_ros.lines import Line
 from r3d2_ros.polylines import thinned
 from r3d2_ros.street import StreetOptions, cached_street, load_lanes
 

@@ -13,8 +13,8 @@ import numpy as np
 from r3d2_ros.demo.collisions import without_collisions
 from r3d2_ros.demo.drive import Drive, DriveActor, DriveTick, Moment
 from r3d2_ros.demo.ego import EgoMotion
-from r3d2_ros.demo.lines import Line
 from r3d2_ros.demo.movers import Mover
+from r3d2_ros.lines import Line
 from r3d2_ros.street.lanes import Lanes
 
 Size = tuple[float, float, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r3d2_ros.demo.lines import Line
+from r3d2_ros.lines import Line
 
 CORNER = [[0, 0, 1], [10, 0, 1], [10, 20, 3]]
 """10 m along x, then 20 m along y, rising by 2 m."""
