@@ -18,9 +18,10 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.ply_elements import is_ply
-from r3d2_ros.formats.scenes import SIDECAR, build_scene, find_scene
+from r3d2_ros.formats.scenes import SIDECAR, SceneFiles, build_scene, find_scene
 from r3d2_ros.formats.sidecar import SceneKeys
 from r3d2_ros.input_files import open_input
+from r3d2_ros.lane_map import load_labels, load_lane_map
 from r3d2_ros.resources import user_path
 from r3d2_ros.rigs import autoware, detect_kind, load_rig, shipped_rigs
 from r3d2_ros.rigs.native import RigFile
@@ -188,8 +189,7 @@ def _check_scene_of(path: Path, scene: SceneConfig, findings: Findings) -> Path 
     source = _named(path, "scene.source", scene.source)
     sidecar = _named(path, "scene.sidecar", scene.sidecar) if scene.sidecar else None
     files = find_scene(source, sidecar)
-    with findings.collect():
-        findings.notes += build_scene(files, load_gaussians(files.gaussians)).notes
+    _check_scene_files(files, findings)
     return files.library
 
 
@@ -210,10 +210,21 @@ def _check_rig(path: Path, findings: Findings) -> None:
 
 def _check_scene(path: Path, findings: Findings) -> None:
     files = find_scene(path)
-    with findings.collect():
-        findings.notes += build_scene(files, load_gaussians(files.gaussians)).notes
+    _check_scene_files(files, findings)
     if files.library is not None:
         _check_library(files.library, findings)
+
+
+def _check_scene_files(files: SceneFiles, findings: Findings) -> None:
+    """Gaussians, sky, trajectory, lane map and labels of a scene; not its library."""
+    with findings.collect():
+        loaded = load_gaussians(files.gaussians)
+        findings.notes += build_scene(files, loaded).notes
+        if files.labels is not None:
+            load_labels(files.labels, len(loaded.gaussians) + loaded.dropped)
+    if files.lane_map is not None:
+        with findings.collect():
+            load_lane_map(files.lane_map)
 
 
 def _check_gaussians(path: Path, findings: Findings) -> None:

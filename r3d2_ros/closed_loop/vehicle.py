@@ -70,7 +70,7 @@ class Vehicle:
 
 
 def load_vehicle(source: str, folder: Path | None = None) -> Vehicle:
-    """A vehicle of `config/vehicles/` by name, or of a YAML file relative to `folder`. InputError(s) say what is wrong."""
+    """A vehicle of `config/vehicles/` by name, or of a YAML file relative to `folder`. InputError(s) for others."""
     shipped = config_dir() / "vehicles" / f"{source}.yaml"
     path = user_path(source, "ego.vehicle")
     path = shipped if len(path.parts) == 1 and shipped.is_file() else (folder or Path()) / path

@@ -38,9 +38,21 @@ class SceneFiles:
     @property
     def library(self) -> Path | None:
         """assets.yaml of the library that the scene names."""
-        if self.sidecar is None or not self.keys.assets:
-            return None
-        return resolve_path(self.sidecar, "assets", self.keys.assets)
+        return self._named("assets")
+
+    @property
+    def lane_map(self) -> Path | None:
+        """lane_map.yaml that the scene names."""
+        return self._named("lane_map")
+
+    @property
+    def labels(self) -> Path | None:
+        """Semantic classes of the scene's Gaussians."""
+        return self._named("labels")
+
+    def _named(self, key: str) -> Path | None:
+        value = getattr(self.keys, key)
+        return resolve_path(self.sidecar, key, value) if self.sidecar is not None and value else None
 
 
 def find_scene(source: str | Path, sidecar: str | Path | None = None) -> SceneFiles:
@@ -151,10 +163,12 @@ def _bounds(keys: BoundsKeys, sidecar: Path) -> NDArray[np.float64] | None:
     return np.array([keys.min, keys.max], np.float64)
 
 
-def write_scene(folder: str | Path, scene: Scene, *, assets: str = "") -> Path:
+def write_scene(
+    folder: str | Path, scene: Scene, *, assets: str = "", lane_map: str = "", labels: str = ""
+) -> Path:
     """Write scene.ply, scene.yaml and, where there are any, sky.png and trajectory.csv; returns scene.yaml.
 
-    assets  path of a library's assets.yaml relative to the folder, named in scene.yaml when given
+    assets, lane_map, labels  paths of files relative to the folder, named in scene.yaml when given
     scene.yaml is written last, so that a folder that has it is complete. The sky keeps 8 bits per channel.
     ValueError when the sky is not aligned with the scene frame; InputError when a file cannot be written.
     """
@@ -182,8 +196,7 @@ def write_scene(folder: str | Path, scene: Scene, *, assets: str = "") -> Path:
     if scene.trajectory:
         write_trajectory_csv(folder / "trajectory.csv", scene.trajectory)
         data["trajectory_file"] = "trajectory.csv"
-    if assets:
-        data["assets"] = assets
+    data |= {key: name for key, name in (("assets", assets), ("lane_map", lane_map), ("labels", labels)) if name}
     path = folder / SIDECAR
     write_yaml(path, data)
     return path

@@ -91,6 +91,10 @@ class SceneKeys:
     ] = False
     licence: str = ""
     assets: Annotated[str, Field(description="assets.yaml of the library that belongs to the scene")] = ""
+    lane_map: Annotated[str, Field(description="lane_map.yaml: lanes and road edges, for scenarios and scores")] = ""
+    labels: Annotated[
+        str, Field(description=".npy, uint8: Cityscapes train id of every Gaussian in the file, for scores")
+    ] = ""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Array, Rigid, Similarity, rotation_from_rpy
+from r3d2_ros.lane_map import BUILDING, POLE, ROAD, SIDEWALK, TERRAIN, VEGETATION, LaneMap, MapLane
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.street.assets import make_library
 from r3d2_ros.street.furnishing import furniture_surfels
@@ -17,7 +19,7 @@ from r3d2_ros.street.ground import grit_surfels, road_surfels
 from r3d2_ros.street.houses import house_surfels
 from r3d2_ros.street.land import land_surfels, underlay_surfels
 from r3d2_ros.street.lanes import Lanes
-from r3d2_ros.street.layout import KERB_HEIGHT_M, PAVEMENT_EDGE_M
+from r3d2_ros.street.layout import HALF_ROAD_M, KERB_HEIGHT_M, PAVEMENT_EDGE_M
 from r3d2_ros.street.lighting import ShadowMap, SkyView, shade
 from r3d2_ros.street.lots import place_lots
 from r3d2_ros.street.options import StreetOptions
@@ -32,11 +34,16 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """A street, the assets that fit its light, and the lines that a drive can follow."""
+    """A street, the assets that fit its light, the lines that a drive can follow, and what scores want to know.
+
+    labels  [N] uint8, semantic class of every Gaussian of the scene's background (`lane_map.ROAD` and others)
+    """
 
     scene: Scene
     library: AssetLibrary
     lanes: Lanes
+    lane_map: LaneMap
+    labels: NDArray[np.uint8]
 
 
 def build_street(options: StreetOptions | None = None, progress: Progress | None = None) -> Street:
@@ -72,11 +79,21 @@ def build_street(options: StreetOptions | None = None, progress: Progress | None
         ]
     )
     tell("light", 0.65)
-    background = _lit(ground, standing, underlay_surfels(route), shadows, SkyView.of(houses), options)
+    underlay = underlay_surfels(route)
+    background = _lit(ground, standing, underlay, shadows, SkyView.of(houses), options)
+    labels = np.concatenate(
+        [
+            _ground_labels(route, ground),
+            np.full(len(houses), BUILDING),
+            np.full(len(greenery), VEGETATION),
+            np.full(len(things), POLE),
+            np.full(len(underlay), TERRAIN),
+        ]
+    ).astype(np.uint8)
     tell("assets", 0.85)
     library = make_library(options.sun)
     tell("sky", 0.95)
-    return _street(options, route, plan, offset, background, library)
+    return _street(options, route, plan, offset, background, library, labels)
 
 
 def _lit(
@@ -98,6 +115,13 @@ def _lit(
     return to_gaussians(everything, shade(everything, options.sun, sunlit=sunlit, sky_view=view))
 
 
+def _ground_labels(route: Route, ground: Surfels) -> NDArray[np.int64]:
+    """Carriageway between the kerbs, footway up to the plots, land beyond."""
+    s, t, _ = route.locate(ground.position[:, :2])
+    beside = np.where((s > route.start_m) & (s < route.end_m), np.abs(t), np.inf)
+    return np.select([beside < HALF_ROAD_M, beside < PAVEMENT_EDGE_M], [ROAD, SIDEWALK], TERRAIN)
+
+
 def _street(
     options: StreetOptions,
     route: Route,
@@ -105,6 +129,7 @@ def _street(
     offset: Array,
     background: Gaussians,
     library: AssetLibrary,
+    labels: NDArray[np.uint8],
 ) -> Street:
     s = np.arange(0.0, route.drive_length_m, 0.5)
     lines = {t: route.at(s, np.full(len(s), t)) + offset for t in (LANE_OFFSET_M, -5.4, 5.4)}
@@ -124,7 +149,26 @@ def _street(
         licence=LICENCE,
     )
     oncoming = lines[LANE_OFFSET_M][::-1].copy()
-    return Street(scene, library, Lanes(route.drive + offset, oncoming, crossing, (lines[-5.4], lines[5.4])))
+    lanes = Lanes(route.drive + offset, oncoming, crossing, (lines[-5.4], lines[5.4]))
+    return Street(scene, library, lanes, _lane_map(route, offset, lanes), labels)
+
+
+def _lane_map(route: Route, offset: Array, lanes: Lanes) -> LaneMap:
+    """Two lanes between the kerbs, with borders as long as the road; their centre lines are those that are driven."""
+    s = np.arange(route.start_m, route.end_m + 1e-9, 1.0)
+    middle, right, left = (route.at(s, np.full(len(s), t)) + offset for t in (0.0, -HALF_ROAD_M, HALF_ROAD_M))
+    return LaneMap(
+        lanes=(
+            MapLane("ego", lanes.ego, middle, right),
+            MapLane("oncoming", lanes.oncoming, middle[::-1], left[::-1]),
+        ),
+        road_edges=(right, left),
+        lines={
+            "pavement_right": lanes.pavements[0],
+            "pavement_left": lanes.pavements[1],
+            "crossing": lanes.crossing,
+        },
+    )
 
 
 def _poses(line: Array) -> tuple[Rigid, ...]:

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.files import make_folder
+from r3d2_ros.formats.files import atomic_output, make_folder
 from r3d2_ros.formats.libraries import LIBRARY, write_library
 from r3d2_ros.formats.scenes import SIDECAR, write_scene
+from r3d2_ros.lane_map import LABELS, LANE_MAP, write_lane_map
 from r3d2_ros.resources import cache_dir
 from r3d2_ros.street.build import Street, build_street
 from r3d2_ros.street.lanes import write_lanes
@@ -24,7 +27,8 @@ KEPT = 8
 
 
 def write_street(folder: str | Path, street: Street) -> Path:
-    """Write scene.ply, sky.png, trajectory.csv, assets/*.ply, assets.yaml, lanes.yaml and, last, scene.yaml.
+    """Write scene.ply, sky.png, trajectory.csv, assets/*.ply, assets.yaml, lanes.yaml, lane_map.yaml, labels.npy
+    and, last, scene.yaml.
 
     Returns scene.yaml: a folder that has it is complete. InputError when something cannot be written.
     """
@@ -33,7 +37,10 @@ def write_street(folder: str | Path, street: Street) -> Path:
     (folder / SIDECAR).unlink(missing_ok=True)
     write_library(folder, street.library)
     write_lanes(folder, street.lanes)
-    return write_scene(folder, street.scene, assets=LIBRARY)
+    write_lane_map(folder / LANE_MAP, street.lane_map)
+    with atomic_output(folder / LABELS) as file:
+        np.save(file, street.labels, allow_pickle=False)
+    return write_scene(folder, street.scene, assets=LIBRARY, lane_map=LANE_MAP, labels=LABELS)
 
 
 def cached_street(options: StreetOptions | None = None, *, say: Callable[[str], None] | None = None) -> Path:

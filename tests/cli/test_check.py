@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from r3d2_ros.cli.main import main
@@ -101,6 +102,16 @@ def test_files_that_a_configuration_names_are_checked_too(folder: Path, capsys: 
 def test_a_scene_folder_stands_for_its_sidecar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "scene.yaml").write_text("gaussians: wall.ply\n")
     assert check(folder, capsys)[0] == 0
+
+
+def test_a_scenes_lane_map_and_labels_are_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "scene.yaml").write_text("gaussians: wall.ply\nlane_map: map.yaml\nlabels: labels.npy\n")
+    (folder / "map.yaml").write_text("lanes: [{id: a}]\n")
+    np.save(folder / "labels.npy", np.zeros(7, np.uint8))
+    status, result = check(folder, capsys)
+    assert status == 1
+    assert any("map.yaml: lanes.0.centre: expected a value" in fault for fault in faults(result))
+    assert any("one for each Gaussian of the scene, got uint8 (7,)" in fault for fault in faults(result))
 
 
 @pytest.mark.parametrize(

@@ -230,10 +230,11 @@ def test_write_scene_round_trip(tmp_path: Path) -> None:
         antialiased=True,
         licence="Apache-2.0",
     )
-    path = write_scene(tmp_path / "new" / "folder", scene, assets="assets.yaml")
+    path = write_scene(tmp_path / "new" / "folder", scene, assets="assets.yaml", lane_map="map.yaml")
     again = load_scene(path.parent)
     assert path.name == "scene.yaml" and again.notes == ()
     assert find_scene(path).library == path.parent / "assets.yaml"
+    assert (find_scene(path).lane_map, find_scene(path).labels) == (path.parent / "map.yaml", None)
     np.testing.assert_array_equal(again.background.sh, scene.background.sh)
     np.testing.assert_array_equal(again.T_map_scene.translation, T.translation)
     np.testing.assert_allclose(again.T_map_scene.rotation, T.rotation, atol=1e-15)

@@ -16,6 +16,16 @@ from r3d2_ros.cli import street as command
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
+from r3d2_ros.lane_map import (
+    BUILDING,
+    POLE,
+    ROAD,
+    SIDEWALK,
+    TERRAIN,
+    VEGETATION,
+    load_labels,
+    load_lane_map,
+)
 from r3d2_ros.street import Street, StreetOptions, build_street, cached_street, load_lanes, store, write_street
 
 OPTIONS = StreetOptions(path=((100.0, 50.0, 7.0), (140.0, 50.0, 7.0)), detail=0.3)
@@ -55,6 +65,34 @@ def test_written_street_is_read_back(tmp_path: Path, street: Street) -> None:
     lanes = load_lanes(tmp_path / "town")
     np.testing.assert_allclose(lanes.ego, street.lanes.ego, atol=6e-4)
     np.testing.assert_allclose(lanes.crossing, street.lanes.crossing, atol=6e-4)
+
+
+def test_written_street_brings_its_map_and_labels(tmp_path: Path, street: Street) -> None:
+    """The drive is at y = 50 along +x: the road's middle at 51.75, its kerbs 3.75 m to either side."""
+    write_street(tmp_path / "town", street)
+    files = find_scene(tmp_path / "town")
+    assert files.lane_map is not None and files.labels is not None
+    lane_map = load_lane_map(files.lane_map)
+    ego, oncoming = lane_map.lanes
+    np.testing.assert_allclose(ego.centre[[0, -1]], [[100, 50, 7], [140, 50, 7]], atol=1e-3)
+    np.testing.assert_allclose(ego.left[:, 1], 51.75, atol=1e-3)
+    np.testing.assert_allclose(ego.right[:, 1], 48.0, atol=1e-3)
+    np.testing.assert_allclose(oncoming.left[:, 1], 51.75, atol=1e-3)
+    np.testing.assert_allclose(oncoming.right[:, 1], 55.5, atol=1e-3)
+    assert oncoming.centre[0, 0] > oncoming.centre[-1, 0] and oncoming.left[0, 0] > oncoming.left[-1, 0]
+    assert ego.left[0, 0] == pytest.approx(40.0, abs=1.0) and ego.left[-1, 0] == pytest.approx(200.0, abs=1.0)
+    scene = load_scene(tmp_path / "town")
+    labels = load_labels(files.labels, len(scene.background))
+    x, y, z = scene.T_map_scene.apply(scene.background.means).T
+    along = (x > 105) & (x < 135)
+    road, sidewalk = along & (labels == ROAD), along & (labels == SIDEWALK)
+    assert road.sum() > 1000 and sidewalk.sum() > 1000
+    assert np.all(np.abs(y[road] - 51.75) <= 3.75 + 1e-3) and np.all(np.abs(z[road] - 7.0) < 0.1)
+    assert np.all(np.abs(y[sidewalk] - 51.75) >= 3.75 - 1e-3) and np.all(np.abs(y[sidewalk] - 51.75) <= 6.75)
+    assert z[labels == BUILDING].max() > 12.0
+    free = along & (np.abs(y - 51.75) < 3.5) & (z > 7.1) & (z < 9.0)
+    assert not free.any()  # nothing stands on the carriageway
+    assert {ROAD, SIDEWALK, BUILDING, POLE, VEGETATION, TERRAIN} == set(labels.tolist())
 
 
 def test_cached_street_is_made_once(cache: list[int]) -> None:

@@ -1,0 +1,122 @@
+"""Lane maps: where the lanes and the edges of the road are, in the map frame. The file lane_map.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.sidecar import Metres, Triple, write_yaml
+from r3d2_ros.geometry import Array
+from r3d2_ros.input_files import open_input
+from r3d2_ros.schema import STRICT, load_yaml, validate
+
+LANE_MAP = "lane_map.yaml"
+LABELS = "labels.npy"
+
+ROAD, SIDEWALK, BUILDING, POLE, VEGETATION, TERRAIN, SKY = 0, 1, 2, 5, 8, 9, 10
+"""Semantic classes by their Cityscapes train ids, those that are named here."""
+
+Point = tuple[Metres, Metres, Metres]
+Polyline = Annotated[list[Point], Field(min_length=2)]
+
+
+@dataclass(frozen=True, eq=False)
+class MapLane:
+    """One lane, metres: centre line and borders [M, 3], each in its direction of travel."""
+
+    id: str
+    centre: Array
+    left: Array
+    right: Array
+
+    @property
+    def outline(self) -> Array:
+        """The polygon between the borders [M, 2]."""
+        return np.concatenate([self.left[:, :2], self.right[::-1, :2]])
+
+
+@dataclass(frozen=True, eq=False)
+class LaneMap:
+    """lines: other polylines [M, 3] with a name, such as footways. road_edges: where the carriageway ends [M, 3]."""
+
+    lanes: tuple[MapLane, ...]
+    road_edges: tuple[Array, ...] = ()
+    lines: dict[str, Array] = field(default_factory=dict)
+
+    def line(self, name: str, where: str) -> Array:
+        """Centre line of a lane, or another line, by name. InputError, naming `where`, when there is none."""
+        known = {lane.id: lane.centre for lane in self.lanes} | self.lines
+        if name not in known:
+            raise InputError(where, f"one of {', '.join(known) or 'no lanes'}", f"'{name}'")
+        return known[name]
+
+
+@dataclass(frozen=True)
+class _LaneKeys:
+    __pydantic_config__ = STRICT
+    id: Annotated[str, Field(min_length=1)]
+    centre: Polyline
+    left: Polyline
+    right: Polyline
+
+
+@dataclass(frozen=True)
+class _LaneMapKeys:
+    __pydantic_config__ = STRICT
+    lanes: list[_LaneKeys]
+    road_edges: list[Polyline] = field(default_factory=list)
+    lines: dict[str, Polyline] = field(default_factory=dict)
+
+
+def write_lane_map(path: Path, lane_map: LaneMap) -> None:
+    """Write a lane map, millimetres precise. InputError when it cannot be written."""
+
+    def rows(line: Array) -> list[Any]:
+        return np.round(line, 3).tolist()
+
+    data: dict[str, Any] = {
+        "lanes": [
+            {"id": lane.id, "centre": rows(lane.centre), "left": rows(lane.left), "right": rows(lane.right)}
+            for lane in lane_map.lanes
+        ],
+        "road_edges": [rows(edge) for edge in lane_map.road_edges],
+        "lines": {name: rows(line) for name, line in lane_map.lines.items()},
+    }
+    write_yaml(path, data)
+
+
+def load_lane_map(path: Path) -> LaneMap:
+    """The lane map of a file. InputError(s) with file and key."""
+    keys = validate(_LaneMapKeys, load_yaml(path), str(path))
+    names = [lane.id for lane in keys.lanes] + list(keys.lines)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(str(path), "names of lanes and lines once each", f"{', '.join(twice)} again")
+    return LaneMap(
+        lanes=tuple(MapLane(k.id, _line(k.centre), _line(k.left), _line(k.right)) for k in keys.lanes),
+        road_edges=tuple(_line(edge) for edge in keys.road_edges),
+        lines={name: _line(line) for name, line in keys.lines.items()},
+    )
+
+
+def _line(points: list[Triple]) -> Array:
+    return np.array(points, np.float64)
+
+
+def load_labels(path: Path, count: int) -> NDArray[np.uint8]:
+    """Semantic class [count] of every Gaussian of a scene (.npy, uint8). InputError for anything else."""
+    expected = f"a .npy file of {count} uint8 values, one for each Gaussian of the scene"
+    with open_input(path, expected=expected) as file:
+        try:
+            labels = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(str(path), expected, " ".join(str(error).split())) from error
+    if not isinstance(labels, np.ndarray) or labels.shape != (count,) or labels.dtype != np.uint8:
+        got = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise InputError(str(path), expected, got)
+    return labels

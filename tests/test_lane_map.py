@@ -1,0 +1,63 @@
+"""Lane maps and labels on disk: what is written comes back, and faults name file and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.lane_map import LaneMap, MapLane, load_labels, load_lane_map, write_lane_map
+
+
+def line(y_m: float) -> np.ndarray:
+    return np.array([[0.0, y_m, 0.0], [50.0, y_m, 0.5], [100.0, y_m, 1.0]])
+
+
+LANE = MapLane("right", line(0.0), line(1.75), line(-2.0))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "lane_map.yaml"
+    write_lane_map(path, LaneMap((LANE,), (line(-2.0), line(5.0)), {"footway": line(-4.0)}))
+    again = load_lane_map(path)
+    np.testing.assert_array_equal(again.lanes[0].right, LANE.right)
+    np.testing.assert_array_equal(again.road_edges[1], line(5.0))
+    np.testing.assert_array_equal(again.line("footway", ""), line(-4.0))
+    np.testing.assert_array_equal(again.line("right", ""), LANE.centre)
+    np.testing.assert_array_equal(LANE.outline, [[0, 1.75], [50, 1.75], [100, 1.75], [100, -2], [50, -2], [0, -2]])
+
+
+def test_a_line_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match="a.yaml: actors.0.place.lane: expected one of right, got 'left'"):
+        LaneMap((LANE,)).line("left", "a.yaml: actors.0.place.lane")
+
+
+def test_faults_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("lanes: [{id: a, centre: [[0, 0, 0]], left: [[0, 0, 0], [1, .nan, 0]], rigth: []}]\n")
+    with pytest.raises(InputErrors) as caught:
+        load_lane_map(path)
+    text = str(caught.value)
+    assert "m.yaml: lanes.0.centre" in text and "at least 2 items" in text
+    assert "m.yaml: lanes.0.left.1.1: expected a finite number, got nan" in text
+    assert "lanes.0.right" in text and "rigth" in text
+    two = "{id: a, centre: [[0, 0, 0], [1, 0, 0]], left: [[0, 1, 0], [1, 1, 0]], right: [[0, -1, 0], [1, -1, 0]]}"
+    path.write_text(f"lanes: [{two}, {two}]\n")
+    with pytest.raises(InputError, match="names of lanes and lines once each, got a again"):
+        load_lane_map(path)
+
+
+def test_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npy"
+    np.save(path, np.array([0, 2, 8], np.uint8))
+    assert load_labels(path, 3).tolist() == [0, 2, 8]
+    with pytest.raises(InputError, match="4 uint8 values, one for each Gaussian of the scene, got uint8 \\(3,\\)"):
+        load_labels(path, 4)
+    path.write_bytes(b"no numbers")
+    with pytest.raises(InputError, match="labels.npy: expected a .npy file"):
+        load_labels(path, 3)
+    np.save(path, np.array([{"code": "run"}]), allow_pickle=True)
+    with pytest.raises(InputError, match="labels.npy: expected a .npy file"):
+        load_labels(path, 1)
