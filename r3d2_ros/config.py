@@ -146,15 +146,22 @@ def load_config(path: str | Path | None, overrides: Mapping[str, Scalar] | None 
 
     InputErrors names every fault with file, key and expected value.
     """
-    data: Any = {} if path is None else load_yaml(path)
-    where = "configuration" if path is None else str(path)
+    if path is None:
+        return config_from({}, where="configuration", overrides=overrides)
+    return config_from(load_yaml(path), where=str(path), folder=Path(path).parent, overrides=overrides)
+
+
+def config_from(
+    data: Any, *, where: str, folder: Path | None = None, overrides: Mapping[str, Scalar] | None = None
+) -> SimConfig:
+    """The configuration of parsed YAML; relative paths in it are relative to `folder`, `where` names it in faults."""
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise InputError(where, "a mapping of sections such as 'scene' and 'rig'", type(data).__name__)
     data = copy.deepcopy(data)
-    if path is not None:
-        _resolve_paths(data, Path(path).parent)
+    if folder is not None:
+        _resolve_paths(data, folder)
     for name, value in (overrides or {}).items():
         _put(data, name, value)
     return validate(SimConfig, data, where)

@@ -116,10 +116,47 @@ def _fault(cls: type, entry: Any, where: str) -> InputError:
 
 
 def _known_keys(cls: Any, path: tuple[Any, ...]) -> list[str]:
-    """Names of the fields at `path` inside the dataclass `cls`; empty when the path leaves plain dataclasses."""
+    """Keys of the dataclass at `path` inside the dataclass `cls`; empty when the path leaves plain dataclasses."""
     for part in path:
-        hints = typing.get_type_hints(cls) if hasattr(cls, "__dataclass_fields__") else {}
-        if part not in hints:
-            return []
-        cls = hints[part]
-    return list(getattr(cls, "__dataclass_fields__", {}))
+        cls = _inner_type(cls, part)
+    cls = _bare(cls)
+    if not hasattr(cls, "__dataclass_fields__"):
+        return []
+    return [_alias(hint) or name for name, hint in typing.get_type_hints(cls, include_extras=True).items()]
+
+
+def _inner_type(kind: Any, part: Any) -> Any:
+    """What the type `kind` has at one part of a pydantic location: a field, an index, or the tag of a union."""
+    kind = _bare(kind)
+    if hasattr(kind, "__dataclass_fields__"):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        return next((hint for name, hint in hints.items() if part == (_alias(hint) or name)), None)
+    arguments = typing.get_args(kind)
+    if isinstance(part, int):
+        return arguments[0] if arguments else None
+    return next((member for member in arguments if _has_tag(member, part)), None)
+
+
+def _bare(kind: Any) -> Any:
+    """The type without its annotations, and without None as the alternative."""
+    while True:
+        arguments = typing.get_args(kind)
+        if typing.get_origin(kind) is typing.Annotated:
+            kind = arguments[0]
+        elif len(arguments) == 2 and type(None) in arguments:
+            kind = arguments[0] if arguments[1] is type(None) else arguments[1]
+        else:
+            return kind
+
+
+def _alias(hint: Any) -> str:
+    """The key under which a file gives a field whose name Python does not allow."""
+    return next((alias for entry in getattr(hint, "__metadata__", ()) if (alias := getattr(entry, "alias", ""))), "")
+
+
+def _has_tag(member: Any, tag: Any) -> bool:
+    """Whether a member of a union is the one of `tag`: by a pydantic Tag, or by the Literal of its field `kind`."""
+    if any(getattr(entry, "tag", None) == tag for entry in getattr(member, "__metadata__", ())):
+        return True
+    kind = typing.get_type_hints(member).get("kind") if hasattr(member, "__dataclass_fields__") else None
+    return tag in typing.get_args(kind)

@@ -19,6 +19,9 @@ from r3d2_ros.input_files import not_a_file
 from r3d2_ros.resources import config_dir, user_path
 from r3d2_ros.schema import STRICT, load_yaml, validate
 
+STANDING_MPS = 1e-9
+"""What rounding leaves of a speed that was braked away."""
+
 Length = Annotated[float, Field(gt=0, le=50)]
 Overhang = Annotated[float, Field(ge=-5, le=20)]
 
@@ -172,7 +175,7 @@ def _ramp(value: float, target: float, jerk: float, step_s: float) -> tuple[floa
 def _speed_and_distance(speed: float, acceleration: float, top_speed: float, step_s: float) -> tuple[float, float]:
     """Speed after the step and distance in it, for a constant acceleration between standstill and `top_speed`."""
     end = speed + acceleration * step_s
-    if end < 0.0:
+    if end < STANDING_MPS and acceleration < 0.0:
         return 0.0, speed**2 / (-2 * acceleration)
     if end > top_speed and acceleration > 0.0:
         top = max(speed, top_speed)

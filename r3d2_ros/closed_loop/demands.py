@@ -1,0 +1,106 @@
+"""What a stack can ask of the vehicle, checked at the door: three kinds of demand, each with the stamp it answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from r3d2_ros.closed_loop.vehicle import Actuation
+from r3d2_ros.geometry import Array
+from r3d2_ros.input_checks import MAX_COORDINATE_M
+
+MAX_POINTS = 10_000
+MAX_DEMAND = 1e4
+"""Accelerations, angles and speeds beyond this are no demand on a vehicle."""
+
+
+@dataclass(frozen=True)
+class TwistDemand:
+    """Speed along x and yaw rate, as in geometry_msgs/Twist: linear.x and angular.z."""
+
+    speed_mps: float
+    yaw_rate_radps: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Where base_link is to be at which time: stamps_ns [K] increasing, xy [K, 2] in the map, K >= 2."""
+
+    stamps_ns: tuple[int, ...]
+    xy: Array
+
+
+Demand = Actuation | TwistDemand | Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class Command:
+    """A demand, where it came from, and the stamp of the frame set (or the sim time) that it answers."""
+
+    stamp_ns: int
+    demand: Demand
+    source: str = "command"
+
+
+def demand_fault(demand: Demand) -> str:
+    """What is wrong with a demand, or empty."""
+    if isinstance(demand, Trajectory):
+        return _trajectory_fault(demand)
+    values = vars(demand)
+    bad = [f"{name} {value:g}" for name, value in values.items() if not abs(value) <= MAX_DEMAND]
+    return f"expected finite numbers of at most {MAX_DEMAND:g}, got {', '.join(bad)}" if bad else ""
+
+
+def _trajectory_fault(trajectory: Trajectory) -> str:
+    count = len(trajectory.stamps_ns)
+    if not 2 <= count <= MAX_POINTS or trajectory.xy.shape != (count, 2):
+        return f"expected 2 to {MAX_POINTS} points with a time each, got {count}"
+    if not np.all(np.abs(trajectory.xy) <= MAX_COORDINATE_M):
+        return "expected finite coordinates, got NaN, infinity or more than any place on Earth"
+    if any(b <= a for a, b in pairwise(trajectory.stamps_ns)):
+        return "expected times that increase from point to point"
+    return ""
+
+
+def demand_record(demand: Demand) -> dict[str, object]:
+    """The demand as JSON, so that `demand_of` gives it back exactly."""
+    if isinstance(demand, Trajectory):
+        return {"kind": "trajectory", "stamps_ns": list(demand.stamps_ns), "xy": demand.xy.tolist()}
+    if isinstance(demand, TwistDemand):
+        return {"kind": "twist", "speed_mps": demand.speed_mps, "yaw_rate_radps": demand.yaw_rate_radps}
+    return {"kind": "actuation", "acceleration_mps2": demand.acceleration_mps2, "steer_rad": demand.steer_rad}
+
+
+def demand_of(record: dict[str, object]) -> Demand:
+    """Inverse of `demand_record`. KeyError, TypeError or ValueError for anything else."""
+    values = {name: value for name, value in record.items() if name != "kind"}
+    if record["kind"] == "trajectory":
+        xy = np.array(record["xy"], np.float64)
+        return Trajectory(tuple(int(s) for s in record["stamps_ns"]), xy)  # type: ignore[attr-defined]
+    numbers = {name: float(value) for name, value in values.items()}  # type: ignore[arg-type]
+    if record["kind"] == "twist":
+        return TwistDemand(**numbers)
+    if record["kind"] == "actuation":
+        return Actuation(**numbers)
+    raise ValueError(f"unknown kind of demand {record['kind']!r}")
+
+
+def path_stamps(stamps_ns: list[int], start_ns: int, spacing_s: float) -> list[int]:
+    """Times of the points of a path: their own where they increase, else `spacing_s` apart, the first at `start_ns`.
+
+    nav_msgs/Path is used both ways: with a stamp for each pose, and with stamps that are all the same or empty.
+    """
+    if len(stamps_ns) > 1 and all(b > a for a, b in pairwise(stamps_ns)):
+        return stamps_ns
+    step_ns = round(spacing_s * 1e9)
+    return [start_ns + k * step_ns for k in range(len(stamps_ns))]
+
+
+def plan_points(xy: Array, yaw_rad: Array) -> list[list[float]]:
+    """Points [K, 2] and headings [K] of a plan as JSON; non-finite ones are left out of a plan as a whole."""
+    if not (np.all(np.isfinite(xy)) and np.all(np.isfinite(yaw_rad))):
+        return []
+    return [[float(x), float(y), math.remainder(float(yaw), math.tau)] for (x, y), yaw in zip(xy, yaw_rad, strict=True)]

@@ -1,0 +1,67 @@
+"""The first record of a log: what was run with what, and everything that figures need beside the ticks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from r3d2_ros.closed_loop.plan import RunPlan
+from r3d2_ros.closed_loop.run_log import FORMAT
+from r3d2_ros.config import as_mapping
+from r3d2_ros.versions import versions
+
+PLANNED_STEP_S = 0.5
+"""Planned trajectories are kept in the step of the scores that use them."""
+
+
+def header(plan: RunPlan, *, controller: str, renderer: str) -> dict[str, Any]:
+    """Values of the record `header`. controller: what drives; renderer: what makes the pictures."""
+    spec, reference = plan.spec, plan.reference
+    configuration = {
+        "scenario": dataclasses.asdict(spec.scenario),
+        "sim": as_mapping(spec.sim),
+        "vehicle": dataclasses.asdict(plan.vehicle),
+        "seed": spec.seed,
+    }
+    text = json.dumps(configuration, sort_keys=True, default=str)
+    return {
+        "format": FORMAT,
+        "run_id": spec.run_id,
+        "scenario": spec.scenario.name,
+        "type": spec.scenario.type,
+        "description": spec.scenario.description,
+        "seed": spec.seed,
+        "variation": spec.variation,
+        "controller": controller,
+        "renderer": renderer,
+        "configuration_hash": hashlib.sha256(text.encode()).hexdigest(),
+        "configuration": configuration,
+        "versions": versions("numpy", "scipy", "numba", "gsplat", "torch"),
+        "vehicle": {
+            "length_m": plan.vehicle.length_m,
+            "width_m": plan.vehicle.width_m,
+            "centre_m": plan.vehicle.centre_m,
+        },
+        "reference": {
+            "path": reference.line.points.tolist(),
+            "times_s": reference.times_s.tolist(),
+            "s_m": reference.s_m.tolist(),
+        },
+        "actors": {actor.id: _actor(plan, k) for k, actor in enumerate(plan.traffic.actors)},
+    }
+
+
+def _actor(plan: RunPlan, k: int) -> dict[str, Any]:
+    actor = plan.traffic.actors[k]
+    steps = int(plan.spec.scenario.end.duration_s / PLANNED_STEP_S) + 2
+    poses = [plan.traffic.planned(actor, i * PLANNED_STEP_S) for i in range(steps)]
+    planned = [[*T.translation.tolist(), T.yaw_rad] for T in poses if T is not None]
+    return {
+        "asset": actor.asset,
+        "category": actor.category,
+        "size_m": list(actor.size_m),
+        "target": actor.target,
+        "planned": planned or None,
+    }

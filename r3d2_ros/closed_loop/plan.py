@@ -1,0 +1,244 @@
+"""From a run's scenario to everything resolved and drawn: reference path, actors with their motions, lane map."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from r3d2_ros.boxes import Size
+from r3d2_ros.closed_loop.jitter import Drawn, draw
+from r3d2_ros.closed_loop.motions import (
+    AlongPath,
+    Following,
+    Motion,
+    Standing,
+    Straight,
+    Timed,
+    smooth_line,
+)
+from r3d2_ros.closed_loop.reference import Reference
+from r3d2_ros.closed_loop.runs import RunSpec
+from r3d2_ros.closed_loop.scenario import (
+    REFERENCE_LANE,
+    ActorKeys,
+    ConstantVelocity,
+    EgoKeys,
+    FollowPath,
+    IdmFollower,
+    LanePlace,
+    Parked,
+    Place,
+    Start,
+)
+from r3d2_ros.closed_loop.traffic import PlannedActor, Traffic
+from r3d2_ros.closed_loop.vehicle import Vehicle, VehicleState
+from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.lane_map import LaneMap
+from r3d2_ros.lines import Line
+from r3d2_ros.polylines import read_polyline
+from r3d2_ros.resources import user_path
+from r3d2_ros.scene import AssetLibrary
+
+MIN_REFERENCE_M = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """A run, ready to go: nothing in it depends on chance, files or the wall clock any more."""
+
+    spec: RunSpec
+    vehicle: Vehicle
+    reference: Reference
+    traffic: Traffic
+
+    @property
+    def start(self) -> VehicleState:
+        """The ego at t = 0."""
+        return self.reference.state_at(0.0, self.vehicle)
+
+
+def plan_run(spec: RunSpec, *, lane_map: LaneMap | None, library: AssetLibrary) -> RunPlan:
+    """Resolve and draw. InputError, with file and key, for lanes, assets and places that are not there."""
+    planner = _Planner(spec, lane_map, library)
+    return RunPlan(spec, spec.vehicle, planner.reference, Traffic(planner.actors))
+
+
+class _Planner:
+    def __init__(self, spec: RunSpec, lane_map: LaneMap | None, library: AssetLibrary) -> None:
+        self._spec, self._lane_map, self._library = spec, lane_map, library
+        rng = np.random.default_rng(spec.seed)
+        self.reference = self._reference(spec.scenario.ego, draw(rng, spec.scenario.ego.jitter))
+        self.actors = tuple(
+            self._actor(keys, draw(rng, keys.jitter), f"actors.{k}") for k, keys in enumerate(spec.scenario.actors)
+        )
+
+    def _where(self, key: str) -> str:
+        return f"{self._spec.where}: {key}"
+
+    # The ego
+
+    def _reference(self, ego: EgoKeys, drawn: Drawn) -> Reference:
+        keys, where = ego.reference, self._where("ego.reference")
+        if keys.lane:
+            line = self._line(keys.lane, f"{where}.lane")
+            line = _cut(line, keys.from_m, line.length_m if keys.to_m is None else keys.to_m, where)
+        elif keys.file:
+            path = self._spec.folder / user_path(keys.file, f"{where}.file")
+            line = Line(read_polyline(path))
+        else:
+            line = _polyline([(p[0], p[1], p[2] if len(p) > 2 else 0.0) for p in keys.points], f"{where}.points")
+        if keys.times_s:
+            if len(line.s) != len(keys.times_s):
+                raise InputError(f"{where}.points", "points that differ, where there are times_s", "one twice")
+            times, s = np.array(keys.times_s) - keys.times_s[0], line.s
+            return Reference(line, times, s)
+        if drawn.longitudinal_m:
+            line = _cut(line, drawn.longitudinal_m, line.length_m, self._where("ego.jitter"))
+        if drawn.lateral_m:
+            line = line.shifted_left(drawn.lateral_m)
+        assert ego.speed_mps is not None
+        return Reference.at_speed(line, max(0.0, ego.speed_mps + drawn.speed_mps))
+
+    # Lanes and places
+
+    def _line(self, name: str, where: str) -> Line:
+        if self._lane_map is None:
+            expected = "points or a file, for this scene has no lane map"
+            raise InputError(where, expected, f"the lane '{name}'", "scene.yaml names one with lane_map")
+        return Line(self._lane_map.line(name, where))
+
+    def _lane(self, name: str, where: str) -> Line:
+        return self.reference.line if name == REFERENCE_LANE else self._line(name, where)
+
+    def _pose(self, place: Place, where: str) -> Rigid:
+        if isinstance(place, LanePlace):
+            T = self._lane(place.lane, f"{where}.lane").pose(place.s_m)
+            x, y, z = (float(v) for v in T.apply((0.0, place.left_m, 0.0)))
+            return Rigid.from_xyz_yaw(x, y, z, T.yaw_rad + math.radians(place.heading_deg))
+        return Rigid.from_xyz_yaw(place.x, place.y, place.z, math.radians(place.yaw_deg))
+
+    # Actors
+
+    def _actor(self, keys: ActorKeys, drawn: Drawn, key: str) -> PlannedActor:
+        if keys.asset not in self._library:
+            known = ", ".join(sorted(self._library.assets))
+            raise InputError(self._where(f"{key}.asset"), f"one of {known or 'no assets'}", f"'{keys.asset}'")
+        asset = self._library[keys.asset]
+        size_m = keys.size_m or asset.size_m
+        motion = self._motion(keys, drawn, size_m, self._where(key))
+        start = None if isinstance(keys.motion, Parked) else keys.motion.start
+        starts_s, waits = self._starts(motion, start, self._where(f"{key}.motion.start"))
+        speed = 0.0
+        if isinstance(keys.motion, IdmFollower):
+            own = keys.motion.desired_speed_mps if keys.motion.speed_mps is None else keys.motion.speed_mps
+            speed = max(0.0, own + drawn.speed_mps)
+        return PlannedActor(
+            id=keys.id,
+            asset=keys.asset,
+            category=asset.category,
+            size_m=size_m,
+            target=keys.target,
+            motion=motion,
+            starts_s=starts_s,
+            trigger_m=start.distance_m if start is not None and start.distance_m is not None else 0.0,
+            waits=waits,
+            speed_mps=speed,
+        )
+
+    def _motion(self, keys: ActorKeys, drawn: Drawn, size_m: Size, where: str) -> Motion:
+        motion = keys.motion
+        if isinstance(motion, FollowPath):
+            return self._path(motion, drawn, f"{where}.motion")
+        assert keys.place is not None
+        if isinstance(motion, IdmFollower):
+            return self._follower(keys, motion, drawn, size_m, where)
+        T = self._pose(keys.place, f"{where}.place")
+        x, y, z = (float(v) for v in T.apply((drawn.longitudinal_m, drawn.lateral_m, 0.0)))
+        T = Rigid.from_xyz_yaw(x, y, z, T.yaw_rad + drawn.yaw_rad)
+        if isinstance(motion, ConstantVelocity):
+            return Straight(T, max(0.1, motion.speed_mps + drawn.speed_mps))
+        return Standing(T)
+
+    def _follower(
+        self, keys: ActorKeys, motion: IdmFollower, drawn: Drawn, size_m: Size, where: str
+    ) -> Following:
+        place = keys.place
+        assert isinstance(place, LanePlace)
+        return Following(
+            line=self._lane(place.lane, f"{where}.place.lane"),
+            start_m=place.s_m + drawn.longitudinal_m,
+            left_m=place.left_m + drawn.lateral_m,
+            keys=motion,
+            half_length_m=size_m[0] / 2,
+            half_width_m=size_m[1] / 2,
+        )
+
+    def _path(self, motion: FollowPath, drawn: Drawn, where: str) -> Motion:
+        points = np.array([self._point(motion.frame, point, where) for point in motion.points])
+        try:
+            line, s = smooth_line(points)
+        except ValueError as error:
+            raise InputError(f"{where}.points", str(error), "one place") from error
+        if drawn.longitudinal_m or drawn.lateral_m:
+            ahead = line.pose(0.0)
+            shift = ahead.apply((drawn.longitudinal_m, drawn.lateral_m, 0.0)) - ahead.translation
+            line, s = smooth_line(points + shift)
+        if motion.speed_mps is None:
+            return Timed(line, np.array(motion.times_s), s)
+        return AlongPath(line, max(0.1, motion.speed_mps + drawn.speed_mps), motion.acceleration_mps2)
+
+    def _point(self, frame: str, point: tuple[float, ...], where: str) -> Array:
+        if frame == "map":
+            return np.array([point[0], point[1], point[2] if len(point) > 2 else 0.0])
+        if len(point) > 2:
+            raise InputError(f"{where}.points", "[s, left] on a lane", str(list(point)))
+        return self._lane(frame, f"{where}.frame").pose(point[0]).apply((0.0, point[1], 0.0))
+
+    def _starts(self, motion: Motion, start: Start | None, where: str) -> tuple[float | None, bool]:
+        """(when the motion begins, whether the actor stands until then)."""
+        if start is None or start.time_s is not None:
+            return (0.0 if start is None or start.time_s is None else start.time_s), True
+        if start.distance_m is not None:
+            return None, True
+        s_m, place = self._meeting(motion)
+        centre_m = self.reference.locate(*place)[0] - self._spec.vehicle.centre_m
+        meeting_s = self.reference.time_at(centre_m)
+        if meeting_s is None or meeting_s <= 0.0:
+            expected = "a place that the ego passes after the start of its reference"
+            raise InputError(where, expected, f"one at {centre_m:.1f} m of {self.reference.length_m:.1f} m")
+        assert isinstance(motion, Straight | AlongPath)
+        begins_s = meeting_s - motion.seconds_to(s_m)
+        if isinstance(motion, AlongPath) and begins_s < 0.0:
+            got = f"{begins_s:.2f} s for meeting at {meeting_s:.2f} s"
+            raise InputError(where, "a start that is not before the ego's", got, "Move the meeting further away")
+        return begins_s, isinstance(motion, AlongPath)
+
+    def _meeting(self, motion: Motion) -> tuple[float, tuple[float, float]]:
+        """Where on its line an actor comes nearest to the ego's reference: (s, (x, y))."""
+        if isinstance(motion, Straight):
+            x, y, _ = motion.T_world_start.translation
+            return 0.0, (float(x), float(y))
+        assert isinstance(motion, AlongPath)
+        samples = motion.line.s
+        beside = [abs(self.reference.locate(float(x), float(y))[1]) for x, y, _ in motion.line.points]
+        k = int(np.argmin(beside))
+        x, y, _ = motion.line.points[k]
+        return float(samples[k]), (float(x), float(y))
+
+
+def _polyline(points: list[tuple[float, float, float]], where: str) -> Line:
+    try:
+        return Line(points)
+    except ValueError as error:
+        raise InputError(where, "at least two different points", "one place") from error
+
+
+def _cut(line: Line, from_m: float, to_m: float, where: str) -> Line:
+    """The part of a line between two distances; beyond its ends it is straight."""
+    if to_m - from_m < MIN_REFERENCE_M:
+        raise InputError(where, f"a path of at least {MIN_REFERENCE_M:g} m", f"from {from_m:g} m to {to_m:g} m")
+    inner = line.points[(line.s > from_m) & (line.s < to_m)]
+    return Line(np.concatenate([line.at(from_m)[None], inner, line.at(to_m)[None]]))

@@ -1,0 +1,57 @@
+"""The commands of an earlier run, from its log, in place of a stack: the same run again, picture for picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from r3d2_ros.closed_loop.demands import Command, Trajectory, demand_of
+from r3d2_ros.closed_loop.inbox import Plan, Received, Refusal
+from r3d2_ros.closed_loop.run_log import RunLog
+from r3d2_ros.errors import InputError
+
+
+class LoggedCommands:
+    """`inbox.Commands` from a log: each command is taken at the tick at which it was, each miss is missed again."""
+
+    def __init__(self, log: RunLog) -> None:
+        warmup = next((r for r in log.of("phase") if r["phase"] == "warmup"), None)
+        if warmup is None:
+            raise InputError(str(log.path), "a run that got beyond its start-up", "one that did not")
+        self._logged_epoch_ns: int = warmup["stamp_ns"]
+        self._epoch_ns = self._logged_epoch_ns
+        self._commands = {r["stamp_ns"] - self._logged_epoch_ns: self._command(r, log) for r in log.of("command")}
+        self._misses = {r["stamp_ns"] - self._logged_epoch_ns for r in log.of("miss")}
+
+    def _command(self, record: dict[str, Any], log: RunLog) -> Command:
+        try:
+            entry = record["command"]
+            return Command(int(entry["stamp_ns"]), demand_of(entry["demand"]), str(entry["source"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{log.path}: command", "a command as the log has it", repr(error)) from error
+
+    def set_time(self, now_ns: int) -> None:
+        """Nothing to do: what is taken when is in the log."""
+
+    def begin(self, epoch_ns: int) -> None:
+        self._epoch_ns = epoch_ns
+
+    def started(self) -> bool:
+        return True
+
+    def fresh(self, now_ns: int) -> bool:
+        return now_ns - self._epoch_ns not in self._misses
+
+    def take(self, now_ns: int) -> Received | None:
+        command = self._commands.get(now_ns - self._epoch_ns)
+        return None if command is None else Received(self._shifted(command), 0.0)
+
+    def drain(self) -> tuple[list[Refusal], list[Plan]]:
+        return [], []
+
+    def _shifted(self, command: Command) -> Command:
+        """The command with its stamps in this run's time."""
+        shift = self._epoch_ns - self._logged_epoch_ns
+        demand = command.demand
+        if isinstance(demand, Trajectory):
+            demand = Trajectory(tuple(stamp + shift for stamp in demand.stamps_ns), demand.xy)
+        return Command(command.stamp_ns + shift, demand, command.source)

@@ -1,0 +1,74 @@
+"""An emergency brake on depth images: it goes straight on, and stops for what stands in its corridor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from r3d2_ros.closed_loop.stacks.constant_velocity import ConstantVelocity
+from r3d2_ros.closed_loop.vehicle import Actuation
+from r3d2_ros.geometry import Array, Rigid
+
+BRAKING_MPS2 = 8.0
+"""What it brakes with."""
+
+BRAKES_FROM_MPS2 = 3.5
+"""It brakes once stopping takes more than this."""
+
+STANDSTILL_GAP_M = 2.0
+SIDE_MARGIN_M = 0.25
+LOW_M, HIGH_M = 0.35, 2.2
+"""Heights above the ground of what counts as an obstacle."""
+
+RANGE_M = 60.0
+MIN_SHARE = 2e-4
+"""Of an image's pixels, this many have to agree: single Gaussians may float in the air."""
+
+
+@dataclass(frozen=True, eq=False)
+class DepthView:
+    """A depth image [H, W] (metres along the optical axis, NaN: nothing), K [3, 3] of its CameraInfo, its place."""
+
+    depth: NDArray[np.float32]
+    K: Array
+    T_ego_camera: Rigid
+
+
+class DepthAeb:
+    """front_m: from base_link to the bumper; width_m: of the vehicle."""
+
+    def __init__(self, *, front_m: float, width_m: float) -> None:
+        self._front_m, self._half_m = front_m, width_m / 2 + SIDE_MARGIN_M
+        self._cruise = ConstantVelocity()
+        self._braking = False
+
+    def actuation(self, views: Sequence[DepthView], speed_mps: float) -> Actuation:
+        """Cruise, or brake: and once braking, until it stands."""
+        seen = [obstacle_m(view, front_m=self._front_m, half_width_m=self._half_m) for view in views]
+        ahead_m = min(seen, default=math.inf)
+        needed = speed_mps**2 / (2 * max(ahead_m - STANDSTILL_GAP_M, 0.1))
+        self._braking = (self._braking and speed_mps > 0.0) or needed > BRAKES_FROM_MPS2
+        if self._braking or ahead_m < STANDSTILL_GAP_M + 1.0:
+            return Actuation(-BRAKING_MPS2, 0.0)
+        return self._cruise.actuation(speed_mps)
+
+
+def obstacle_m(view: DepthView, *, front_m: float, half_width_m: float) -> float:
+    """Distance from the bumper to the nearest obstacle in the straight corridor ahead; infinity: none within range."""
+    height, width = view.depth.shape
+    rows, columns = np.mgrid[0:height, 0:width]
+    z = view.depth.astype(np.float64)
+    fx, fy, cx, cy = view.K[0, 0], view.K[1, 1], view.K[0, 2], view.K[1, 2]
+    with np.errstate(invalid="ignore"):
+        points = np.stack([(columns - cx) / fx * z, (rows - cy) / fy * z, z], axis=-1)
+    points = view.T_ego_camera.apply(points[np.isfinite(z)])
+    ahead, left, up = points.T
+    inside = (np.abs(left) < half_width_m) & (up > LOW_M) & (up < HIGH_M)
+    inside &= (ahead > front_m) & (ahead < front_m + RANGE_M)
+    distances = np.sort(ahead[inside])
+    needed = max(3, math.ceil(MIN_SHARE * height * width))
+    return float(distances[needed - 1] - front_m) if len(distances) >= needed else math.inf
