@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 CORE = [
     "av>=12",
+    "mcap>=1.2",
     "numba>=0.61",
     "numpy>=1.26",
     "opencv-python-headless>=4.10",
@@ -17,6 +18,7 @@ CORE = [
     "simplejpeg>=1.7",
     "tqdm>=4.60",
     "xxhash>=3",
+    "zstandard>=0.21",
 ]
 HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.4"]
 GPU = ["gsplat>=1.5.3", "torch>=2.4"]

@@ -35,15 +35,22 @@ class Assembled:
     notes: tuple[str, ...]
 
 
-def assemble(config: SimConfig, say: Say = lambda text: None) -> Assembled:
+def assemble(
+    config: SimConfig,
+    say: Say = lambda text: None,
+    *,
+    rig: Rig | None = None,
+    library: AssetLibrary | None = None,
+) -> Assembled:
     """Load scene, assets and rig, choose the renderer, compile and upload. `say` gets a line per stage.
 
+    `rig` and `library` take the place of those that the configuration names, for callers that have loaded them.
     InputError(s) for files that cannot be used, MissingPackageError for a named backend that is not installed.
     """
     start = time.perf_counter()
-    rig = load_config_rig(config)
+    rig = rig or load_config_rig(config)
     scene = load_config_scene(config.scene, say)
-    library = load_config_library(config, say)
+    library = library or load_config_library(config, say)
     say(
         f"scene '{scene.name}': {len(scene.background)} Gaussians, "
         f"rig '{rig.name}': {len(rig.cameras)} cameras ({time.perf_counter() - start:.1f} s)"

@@ -49,6 +49,9 @@ class AssetsConfig:
         Literal["ground_center", "box_center"],
         _doc("what an incoming actor pose means: ground centre or box centre"),
     ] = "ground_center"
+    classes: Annotated[
+        str, _doc("table of assets that stand for the object classes of perception messages; empty: the shipped one")
+    ] = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,9 @@ class SimConfig:
             )
 
 
-PATH_KEYS = ("scene.source", "scene.sidecar", "assets.library", "rig.source", "harmonizer.checkpoint")
+PATH_KEYS = (
+    "scene.source", "scene.sidecar", "assets.library", "assets.classes", "rig.source", "harmonizer.checkpoint"
+)  # fmt: skip
 """Leaves that may name a file; relative ones in a configuration file are relative to that file."""
 
 

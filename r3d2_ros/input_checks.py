@@ -93,7 +93,8 @@ class ActorInput:
     """One actor as a message gives it, unchecked: position [3] in metres, quaternion [4] (wxyz), size [3] in
     metres.
 
-    size_m is (length, width, height); all zero stands for the asset's own size.
+    size_m      (length, width, height); all zero stands for the asset's own size
+    actor_pose  what the position means; None: what the rules say
     """
 
     id: str
@@ -101,6 +102,7 @@ class ActorInput:
     position_m: Sequence[float]
     quat_wxyz: Sequence[float]
     size_m: Sequence[float] = (0.0, 0.0, 0.0)
+    actor_pose: Literal["ground_center", "box_center"] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def actor_state(actor: ActorInput, rules: ActorRules) -> ActorState | Fault:
     pose = _pose(f"actors.{actor.id[:80]}", name, actor.position_m, actor.quat_wxyz)
     if isinstance(pose, Fault):
         return pose
-    if rules.actor_pose == "box_center":
+    if (actor.actor_pose or rules.actor_pose) == "box_center":
         height_m = rules.asset_height_m(actor.asset) if size_m is None else size_m[2]
         pose = Rigid(pose.rotation, pose.apply((0.0, 0.0, -height_m / 2)))
     return ActorState(id=actor.id, asset=actor.asset, T_world_actor=pose, size_m=size_m)

@@ -4,6 +4,7 @@ clock."""
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -19,6 +20,9 @@ from r3d2_ros.world import ActorState, EgoState, WorldState
 
 FAILED_TICKS_PER_QUEUE = 100
 """Ticks that cannot be made cost nothing but their place: this many queues of them may wait to be fetched."""
+
+END_OF_INPUTS = "end_of_inputs"
+"""Cause of ticks that were waiting when a recording ended."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Tick:
     state         the world at stamp_ns, or None: publish the frame set with no camera published, and `reason`
     timeline      which pass of message time it belongs to; when it changes, time went back
     instance_ids  all actors of the run so far, as in WorldState
+    cause         short key of the reason, as in Unavailable
     """
 
     stamp_ns: int
@@ -74,6 +79,7 @@ class Tick:
     reason: str
     timeline: int
     instance_ids: tuple[str, ...]
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,16 @@ class Synchronizer:
         self._pending.popleft()
         return self._tick(head, outcome)
 
+    def finish(self) -> Iterator[Tick]:
+        """The inputs have ended, as those of a recording do: the ticks that are left. One that still waits fails."""
+        while self._pending:
+            head = self._pending.popleft()
+            outcome = self._outcome(head)
+            if isinstance(outcome, NotYet):
+                inputs = " and ".join(f"'{name}'" for name in outcome.inputs)
+                outcome = Unavailable(END_OF_INPUTS, f"{inputs} ended before {seconds(head.stamp_ns)}")
+            yield self._tick(head, outcome)
+
     def waiting(self) -> Waiting | None:
         """What the next tick waits for; None when it is ready, or when nothing is asked for (tick
         trigger)."""
@@ -248,9 +264,9 @@ class Synchronizer:
         return pending.failure or self.buffer.at(pending.stamp_ns, timeline=pending.timeline)
 
     def _tick(self, pending: _Pending, outcome: WorldState | Unavailable) -> Tick:
-        state, reason = None, ""
+        state, reason, cause = None, "", ""
         if isinstance(outcome, Unavailable):
-            reason = outcome.reason
+            reason, cause = outcome.reason, outcome.cause
             text = f"the frame set at {seconds(pending.stamp_ns)} cannot be made: {reason}"
             self.reports.add(Fault(f"tick_failed.{outcome.cause}", text))
         else:
@@ -258,7 +274,7 @@ class Synchronizer:
             self._made = (pending.timeline, pending.stamp_ns)
             before_ns = pending.stamp_ns - nanoseconds(self.buffer.config.history_s)
             self.buffer.forget(timeline=pending.timeline, before_ns=before_ns)
-        return Tick(pending.stamp_ns, pending.due, state, reason, pending.timeline, self.buffer.instance_ids)
+        return Tick(pending.stamp_ns, pending.due, state, reason, pending.timeline, self.buffer.instance_ids, cause)
 
     def _push(self, ticks: list[_Pending]) -> None:
         self._pending.extend(ticks)

@@ -19,10 +19,10 @@ from r3d2_ros.demo.contact_sheet import contact_sheet, write_contact_sheet
 from r3d2_ros.demo.domain import VARIABLE, demo_environment
 from r3d2_ros.demo.drive import Drive, shown_moments, write_drive
 from r3d2_ros.demo.plan import Plan
-from r3d2_ros.demo.progress import Progress
 from r3d2_ros.demo.recorder import Recorder
 from r3d2_ros.demo.summary import figures, write_summary
 from r3d2_ros.errors import InputError
+from r3d2_ros.progress import Progress
 from r3d2_ros.rigs import load_rig
 from r3d2_ros.versions import versions
 

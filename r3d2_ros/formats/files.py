@@ -36,7 +36,7 @@ def atomic_output(path: str | Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except OSError as error:
         hint = "" if path.parent.is_dir() else "Create the folder first"
-        raise InputError(str(path), "a file that can be written", _write_problem(path, error), hint) from error
+        raise InputError(str(path), "a file that can be written", write_problem(path, error), hint) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,10 +46,11 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(str(path), "a folder that can be written", _write_problem(path, error)) from error
+        raise InputError(str(path), "a folder that can be written", write_problem(path, error)) from error
 
 
-def _write_problem(path: Path, error: OSError) -> str:
+def write_problem(path: Path, error: OSError) -> str:
+    """Why a file could not be written, for people."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         limit = "no space left" if error.errno == errno.ENOSPC else "the disk quota is used up"
         return f"{limit} on the disk of {path.parent}"

@@ -1,4 +1,4 @@
-"""How far the demo is: a bar on a terminal, a line now and then elsewhere."""
+"""How far a run is: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ LINE_EVERY_S = 5.0
 
 
 class Progress:
-    """Frame sets done and time left, on stderr."""
+    """Frame sets done, their rate and the time left, on stderr. `done` of them were there before."""
 
-    def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
+    def __init__(self, total: int, *, done: int = 0) -> None:
+        self._total, self._done, self._before = total, done, done
         self._start = self._said = time.monotonic()
-        self._bar = tqdm(total=total, unit=" frame sets", file=sys.stderr) if sys.stderr.isatty() else None
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, unit=" frame sets", file=sys.stderr, dynamic_ncols=True)
 
     def __enter__(self) -> Self:
         return self
@@ -32,16 +34,18 @@ class Progress:
             return
         if self._bar is not None:
             self._bar.update(done - self._done)
-        first, self._done = self._done == 0, done
+        first, self._done = self._done == self._before, done
         now = time.monotonic()
         if first:
-            self._start = now
+            self._start, self._before = now, done - 1  # what came before the first one was preparation
         if self._bar is None and (first or done == self._total or now - self._said >= LINE_EVERY_S):
             self._said = now
             print(self._line(now), file=sys.stderr)
 
     def _line(self, now: float) -> str:
         text = f"{self._done} of {self._total} frame sets"
-        if 1 < self._done < self._total:
-            text += f", {(now - self._start) / (self._done - 1) * (self._total - self._done):.0f} s left"
+        passed = self._done - self._before - 1
+        if passed > 0 and self._done < self._total and now > self._start:
+            rate = passed / (now - self._start)
+            text += f", {rate:.1f} per second, {(self._total - self._done) / rate:.0f} s left"
         return text

@@ -1,0 +1,123 @@
+"""The folder that a replay writes: whose it is, what of an earlier run is kept, and how parts come together."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from r3d2_ros.cameras import Camera
+from r3d2_ros.config import OutputConfig
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.files import make_folder
+from r3d2_ros.replay.folder_output import FolderOutput
+from r3d2_ros.replay.frames import FRAMES, Entry, files_are_whole, files_of, is_done, read_entries, write_entries
+from r3d2_ros.replay.manifest import MANIFEST, check_same, read_manifest, write_manifest
+from r3d2_ros.replay.output import Output
+from r3d2_ros.replay.pipeline import RENDERING_FAILED
+
+SUMMARY = "summary.json"
+OWN_FILES = (FRAMES, MANIFEST, SUMMARY)
+PART = "frames.part-{}.jsonl"
+
+
+class FolderStore:
+    """A folder of JPEG or PNG pictures. Can be sent to another process, which then writes a part of it."""
+
+    def __init__(self, folder: Path, cameras: tuple[Camera, ...], config: OutputConfig, image_format: str) -> None:
+        self.folder = folder
+        self._cameras, self._config, self._format = cameras, config, image_format
+        self._lock: int | None = None
+
+    def begin(self, manifest: Mapping[str, Any], *, overwrite: bool) -> dict[int, Entry]:
+        """Take the folder; returns what of an earlier run of the same replay is whole, by index.
+
+        InputError for a folder that holds something else, and while another run writes it.
+        """
+        make_folder(self.folder)
+        self._lock = lock(self.folder)
+        path = self.folder / MANIFEST
+        earlier = read_manifest(path)
+        if earlier is None:
+            self._check_empty()
+        elif overwrite:
+            self._remove_earlier()
+        else:
+            check_same(path, earlier, manifest)
+        write_manifest(path, manifest)
+        return self._kept()
+
+    def output(self, part: int | None) -> Output:
+        """Where a part of the frame sets goes; None: all of them in one."""
+        log = FRAMES if part is None else PART.format(part)
+        return FolderOutput(self.folder, self._cameras, self._config, image_format=self._format, log=log)
+
+    def finish(self) -> None:
+        """Put the lines of all parts together, in order. InputError when that is not possible: nothing is lost then."""
+        entries = self._entries()
+        write_entries(self.folder / FRAMES, entries.values())
+        for log in self._part_logs():
+            log.unlink()
+
+    def release(self) -> None:
+        """Let other runs have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}
+
+    def _check_empty(self) -> None:
+        inside = sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith("."))
+        if inside:
+            got = f"a folder with {', '.join(inside[:5])}" + (" and more" if len(inside) > 5 else "")
+            expected = "an empty folder, or one of an earlier run of this replay"
+            raise InputError(str(self.folder), expected, got, "Choose another --out")
+
+    def _remove_earlier(self) -> None:
+        """Remove what an earlier replay wrote, and nothing else."""
+        for entry in self._entries().values():
+            for name, _ in files_of(entry):
+                (self.folder / name).unlink(missing_ok=True)
+        for log in [*self._part_logs(), *(self.folder / name for name in OWN_FILES)]:
+            log.unlink(missing_ok=True)
+
+    def _part_logs(self) -> list[Path]:
+        return sorted(self.folder.glob(PART.format("*")))
+
+    def _entries(self) -> dict[int, Entry]:
+        """The lines of all files; the newest of an index holds."""
+        found: dict[int, Entry] = {}
+        for log in [self.folder / FRAMES, *self._part_logs()]:
+            for entry in read_entries(log):
+                found[entry["index"]] = entry
+        return found
+
+    def _kept(self) -> dict[int, Entry]:
+        kept = {
+            index: entry
+            for index, entry in self._entries().items()
+            if entry.get("cause") != RENDERING_FAILED and (not is_done(entry) or files_are_whole(self.folder, entry))
+        }
+        write_entries(self.folder / FRAMES, kept.values())
+        for log in self._part_logs():
+            log.unlink()
+        for camera in self._cameras:  # what a killed run was writing
+            for unfinished in self.folder.glob(f"{camera.name}*/.*.tmp"):
+                unfinished.unlink(missing_ok=True)
+        return kept
+
+
+def lock(folder: Path) -> int:
+    """A descriptor that keeps the folder from other runs while it is open."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        expected = "a folder that no other run is writing"
+        raise InputError(str(folder), expected, "one that a replay is writing now") from error
+    return descriptor

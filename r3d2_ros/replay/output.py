@@ -1,0 +1,98 @@
+"""What an output of a replay is, and pictures as bytes."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from r3d2_ros.config import OutputConfig
+from r3d2_ros.replay.ticks import PlannedTick
+from r3d2_ros.simulator import CameraFrame, FrameSet
+
+
+class Output(Protocol):
+    """Takes frame sets. `prepare` may run in any thread and beside others, `write` and `close` in one, in order."""
+
+    def prepare(self, planned: PlannedTick, frame_set: FrameSet) -> Any:
+        """Work on one frame set that needs no other: encoding."""
+
+    def write(self, planned: PlannedTick, frame_set: FrameSet, prepared: Any) -> None:
+        """Put a frame set where it belongs. InputError when that is not possible."""
+
+    def write_missing(self, planned: PlannedTick, reason: str, cause: str) -> None:
+        """Note that a frame set has no pictures."""
+
+    def close(self) -> None:
+        """Finish what was written, also after a fault. InputError when that is not possible."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture of one camera; `kind` is empty for the picture itself."""
+
+    camera: str
+    kind: str
+    suffix: str
+    data: bytes
+    encode_ms: float
+
+
+ALSO = {
+    "rendered": "image_rendered",
+    "mask": "harmonizer_mask",
+    "depth": "depth",
+    "instance": "instance",
+}
+"""Further pictures by the name that the command line and folders use -> key of the `output` section."""
+
+
+def also_wanted(config: OutputConfig) -> tuple[str, ...]:
+    return tuple(kind for kind, key in ALSO.items() if getattr(config, key))
+
+
+def encode(frame: CameraFrame, *, kind: str, image_format: str, jpeg_quality: int) -> Picture:
+    """One picture of a camera as a file: JPEG or PNG; masks and actor numbers as PNG, depth as .npy (float32)."""
+    start = time.perf_counter()
+    suffix, data = _encoded(frame, kind, image_format, jpeg_quality)
+    return Picture(frame.camera.name, kind, suffix, data, (time.perf_counter() - start) * 1e3)
+
+
+def _encoded(frame: CameraFrame, kind: str, image_format: str, jpeg_quality: int) -> tuple[str, bytes]:
+    if kind == "depth":
+        buffer = io.BytesIO()
+        np.save(buffer, frame.depth, allow_pickle=False)
+        return ".npy", buffer.getvalue()
+    if kind == "mask":
+        return ".png", png(mask_pixels(frame))
+    if kind == "instance":
+        assert frame.instance is not None
+        return ".png", png(frame.instance)
+    rgb = frame.rendered if kind == "rendered" else frame.rgb
+    if image_format == "png":
+        return ".png", png(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    return ".jpg", jpeg(rgb, jpeg_quality)
+
+
+def mask_pixels(frame: CameraFrame) -> NDArray[np.uint8]:
+    """[H, W] uint8: how much of the harmonizer's output each pixel has, 255 for all of it."""
+    if frame.mask is None:
+        return np.zeros(frame.rgb.shape[:2], np.uint8)
+    return np.rint(frame.mask * 255).astype(np.uint8)
+
+
+def jpeg(rgb: NDArray[np.uint8], quality: int) -> bytes:
+    """[H, W, 3] as the live node encodes it."""
+    return simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
+
+
+def png(pixels: NDArray) -> bytes:
+    """[H, W] or [H, W, 3] (blue, green, red), 8 or 16 bit."""
+    _, encoded = cv2.imencode(".png", pixels)
+    return encoded.tobytes()

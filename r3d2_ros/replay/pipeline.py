@@ -1,0 +1,193 @@
+"""Reading, rendering, encoding and writing at the same time, in bounded queues.
+
+reader thread -> ticks -> calling thread: Simulator.step -> encoder threads -> writer thread
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+
+from r3d2_ros.replay.output import Output
+from r3d2_ros.replay.ticks import PlannedTick
+from r3d2_ros.simulator import FrameSet, History, Simulator
+from r3d2_ros.state_buffer import seconds
+
+T = TypeVar("T")
+
+Done = Callable[[PlannedTick, str | None, str], None]
+"""Takes a tick that is finished, the cause (None: it has its pictures) and the reason."""
+
+READ_AHEAD = 64
+"""Ticks that the reader may be ahead of the renderer."""
+
+IN_FLIGHT = 4
+"""Frame sets that may be rendered and not written yet."""
+
+ENCODERS = 2
+RENDERING_FAILED = "rendering_failed"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which ticks of the recording are made: `wanted` are written; `carried` are rendered without being written, for
+    what a temporal harmonizer remembers of them."""
+
+    wanted: frozenset[int]
+    carried: frozenset[int] = frozenset()
+
+    @property
+    def last(self) -> int:
+        return max(self.wanted, default=-1)
+
+
+def make_frames(
+    ticks: Iterator[PlannedTick],
+    part: Part,
+    *,
+    simulator: Simulator,
+    output: Output,
+    stop: threading.Event,
+    done: Done,
+    say: Callable[[str], None],
+) -> None:
+    """Render a part of the ticks into `output`, and close it. Ends early, with what was begun finished, when `stop` is
+    set. InputError when the output cannot be written any more.
+
+    done  called for each frame set that was written or noted as missing
+    """
+    with Writer(output, done) as writer, ReadAhead(ticks, READ_AHEAD) as planned_ticks:
+        history, timeline = History(), 0
+        for planned in planned_ticks:
+            if stop.is_set() or writer.fault is not None or planned.index > part.last:
+                break
+            tick = planned.tick
+            if tick.timeline != timeline:
+                history, timeline = History(), tick.timeline
+            is_wanted = planned.index in part.wanted
+            if not is_wanted and planned.index not in part.carried:
+                continue
+            if tick.state is None:
+                if is_wanted:
+                    writer.put_missing(planned, tick.reason, tick.cause)
+                continue
+            try:
+                frame_set, history = simulator.step(tick.state, history, cameras=tick.due)
+            except Exception as error:
+                say(f"{seconds(tick.stamp_ns)}: rendering failed\n{traceback.format_exc()}")
+                if is_wanted:
+                    writer.put_missing(planned, f"{type(error).__name__}: {error}", RENDERING_FAILED)
+                continue
+            if is_wanted:
+                writer.put(planned, frame_set)
+
+
+class ReadAhead(Generic[T]):
+    """Draws items from an iterator in a thread of its own. What the iterator raises is raised where the item is due."""
+
+    def __init__(self, items: Iterator[T], limit: int) -> None:
+        self._items = items
+        self._queue: queue.Queue[tuple[str, Any]] = queue.Queue(limit)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="read", daemon=True)
+
+    def __enter__(self) -> Iterator[T]:
+        self._thread.start()
+        return self._drawn()
+
+    def __exit__(self, *error: object) -> None:
+        self._ending.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def _drawn(self) -> Iterator[T]:
+        while True:
+            kind, value = self._queue.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                self._queue.put(("item", item))
+                if self._ending.is_set():
+                    return
+            self._queue.put(("end", None))
+        except BaseException as error:
+            self._queue.put(("error", error))
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    planned: PlannedTick
+    frame_set: FrameSet | None
+    prepared: Future[Any] | None
+    reason: str = ""
+    cause: str = ""
+
+
+class Writer:
+    """Encodes in some threads and writes in one, in the order of `put`; waits while IN_FLIGHT frame sets are under way.
+
+    Leaving the block finishes everything that was put, closes the output and raises what went wrong.
+    """
+
+    def __init__(self, output: Output, done: Done) -> None:
+        self._output, self._done = output, done
+        self._encoders = ThreadPoolExecutor(ENCODERS, thread_name_prefix="encode")
+        self._queue: queue.Queue[_Job | None] = queue.Queue()
+        self._room = threading.Semaphore(IN_FLIGHT)
+        self._thread = threading.Thread(target=self._run, name="write", daemon=True)
+        self.fault: Exception | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self._encoders.shutdown()
+        try:
+            self._output.close()
+        except Exception as close_error:
+            self.fault = self.fault or close_error
+        if self.fault is not None and error is None:
+            raise self.fault
+
+    def put(self, planned: PlannedTick, frame_set: FrameSet) -> None:
+        self._room.acquire()
+        prepared = self._encoders.submit(self._output.prepare, planned, frame_set)
+        self._queue.put(_Job(planned, frame_set, prepared))
+
+    def put_missing(self, planned: PlannedTick, reason: str, cause: str) -> None:
+        self._room.acquire()
+        self._queue.put(_Job(planned, None, None, reason, cause))
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            try:
+                if self.fault is None:
+                    self._write(job)
+                    self._done(job.planned, None if job.frame_set else job.cause, job.reason)
+            except Exception as error:  # raised at the end; the queue must be emptied all the same
+                self.fault = error
+            finally:
+                self._room.release()
+
+    def _write(self, job: _Job) -> None:
+        if job.frame_set is None or job.prepared is None:
+            self._output.write_missing(job.planned, job.reason, job.cause)
+        else:
+            self._output.write(job.planned, job.frame_set, job.prepared.result())

@@ -1,0 +1,77 @@
+"""Where a drive lies with respect to the scene, and how it is moved to the scene's beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.replay.ticks import Moment
+from r3d2_ros.scene import Scene
+
+SAMPLES = 200
+"""Places along the drive that are looked at."""
+
+QUANTILES = (0.01, 0.99)
+"""A scene without bounds is taken to reach as far as this part of its Gaussians, per axis."""
+
+FAR_OFF_PATH_M = 10.0
+
+
+def anchor(moments: Sequence[Moment], scene: Scene) -> Rigid:
+    """T_scene_recorded that puts the first place of the drive onto the first pose of the scene's capture.
+
+    It turns about z alone, so that what stood upright stays so. InputError for a scene without a capture trajectory.
+    """
+    if scene.path is None:
+        raise InputError("--anchor start", "a scene with the trajectory of its capture", f"'{scene.name}' without one")
+    place = next((moment.place for moment in moments if moment.place is not None), None)
+    if place is None:
+        raise InputError("--anchor start", "a drive with a known pose", "none")
+    x, y, z, yaw = place
+    target = scene.path.poses[0]
+    target_x, target_y, target_z = target.translation.tolist()
+    wanted = Rigid.from_xyz_yaw(target_x, target_y, target_z, target.yaw_rad)
+    return wanted @ Rigid.from_xyz_yaw(x, y, z, yaw).inverse()
+
+
+def distance_notes(moments: Sequence[Moment], scene: Scene, T_map_recorded: Rigid | None) -> list[str]:
+    """What the user should know of a drive that leaves the scene, or that was captured elsewhere."""
+    places = [moment.place[:3] for moment in moments if moment.place is not None]
+    if not places:
+        return []
+    chosen = np.array(places)[np.unique(np.linspace(0, len(places) - 1, SAMPLES).astype(int))]
+    points = chosen if T_map_recorded is None else T_map_recorded.apply(chosen)
+    hint = "" if T_map_recorded is not None else "; --anchor start moves it to where the capture begins"
+    if scene.path is None:
+        hint = ""
+    outside, what = _outside_m(points, scene)
+    notes = []
+    if outside.min() > 0:
+        notes.append(f"the drive lies outside {what}, by {outside.min():.1f} m or more, {outside[0]:.1f} m at its "
+                     f"beginning: the pictures show little or nothing of the scene{hint}")  # fmt: skip
+    elif outside.max() > 0:
+        share = 100 * float((outside > 0).mean())
+        notes.append(f"{share:.0f} % of the drive lie outside {what}, by up to {outside.max():.1f} m{hint}")
+    if scene.path is not None and not outside.min() > 0:
+        off_m = [scene.path.deviation(Rigid(np.eye(3), point))[0] for point in points]
+        if max(off_m) > FAR_OFF_PATH_M:
+            notes.append(
+                f"the drive is up to {max(off_m):.1f} m off the path of the capture, where quality falls{hint}"
+            )
+    return notes
+
+
+def _outside_m(points: Array, scene: Scene) -> tuple[Array, str]:
+    """Metres outside of the scene for each point, and what its limits are."""
+    if scene.bounds is not None:
+        return np.array([scene.distance_outside_bounds_m(point) for point in points]), "the scene's bounds"
+    means = scene.background.means
+    if len(means) == 0:
+        return np.zeros(len(points)), "the scene"
+    low, high = np.quantile(means[:: max(1, len(means) // 100_000)], QUANTILES, axis=0)
+    local = scene.T_map_scene.inverse().apply(points)
+    distance = np.linalg.norm(np.maximum(np.maximum(low - local, local - high), 0.0), axis=1)
+    return distance * scene.T_map_scene.scale, "the scene (the box that holds 98 % of it)"

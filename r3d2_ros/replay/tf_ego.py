@@ -1,0 +1,178 @@
+"""The ego's pose from transforms: the chain from the map to base_link, at every stamp of its last moving link."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Rigid
+from r3d2_ros.input_checks import ego_state
+from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.message_inputs import EgoMessage
+
+
+@dataclass(frozen=True)
+class TransformRecord:
+    """One transform as it was recorded; `is_static` when it came on /tf_static."""
+
+    log_ns: int
+    parent: str
+    child: str
+    stamp_ns: int
+    position_m: tuple[float, float, float]
+    quat_wxyz: tuple[float, float, float, float]
+    is_static: bool = False
+
+
+def transform_records(message: Any, *, log_ns: int, is_static: bool) -> list[TransformRecord]:
+    """The transforms of a tf2_msgs/TFMessage. Leading slashes of frame names, a habit of ROS 1, are dropped."""
+    records = []
+    for entry in message.transforms:
+        t, q = entry.transform.translation, entry.transform.rotation
+        records.append(
+            TransformRecord(
+                log_ns=log_ns,
+                parent=entry.header.frame_id.lstrip("/"),
+                child=entry.child_frame_id.lstrip("/"),
+                stamp_ns=stamp_to_ns(entry.header.stamp),
+                position_m=(t.x, t.y, t.z),
+                quat_wxyz=(q.w, q.x, q.y, q.z),
+                is_static=is_static,
+            )
+        )
+    return records
+
+
+@dataclass(eq=False)
+class Link:
+    """What was recorded of one child frame, whose parent never changes."""
+
+    parent: str
+    is_static: bool
+    records: list[TransformRecord] = field(default_factory=list)
+    _stamps: list[int] = field(default_factory=list)
+    _poses: list[Rigid] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Put the usable transforms in the order of their stamps; of equal stamps the first stays."""
+        poses: dict[int, Rigid] = {}
+        for record in self.records:
+            pose = _rigid(record)
+            if pose is not None:
+                poses.setdefault(record.stamp_ns, pose)
+        self._stamps = sorted(poses)
+        self._poses = [poses[stamp_ns] for stamp_ns in self._stamps]
+
+    def at(self, stamp_ns: int) -> Rigid | None:
+        """Interpolated between the transforms around `stamp_ns`; after the last one it holds, before the first none is
+        known. A static one always holds."""
+        if not self._stamps:
+            return None
+        if self.is_static:
+            return self._poses[-1]
+        i = bisect_right(self._stamps, stamp_ns)
+        if i == 0:
+            return None
+        before = self._stamps[i - 1]
+        if i == len(self._stamps) or before == stamp_ns:
+            return self._poses[i - 1]
+        return self._poses[i - 1].interpolate(self._poses[i], (stamp_ns - before) / (self._stamps[i] - before))
+
+
+def _rigid(record: TransformRecord) -> Rigid | None:
+    state = ego_state(stamp_ns=0, position_m=record.position_m, quat_wxyz=record.quat_wxyz)
+    return getattr(state, "T_world_ego", None)
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The links from `map_frame` (first) to `base_link` (last)."""
+
+    map_frame: str
+    base_link: str
+    frames: tuple[str, ...]
+    links: tuple[Link, ...]
+
+    def __str__(self) -> str:
+        return " -> ".join((self.map_frame, *self.frames))
+
+
+def find_chain(records: Iterable[TransformRecord], *, map_frame: str, base_link: str, where: str) -> Chain:
+    """The chain of parents from `base_link` up to `map_frame`. InputError that says how far it goes."""
+    links: dict[str, Link] = {}
+    for record in records:
+        link = links.setdefault(record.child, Link(record.parent, record.is_static))
+        if link.parent == record.parent:
+            link.records.append(record)
+    path: list[str] = []
+    frame = base_link
+    while frame != map_frame:
+        if frame not in links or frame in path:
+            known = sorted({*links, *(link.parent for link in links.values())})
+            got = f"a chain that ends at '{frame}'" if path else f"the frames {', '.join(known[:20]) or 'none'}"
+            raise InputError(
+                where, f"transforms from '{map_frame}' to '{base_link}'", got, "Set frames.map and frames.base_link"
+            )
+        path.append(frame)
+        frame = links[frame].parent
+    path.reverse()
+    chain = Chain(map_frame, base_link, tuple(path), tuple(links[frame] for frame in path))
+    if all(link.is_static for link in chain.links):
+        raise InputError(where, f"a transform that moves between '{map_frame}' and '{base_link}'", "static ones only")
+    for link in chain.links:
+        link.settle()
+    return chain
+
+
+def ego_messages(chain: Chain) -> tuple[list[tuple[int, EgoMessage]], int]:
+    """(time of recording, pose of base_link) for each transform of the last link that moves, in recorded order.
+
+    The other links are interpolated at its stamp. Where one of them is not known yet there is no pose; the second
+    value counts those.
+    """
+    last = max(i for i, link in enumerate(chain.links) if not link.is_static)
+    messages = []
+    unknown = 0
+    for record in chain.links[last].records:
+        own = _rigid(record)
+        others = [own if i == last else link.at(record.stamp_ns) for i, link in enumerate(chain.links)]
+        if own is None:
+            position, quat = record.position_m, record.quat_wxyz  # left to the checks, which report it
+        else:
+            if any(T is None for T in others):
+                unknown += 1
+                continue
+            T = _product([T for T in others if T is not None])
+            x, y, z = T.translation.tolist()
+            w, qx, qy, qz = T.quat_wxyz.tolist()
+            position, quat = (x, y, z), (w, qx, qy, qz)
+        messages.append((record.log_ns, EgoMessage(record.stamp_ns, chain.map_frame, chain.base_link, position, quat)))
+    return messages, unknown
+
+
+def _product(transforms: list[Rigid]) -> Rigid:
+    T = transforms[0]
+    for other in transforms[1:]:
+        T = T @ other
+    return T
+
+
+def static_frames(records: Iterable[TransformRecord], base_link: str) -> dict[str, Rigid]:
+    """Frame -> T_base_frame for base_link and every frame below it; of several transforms of a frame the last."""
+    children: dict[str, dict[str, Rigid]] = {}
+    for record in records:
+        pose = _rigid(record)
+        if pose is not None:
+            children.setdefault(record.parent, {})[record.child] = pose
+    placed = {base_link: Rigid.identity()}
+    pending = [base_link]
+    while pending:
+        parent = pending.pop()
+        for child, T in children.get(parent, {}).items():
+            if child not in placed:
+                placed[child] = placed[parent] @ T
+                pending.append(child)
+    return placed

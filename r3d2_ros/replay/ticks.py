@@ -1,0 +1,210 @@
+"""Ticks of a recording: the moments that a live lock-step node would have rendered, numbered as it numbers them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from r3d2_ros.cameras import Rig
+from r3d2_ros.config import SimConfig
+from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Rigid
+from r3d2_ros.input_checks import Report
+from r3d2_ros.message_inputs import ActorMessage, EgoMessage, MessageDoor
+from r3d2_ros.replay.recording import Input, Recording
+from r3d2_ros.scene import AssetLibrary
+from r3d2_ros.state_buffer import nanoseconds, seconds
+from r3d2_ros.sync import END_OF_INPUTS, QueueOverflow, Tick
+
+QUEUE_LIMIT = 100_000
+"""A live node stops when this many ticks wait (sync.queue_limit), as it may lose nothing; a bag waits for as long as it
+takes."""
+
+OUTSIDE = ("actors.before_history", END_OF_INPUTS)
+"""Causes of ticks for which the recording has no actors yet, or no more: nothing is wrong with them."""
+
+
+@dataclass(frozen=True)
+class PlannedTick:
+    """A tick of the recording.
+
+    index   number within the whole recording, from 0, as in a live node's frame sets
+    log_ns  when it would have been recorded: the time of recording of the pose at or after it, as much earlier as its
+            stamp is
+    """
+
+    index: int
+    log_ns: int
+    tick: Tick
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Stamp of a tick, the timeline it belongs to, and the ego's place (x, y, z in metres, yaw), where it is known."""
+
+    stamp_ns: int
+    timeline: int
+    place: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which ticks are rendered: those in a window of message time, and of them every n-th.
+
+    start_s     seconds after the first tick
+    duration_s  None: to the end
+    """
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    every: int = 1
+
+    def indices(self, moments: Sequence[Moment]) -> list[int]:
+        """Numbers of the ticks, rising."""
+        if not moments:
+            return []
+        first_ns = moments[0].stamp_ns + nanoseconds(self.start_s)
+        last_ns = None if self.duration_s is None else first_ns + nanoseconds(self.duration_s)
+        inside = [
+            i
+            for i, moment in enumerate(moments)
+            if moment.stamp_ns >= first_ns and (last_ns is None or moment.stamp_ns < last_ns)
+        ]
+        return inside[:: self.every]
+
+
+def replay_config(config: SimConfig, rate_hz: float | None) -> SimConfig:
+    """The configuration of a replay: lock-step, with frame sets at `rate_hz` of message time where it is given."""
+    sync = replace(config.sync, mode="lockstep", queue_limit=QUEUE_LIMIT)
+    if rate_hz is not None:
+        sync = replace(sync, tick="rate")
+    if sync.tick == "trigger":
+        raise InputError("sync.tick", "ego or rate, as a bag has no triggers", "trigger", "Give --rate HZ, or set it")
+    return replace(config, sync=sync)
+
+
+def replay_rig(rig: Rig, *, cameras: Sequence[str] = (), rate_hz: float | None = None) -> Rig:
+    """The rig with the cameras named only (none named: all), each at `rate_hz` where it is given."""
+    for name in cameras:
+        if name not in [camera.name for camera in rig.cameras]:
+            known = ", ".join(camera.name for camera in rig.cameras)
+            raise InputError("--cameras", f"names of cameras of the rig '{rig.name}': {known}", f"'{name}'")
+    chosen = [camera for camera in rig.cameras if not cameras or camera.name in cameras]
+    if rate_hz is not None:
+        chosen = [replace(camera, rate_hz=rate_hz, phase_s=0.0) for camera in chosen]
+    return replace(rig, cameras=tuple(chosen))
+
+
+class Ticks:
+    """The ticks of a recording, from its inputs, always the same.
+
+    T_map_recorded  where the recording's map lies in the scene's map; None: they are the same
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        config: SimConfig,
+        rig: Rig,
+        library: AssetLibrary,
+        T_map_recorded: Rigid | None = None,
+    ) -> None:
+        self._recording, self._rig, self._library = recording, rig, library
+        self._config, self._T_map_recorded = config, T_map_recorded
+        self._newest: MessageDoor | None = None
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """What was wrong with the inputs, as far as they were read last."""
+        return self._newest.reports.all() if self._newest else ()
+
+    def moments(self) -> list[Moment]:
+        """Every tick of the recording without its actors: which ones there are follows from the ego alone."""
+        static = replace(self._config, sync=replace(self._config.sync, actors="static"))
+        door = self._door(static)
+        return [
+            Moment(tick.stamp_ns, tick.timeline, _place(tick.state.ego.T_world_ego) if tick.state else None)
+            for _, tick in self._run(door, self._recording.inputs(actors=False))
+        ]
+
+    def __iter__(self) -> Iterator[PlannedTick]:
+        door = self._door(self._config)
+        for index, (log_ns, tick) in enumerate(self._run(door, self._recording.inputs())):
+            yield PlannedTick(index, log_ns, tick)
+
+    def _door(self, config: SimConfig) -> MessageDoor:
+        self._newest = MessageDoor(
+            config,
+            rig=self._rig,
+            library=self._library,
+            has_actors=lambda: self._recording.actors is not None,
+            T_map_recorded=self._T_map_recorded,
+        )
+        return self._newest
+
+    def _run(self, door: MessageDoor, inputs: Iterator[Input]) -> Iterator[tuple[int, Tick]]:
+        try:
+            yield from self._fed(door, inputs)
+        except QueueOverflow as error:
+            where = f"{self._recording.bag.path}: actors"
+            raise InputError(
+                where, "actors that keep up with the ego", str(error), "Or set sync.actors: static"
+            ) from error
+
+    def _fed(self, door: MessageDoor, inputs: Iterator[Input]) -> Iterator[tuple[int, Tick]]:
+        times = _LogTimes()
+        for entry in inputs:
+            for fault in entry.faults:
+                door.reports.add(fault)
+            if isinstance(entry.message, EgoMessage):
+                times.add(entry.message.stamp_ns, entry.log_ns)
+                door.on_ego(entry.topic, entry.message)
+            elif isinstance(entry.message, ActorMessage):
+                door.on_actors(entry.topic, entry.message)
+            while (tick := door.next_tick()) is not None:
+                yield times.of(tick), tick
+        if door.synchronizer is not None:
+            for tick in door.synchronizer.finish():
+                yield times.of(tick), tick
+
+
+def _place(T: Rigid) -> tuple[float, float, float, float]:
+    x, y, z = T.translation.tolist()
+    return x, y, z, T.yaw_rad
+
+
+class _LogTimes:
+    """When poses were recorded, by their stamps; the newest `KEPT` of them."""
+
+    KEPT = 200_000
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+        self._logs: list[int] = []
+
+    def add(self, stamp_ns: int, log_ns: int) -> None:
+        if self._stamps and stamp_ns <= self._stamps[-1]:  # time went back: earlier stamps say nothing any more
+            keep = bisect_left(self._stamps, stamp_ns)
+            del self._stamps[keep:], self._logs[keep:]
+        self._stamps.append(stamp_ns)
+        self._logs.append(log_ns)
+        if len(self._stamps) > 2 * self.KEPT:
+            del self._stamps[: self.KEPT], self._logs[: self.KEPT]
+
+    def of(self, tick: Tick) -> int:
+        """Time of recording of a tick."""
+        if not self._stamps:
+            return tick.stamp_ns
+        i = min(bisect_left(self._stamps, tick.stamp_ns), len(self._stamps) - 1)
+        return self._logs[i] + tick.stamp_ns - self._stamps[i]
+
+
+def describe(moments: Sequence[Moment]) -> str:
+    """How many ticks, over which time, for people."""
+    if not moments:
+        return "no frame sets"
+    text = f"{len(moments)} frame sets from {seconds(moments[0].stamp_ns)} to {seconds(moments[-1].stamp_ns)}"
+    jumps = moments[-1].timeline - moments[0].timeline
+    return text + (f", time goes back {jumps} times" if jumps else "")

@@ -1,0 +1,215 @@
+"""Reading bags: every storage, many files, compression, and what is left of damaged ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import zstandard
+from mcap.writer import CompressionType, IndexType
+from mcap.writer import Writer as McapWriter
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.replay.bag import open_bag
+from tests.data import shared_data
+from tests.replay.bags import LOG_OFFSET_NS, STORE, Entry, drive, ns, oncoming, storage_file, write_bag
+
+STORAGES = pytest.mark.parametrize("storage", list(StoragePlugin), ids=lambda plugin: plugin.name.lower())
+SECONDS = [0.0, 0.1, 0.2, 0.3]
+LOGS = [ns(s) + LOG_OFFSET_NS for s in SECONDS]
+
+
+def logs(path: Path, *topics: str) -> list[int]:
+    with open_bag(path) as bag:
+        found = [record.log_ns for record in bag.records(topics or ["/odom"])]
+        assert bag.damage == []
+    return found
+
+
+@STORAGES
+def test_what_was_written_is_read_in_order(tmp_path: Path, storage: StoragePlugin) -> None:
+    bag = write_bag(tmp_path / "bag", [*drive(SECONDS), *oncoming([0.05])], storage=storage)
+    assert logs(bag) == LOGS
+    with open_bag(bag) as opened:
+        assert {name: topic.count for name, topic in opened.topics.items()} == {"/odom": 4, "/actors": 1}
+        assert opened.topics["/odom"].msgtype == "nav_msgs/msg/Odometry"
+        order = [record.topic for record in opened.records(["/odom", "/actors"])]
+    assert order == ["/odom", "/actors", "/odom", "/odom", "/odom"]
+
+
+@STORAGES
+@pytest.mark.parametrize("mode", [CompressionMode.FILE, CompressionMode.MESSAGE], ids=["file", "message"])
+@pytest.mark.parametrize("metadata", [True, False], ids=["metadata", "bare"])
+def test_compressed_bags(tmp_path: Path, storage: StoragePlugin, mode: CompressionMode, metadata: bool) -> None:
+    bag = write_bag(tmp_path / "bag", drive(SECONDS), storage=storage, compression=mode)
+    if not metadata:
+        (bag / "metadata.yaml").unlink()
+    assert logs(bag) == logs(storage_file(bag)) == LOGS
+    with open_bag(bag) as opened:
+        record = next(opened.records(["/odom"]))
+    assert STORE.deserialize_cdr(record.data, "nav_msgs/msg/Odometry").child_frame_id == "base_link"
+
+
+@STORAGES
+@pytest.mark.parametrize("metadata", [True, False], ids=["metadata", "bare"])
+def test_many_files_are_one_recording(tmp_path: Path, storage: StoragePlugin, metadata: bool) -> None:
+    """Twelve files of one message each: _10 and _11 come after _9, whatever the alphabet says."""
+    folder = tmp_path / "bag"
+    folder.mkdir()
+    for i in range(12):
+        part = write_bag(tmp_path / f"part_{i}", drive([i / 10]), storage=storage)
+        file = storage_file(part)
+        shutil.copy(file, folder / f"bag_{i}{file.suffix}")
+    if metadata:
+        names = "\n".join(f"  - bag_{i}{file.suffix}" for i in range(12))
+        text = f"rosbag2_bagfile_information:\n  version: 5\n  relative_file_paths:\n{names}\n"
+        (folder / "metadata.yaml").write_text(text)
+    assert logs(folder) == [ns(i / 10) + LOG_OFFSET_NS for i in range(12)]
+
+
+def test_files_that_overlap_are_merged(tmp_path: Path) -> None:
+    folder = tmp_path / "bag"
+    folder.mkdir()
+    for name, entries in (("a", drive([0.0, 0.2])), ("b", drive([0.1, 0.3]))):
+        shutil.copy(storage_file(write_bag(tmp_path / name, entries)), folder / f"{name}.db3")
+    assert logs(folder) == LOGS
+
+
+def test_a_missing_and_a_damaged_file_are_named_and_the_others_read(tmp_path: Path) -> None:
+    folder = tmp_path / "bag"
+    folder.mkdir()
+    for i in (0, 2):
+        shutil.copy(storage_file(write_bag(tmp_path / f"{i}", drive([SECONDS[i]]))), folder / f"bag_{i}.db3")
+    (folder / "bag_1.db3").write_bytes(b"SQLite format 3\x00" + bytes(2000))
+    names = ", ".join(f"bag_{i}.db3" for i in range(4))
+    (folder / "metadata.yaml").write_text(f"rosbag2_bagfile_information: {{relative_file_paths: [{names}]}}\n")
+    with open_bag(folder) as bag:
+        assert [record.log_ns for record in bag.records(["/odom"])] == [LOGS[0], LOGS[2]]
+        assert len(bag.damage) == 2
+        assert "bag_3.db3: is named in metadata.yaml and is not there" in bag.damage
+        assert any(line.startswith("bag_1.db3: cannot be read") for line in bag.damage)
+
+
+def cut(path: Path, share: float) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    """An MCAP recorder that was killed leaves no index."""
+    file = storage_file(write_bag(tmp_path / "bag", drive([i / 100 for i in range(4000)]), storage=StoragePlugin.MCAP))
+    whole = logs(file)
+    with open_bag(cut(file, 0.7)) as bag:
+        found = [record.log_ns for record in bag.records(["/odom"])]
+        assert len(bag.damage) == 1 and "bag.mcap" in bag.damage[0] and "as far as it goes" in bag.damage[0]
+    assert 1000 < len(found) < 4000
+    assert found == whole[: len(found)]
+
+
+def test_a_compressed_file_that_was_cut_off(tmp_path: Path) -> None:
+    file = storage_file(write_bag(tmp_path / "bag", drive([i / 100 for i in range(4000)]), storage=StoragePlugin.MCAP))
+    packed = tmp_path / "cut.mcap.zstd"
+    packed.write_bytes(zstandard.ZstdCompressor().compress(file.read_bytes()))
+    with open_bag(cut(packed, 0.8)) as bag:
+        found = [record.log_ns for record in bag.records(["/odom"])]
+        assert len(bag.damage) == 1 and "cut.mcap.zstd" in bag.damage[0]
+    assert found == logs(file)[: len(found)] and found
+
+
+def mcap_of(entries: list[Entry], *, profile: str, index: bool, chunking: bool = True) -> bytes:
+    """As other programs write it, with the messages of each second in reverse order."""
+    out = BytesIO()
+    summary = dict.fromkeys(("use_statistics", "use_summary_offsets", "repeat_channels", "repeat_schemas"), index)
+    kinds = IndexType.ALL if index else IndexType.NONE
+    writer = McapWriter(out, index_types=kinds, use_chunking=chunking, compression=CompressionType.LZ4, **summary)
+    writer.start(profile=profile)
+    definition, _ = STORE.generate_msgdef("nav_msgs/msg/Odometry", ros_version=2)
+    schema = writer.register_schema("nav_msgs/msg/Odometry", "ros2msg", definition.encode())
+    channel = writer.register_channel("/odom", "cdr", schema)
+    for entry in reversed(entries):
+        data = bytes(STORE.serialize_cdr(entry.message, "nav_msgs/msg/Odometry"))
+        writer.add_message(channel, entry.log_ns, data, entry.log_ns)
+    writer.finish()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("chunking", [True, False], ids=["chunks", "no chunks"])
+@pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
+@pytest.mark.parametrize("profile", ["ros2", ""], ids=["ros2", "no profile"])
+def test_mcap_files_of_other_writers(tmp_path: Path, profile: str, index: bool, chunking: bool) -> None:
+    file = tmp_path / "other.mcap"
+    file.write_bytes(mcap_of(drive(SECONDS), profile=profile, index=index, chunking=chunking))
+    assert logs(file) == LOGS
+
+
+def test_a_log_that_was_never_written_back_is_named(tmp_path: Path) -> None:
+    file = storage_file(write_bag(tmp_path / "bag", drive(SECONDS)))
+    file.with_name(file.name + "-wal").write_bytes(b"x" * 100)
+    with open_bag(file) as bag:
+        assert len(list(bag.records(["/odom"]))) == 4
+        assert bag.damage == ["bag.db3: bag.db3-wal holds messages that are not read; open it once with sqlite3"]
+
+
+def _nothing(folder: Path) -> Path:
+    return folder / "not-there"
+
+
+def _empty_folder(folder: Path) -> Path:
+    return folder
+
+
+def _empty_file(folder: Path) -> Path:
+    (folder / "empty.mcap").touch()
+    return folder / "empty.mcap"
+
+
+def _garbage(folder: Path) -> Path:
+    (folder / "garbage.mcap").write_bytes(bytes(range(256)) * 100)
+    return folder
+
+
+def _pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe.db3")
+    return folder
+
+
+def _other_file(folder: Path) -> Path:
+    (folder / "drive.bag").write_bytes(b"#ROSBAG V2.0\n")
+    return folder / "drive.bag"
+
+
+@pytest.mark.parametrize("make", [_nothing, _empty_folder, _empty_file, _garbage, _pipe, _other_file])
+def test_what_is_no_bag_is_named(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    folder = tmp_path / "bag"
+    folder.mkdir()
+    path = make(folder)
+    with pytest.raises(InputError, match="rosbag2|storage|mcap") as caught:
+        open_bag(path)
+    assert str(folder) in caught.value.where
+
+
+@STORAGES
+def test_truncation_anywhere_gives_true_messages_or_a_line(tmp_path: Path, storage: StoragePlugin) -> None:
+    bag = write_bag(tmp_path / "bag", drive([i / 100 for i in range(300)]), storage=storage)
+    file = storage_file(bag)
+    whole, expected = file.read_bytes(), set(logs(file))
+    for tenth in range(1, 10):
+        file.write_bytes(whole[: len(whole) * tenth // 10])
+        try:
+            with open_bag(file) as opened:
+                found = [record.log_ns for record in opened.records(["/odom"])]
+                assert opened.damage or len(found) == 300
+        except InputError as error:
+            assert str(file) in str(error)
+        else:
+            assert set(found) <= expected and found == sorted(found)
+
+
+def test_the_real_bag_is_read() -> None:
+    found = logs(shared_data("autoware-bag-ego"), "/localization/kinematic_state")
+    assert len(found) == 2130
