@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r3d2_ros.cli import model_info, model_verify
 from r3d2_ros.errors import InputError
 
 if TYPE_CHECKING:
     from r3d2_ros.harmonizer.base import ModelConfig
     from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
+    from r3d2_ros.harmonizer.convert_released import Released
     from r3d2_ros.harmonizer.model import R3D2
 
 EXAMPLES = """examples:
@@ -23,15 +22,18 @@ EXAMPLES = """examples:
   r3d2 model init out/r3d2 --base sd-turbo --autoencoder taesd --prompt-embedding prompt.safetensors
   r3d2 model convert taesd DIR_WITH_PTH out/taesd
   r3d2 model convert difix model.pkl out/difix --base sd-turbo --prompt "remove degradation"
-  r3d2 model convert r3d2 RELEASED_DIR out/r3d2 --variant r3d2
-  r3d2 model verify out/a out/b frame1.png frame2.png
+  r3d2 model convert r3d2 RELEASED_DIR out/r3d2 --variant r3d2 --allow-remote-code
+  r3d2 model verify RELEASED_DIR out/r3d2 frame1.png frame2.png --allow-remote-code
 
-A model folder is a local one, or owner/name on the Hugging Face hub. Nothing that is read executes code.
+A model folder is a local one, or owner/name on the Hugging Face hub. Nothing that is read executes code, except the
+code of a released pipeline where --allow-remote-code is given.
 Exit status: 0 done, 1 an input cannot be used or the models differ, 2 wrong arguments."""
+
+OBSERVED = ("prompt", "prompt-embedding", "timestep", "lora-alpha", "pad-multiple")
+"""Options that only the names of a released folder leave open."""
 
 LAYOUTS = ("taesd", "pix2pix-turbo", "difix", "r3d2")
 NAMES = ("r3d2", "r3d2-big", "nano")
-DEFAULT_TOLERANCE = 1e-3
 
 
 def add_parser(subparsers: Any) -> None:
@@ -42,10 +44,13 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=raw,
     )  # fmt: skip
     commands = model.add_subparsers(dest="model_command", required=True, metavar="{init,info,convert,verify}")
-    _add_init(commands.add_parser("init", help="build a checkpoint", epilog=EXAMPLES, formatter_class=raw))
-    _add_info(commands.add_parser("info", help="print what a model is", epilog=EXAMPLES, formatter_class=raw))
-    _add_convert(commands.add_parser("convert", help="read other layouts", epilog=EXAMPLES, formatter_class=raw))
-    _add_verify(commands.add_parser("verify", help="compare two models", epilog=EXAMPLES, formatter_class=raw))
+    for name, text, add_arguments in (
+        ("init", "build a checkpoint", _add_init),
+        ("info", "print what a model is", model_info.add_arguments),
+        ("convert", "read other layouts", _add_convert),
+        ("verify", "compare two models", model_verify.add_arguments),
+    ):
+        add_arguments(commands.add_parser(name, help=text, epilog=EXAMPLES, formatter_class=raw))
 
 
 def _add_init(parser: argparse.ArgumentParser) -> None:
@@ -82,15 +87,6 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="write into a folder that is not empty")
 
 
-def _add_info(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("path", nargs="?", type=Path, metavar="PATH", help="a checkpoint folder")
-    which.add_argument("--variant", choices=NAMES)
-    parser.add_argument("--size", type=_size, default=(1080, 1920), metavar="HxW", help="for FLOP (1080x1920)")
-    parser.add_argument("--require-commercial", action="store_true", help="refuse licences that forbid commercial use")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("layout", choices=LAYOUTS)
     parser.add_argument("input", metavar="IN", help="a folder (taesd, r3d2) or a .pkl file (pix2pix-turbo, difix)")
@@ -98,31 +94,20 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="DIR", help="SD-Turbo, for the .pkl layouts")
     parser.set_defaults(skip_kernel=1)
     parser.add_argument("--lora-alpha", type=float, metavar="ALPHA", help="of adapters in an r3d2 folder")
+    parser.add_argument(
+        "--allow-remote-code",
+        action="store_true",
+        help="r3d2: run the code in IN to find what its files leave open, and to compare with it. It can do anything",
+    )
     _add_choices(parser)
-
-
-def _add_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", type=Path, metavar="A", help="a checkpoint folder")
-    parser.add_argument("b", type=Path, metavar="B", help="a checkpoint folder")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; noise where none is given")
-    parser.add_argument("--size", type=_size, default=(256, 384), metavar="HxW", help="of the noise (256x384)")
-    parser.add_argument("--tolerance", type=float, default=DEFAULT_TOLERANCE, help="largest difference (%(default)s)")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="%(default)s")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda:N (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and 1 <= int(height) <= 16384 and 1 <= int(width) <= 16384):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 1080x1920 (height x width)")
-    return int(height), int(width)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the parsed command and return the exit status. InputError(s) for files that cannot be used."""
     _need_packages()
-    return {"init": _init, "info": _info, "convert": _convert, "verify": _verify}[args.model_command](args)
+    return {"init": _init, "info": model_info.run, "convert": _convert, "verify": model_verify.run}[args.model_command](
+        args
+    )
 
 
 def _need_packages() -> None:
@@ -169,7 +154,6 @@ def _random_config(args: argparse.Namespace) -> ModelConfig:
 
 def _convert(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.checkpoints import check_output
-    from r3d2_ros.harmonizer.convert_released import model_from_released
     from r3d2_ros.harmonizer.convert_taesd import read_taesd, write_taesd
     from r3d2_ros.harmonizer.convert_turbo import model_from_turbo
     from r3d2_ros.harmonizer.folders import local_folder
@@ -180,10 +164,7 @@ def _convert(args: argparse.Namespace) -> int:
         print(f"{args.output}: AutoencoderTiny, for `r3d2 model init --autoencoder`")
         return 0
     if args.layout == "r3d2":
-        given = args.prompt_embedding is not None or args.prompt is not None
-        folder = local_folder(args.input)
-        prompt = _prompt(args, folder) if given else None
-        released = model_from_released(folder, prompt, _choices(args), lora_alpha=args.lora_alpha)
+        released = _released(args)
         for note in released.notes:
             print(f"note: {note}")
         for key in released.unmapped:
@@ -195,6 +176,28 @@ def _convert(args: argparse.Namespace) -> int:
     return _save(
         args, model_from_turbo(Path(args.input), base, _prompt(args, base), _choices(args), layout=args.layout)
     )
+
+
+def _released(args: argparse.Namespace) -> Released:
+    """A released folder, by the names of its tensors or by running it."""
+    from r3d2_ros.harmonizer.convert_released import model_from_released
+    from r3d2_ros.harmonizer.folders import local_folder
+
+    given = [f"--{name}" for name in OBSERVED if getattr(args, name.replace("-", "_")) is not None]
+    if not args.allow_remote_code:
+        folder = local_folder(args.input)
+        prompt = _prompt(args, folder) if {"--prompt", "--prompt-embedding"} & set(given) else None
+        return model_from_released(folder, prompt, _choices(args), lora_alpha=args.lora_alpha)
+    if given:
+        raise InputError(given[0], "nothing with --allow-remote-code", "a value", "The pipeline itself says it")
+    from r3d2_ros.harmonizer.convert_observed import model_from_pipeline
+    from r3d2_ros.harmonizer.diffusers_pipeline import load_pipeline
+    from r3d2_ros.harmonizer.settings import HarmonizerConfig
+
+    config = HarmonizerConfig(
+        backend="pipeline", checkpoint=args.input, allow_remote_code=True, dtype="float32", device="cpu"
+    )
+    return model_from_pipeline(load_pipeline(config), _choices(args))
 
 
 def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:
@@ -234,81 +237,3 @@ def _save(args: argparse.Namespace, model: R3D2) -> int:
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{args.output}: {model.config.variant}, {count:,} parameters, {dtype_name}")
     return 0
-
-
-def _info(args: argparse.Namespace) -> int:
-    from r3d2_ros.harmonizer.checkpoints import inspect_checkpoint
-    from r3d2_ros.harmonizer.variants import variant
-
-    if args.path:
-        config = inspect_checkpoint(args.path, require_commercial=args.require_commercial).config
-    else:
-        config = variant(args.variant)
-    facts = describe(config, size_px=args.size)
-    print(json.dumps(facts, indent=2, allow_nan=False) if args.json else _as_text(facts))
-    return 0
-
-
-def describe(config: ModelConfig, *, size_px: tuple[int, int]) -> dict[str, Any]:
-    """What `r3d2 model info --json` prints; `size_px` is (height, width)."""
-    from r3d2_ros.harmonizer.flops import measure_size
-    from r3d2_ros.harmonizer.model import alpha_bar
-
-    size = measure_size(config, height_px=size_px[0], width_px=size_px[1])
-    return {
-        **asdict(config),
-        "alpha_bar": alpha_bar(config.schedule, config.timestep),
-        "size_px": {"height": size_px[0], "width": size_px[1]},
-        "parameters": {**size.parameters, "total": size.total_parameters},
-        "flop": {**size.flop, "total": size.total_flop, "total_without_skips": size.total_flop - size.flop["skips"]},
-    }
-
-
-def _as_text(facts: dict[str, Any]) -> str:
-    height, width = facts["size_px"]["height"], facts["size_px"]["width"]
-    lines = [f"{'part':10}{'parameters':>15}{f'TFLOP at {height}x{width}':>24}"]
-    for part, count in facts["parameters"].items():
-        lines.append(f"{part:10}{count:>15,}{facts['flop'][part] / 1e12:>24.3f}")
-    prompt, padding, skips = facts["prompt"], facts["padding"], facts["skips"]
-    text = f"'{prompt['text']}'" if prompt["text"] is not None else "text not stated"
-    convolution = f"{skips['kernel_size']}x{skips['kernel_size']} convolutions, {skips['position']}"
-    described = {
-        "variant": f"{facts['variant']}, {facts['autoencoder']['kind']} autoencoder, {facts['dtype']}",
-        "prompt": f"{text}, {prompt['tokens']} tokens, stored as an embedding",
-        "timestep": f"{facts['timestep']} (alpha bar {facts['alpha_bar']:.8f})",
-        "padding": f"{padding['mode']} below and right, to multiples of {padding['multiple_px']} px",
-        "skips": convolution if skips["enabled"] else "none",
-    }
-    lines += [f"{key + ':':10}{value}" for key, value in described.items()]
-    for licence in facts["licences"]:
-        use = "commercial use allowed" if licence["commercial"] else "commercial use not allowed to everyone"
-        lines.append(f"{'licence:':10}{licence['name']} ({licence['source']}): {use}")
-    return "\n".join(lines if facts["licences"] else [*lines, f"{'licence:':10}none recorded"])
-
-
-def _verify(args: argparse.Namespace) -> int:
-    import torch
-
-    from r3d2_ros.harmonizer.checkpoints import load_checkpoint
-    from r3d2_ros.harmonizer.model import DTYPES
-    from r3d2_ros.harmonizer.verify import noise_images, read_images, verify
-
-    try:
-        device = torch.device(args.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError("--device", "cpu or cuda:N of this machine", str(error).splitlines()[0]) from error
-    images = read_images(args.images) if args.images else noise_images(*args.size)
-    a, b = (load_checkpoint(path, device=args.device, dtype=DTYPES[args.dtype]) for path in (args.a, args.b))
-    difference = verify(a, b, [image.to(device) for image in images])
-    facts = {**asdict(difference), "tolerance": args.tolerance, "equal": difference.max_abs <= args.tolerance}
-    if args.json:
-        psnr = facts["psnr_db"] if math.isfinite(difference.psnr_db) else None
-        print(json.dumps({**facts, "psnr_db": psnr}, indent=2, allow_nan=False))
-    else:
-        verdict = "equal within" if facts["equal"] else "they differ by more than"
-        print(
-            f"{difference.images} images: max {difference.max_abs:.3g}, mean {difference.mean_abs:.3g}, "
-            f"PSNR {difference.psnr_db:.2f} dB; {verdict} {args.tolerance:g}"
-        )
-    return 0 if facts["equal"] else 1

@@ -130,12 +130,12 @@ def check_commercial(licences: tuple[Licence, ...], *, where: str) -> None:
         raise InputError(f"{where}: licences", "licences that allow commercial use", "; ".join(refused), hint)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file of at most 1 MiB. InputError when it is missing, larger, or not JSON."""
+def read_json(path: Path, *, most_bytes: int = MAX_JSON_BYTES) -> Any:
+    """A JSON file of at most 1 MiB or `most_bytes`. InputError when it is missing, larger, or not JSON."""
     if not path.is_file():
         raise InputError(str(path), "a JSON file", "no such file")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise InputError(str(path), f"at most {MAX_JSON_BYTES} bytes of JSON", f"{path.stat().st_size} bytes")
+    if path.stat().st_size > most_bytes:
+        raise InputError(str(path), f"at most {most_bytes} bytes of JSON", f"{path.stat().st_size} bytes")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

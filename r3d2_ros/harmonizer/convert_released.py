@@ -53,19 +53,35 @@ def model_from_released(
     InputError(s): keys of the model that the folder lacks, other shapes, adapters without `lora_alpha`, no prompt.
     """
     where, notes = str(folder), []
-    found = _merged(_named(_read_all(folder)), lora_alpha, where)
     config = variant(choices.variant or "r3d2")
-    stored_prompts = [key for key, tensor in found.items() if _is_prompt(key, tensor, config)]
-    prompt = prompt or _stored_prompt(found, stored_prompts, where)
-    skips, skip_keys, skip_notes = _skips(found, config, where)
-    rest = {key: tensor for key, tensor in found.items() if key not in {*skip_keys, *stored_prompts}}
+    found = merged(named(_read_all(folder)), lora_alpha, where)
+    prompt = prompt or _stored_prompt(found, config, where)
     given = choices.timestep if choices.timestep is not None else _stored_timestep(folder)
     if given is None:
         notes.append(f"no timestep in the folder: {config.timestep} is assumed")
+    config = replace(config, timestep=config.timestep if given is None else given)
+    orders = skip_orders(found, config, where)
+    if len(orders) == 2:
+        notes.append(f"skip convolutions taken as the coarsest first: {', '.join(orders[0])}")
+    released = build(found, config, prompt=prompt, choices=choices, order=orders[0], where=where)
+    return replace(released, notes=tuple(notes))
+
+
+def build(
+    found: Mapping[str, Tensor],
+    config: ModelConfig,
+    *,
+    prompt: PromptInput,
+    choices: Choices,
+    order: list[str],
+    where: str,
+) -> Released:
+    """The model of tensors under the keys that `named` gives, the skips in `order`. InputError(s): they do not fit."""
+    skips, skip_keys = _placed_skips(found, order)
+    rest = {key: t for key, t in found.items() if key not in skip_keys and not _is_prompt(key, t, config)}
     config = replace(
         config,
         skips=_skip_options(skips, choices.skips),
-        timestep=config.timestep if given is None else given,
         prompt=Prompt(text=prompt.text, tokens=prompt.embedding.shape[1]),
         padding=choices.padding or config.padding,
         licences=choices.licences or RELEASED_LICENCES,
@@ -73,7 +89,7 @@ def model_from_released(
     placed, unmapped = _place(rest, config)
     tensors = placed | skips | {"prompt_embedding": prompt.embedding}
     model = assemble(config, same_dtype(tensors, torch.float32), where=where)
-    return Released(model, tuple(sorted(unmapped)), (*notes, *skip_notes))
+    return Released(model, tuple(sorted(unmapped)), ())
 
 
 def _read_all(folder: Path) -> dict[str, Tensor]:
@@ -92,7 +108,7 @@ def _read_all(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keys that begin with `unet.` or `vae.` where any of their first words says so, without wrappers."""
     named = {}
     for key, tensor in tensors.items():
@@ -103,7 +119,8 @@ def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _merged(tensors: dict[str, Tensor], alpha: float | None, where: str) -> dict[str, Tensor]:
+def merged(tensors: Mapping[str, Tensor], alpha: float | None, where: str) -> dict[str, Tensor]:
+    """`tensors` with adapters merged into their weights. InputError for adapters whose `alpha` is not known."""
     adapted = take_apart(tensors, where=where)
     if adapted.pairs and alpha is None:
         hint = "State the alpha of their training with --lora-alpha"
@@ -113,13 +130,17 @@ def _merged(tensors: dict[str, Tensor], alpha: float | None, where: str) -> dict
 
 def _is_prompt(key: str, tensor: Tensor, config: ModelConfig) -> bool:
     outside = not key.startswith(("unet.", "vae."))
-    width = config.unet.cross_attention_dim
-    return outside and bool(re.search("prompt|embed", key)) and tensor.ndim in (2, 3) and tensor.shape[-1] == width
+    called_so = "prompt" in key or (outside and "embed" in key)
+    return called_so and tensor.ndim in (2, 3) and tensor.shape[-1] == config.unet.cross_attention_dim
 
 
-def _stored_prompt(tensors: Mapping[str, Tensor], keys: list[str], where: str) -> PromptInput:
+def _stored_prompt(tensors: Mapping[str, Tensor], config: ModelConfig, where: str) -> PromptInput:
+    keys = [key for key, tensor in tensors.items() if _is_prompt(key, tensor, config)]
     if len(keys) != 1:
-        hint = "Give it with --prompt-embedding FILE"
+        hint = (
+            "Give it with --prompt-embedding FILE, or with --prompt TEXT, which the folder's text encoder embeds; "
+            "--allow-remote-code takes it from the pipeline itself"
+        )
         raise InputError(where, "one prompt embedding", listed(keys) or "none", hint)
     return PromptInput(embedding=as_prompt(tensors[keys[0]], where=f"{where}: {keys[0]}"))
 
@@ -134,11 +155,12 @@ def _stored_timestep(folder: Path) -> int | None:
     return None
 
 
-def _skips(
-    found: Mapping[str, Tensor], config: ModelConfig, where: str
-) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Skip convolutions in our keys, their keys in the folder, and a note where the order could be either."""
-    weights = [key for key, tensor in found.items() if tensor.ndim == 4 and re.search("skip|zero_conv", key)]
+def skip_orders(found: Mapping[str, Tensor], config: ModelConfig, where: str) -> list[list[str]]:
+    """Keys of the skip convolutions' weights, the coarsest first: by their numbers, or against them, as shapes allow.
+
+    Two orders where all have one shape. InputError when none fits.
+    """
+    weights = [key for key, tensor in found.items() if tensor.ndim == 4 and re.search("skip|zero", key)]
     weights.sort(key=_numbers)
     needed = [
         tuple(tensor.shape[:2])
@@ -149,15 +171,19 @@ def _skips(
     if not orders:
         got = "; ".join(f"{key} {list(found[key].shape)}" for key in weights) or "none"
         raise InputError(where, f"skip convolutions with [out, in] {needed}, the coarsest first", got)
-    skips, keys = {}, []
-    for level, key in enumerate(orders[0]):
+    return orders
+
+
+def _placed_skips(found: Mapping[str, Tensor], order: list[str]) -> tuple[dict[str, Tensor], set[str]]:
+    """Skip convolutions in our keys, and their keys in `found`."""
+    skips, keys = {}, set()
+    for level, key in enumerate(order):
         for kind in ("weight", "bias"):
             source = f"{key.removesuffix('weight')}{kind}"
             if source in found:
                 skips[f"decoder.skips.{level}.{kind}"] = found[source]
-                keys.append(source)
-    note = f"skip convolutions taken as the coarsest first: {', '.join(orders[0])}"
-    return skips, keys, [note] if len(orders) == 2 else []
+                keys.add(source)
+    return skips, keys
 
 
 def _skip_options(skips: Mapping[str, Tensor], asked: SkipOptions) -> SkipOptions:
@@ -188,8 +214,8 @@ def _ours(key: str, tensor: Tensor) -> dict[str, Tensor]:
     if part != "vae":
         return own_unet_keys({rest: tensor}) if part == "unet" else {key: tensor}
     original = re.fullmatch(r"(encoder|decoder)\.(\d+\..+)", rest)
-    named = taesd_keys({original[2]: tensor}, part=original[1]) if original else {rest: tensor}
-    return own_autoencoder_keys(modern_attention(named))
+    known = taesd_keys({original[2]: tensor}, part=original[1]) if original else {rest: tensor}
+    return own_autoencoder_keys(modern_attention(known))
 
 
 def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,9 @@ NAMED = 5
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Names of floating dtypes in the header of a safetensors file."""
+
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Key -> shape from the header of a safetensors file. InputError: missing, truncated or something else."""
@@ -24,6 +29,20 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
+
+
+def count_dtypes(path: Path) -> Counter[torch.dtype]:
+    """How many numbers of each floating dtype the header of a safetensors file names. InputError: `read_shapes`'s."""
+    counts: Counter[torch.dtype] = Counter()
+    try:
+        with safe_open(_existing(path), framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                part = file.get_slice(key)
+                if part.get_dtype() in STORED:
+                    counts[STORED[part.get_dtype()]] += math.prod(part.get_shape())
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return counts
 
 
 def read_tensors(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:

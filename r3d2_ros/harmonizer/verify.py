@@ -47,6 +47,15 @@ def verify(a: ImageModel, b: ImageModel, images: Iterable[Tensor]) -> Difference
     return Difference(images=count, max_abs=worst, mean_abs=total / values, psnr_db=psnr_db)
 
 
+def in_eight_bits(model: ImageModel) -> ImageModel:
+    """`model` with its images and its pictures rounded to 8 bits, to compare with one that gives no more."""
+
+    def rounded(image: Tensor) -> Tensor:
+        return (model((image * 255).round() / 255) * 255).round() / 255
+
+    return rounded
+
+
 def read_images(paths: Iterable[Path]) -> list[Tensor]:
     """PNG and JPEG files as [3,H,W] in [0, 1]. InputError for a file that is neither."""
     return [torch.from_numpy(read_image(path)).permute(2, 0, 1).contiguous() for path in paths]

@@ -1,0 +1,125 @@
+"""`r3d2 model verify`: how far two models are apart on the same images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from r3d2_ros.cli.sizes import size_px
+from r3d2_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from r3d2_ros.harmonizer.base import ImageModel
+
+DEFAULT_TOLERANCE = 1e-3
+EIGHT_BIT_TOLERANCE = 1 / 255 + 1e-6
+"""One step of 8 bits: where one model rounds, the other may truncate."""
+
+DTYPE_NAMES = ("float32", "float16", "bfloat16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("a", type=Path, metavar="A", help="a checkpoint folder, or a pipeline's, to compare with")
+    parser.add_argument("b", type=Path, metavar="B", help="the same, to be compared")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; noise where none is given")
+    parser.add_argument("--size", type=size_px, default=(256, 384), metavar="HxW", help="of the noise (256x384)")
+    parser.add_argument("--tolerance", type=float, default=DEFAULT_TOLERANCE, help="largest difference (%(default)s)")
+    parser.add_argument("--dtype", choices=DTYPE_NAMES, default="float32", help="of both models (%(default)s)")
+    parser.add_argument("--dtype-b", choices=DTYPE_NAMES, help="of B, where it is another")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N (%(default)s)")
+    parser.add_argument(
+        "--allow-remote-code", action="store_true", help="run the code of pipeline folders. It can do anything"
+    )
+    parser.add_argument(
+        "--mean-latents",
+        action="store_true",
+        help="pipelines that sample their latents take the mean, as checkpoints do",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the difference: 0 where it is within the tolerance, else 1. InputError(s) for what cannot be used."""
+    import torch
+
+    from r3d2_ros.harmonizer.observed import watch_latents
+    from r3d2_ros.harmonizer.verify import in_eight_bits, noise_images, read_images, verify
+
+    try:
+        device = torch.empty(0, device=torch.device(args.device)).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError("--device", "cpu or cuda:N of this machine", str(error).splitlines()[0]) from error
+    images = [image.to(device) for image in (read_images(args.images) if args.images else noise_images(*args.size))]
+    a = _model(args.a, args, args.dtype)
+    b = _model(args.b, args, args.dtype_b or args.dtype)
+    with watch_latents(use_mean=args.mean_latents) as latents:
+        eight_bit = [name for name, model in (("A", a), ("B", b)) if _gives_eight_bits(model, images[0])]
+        if eight_bit:
+            a, b = in_eight_bits(a), in_eight_bits(b)
+        difference = verify(a, b, images)
+    tolerance = max(args.tolerance, EIGHT_BIT_TOLERANCE) if eight_bit else args.tolerance
+    facts = {
+        **asdict(difference),
+        "tolerance": tolerance,
+        "equal": difference.max_abs <= tolerance,
+        "eight_bit": eight_bit,
+        "samples_latents": latents.seen and not args.mean_latents,
+    }
+    print(_as_json(facts) if args.json else _as_text(facts))
+    return 0 if facts["equal"] else 1
+
+
+def _model(path: Path, args: argparse.Namespace, dtype: Any) -> ImageModel:
+    from r3d2_ros.harmonizer.checkpoints import load_checkpoint
+    from r3d2_ros.harmonizer.model import DTYPES
+    from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
+
+    if not is_pipeline_folder(path):
+        return load_checkpoint(path, device=args.device, dtype=DTYPES[dtype])
+    from r3d2_ros.harmonizer.diffusers_pipeline import load_pipeline
+    from r3d2_ros.harmonizer.settings import HarmonizerConfig
+
+    return load_pipeline(
+        HarmonizerConfig(
+            backend="pipeline",
+            checkpoint=str(path),
+            allow_remote_code=args.allow_remote_code,
+            device=args.device,
+            dtype=dtype,
+        )
+    )
+
+
+def _gives_eight_bits(model: ImageModel, image: Tensor) -> bool:
+    from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline
+
+    if not isinstance(model, Pipeline):
+        return False
+    model.warm_up([(1, *image.shape[-2:])])
+    return model.form is not None and model.form.eight_bit
+
+
+def _as_json(facts: dict[str, Any]) -> str:
+    psnr_db = facts["psnr_db"] if math.isfinite(facts["psnr_db"]) else None
+    return json.dumps({**facts, "psnr_db": psnr_db}, indent=2, allow_nan=False)
+
+
+def _as_text(facts: dict[str, Any]) -> str:
+    verdict = "equal within" if facts["equal"] else "they differ by more than"
+    lines = [
+        f"{facts['images']} images: max {facts['max_abs']:.3g}, mean {facts['mean_abs']:.3g}, "
+        f"PSNR {facts['psnr_db']:.2f} dB; {verdict} {facts['tolerance']:.4g}"
+    ]
+    if facts["eight_bit"]:
+        names = " and ".join(facts["eight_bit"])
+        lines.append(f"8-bit pictures are all that {names} gives: both were compared in 8 bits, to one step")
+    if facts["samples_latents"]:
+        lines.append("A pipeline samples its latents; --mean-latents compares it with the mean instead")
+    return "\n".join(lines)

@@ -1,0 +1,155 @@
+"""Harmonizer backend `pipeline`: a local diffusers folder that is called with an image alone.
+
+The authors of R3D2 published their weights in this form (`bertaveira/R3D2`, `bertaveira/R3D2-big`), with the code of
+the pipeline beside them, which is run only where the user allows it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, ModelMixin
+from torch import Tensor
+
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.harmonizer.checkpoints import check_commercial
+from r3d2_ros.harmonizer.convert_diffusers import modern_attention
+from r3d2_ros.harmonizer.licences import licence_of
+from r3d2_ros.harmonizer.model import DTYPES, check_image
+from r3d2_ros.harmonizer.pipeline_calls import CallForm, call, choose_form, read_signature, resized
+from r3d2_ros.harmonizer.pipeline_code import no_progress_bars, separate_modules
+from r3d2_ros.harmonizer.pipeline_folders import (
+    PipelineFolder,
+    check_code,
+    check_parts,
+    read_pipeline_folder,
+)
+from r3d2_ros.harmonizer.settings import HarmonizerConfig
+from r3d2_ros.harmonizer.tensor_files import check_keys, count_dtypes, read_shapes, shapes_of
+
+
+def load_pipeline(config: HarmonizerConfig) -> Pipeline:
+    """The folder of `config.checkpoint`, ready to run. Nothing of it is run before it has passed every check.
+
+    InputError(s): no pipeline folder, parts that are missing, pickled or truncated, code that is not allowed, a
+    licence that `require_commercial` refuses, a device, dtype or runtime that a pipeline cannot have.
+    MissingPackageError for a library that a part or the code needs.
+    """
+    if config.runtime.kind != "eager":
+        hint = "`r3d2 model convert r3d2` makes a checkpoint of it, which every runtime runs"
+        raise InputError("harmonizer.runtime.kind", "eager with backend pipeline", config.runtime.kind, hint)
+    if config.dtype == "float8":
+        raise InputError("harmonizer.dtype", "float32, float16 or bfloat16 with backend pipeline", "float8")
+    folder = read_pipeline_folder(Path(config.checkpoint))
+    if config.require_commercial:
+        check_commercial((licence_of(folder.path),), where=str(folder.path))
+    check_code(folder, allow_remote_code=config.allow_remote_code)
+    check_parts(folder)
+    device = _device(config.device)
+    dtype = stored_dtype(folder) if config.dtype == "checkpoint" else DTYPES[config.dtype]
+    return Pipeline(_load(folder, dtype).to(device), device=device, where=str(folder.path))
+
+
+class Pipeline:
+    """Runs a diffusers pipeline over images, one after the other. Not for two threads at a time.
+
+    `form` is None until the first image, with which the way to call the pipeline is found.
+    """
+
+    def __init__(self, pipe: Any, *, device: torch.device, where: str) -> None:
+        self.device, self.pipe, self.where = device, pipe, where
+        self.form: CallForm | None = None
+        self._signature = read_signature(pipe.__call__, where=where)
+        pipe.set_progress_bar_config(disable=True)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Harmonize images [B,3,H,W], float32 in [0, 1] on `device`, to the same; another size is resized back.
+
+        NaN passes where the pipeline gives floats; pipelines that give 8-bit images lose it before it can be seen.
+        """
+        check_image(images)
+        height, width = images.shape[-2:]
+        outputs = [resized(self._run(image), height, width) for image in images]
+        return torch.stack(outputs).clamp(0, 1)
+
+    def warm_up(self, shapes: Iterable[tuple[int, int, int]]) -> None:
+        """Run noise of each shape (images, rows, columns) once; the first run finds how the pipeline is called."""
+        generator = torch.Generator().manual_seed(0)
+        for height, width in sorted({shape[1:] for shape in shapes}):
+            self(torch.rand(1, 3, height, width, generator=generator).to(self.device))
+
+    def _run(self, image: Tensor) -> Tensor:
+        if self.form is None:
+            self.form = choose_form(self.pipe, self._signature, image, where=self.where)
+        return call(self.pipe, self._signature, image, self.form)[0]
+
+
+def _load(folder: PipelineFolder, dtype: torch.dtype) -> DiffusionPipeline:
+    """InputError when diffusers, or the code of the folder, cannot make a pipeline of it."""
+    options = {"custom_pipeline": str(folder.code_file)} if folder.code_file else {}
+    try:
+        with separate_modules(), no_progress_bars():
+            pipe = DiffusionPipeline.from_pretrained(
+                str(folder.path),
+                dtype=dtype,
+                variant=folder.variant,
+                local_files_only=True,
+                use_safetensors=True,
+                low_cpu_mem_usage=find_spec("accelerate") is not None,
+                trust_remote_code=bool(folder.code),
+                **options,
+            )
+    except ModuleNotFoundError as error:
+        name = (error.name or str(error)).partition(".")[0]
+        raise MissingPackageError(name, f"The code of {folder.path}", f"pip install {name}") from error
+    except Exception as error:  # whatever code from elsewhere raises
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+        raise InputError(str(folder.path), "a pipeline that diffusers can load", reason) from error
+    if not folder.code:
+        _check_loaded(folder, pipe)
+    return pipe
+
+
+def _check_loaded(folder: PipelineFolder, pipe: DiffusionPipeline) -> None:
+    """InputErrors for tensors that a part lacks, which diffusers fills with random numbers, or does not use.
+
+    Only where no code of the folder is run: code may add modules and fill them from other files.
+    """
+    faults: list[InputError] = []
+    for name, part in pipe.components.items():
+        if isinstance(part, ModelMixin):
+            needed, present = shapes_of(part.state_dict().items()), _present(folder.weight_files(name))
+            try:
+                check_keys(str(folder.path / name), needed=needed, present=present)
+            except InputErrors as errors:
+                faults += errors.faults
+    if faults:
+        raise InputErrors(faults)
+
+
+def _present(files: list[Path]) -> dict[str, tuple[int, ...]]:
+    found = {key: shape for file in files for key, shape in read_shapes(file).items()}
+    return shapes_of(modern_attention({key: torch.empty(found[key], device="meta") for key in found}).items())
+
+
+def stored_dtype(folder: PipelineFolder) -> torch.dtype:
+    """The floating dtype of most numbers in the folder; float32 where it has none that a network computes in."""
+    numbers: Counter[torch.dtype] = Counter()
+    for component in folder.components:
+        for file in folder.weight_files(component.name):
+            numbers += count_dtypes(file)
+    return next((dtype for dtype, _ in numbers.most_common() if dtype in DTYPES.values()), torch.float32)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(1, device=torch.device(name)).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        expected = "cpu, or a CUDA device that works, such as cuda:0"
+        raise InputError("harmonizer.device", expected, f"'{name}': {reason}") from error

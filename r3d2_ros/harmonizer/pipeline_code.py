@@ -1,0 +1,54 @@
+"""Python files of a pipeline folder, imported under names that no other folder shares.
+
+diffusers copies them into one cache folder of the user under the names that they have, and runs them again inside the
+modules it finds there: of two folders with a `pipeline.py`, the first one's functions would see the second one's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from unittest.mock import patch
+
+from diffusers.utils import dynamic_modules_utils
+from diffusers.utils import logging as diffusers_logging
+
+_numbers = itertools.count()
+_lock = threading.Lock()
+
+
+@contextmanager
+def separate_modules() -> Iterator[None]:
+    """What diffusers imports from folders inside this block is a package of its own, in a folder of this process."""
+    with (
+        _lock,
+        patch.object(dynamic_modules_utils, "HF_MODULES_CACHE", _folder()),
+        patch.object(dynamic_modules_utils, "DIFFUSERS_DYNAMIC_MODULE_NAME", f"r3d2_ros_pipeline_{next(_numbers)}"),
+    ):
+        yield
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """diffusers draws none inside this block."""
+    shown = diffusers_logging.is_progress_bar_enabled()
+    diffusers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            diffusers_logging.enable_progress_bar()
+
+
+@cache
+def _folder() -> str:
+    """It stays as long as the process: functions may import their neighbours when they are called."""
+    folder = tempfile.mkdtemp(prefix="r3d2_ros_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
