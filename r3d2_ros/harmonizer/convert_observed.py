@@ -17,7 +17,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.base import ModelConfig, Padding
 from r3d2_ros.harmonizer.checkpoints import assemble
 from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
-from r3d2_ros.harmonizer.convert_released import Released, build, merged, named, skip_orders
+from r3d2_ros.harmonizer.convert_released import Released, build, likely_variant, merged, named, skip_orders
 from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.observed import Observed, observe
@@ -61,17 +61,17 @@ class Trial:
 
 
 def model_from_pipeline(pipeline: Pipeline, choices: Choices) -> Released:
-    """The model of a pipeline in the sizes of `choices.variant` (r3d2 where it is not given).
+    """The model of a pipeline in the sizes of `choices.variant`, or of the one whose autoencoder it has.
 
     InputError(s): tensors that the model has and the pipeline lacks, other shapes, or no combination whose picture is
     the pipeline's.
     """
-    config = variant(choices.variant or "r3d2")
     generator = torch.Generator().manual_seed(0)
     image = (torch.rand(1, 3, *PROBE_PX, generator=generator) * 255).round() / 255
     seen = observe(pipeline, image.to(pipeline.device))
-    config = replace(config, timestep=seen.timestep, schedule=seen.schedule or config.schedule)
     found = merged(named(seen.tensors), seen.lora_alpha, pipeline.where)
+    config = variant(choices.variant or likely_variant(found))
+    config = replace(config, timestep=seen.timestep, schedule=seen.schedule or config.schedule)
     orders = skip_orders(found, config, pipeline.where)
     prompt = PromptInput(embedding=seen.prompt)
     released = build(found, config, prompt=prompt, choices=choices, order=orders[0], where=pipeline.where)

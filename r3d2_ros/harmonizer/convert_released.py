@@ -48,13 +48,13 @@ class Released:
 def model_from_released(
     folder: Path, prompt: PromptInput | None, choices: Choices, *, lora_alpha: float | None = None
 ) -> Released:
-    """The model of a released folder in the sizes of `choices.variant` (r3d2 where it is not given).
+    """The model of a released folder in the sizes of `choices.variant`, or of the one whose autoencoder it has.
 
     InputError(s): keys of the model that the folder lacks, other shapes, adapters without `lora_alpha`, no prompt.
     """
     where, notes = str(folder), []
-    config = variant(choices.variant or "r3d2")
     found = merged(named(_read_all(folder)), lora_alpha, where)
+    config = variant(choices.variant or likely_variant(found))
     prompt = prompt or _stored_prompt(found, config, where)
     given = choices.timestep if choices.timestep is not None else _stored_timestep(folder)
     if given is None:
@@ -153,6 +153,11 @@ def _stored_timestep(folder: Path) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     return None
+
+
+def likely_variant(found: Mapping[str, Tensor]) -> str:
+    """The published size that has the autoencoder whose keys are there."""
+    return "r3d2-big" if any(key.startswith("vae.encoder.down_blocks.") for key in found) else "r3d2"
 
 
 def skip_orders(found: Mapping[str, Tensor], config: ModelConfig, where: str) -> list[list[str]]:

@@ -16,13 +16,18 @@ MAX_README_BYTES = 2**20
 
 
 def licence_of(folder: Path) -> Licence:
-    """The licence in the front matter of README.md in `folder` or above it; "not stated" where there is none."""
-    for place in (folder, folder.parent):
+    """The licence in the front matter of README.md; "not stated" where there is none.
+
+    It is looked for in `folder`, and above it where `folder` is a part of a pipeline: a folder of unrelated models may
+    have a README too.
+    """
+    part = (folder.absolute().parent / "model_index.json").is_file()
+    for place in (folder, folder.absolute().parent) if part else (folder,):
         stated = _front_matter(place / "README.md")
         name = stated.get("license_name") if stated.get("license") == "other" else stated.get("license")
         if isinstance(name, str):
-            return Licence(name=name, source=folder.name, commercial=name.lower() in COMMERCIAL)
-    return Licence(name="not stated", source=folder.name, commercial=False)
+            return Licence(name=name, source=folder.absolute().name, commercial=name.lower() in COMMERCIAL)
+    return Licence(name="not stated", source=folder.absolute().name, commercial=False)
 
 
 def _front_matter(path: Path) -> dict[str, object]:

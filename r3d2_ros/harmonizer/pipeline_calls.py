@@ -65,7 +65,7 @@ def choose_form(run: Run, signature: Signature, image: Tensor, *, where: str) ->
     """The most exact form that gives the picture of `pipe(PIL image).images[0]`.
 
     image  [3, H, W] in [0, 1]; it is rounded to 8 bits here, so that each form sees the same
-    InputError when the pipeline takes neither kind of image.
+    InputError when the pipeline takes neither kind of image, or gives NaN, which 8 bits would have hidden.
     """
     exact = (image * 255).round() / 255
     plain, reference = _plain_form(run, signature, exact, where)
@@ -79,6 +79,8 @@ def choose_form(run: Run, signature: Signature, image: Tensor, *, where: str) ->
                 raise
             except REFUSALS:
                 continue
+            if not bool(got.isfinite().all()):
+                raise InputError(where, "finite pictures", "NaN or infinite values", "Try another dtype")
             if got.shape == reference.shape and float((got - reference).abs().max()) <= ROUNDED:
                 return replace(form, eight_bit=form.eight_bit or eight_bit)
     return plain

@@ -213,6 +213,15 @@ def test_licence_of_a_folder(tmp_path: Path, readme: str | None, name: str, comm
     assert licence_of(folder) == Licence(name=name, source="weights", commercial=commercial)
 
 
+def test_a_part_has_the_licence_of_its_pipeline(tmp_path: Path) -> None:
+    """A README above a folder is its own only where that is a pipeline: else it is about something else."""
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    (tmp_path / "vae").mkdir()
+    assert licence_of(tmp_path / "vae").name == "not stated"
+    (tmp_path / "model_index.json").touch()
+    assert licence_of(tmp_path / "vae") == Licence(name="mit", source="vae", commercial=True)
+
+
 def test_a_licence_can_be_stated(base: Path, tiny: Path) -> None:
     stated = parse_licence("CC BY 4.0; my data ;commercial")
     assert stated == Licence(name="CC BY 4.0", source="my data", commercial=True)

@@ -70,6 +70,13 @@ def test_a_pipeline_folder_gives_the_same_pictures(name: str, tmp_path: Path) ->
     assert verify(model, released.model, [picture(40, 56)]).max_abs == 0
 
 
+def test_the_autoencoder_tells_the_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, config in (("r3d2", TINY), ("r3d2-big", KL)):
+        monkeypatch.setitem(variants.VARIANTS, name, replace(config, variant=name))
+        folder = write_pipeline(tmp_path / name, seeded(config))
+        assert model_from_released(folder, None, Choices()).model.config.variant == name
+
+
 def test_one_file_of_a_wrapped_module(tmp_path: Path) -> None:
     """Everything under wrappers' names, the skips in a list of the other order, which the shapes reveal."""
     model = seeded(KL)

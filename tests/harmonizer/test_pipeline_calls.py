@@ -1,0 +1,152 @@
+"""Each pipeline is called in the most exact way that gives what `pipe(PIL image).images[0]` gives."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.pipeline_calls import (
+    CallForm,
+    call,
+    choose_form,
+    read_signature,
+    resized,
+    to_pil,
+    to_tensor,
+)
+from tests.harmonizer.small import picture
+
+IMAGE = picture(16, 24)[0]
+
+
+def form_of(run: Any) -> CallForm:
+    return choose_form(run, read_signature(run, where="test"), IMAGE, where="test")
+
+
+def darker(pixels: np.ndarray) -> np.ndarray:
+    return pixels.astype(np.float32) / 255 * 0.7
+
+
+def pil_to_pil(image: Image.Image) -> Any:
+    if not isinstance(image, Image.Image):
+        raise ValueError("an image, please")
+    pixels = (darker(np.asarray(image)) * 255).astype(np.uint8)
+    return SimpleNamespace(images=[Image.fromarray(pixels)])
+
+
+def tensor_to_tuple(image: torch.Tensor) -> Any:
+    return ([0.7 * image],)
+
+
+def array_too(image: Image.Image, output_type: str = "pil") -> Any:
+    if output_type not in ("pil", "np"):
+        raise NotImplementedError(output_type)
+    if output_type == "np":
+        return SimpleNamespace(images=darker(np.asarray(image))[None])
+    return pil_to_pil(image)
+
+
+def other_range_as_pt(image: Image.Image, output_type: str = "pil") -> Any:
+    """`pt` is not what the word means: [-1, 1]."""
+    if output_type == "pt":
+        return SimpleNamespace(images=to_tensor(image)[None] * 1.4 - 1)
+    return pil_to_pil(image)
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (pil_to_pil, CallForm("pil", "default", True)),
+        (tensor_to_tuple, CallForm("tensor", "default", False)),
+        (array_too, CallForm("pil", "np", True)),
+        (other_range_as_pt, CallForm("pil", "np", True)),
+    ],
+)
+def test_forms(run: Any, expected: CallForm) -> None:
+    form = form_of(run)
+    assert form == expected
+    output, _ = call(run, read_signature(run, where="test"), IMAGE, form)
+    step = 1.5 / 255 if form.eight_bit else 1e-6
+    torch.testing.assert_close(output, 0.7 * IMAGE, atol=step, rtol=0)
+
+
+def test_neither_kind_of_image() -> None:
+    def run(image: Any) -> Any:
+        raise TypeError(f"no {type(image).__name__} here")
+
+    with pytest.raises(InputError, match="with pil TypeError: no Image here; with tensor TypeError: no Tensor here"):
+        form_of(run)
+
+
+def test_out_of_memory_is_not_a_matter_of_form() -> None:
+    def run(image: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        form_of(run)
+
+
+@pytest.mark.parametrize(
+    ("run", "got"),
+    [
+        (lambda prompt, image: None, "one that also needs prompt"),
+        (lambda image, *, strength: None, "one that also needs strength"),
+        (lambda: None, "one without arguments"),
+    ],
+)
+def test_what_needs_more_than_an_image(run: Any, got: str) -> None:
+    with pytest.raises(InputError, match=f"called with an image alone, got {got}"):
+        read_signature(run, where="test")
+
+
+def test_the_image_may_have_any_place() -> None:
+    assert read_signature(lambda prompt=None, image=None: None, where="").keyword == "image"
+    assert read_signature(lambda picture, steps=1: None, where="").keyword is None
+
+
+def test_random_numbers_are_the_same_in_every_call() -> None:
+    """So that a frame set is a function of the world; the program's own generator is left alone."""
+
+    def run(image: Any) -> Any:
+        return ([torch.rand(3, 4, 4)],)
+
+    signature, form = read_signature(run, where=""), CallForm("tensor", "default", False)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, second = (call(run, signature, IMAGE, form)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("result", [None, SimpleNamespace(images=[]), ("text",), SimpleNamespace(images="text")])
+def test_results_without_images(result: Any) -> None:
+    with pytest.raises(InputError, match="the pipeline's (result|image): expected"):
+        call(
+            lambda image: result, read_signature(lambda image: None, where=""), IMAGE, CallForm("pil", "default", True)
+        )
+
+
+@pytest.mark.parametrize("image", [torch.zeros(4, 5, 5), np.zeros((5, 5)), np.zeros((5, 5, 3), np.uint8), "text"])
+def test_images_of_another_kind(image: Any) -> None:
+    with pytest.raises(InputError, match="a PIL image, floats"):
+        to_tensor(image)
+
+
+def test_eight_bits_round_trip() -> None:
+    levels = torch.arange(256).float().expand(3, 2, 256) / 255
+    assert torch.equal(to_tensor(to_pil(levels)), levels)
+
+
+def test_resizing_is_pils() -> None:
+    """Users resize with PIL; the formula agrees to a step of 8 bits where PIL does not clip between its passes."""
+    small = to_tensor(to_pil(0.3 + 0.4 * picture(20, 30)[0]))
+    users = to_tensor(to_pil(small).resize((45, 33), Image.Resampling.BICUBIC))
+    torch.testing.assert_close(resized(small, 33, 45).clamp(0, 1), users, atol=1.5 / 255, rtol=0)
+    assert resized(small, 20, 30) is small
