@@ -21,6 +21,7 @@ DEFAULT_TOLERANCE = 1e-3
 EIGHT_BIT_TOLERANCE = 1 / 255 + 1e-6
 """One step of 8 bits: where one model rounds, the other may truncate."""
 
+RUNTIMES = ("eager", "torch-compile", "stable-fast")
 DTYPE_NAMES = ("float32", "float16", "bfloat16")
 
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", type=float, default=DEFAULT_TOLERANCE, help="largest difference (%(default)s)")
     parser.add_argument("--dtype", choices=DTYPE_NAMES, default="float32", help="of both models (%(default)s)")
     parser.add_argument("--dtype-b", choices=DTYPE_NAMES, help="of B, where it is another")
+    parser.add_argument("--runtime", choices=RUNTIMES, help="run B, a checkpoint, as the simulator would with this one")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:N (%(default)s)")
     parser.add_argument(
         "--allow-remote-code", action="store_true", help="run the code of pipeline folders. It can do anything"
@@ -57,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     except (RuntimeError, AssertionError) as error:
         raise InputError("--device", "cpu or cuda:N of this machine", str(error).splitlines()[0]) from error
     images = [image.to(device) for image in (read_images(args.images) if args.images else noise_images(*args.size))]
-    a = _model(args.a, args, args.dtype)
-    b = _model(args.b, args, args.dtype_b or args.dtype)
+    a = _model(args.a, args, dtype=args.dtype)
+    b = _model(args.b, args, dtype=args.dtype_b or args.dtype, runtime=args.runtime)
     with watch_latents(use_mean=args.mean_latents) as latents:
         eight_bit = [name for name, model in (("A", a), ("B", b)) if _gives_eight_bits(model, images[0])]
         if eight_bit:
@@ -76,23 +78,25 @@ def run(args: argparse.Namespace) -> int:
     return 0 if facts["equal"] else 1
 
 
-def _model(path: Path, args: argparse.Namespace, dtype: Any) -> ImageModel:
+def _model(path: Path, args: argparse.Namespace, *, dtype: Any, runtime: Any = None) -> ImageModel:
+    """A pipeline, a checkpoint's plain module, or the checkpoint in a runtime."""
     from r3d2_ros.harmonizer.checkpoints import load_checkpoint
     from r3d2_ros.harmonizer.model import DTYPES
+    from r3d2_ros.harmonizer.network import load_network
     from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
+    from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
 
-    if not is_pipeline_folder(path):
+    pipeline = is_pipeline_folder(path)
+    if not pipeline and runtime is None:
         return load_checkpoint(path, device=args.device, dtype=DTYPES[dtype])
-    from r3d2_ros.harmonizer.diffusers_pipeline import load_pipeline
-    from r3d2_ros.harmonizer.settings import HarmonizerConfig
-
-    return load_pipeline(
+    return load_network(
         HarmonizerConfig(
-            backend="pipeline",
+            backend="pipeline" if pipeline else "r3d2",
             checkpoint=str(path),
             allow_remote_code=args.allow_remote_code,
             device=args.device,
             dtype=dtype,
+            runtime=RuntimeConfig(kind=runtime or "eager"),
         )
     )
 

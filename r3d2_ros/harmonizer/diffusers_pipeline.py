@@ -29,6 +29,7 @@ from r3d2_ros.harmonizer.pipeline_folders import (
     check_parts,
     read_pipeline_folder,
 )
+from r3d2_ros.harmonizer.runtime import find_device
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.tensor_files import check_keys, count_dtypes, read_shapes, shapes_of
 
@@ -50,7 +51,7 @@ def load_pipeline(config: HarmonizerConfig) -> Pipeline:
         check_commercial((licence_of(folder.path),), where=str(folder.path))
     check_code(folder, allow_remote_code=config.allow_remote_code)
     check_parts(folder)
-    device = _device(config.device)
+    device = find_device(config.device)
     dtype = stored_dtype(folder) if config.dtype == "checkpoint" else DTYPES[config.dtype]
     return Pipeline(_load(folder, dtype).to(device), device=device, where=str(folder.path))
 
@@ -144,12 +145,3 @@ def stored_dtype(folder: PipelineFolder) -> torch.dtype:
         for file in folder.weight_files(component.name):
             numbers += count_dtypes(file)
     return next((dtype for dtype, _ in numbers.most_common() if dtype in DTYPES.values()), torch.float32)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(1, device=torch.device(name)).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        expected = "cpu, or a CUDA device that works, such as cuda:0"
-        raise InputError("harmonizer.device", expected, f"'{name}': {reason}") from error

@@ -15,11 +15,17 @@ def _r3d2(config: HarmonizerConfig) -> ImageNetwork:
     return load_runtime(config)
 
 
-NETWORKS: dict[str, Callable[[HarmonizerConfig], ImageNetwork]] = {"r3d2": _r3d2}
+def _pipeline(config: HarmonizerConfig) -> ImageNetwork:
+    from r3d2_ros.harmonizer.diffusers_pipeline import load_pipeline
+
+    return load_pipeline(config)
+
+
+NETWORKS: dict[str, Callable[[HarmonizerConfig], ImageNetwork]] = {"r3d2": _r3d2, "pipeline": _pipeline}
 
 
 def load_network(config: HarmonizerConfig) -> ImageNetwork:
-    """InputError(s) for a device or files that cannot be used, MissingPackageError for a runtime not installed."""
+    """InputError(s) for a device or files that cannot be used, MissingPackageError for a package not installed."""
     if config.backend not in NETWORKS:
         raise InputError("harmonizer.backend", " | ".join(NETWORKS), config.backend)
     return NETWORKS[config.backend](config)

@@ -45,14 +45,16 @@ def test_from_a_released_folder_to_a_proof(
     printed = capsys.readouterr().out
     assert "note: the pipeline was run: timestep 199" in printed and "not mapped" not in printed
     assert [licence.commercial for licence in load_config(tmp_path / "out").licences] == [False, False]
-    assert run("verify", released, tmp_path / "out", photo, "--allow-remote-code") == 0
-    assert "1 images: max " in capsys.readouterr().out
+    words = ("verify", released, tmp_path / "out", photo, "--allow-remote-code", "--json")
+    assert run(*words) == 0 and run(*words, "--runtime", "eager") == 0
+    first, second = capsys.readouterr().out.split("}\n{")
+    assert json.loads(first + "}")["max_abs"] <= 1e-4 and json.loads("{" + second)["max_abs"] <= 1e-4
 
 
 def test_nothing_runs_without_leave(released: Path, tmp_path: Path) -> None:
     run("info", released)
     run("convert", "r3d2", released, tmp_path / "out", "--variant", "nano")
-    with pytest.raises(InputError, match="code that would be run: pipeline.py .*--allow-remote-code on the command line"):
+    with pytest.raises(InputError, match="would be run: pipeline.py .*--allow-remote-code on the command line"):
         run("verify", released, tmp_path / "out")
     assert not (tmp_path / "executed").exists()
 
