@@ -79,7 +79,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, made if needed")
     parser.add_argument("--fov", type=float, metavar="DEG", help="horizontal, for a rig file without intrinsics")
     parser.add_argument("--backend", choices=["auto", *RENDERERS], help="renderer; auto: gsplat where CUDA works")
-    parser.add_argument("--harmonizer", metavar="DIR", help="checkpoint of a harmonizer to run over the pictures")
+    parser.add_argument("--harmonizer", metavar="DIR", help="checkpoint or pipeline folder of a harmonizer")
     parser.add_argument("--assets", metavar="LIB", help="assets.yaml or its folder; without it, the "
                         "scene's own, else the embedded library")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -123,6 +123,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _harmonizer_backend(folder: str | None) -> str | None:
+    """By what lies in the folder: a pipeline's index, or else a checkpoint."""
+    if folder is None:
+        return None
+    return "pipeline" if (Path(folder) / "model_index.json").is_file() else "r3d2"
+
+
 def _config(args: argparse.Namespace) -> SimConfig:
     """The arguments on top of the configuration, so that they mean what they mean to the node."""
     given = {
@@ -131,7 +138,7 @@ def _config(args: argparse.Namespace) -> SimConfig:
         "assets.library": args.assets,
         "rendering.backend": args.backend,
         "harmonizer.checkpoint": args.harmonizer,
-        "harmonizer.backend": None if args.harmonizer is None else "r3d2",
+        "harmonizer.backend": _harmonizer_backend(args.harmonizer),
     }
     overrides = {name: value for name, value in given.items() if value is not None}
     if args.fov is not None:

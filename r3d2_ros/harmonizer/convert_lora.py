@@ -23,13 +23,17 @@ class Adapted:
 
 
 def take_apart(tensors: Mapping[str, Tensor], *, where: str) -> Adapted:
-    """Part `M.lora_A.NAME.weight` and `M.lora_B...` from `M.base_layer.*` and plain keys. InputError: a lone half."""
+    """Part `M.lora_A.NAME.weight` and `M.lora_B...` from `M.base_layer.*` and plain keys. InputError: a lone
+    half, or several adapters of one module.
+    """
     plain: dict[str, Tensor] = {}
     halves: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         module, side = _lora_side(key)
         if side:
-            halves.setdefault(module, {})[side] = tensor
+            if side in halves.setdefault(module, {}):
+                raise InputError(f"{where}: {module}", "one adapter per module", f"another {side}: {key}")
+            halves[module][side] = tensor
         else:
             plain[key.replace(".base_layer.", ".")] = tensor
     lonely = [module for module, sides in halves.items() if len(sides) != 2]

@@ -102,7 +102,7 @@ def check_code(folder: PipelineFolder, *, allow_remote_code: bool) -> None:
             "a folder that loads without code of its own",
             f"code that would be run: {', '.join(folder.code)}",
             "It can do anything to this machine: read it, then set harmonizer.allow_remote_code: true "
-            "(--allow-remote-code on the command line). Nothing of it was run",
+            "(`r3d2 model`: --allow-remote-code). Nothing of it was run",
         )
 
 

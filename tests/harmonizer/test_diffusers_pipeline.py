@@ -8,11 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
+from diffusers import DiffusionPipeline, ImagePipelineOutput, UNet2DModel
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline, load_pipeline
+from r3d2_ros.harmonizer.network import load_network
+from r3d2_ros.harmonizer.pipeline_calls import to_tensor
 from r3d2_ros.harmonizer.pipeline_folders import read_pipeline_folder
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
 from tests.harmonizer.released import edit_index, edit_weights, write_released
@@ -45,6 +49,11 @@ def test_a_released_folder_gives_the_pictures_of_its_model(folder: Path, marker:
     assert (output.shape, output.dtype, output.device) == (images.shape, torch.float32, pipeline.device)
     torch.testing.assert_close(output, seeded(MODEL)(images), atol=1e-5, rtol=0)
     assert torch.equal(pipeline(images), output)
+
+
+def test_the_configuration_names_it(folder: Path) -> None:
+    config = HarmonizerConfig(backend="pipeline", checkpoint=str(folder), allow_remote_code=True)
+    assert isinstance(load_network(config), Pipeline)
 
 
 def test_another_size_is_resized_back(folder: Path) -> None:
@@ -237,3 +246,51 @@ def test_nan_is_not_hidden(folder: Path) -> None:
     edit_weights(weights, add={"conv_out.bias": torch.full((4,), float("nan"))})
     with pytest.raises(InputError, match="finite pictures, got NaN or infinite values"):
         load(folder).warm_up([(1, 16, 16)])
+
+
+class Shading(DiffusionPipeline):
+    """Stands for a pipeline that diffusers has: it draws noise, and gives a picture of half the size as an array."""
+
+    def __init__(self, unet: UNet2DModel) -> None:
+        super().__init__()
+        self.register_modules(unet=unet)
+
+    def __call__(self, image: Any, output_type: str = "np") -> ImagePipelineOutput:
+        x = to_tensor(image)[None, :, ::2, ::2].to(self.unet.dtype)
+        shade = self.unet(x + 0.1 * torch.randn(x.shape), 0).sample.sigmoid()
+        return ImagePipelineOutput(images=shade.permute(0, 2, 3, 1).float().numpy())
+
+
+@pytest.fixture
+def builtin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that loads without code of its own."""
+    monkeypatch.setattr(diffusers, "Shading", Shading, raising=False)
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        block_out_channels=(4,),
+        norm_num_groups=2,
+        layers_per_block=1,
+        add_attention=False,
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+    )
+    Shading(unet).save_pretrained(tmp_path / "builtin")
+    edit_index(tmp_path / "builtin", unet=["diffusers", "UNet2DModel"])
+    return tmp_path / "builtin"
+
+
+def test_a_pipeline_of_diffusers_needs_no_leave(builtin: Path) -> None:
+    """Noise is the same for every image, so that a frame set stays a function of the world's state."""
+    assert read_pipeline_folder(builtin).code == ()
+    pipeline, image = load(builtin, allow=False), picture(16, 24)
+    first, second = pipeline(image), pipeline(image)
+    assert first.shape == image.shape and torch.equal(first, second)
+
+
+def test_a_part_with_other_tensors_is_refused(builtin: Path) -> None:
+    """diffusers would fill what is missing with random numbers and say so in its log."""
+    weights = builtin / "unet/diffusion_pytorch_model.safetensors"
+    edit_weights(weights, drop="conv_in.bias", add={"mystery": torch.ones(2)})
+    with pytest.raises(InputErrors) as caught:
+        load(builtin, allow=False)
+    assert "1 missing: conv_in.bias" in str(caught.value) and "1 unexpected: mystery" in str(caught.value)
