@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r3d2_ros.cli import model_info, model_verify
+from r3d2_ros.cli.sizes import size_px
 from r3d2_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,15 +100,18 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="r3d2: run the code in IN to find what its files leave open, and to compare with it. It can do anything",
     )
+    parser.add_argument("--device", default="cpu", help="on which that code runs: cpu or cuda:N (%(default)s)")
+    parser.add_argument(
+        "--size", type=size_px, default=(72, 104), metavar="HxW", help="of the image that it is run on (72x104)"
+    )
     _add_choices(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the parsed command and return the exit status. InputError(s) for files that cannot be used."""
     _need_packages()
-    return {"init": _init, "info": model_info.run, "convert": _convert, "verify": model_verify.run}[args.model_command](
-        args
-    )
+    runs = {"init": _init, "info": model_info.run, "convert": _convert, "verify": model_verify.run}
+    return runs[args.model_command](args)
 
 
 def _need_packages() -> None:
@@ -195,9 +199,9 @@ def _released(args: argparse.Namespace) -> Released:
     from r3d2_ros.harmonizer.settings import HarmonizerConfig
 
     config = HarmonizerConfig(
-        backend="pipeline", checkpoint=args.input, allow_remote_code=True, dtype="float32", device="cpu"
+        backend="pipeline", checkpoint=args.input, allow_remote_code=True, dtype="float32", device=args.device
     )
-    return model_from_pipeline(load_pipeline(config), _choices(args))
+    return model_from_pipeline(load_pipeline(config), _choices(args), size_px=args.size)
 
 
 def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:

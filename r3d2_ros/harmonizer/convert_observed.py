@@ -60,14 +60,15 @@ class Trial:
         return f"skips {self.position} and {order}, input {self.input_range}, padding {padding}"
 
 
-def model_from_pipeline(pipeline: Pipeline, choices: Choices) -> Released:
+def model_from_pipeline(pipeline: Pipeline, choices: Choices, *, size_px: tuple[int, int] = PROBE_PX) -> Released:
     """The model of a pipeline in the sizes of `choices.variant`, or of the one whose autoencoder it has.
 
+    size_px  (height, width) of the image that the pipeline is run on
     InputError(s): tensors that the model has and the pipeline lacks, other shapes, or no combination whose picture is
     the pipeline's.
     """
     generator = torch.Generator().manual_seed(0)
-    image = (torch.rand(1, 3, *PROBE_PX, generator=generator) * 255).round() / 255
+    image = (torch.rand(1, 3, *size_px, generator=generator) * 255).round() / 255
     seen = observe(pipeline, image.to(pipeline.device))
     found = merged(named(seen.tensors), seen.lora_alpha, pipeline.where)
     config = variant(choices.variant or likely_variant(found))
@@ -87,7 +88,7 @@ def model_from_pipeline(pipeline: Pipeline, choices: Choices) -> Released:
     bits = " (its pictures have 8 bits)" if eight_bit else ""
     notes = [
         f"the pipeline was run: timestep {seen.timestep}, prompt embedding of {seen.prompt.shape[1]} tokens, {trial}",
-        f"largest difference to the pipeline's picture of {PROBE_PX[0]}x{PROBE_PX[1]}: {difference:.2g}{bits}",
+        f"largest difference to the pipeline's picture of {size_px[0]}x{size_px[1]}: {difference:.2g}{bits}",
     ]
     if seen.sampled:
         notes.append("the pipeline samples its latents from a distribution; a checkpoint takes its mean")

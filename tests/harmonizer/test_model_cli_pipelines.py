@@ -41,9 +41,10 @@ def test_from_a_released_folder_to_a_proof(
     released: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("convert", "r3d2", released, tmp_path / "out", "--variant", "nano", "--allow-remote-code")
-    assert run(*words) == 0
+    assert run(*words, "--size", "40x56") == 0
     printed = capsys.readouterr().out
-    assert "note: the pipeline was run: timestep 199" in printed and "not mapped" not in printed
+    assert "note: the pipeline was run: timestep 199" in printed and "picture of 40x56" in printed
+    assert "not mapped" not in printed
     assert [licence.commercial for licence in load_config(tmp_path / "out").licences] == [False, False]
     words = ("verify", released, tmp_path / "out", photo, "--allow-remote-code", "--json")
     assert run(*words) == 0 and run(*words, "--runtime", "eager") == 0
