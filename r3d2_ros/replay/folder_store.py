@@ -13,10 +13,18 @@ from r3d2_ros.config import OutputConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import make_folder
 from r3d2_ros.replay.folder_output import FolderOutput
-from r3d2_ros.replay.frames import FRAMES, Entry, files_are_whole, files_of, is_done, read_entries, write_entries
+from r3d2_ros.replay.frames import (
+    FAILED,
+    FRAMES,
+    Entry,
+    files_are_whole,
+    files_of,
+    is_done,
+    read_entries,
+    write_entries,
+)
 from r3d2_ros.replay.manifest import MANIFEST, check_same, read_manifest, write_manifest
 from r3d2_ros.replay.output import Output
-from r3d2_ros.replay.pipeline import RENDERING_FAILED
 
 SUMMARY = "summary.json"
 OWN_FILES = (FRAMES, MANIFEST, SUMMARY)
@@ -100,7 +108,7 @@ class FolderStore:
         kept = {
             index: entry
             for index, entry in self._entries().items()
-            if entry.get("cause") != RENDERING_FAILED and (not is_done(entry) or files_are_whole(self.folder, entry))
+            if entry.get("cause") not in FAILED and (not is_done(entry) or files_are_whole(self.folder, entry))
         }
         write_entries(self.folder / FRAMES, kept.values())
         for log in self._part_logs():

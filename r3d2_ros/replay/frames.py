@@ -16,18 +16,23 @@ from r3d2_ros.replay.ticks import PlannedTick
 from r3d2_ros.simulator import CameraFrame, FrameSet
 
 FRAMES = "frames.jsonl"
+RENDERING_FAILED, HARMONIZING_FAILED = "rendering_failed", "harmonizing_failed"
+FAILED = (RENDERING_FAILED, HARMONIZING_FAILED)
+"""Causes that a later run may not meet again."""
 Entry = dict[str, Any]
 
 
 def done_entry(planned: PlannedTick, frame_set: FrameSet, cameras: dict[str, Entry]) -> Entry:
-    """The line of a frame set that has its pictures; `cameras` says for each of them which files hold them."""
+    """The line of a frame set with pictures; `cameras` says for each that has one which files hold it."""
+    failed = {failure.camera.name: {"file": None, "reason": failure.reason} for failure in frame_set.failures}
     return {
         **_head(planned),
+        **({"cause": HARMONIZING_FAILED} if failed else {}),
         "off_path_m": _number(frame_set.off_path_m),
         "off_path_deg": _number(frame_set.off_path_deg),
         "out_of_bounds_m": _number(frame_set.out_of_bounds_m),
         "actors": len(planned.tick.state.actors) if planned.tick.state else 0,
-        "cameras": cameras,
+        "cameras": {**cameras, **failed},
     }
 
 
@@ -58,7 +63,7 @@ def _number(value: float) -> float | None:
 
 
 def is_done(entry: Entry) -> bool:
-    """Whether a line stands for pictures."""
+    """Whether a line stands for the pictures of every camera that was due."""
     return "cause" not in entry
 
 

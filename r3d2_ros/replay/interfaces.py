@@ -120,6 +120,7 @@ INTERFACES = {
     "r3d2_ros/msg/CameraStatus": """
         string camera
         bool published
+        bool raw
         string reason
         string content_hash
         float32 render_ms

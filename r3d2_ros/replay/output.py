@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from r3d2_ros.config import OutputConfig
 from r3d2_ros.replay.ticks import PlannedTick
-from r3d2_ros.simulator import CameraFrame, FrameSet
+from r3d2_ros.simulator import CameraFrame, FrameSet, mask_image
 
 
 class Output(Protocol):
@@ -70,7 +70,7 @@ def _encoded(frame: CameraFrame, kind: str, image_format: str, jpeg_quality: int
         np.save(buffer, frame.depth, allow_pickle=False)
         return ".npy", buffer.getvalue()
     if kind == "mask":
-        return ".png", png(mask_pixels(frame))
+        return ".png", png(mask_image(frame))
     if kind == "instance":
         assert frame.instance is not None
         return ".png", png(frame.instance)
@@ -78,13 +78,6 @@ def _encoded(frame: CameraFrame, kind: str, image_format: str, jpeg_quality: int
     if image_format == "png":
         return ".png", png(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     return ".jpg", jpeg(rgb, jpeg_quality)
-
-
-def mask_pixels(frame: CameraFrame) -> NDArray[np.uint8]:
-    """[H, W] uint8: how much of the harmonizer's output each pixel has, 255 for all of it."""
-    if frame.mask is None:
-        return np.zeros(frame.rgb.shape[:2], np.uint8)
-    return np.rint(frame.mask * 255).astype(np.uint8)
 
 
 def jpeg(rgb: NDArray[np.uint8], quality: int) -> bytes:

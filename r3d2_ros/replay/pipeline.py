@@ -13,10 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
+from r3d2_ros.replay.frames import HARMONIZING_FAILED, RENDERING_FAILED
 from r3d2_ros.replay.output import Output
 from r3d2_ros.replay.ticks import PlannedTick
-from r3d2_ros.simulator import FrameSet, History, Simulator
+from r3d2_ros.simulator import FrameSet, History, Rendered, Simulator
 from r3d2_ros.state_buffer import seconds
+from r3d2_ros.sync import Tick
 
 T = TypeVar("T")
 
@@ -30,7 +32,6 @@ IN_FLIGHT = 4
 """Frame sets that may be rendered and not written yet."""
 
 ENCODERS = 2
-RENDERING_FAILED = "rendering_failed"
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,15 @@ def make_frames(
 
     done  called for each frame set that was written or noted as missing
     """
-    with Writer(output, done) as writer, ReadAhead(ticks, READ_AHEAD) as planned_ticks:
-        history, timeline = History(), 0
+    with (
+        Writer(output, done) as writer,
+        _Harmonizing(simulator, say) as harmonizing,
+        ReadAhead(ticks, READ_AHEAD) as planned_ticks,
+    ):
         for planned in planned_ticks:
             if stop.is_set() or writer.fault is not None or planned.index > part.last:
                 break
             tick = planned.tick
-            if tick.timeline != timeline:
-                history, timeline = History(), tick.timeline
             is_wanted = planned.index in part.wanted
             if not is_wanted and planned.index not in part.carried:
                 continue
@@ -77,14 +79,44 @@ def make_frames(
                     writer.put_missing(planned, tick.reason, tick.cause)
                 continue
             try:
-                frame_set, history = simulator.step(tick.state, history, cameras=tick.due)
+                rendered = simulator.render(tick.state, cameras=tick.due)
             except Exception as error:
                 say(f"{seconds(tick.stamp_ns)}: rendering failed\n{traceback.format_exc()}")
                 if is_wanted:
                     writer.put_missing(planned, f"{type(error).__name__}: {error}", RENDERING_FAILED)
                 continue
             if is_wanted:
-                writer.put(planned, frame_set)
+                writer.put(planned, harmonizing.of(tick, rendered))
+            else:
+                harmonizing.of(tick, rendered).exception()
+
+
+class _Harmonizing:
+    """Runs the second half of `Simulator.step` in a thread of its own, in the order of the ticks."""
+
+    def __init__(self, simulator: Simulator, say: Callable[[str], None]) -> None:
+        self._simulator, self._say = simulator, say
+        self._history, self._timeline = History(), 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="harmonize")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown()
+
+    def of(self, tick: Tick, rendered: Rendered) -> Future[FrameSet]:
+        return self._thread.submit(self._harmonize, tick, rendered)
+
+    def _harmonize(self, tick: Tick, rendered: Rendered) -> FrameSet:
+        if tick.timeline != self._timeline:  # time went back: what came before says nothing about what comes now
+            self._history, self._timeline = History(), tick.timeline
+        try:
+            frame_set, self._history = self._simulator.harmonize(rendered, self._history)
+        except Exception:
+            self._say(f"{seconds(tick.stamp_ns)}: harmonizing failed\n{traceback.format_exc()}")
+            raise
+        return frame_set
 
 
 class ReadAhead(Generic[T]):
@@ -130,9 +162,10 @@ class ReadAhead(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class _Job:
+    """A frame set under way. `made`: its pictures, and what the output prepared of them; None: there are none."""
+
     planned: PlannedTick
-    frame_set: FrameSet | None
-    prepared: Future[Any] | None
+    made: Future[tuple[FrameSet, Any]] | None
     reason: str = ""
     cause: str = ""
 
@@ -166,28 +199,46 @@ class Writer:
         if self.fault is not None and error is None:
             raise self.fault
 
-    def put(self, planned: PlannedTick, frame_set: FrameSet) -> None:
+    def put(self, planned: PlannedTick, pictures: Future[FrameSet]) -> None:
         self._room.acquire()
-        prepared = self._encoders.submit(self._output.prepare, planned, frame_set)
-        self._queue.put(_Job(planned, frame_set, prepared))
+        self._queue.put(_Job(planned, self._encoders.submit(self._prepare, planned, pictures)))
 
     def put_missing(self, planned: PlannedTick, reason: str, cause: str) -> None:
         self._room.acquire()
-        self._queue.put(_Job(planned, None, None, reason, cause))
+        self._queue.put(_Job(planned, None, reason, cause))
+
+    def _prepare(self, planned: PlannedTick, pictures: Future[FrameSet]) -> tuple[FrameSet, Any]:
+        try:
+            frame_set = pictures.result()
+        except Exception as error:
+            raise _NoPictures(f"{type(error).__name__}: {error}") from error
+        return frame_set, self._output.prepare(planned, frame_set)
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
             try:
                 if self.fault is None:
                     self._write(job)
-                    self._done(job.planned, None if job.frame_set else job.cause, job.reason)
             except Exception as error:  # raised at the end; the queue must be emptied all the same
                 self.fault = error
             finally:
                 self._room.release()
 
     def _write(self, job: _Job) -> None:
-        if job.frame_set is None or job.prepared is None:
-            self._output.write_missing(job.planned, job.reason, job.cause)
-        else:
-            self._output.write(job.planned, job.frame_set, job.prepared.result())
+        reason, cause = job.reason, job.cause
+        if job.made is not None:
+            try:
+                frame_set, prepared = job.made.result()
+            except _NoPictures as error:
+                reason, cause = str(error), HARMONIZING_FAILED
+            else:
+                self._output.write(job.planned, frame_set, prepared)
+                failed = next(iter(frame_set.failures), None)
+                self._done(job.planned, HARMONIZING_FAILED if failed else None, failed.reason if failed else "")
+                return
+        self._output.write_missing(job.planned, reason, cause)
+        self._done(job.planned, cause, reason)
+
+
+class _NoPictures(Exception):
+    """The harmonizer failed as a whole; the text is its reason."""

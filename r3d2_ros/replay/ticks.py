@@ -75,13 +75,14 @@ class Selection:
 
 
 def replay_config(config: SimConfig, rate_hz: float | None) -> SimConfig:
-    """The configuration of a replay: lock-step, with frame sets at `rate_hz` of message time where it is given."""
+    """The configuration of a replay: lock-step, with frame sets at `rate_hz` of message time where it is given, and no
+    deadlines."""
     sync = replace(config.sync, mode="lockstep", queue_limit=QUEUE_LIMIT)
     if rate_hz is not None:
         sync = replace(sync, tick="rate")
     if sync.tick == "trigger":
         raise InputError("sync.tick", "ego or rate, as a bag has no triggers", "trigger", "Give --rate HZ, or set it")
-    return replace(config, sync=sync)
+    return replace(config, sync=sync, harmonizer=replace(config.harmonizer, on_deadline="wait"))
 
 
 def replay_rig(rig: Rig, *, cameras: Sequence[str] = (), rate_hz: float | None = None) -> Rig:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from r3d2_ros.cli.main import main
 from r3d2_ros.config import load_config
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.replay import folder_output
-from r3d2_ros.simulator import History, Simulator
+from r3d2_ros.simulator import CameraFailure, History, Simulator
 from r3d2_ros.world import ActorState, EgoState, WorldState
 from tests.data import shared_data
 from tests.replay import bags
@@ -245,25 +246,48 @@ def test_a_full_disk_ends_the_run_with_what_was_done(
     assert place.summary()["frame_sets"]["from_earlier_runs"] == 3
 
 
-def test_rendering_that_fails_is_a_line_with_its_reason_and_tried_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    step = Simulator.step
+def unlucky(step: str, only: str = "") -> Callable[..., Any]:
+    """`Simulator.render` or `harmonize` that fails at 0.3 s, as a whole or for one camera."""
+    original = getattr(Simulator, step)
 
-    def failing(self: Simulator, state: WorldState, *args: Any, **more: Any) -> Any:
-        if state.stamp_ns == ns(0.3):
+    def failing(self: Simulator, given: Any, *args: Any, **more: Any) -> Any:
+        made = original(self, given, *args, **more)
+        if getattr(given, "stamp_ns", 0) != ns(0.3) and getattr(given, "state", state(0)).stamp_ns != ns(0.3):
+            return made
+        if not only:
             raise RuntimeError("out of luck")
-        return step(self, state, *args, **more)
+        frame_set, history = made
+        failures = tuple(CameraFailure(f.camera, "out of luck") for f in frame_set.frames if f.camera.name == only)
+        frames = tuple(f for f in frame_set.frames if f.camera.name != only)
+        return replace(frame_set, frames=frames, failures=failures), history
 
+    return failing
+
+
+@pytest.mark.parametrize(
+    ("step", "only", "cause"),
+    [
+        ("render", "", "rendering_failed"),
+        ("harmonize", "", "harmonizing_failed"),
+        ("harmonize", "eye", "harmonizing_failed"),
+    ],
+)
+def test_what_fails_is_a_line_with_its_reason_and_tried_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str, only: str, cause: str
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Simulator, "step", failing)
+        patch.setattr(Simulator, step, unlucky(step, only))
         assert place.run() == 3
     entry = place.entries()[3]
-    assert entry["cause"] == "rendering_failed"
-    assert entry["cameras"]["eye"] == {"file": None, "reason": "RuntimeError: out of luck"}
-    assert "1 have no pictures: RuntimeError: out of luck" in capsys.readouterr().out
+    reason = "out of luck" if only else "RuntimeError: out of luck"
+    assert entry["cause"] == cause
+    assert entry["cameras"]["eye"] == {"file": None, "reason": reason}
+    assert (entry["cameras"]["side"]["file"] is None) == (not only)
+    captured = capsys.readouterr()
+    assert "7 of 8 frame sets" in captured.out and f"1 have no pictures: {reason}" in captured.out
     assert place.run() == 0
     assert "cause" not in place.entries()[3]
+    assert place.summary()["frame_sets"]["from_earlier_runs"] == 7
 
 
 def test_gaps_and_the_ends_of_the_actors_are_lines_with_reasons(tmp_path: Path) -> None:
