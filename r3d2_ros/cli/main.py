@@ -21,7 +21,7 @@ COMMANDS = {
     "scene": "inspect and convert Gaussian scenes",
     "model": "build, inspect, convert and compare harmonizer checkpoints",
     "check": "validate a configuration, rig, scene, library, actors or Gaussian file",
-    "bench": "measure the renderer and the transport",
+    "bench": "measure the renderer, the transport and the harmonizer",
 }
 """Name -> one line of help. Each is a module of this package, imported only when it is the command."""
 
