@@ -47,6 +47,7 @@ def test_what_no_file_says_is_found(tmp_path: Path, position: Literal["after_ups
     assert torch.equal(released.model.prompt_embedding, model.prompt_embedding)
     assert released.unmapped == ()
     assert "timestep 499" in released.notes[0] and "largest difference" in released.notes[1]
+    assert len(released.notes) == 2
     assert verify(pipeline, released.model, [picture(40, 56)]).max_abs <= 1e-4
     assert not any(licence.commercial for licence in config.licences)
 
@@ -80,6 +81,18 @@ def test_a_kl_pipeline_that_samples_its_latents(tmp_path: Path) -> None:
     assert latents.seen
     with watch_latents(use_mean=False):
         assert verify(pipeline, released.model, images).max_abs > 1e-3
+
+
+def test_what_one_picture_cannot_tell_is_said(tmp_path: Path) -> None:
+    """Skips of zeros add nothing, wherever and in whatever order they join."""
+    model = seeded(replace(TINY, timestep=199))
+    for skip in model.decoder.skips:
+        skip.weight.zero_()
+    notes = model_from_pipeline(load(write_released(tmp_path / "released", model)), CHOICES["tiny"]).notes
+    assert [note.partition(": ")[2].partition(", ")[0] for note in notes if "does not tell it from" in note] == [
+        "skips after_upsample and by their numbers",
+        "skips after_convolution and against their numbers",
+    ]
 
 
 def test_a_pipeline_of_its_own_kind_is_refused(tmp_path: Path) -> None:
