@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer import variants
@@ -81,6 +81,36 @@ def test_a_kl_pipeline_that_samples_its_latents(tmp_path: Path) -> None:
     assert latents.seen
     with watch_latents(use_mean=False):
         assert verify(pipeline, released.model, images).max_abs > 1e-3
+
+
+def test_modules_that_the_first_call_adds(tmp_path: Path) -> None:
+    """A pipeline may read its skips from a file of its own, when it is first used."""
+    folder = write_released(tmp_path / "released", seeded(replace(TINY, timestep=199)))
+    weights = folder / "vae/diffusion_pytorch_model.safetensors"
+    skips = {key: tensor for key, tensor in load_file(weights).items() if "skip" in key}
+    for key in skips:
+        edit_weights(weights, drop=key)
+    save_file(skips, folder / "adapters.safetensors")
+    code = folder / "vae/skip_autoencoder.py"
+    adding, _, rest = code.read_text().partition("        for number in (1, 2, 3):\n")
+    line, _, rest = rest.partition("\n")
+    code.write_text(adding + rest)
+    lines = ["        if not hasattr(self.vae.decoder, 'skip_conv_1'):", "            self.add_skips()"]
+    reading = f"""
+    def add_skips(self):
+        from safetensors.torch import load_file, save_file
+        channels = self.vae.config.channels
+        for number in (1, 2, 3):
+    {line.replace("self.", "self.vae.").replace("nn.", "torch.nn.")}
+        self.vae.load_state_dict(load_file({str(folder / "adapters.safetensors")!r}), strict=False)
+"""
+    text = (folder / "pipeline.py").read_text()
+    text = text.replace("        x = self.processor", "\n".join([*lines, "        x = self.processor"]))
+    (folder / "pipeline.py").write_text(text + reading)
+    pipeline = load(folder)
+    assert not hasattr(pipeline.pipe.vae.decoder, "skip_conv_1")
+    released = model_from_pipeline(pipeline, CHOICES["tiny"])
+    assert verify(pipeline, released.model, [picture(40, 56)]).max_abs <= 1e-4
 
 
 def test_what_one_picture_cannot_tell_is_said(tmp_path: Path) -> None:
