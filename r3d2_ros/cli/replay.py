@@ -19,7 +19,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.replay.folder_store import SUMMARY
 from r3d2_ros.replay.output import ALSO
-from r3d2_ros.replay.run import FORMATS, Outcome, ReplayOptions, replay
+from r3d2_ros.replay.run import ALL, BAG_SUFFIX, FOLDER_FORMATS, Outcome, ReplayOptions, replay
 from r3d2_ros.replay.ticks import Selection
 
 PARTLY, INTERRUPTED = 3, 130
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("bag", type=Path, metavar="BAG", help="folder, .db3 or .mcap file of a rosbag2")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (YAML); without it, the defaults")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder to write, made if needed")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder to write, or a bag: NAME.mcap")
     parser.add_argument("--ego", metavar="TOPIC", help="topic with the pose of the vehicle, or /tf")
     parser.add_argument("--actors", metavar="TOPIC", help="topic with the actors, or none")
     parser.add_argument("--start", type=_seconds, default=0.0, metavar="S", help="seconds after the first frame set")
@@ -59,7 +59,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--every", type=_count, default=1, metavar="N", help="every N-th frame set")
     parser.add_argument("--cameras", default="", metavar="A,B", help="these cameras of the rig")
     parser.add_argument("--anchor", choices=["start"], help="move the drive to where the capture of the scene begins")
-    parser.add_argument("--format", choices=FORMATS, default="jpg", help="of the pictures (%(default)s)")
+    parser.add_argument(
+        "--format", choices=[*FOLDER_FORMATS, "raw"], default="", help="of the pictures: jpg (default), png or mp4 in "
+        "a folder, raw or jpg in a bag (default: as output.raw and output.compressed say)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--source-topics", default="", metavar="A,B", help=f"topics of BAG to pass through into OUT.mcap; {ALL}: all"
+    )
     parser.add_argument(
         "--also", default="", metavar="A,B", help=f"further pictures: {', '.join(ALSO)} (as output.* of the "
         "configuration)",
@@ -95,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     with _stopping() as stop:
         outcome = replay(options, _say, stop=stop)
     summary = summarise(options, outcome)
-    if not outcome.fault:
+    if not outcome.fault and options.out.suffix != BAG_SUFFIX:
         with atomic_output(options.out / SUMMARY) as file:
             file.write(json.dumps(summary, indent=2).encode() + b"\n")
     print(json.dumps(summary, indent=2) if args.json else _as_text(options, outcome))
@@ -121,6 +127,7 @@ def _options(args: argparse.Namespace) -> ReplayOptions:
         cameras=tuple(_words(args.cameras)),
         anchor_start=args.anchor == "start",
         image_format=args.format,
+        source_topics=tuple(_words(args.source_topics)),
         overwrite=args.overwrite,
     )
 

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNodeMixin
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -17,16 +16,8 @@ from r3d2_ros.msg import FrameSet as FrameSetMessage
 from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp
 from r3d2_ros.nodes.images import ImageWriter, JpegWriter, load_cv_bridge
 from r3d2_ros.nodes.qos import explained, overridable, reliable
-from r3d2_ros.simulator import CameraFrame, FrameSet, mask_image
-
-IMAGE_TOPICS = {
-    "raw": ("rgb8", "image_raw"),
-    "depth": ("32FC1", "depth"),
-    "instance": ("16UC1", "instance"),
-    "image_rendered": ("rgb8", "image_rendered"),
-    "harmonizer_mask": ("mono8", "harmonizer_mask"),
-}
-"""Key of the `output` section -> encoding and topic below the camera's."""
+from r3d2_ros.published import COMPRESSED_TOPIC, IMAGE_TOPICS, INFO_TOPIC, camera_topic, pixels
+from r3d2_ros.simulator import CameraFrame, FrameSet
 
 IMAGE_DEPTH = 5
 FRAME_SET_DEPTH = 100
@@ -66,12 +57,10 @@ class CameraOutput:
 
     def __init__(self, publishers: Publishers, camera: Camera, config: OutputConfig, bridge: Any | None) -> None:
         self.camera = camera
-        base = camera.topic
-        if config.namespace and not base.startswith("/"):
-            base = f"{config.namespace.rstrip('/')}/{base}"
+        base = camera_topic(camera, config)
         frame_id = camera.frame_id
         self._info_message = camera_info_message(camera)
-        self._info = publishers.make(CameraInfo, f"{base}/camera_info", IMAGE_DEPTH)
+        self._info = publishers.make(CameraInfo, f"{base}/{INFO_TOPIC}", IMAGE_DEPTH)
         self._images: dict[str, _Topic] = {}
         for name, (encoding, topic) in IMAGE_TOPICS.items():
             if getattr(config, name):
@@ -79,7 +68,7 @@ class CameraOutput:
                 self._images[name] = _Topic(publishers.make(Image, f"{base}/{topic}", IMAGE_DEPTH), writer)
         self._compressed: _Topic | None = None
         if config.compressed:
-            publisher = publishers.make(CompressedImage, f"{base}/image_raw/compressed", IMAGE_DEPTH)
+            publisher = publishers.make(CompressedImage, f"{base}/{COMPRESSED_TOPIC}", IMAGE_DEPTH)
             self._compressed = _Topic(publisher, JpegWriter(frame_id=frame_id))
 
     def subscribers(self) -> int:
@@ -98,27 +87,12 @@ class CameraOutput:
         spent = _Spent()
         for name, topic in self._images.items():
             start = time.perf_counter()
-            spent.send(topic.publisher, topic.writer.fill(_pixels(frame, name), stamp), start)
+            spent.send(topic.publisher, topic.writer.fill(pixels(frame, name), stamp), start)
         if self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0:
             start = time.perf_counter()
             jpeg = self._compressed.writer.fill(frame.rgb, stamp, jpeg_quality)
             spent.send(self._compressed.publisher, jpeg, start)
         return spent.encode_ms, spent.publish_ms
-
-
-def _pixels(frame: CameraFrame, name: str) -> NDArray:
-    """What one of IMAGE_TOPICS shows."""
-    if name == "harmonizer_mask":
-        return mask_image(frame)
-    pixels: dict[str, NDArray | None] = {
-        "raw": frame.rgb,
-        "image_rendered": frame.rendered,
-        "depth": frame.depth,
-        "instance": frame.instance,
-    }
-    image = pixels[name]
-    assert image is not None
-    return image
 
 
 @dataclass

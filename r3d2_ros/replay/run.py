@@ -6,7 +6,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,23 @@ from r3d2_ros.progress import Progress
 from r3d2_ros.replay.folder_store import FolderStore
 from r3d2_ros.replay.frames import Entry, is_done
 from r3d2_ros.replay.manifest import described_config, described_files
+from r3d2_ros.replay.mcap_output import FRAME_SET_TOPIC, topic_of
+from r3d2_ros.replay.mcap_parts import SourceTopics
+from r3d2_ros.replay.mcap_store import McapStore
+from r3d2_ros.replay.output import Store
 from r3d2_ros.replay.pipeline import Part, make_frames
 from r3d2_ros.replay.place import anchor, distance_notes
 from r3d2_ros.replay.recording import Recording, open_recording
 from r3d2_ros.replay.ticks import OUTSIDE, Moment, PlannedTick, Selection, Ticks, describe, replay_config, replay_rig
+from r3d2_ros.replay.video_store import VideoStore
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.versions import own_version
 
 Say = Callable[[str], None]
-FORMATS = ("jpg", "png")
+FOLDER_FORMATS = ("jpg", "png", "mp4")
+BAG_FORMATS = ("raw", "jpg")
+BAG_SUFFIX = ".mcap"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class ReplayOptions:
     rate_hz       frame sets per second of message time; None: as `sync.tick` says
     cameras       names; none: the whole rig
     anchor_start  move the drive to where the capture of the scene begins
+    image_format  of FOLDER_FORMATS, or BAG_FORMATS where `out` ends in .mcap; empty: jpg, or for a bag as configured
+    source_topics topics of the bag that go into the output bag as well; 'all' stands for all of them
     """
 
     bag: Path
@@ -49,7 +60,8 @@ class ReplayOptions:
     rate_hz: float | None = None
     cameras: tuple[str, ...] = ()
     anchor_start: bool = False
-    image_format: str = "jpg"
+    image_format: str = ""
+    source_topics: tuple[str, ...] = ()
     workers: int = 1
     overwrite: bool = False
 
@@ -79,6 +91,17 @@ class Outcome:
     interrupted: bool = False
     renderer: str = ""
     seconds: float = 0.0
+
+    def recount(self, state: dict[int, Entry], wanted: Sequence[int]) -> None:
+        """Count what is there."""
+        self.done = self.outside = 0
+        self.missing.clear()
+        for index in wanted:
+            entry = state.get(index)
+            if entry is None:
+                continue
+            reason = next((c["reason"] for c in entry["cameras"].values() if c.get("reason")), "")
+            self.count(cause=None if is_done(entry) else str(entry["cause"]), reason=str(reason))
 
     @property
     def left(self) -> int:
@@ -110,7 +133,8 @@ def replay(
 
     InputError(s) for what cannot be used, before anything is rendered.
     """
-    config = replay_config(options.config, options.rate_hz)
+    config = _output_config(replay_config(options.config, options.rate_hz), options)
+    options = replace(options, image_format=options.image_format or ("" if _is_bag(options) else "jpg"))
     rig = replay_rig(load_config_rig(config), cameras=options.cameras, rate_hz=options.rate_hz)
     library = load_config_library(config, say)
     with open_recording(
@@ -118,6 +142,25 @@ def replay(
     ) as recording:
         run = _Run(options, config, rig=rig, library=library, recording=recording, say=say)
         return run.run(stop or threading.Event(), assemble)
+
+
+def _is_bag(options: ReplayOptions) -> bool:
+    return options.out.suffix == BAG_SUFFIX
+
+
+def _output_config(config: SimConfig, options: ReplayOptions) -> SimConfig:
+    """The configuration with the images that the format asks for. InputError for one that does not fit the output."""
+    image_format = options.image_format
+    formats = BAG_FORMATS if _is_bag(options) else FOLDER_FORMATS
+    if image_format and image_format not in formats:
+        what = f"a bag ({BAG_SUFFIX})" if _is_bag(options) else "a folder"
+        raise InputError("--format", f"{' or '.join(formats)} for {what}", image_format)
+    if options.source_topics and not _is_bag(options):
+        raise InputError("--source-topics", f"an output bag (--out NAME{BAG_SUFFIX})", f"the folder {options.out}")
+    if not _is_bag(options) or not image_format:
+        return config
+    is_raw = image_format == "raw"
+    return replace(config, output=replace(config.output, raw=is_raw, compressed=not is_raw))
 
 
 class _Run:
@@ -146,15 +189,19 @@ class _Run:
             first, last = moments[0].stamp_ns, moments[-1].stamp_ns
             expected = f"a part of the drive, which takes {(last - first) * 1e-9:.3f} s"
             raise InputError("--start, --duration", expected, "no frame set in it")
-        store = FolderStore(self._options.out, self._rig.cameras, self._config.output, self._options.image_format)
+        store = self._store(moments, wanted)
         try:
             kept = store.begin(self._manifest(), overwrite=self._options.overwrite)
-            self._count_kept(kept, wanted)
+            outcome.recount(kept, wanted)
+            outcome.kept = outcome.done
+            if outcome.kept:
+                self._say(f"{outcome.kept} of {len(wanted)} frame sets are there from an earlier run")
             left = [index for index in wanted if index not in kept]
             if left and not stop.is_set():
                 self._make(store, left, moments=moments, wanted=wanted, stop=stop, assemble=assemble)
+            outcome.recount(store.state(), wanted)
             try:
-                store.finish()
+                store.finish(self._recording.bag, complete=outcome.left == 0)
             except InputError as error:
                 outcome.fault = outcome.fault or str(error)
         finally:
@@ -162,6 +209,35 @@ class _Run:
         outcome.interrupted = stop.is_set() and outcome.left > 0
         outcome.damage += self._recording.bag.damage
         return outcome
+
+    def _store(self, moments: Sequence[Moment], wanted: Sequence[int]) -> Store:
+        out, image_format, cameras = self._options.out, self._options.image_format, self._rig.cameras
+        if out.suffix == BAG_SUFFIX:
+            return McapStore(out, cameras, self._config, source=self._source(moments, wanted))
+        if image_format == "mp4":
+            stamps = [moments[index].stamp_ns for index in wanted]
+            steps = sorted(b - a for a, b in pairwise(stamps) if b > a) or [100_000_000]
+            return VideoStore(out, cameras, self._config.output, fps=1e9 / steps[len(steps) // 2])
+        return FolderStore(out, cameras, self._config.output, image_format)
+
+    def _source(self, moments: Sequence[Moment], wanted: Sequence[int]) -> SourceTopics | None:
+        """The topics that are passed through, without those that the replay writes itself."""
+        names, bag = self._options.source_topics, self._recording.bag
+        if not names:
+            return None
+        if names == (ALL,):
+            names = tuple(bag.topics)
+        found = [name if name in bag.topics else f"/{name.lstrip('/')}" for name in names]
+        unknown = [name for name in found if name not in bag.topics]
+        if unknown:
+            raise InputError("--source-topics", f"topics of {bag.path}: {', '.join(sorted(bag.topics))}", unknown[0])
+        own = {FRAME_SET_TOPIC, *(topic_of(camera, self._config) for camera in self._rig.cameras)}
+        passed = [name for name in found if not any(name == o or name.startswith(f"{o}/") for o in own)]
+        left_out = sorted(set(found) - set(passed))
+        if left_out:
+            self._outcome.notes.append(f"not passed through, as the replay writes them: {', '.join(left_out)}")
+        logs = [moments[index].log_ns for index in wanted]
+        return SourceTopics(tuple(passed), min(logs), max(logs))
 
     def _moments(self) -> list[Moment]:
         ticks = self._ticks(None)
@@ -200,25 +276,14 @@ class _Run:
             "cameras": [camera.name for camera in self._rig.cameras],
             "anchor_start": options.anchor_start,
             "format": options.image_format,
+            "source_topics": list(options.source_topics),
             "config": described_config(self._config),
             "files": described_files(self._config, self._recording.bag.files),
         }
 
-    def _count_kept(self, kept: dict[int, Entry], wanted: Sequence[int]) -> None:
-        for index in wanted:
-            entry = kept.get(index)
-            if entry is None:
-                continue
-            if is_done(entry):
-                self._outcome.kept += 1
-            reason = next((c.get("reason", "") for c in entry["cameras"].values()), "")
-            self._outcome.count(cause=None if is_done(entry) else str(entry["cause"]), reason=str(reason))
-        if self._outcome.kept:
-            self._say(f"{self._outcome.kept} of {len(wanted)} frame sets are there from an earlier run")
-
     def _make(
         self,
-        store: FolderStore,
+        store: Store,
         left: Sequence[int],
         *,
         moments: Sequence[Moment],
