@@ -16,7 +16,7 @@ COMMANDS = {
     "demo": "drive through a street over ROS 2; videos, contact sheet, summary",
     "sim": "start the simulator node",
     "render": "one moment as pictures, without ROS",
-    "replay": "a recorded drive (rosbag2) as pictures, without ROS",
+    "replay": "a recorded drive (rosbag2) as pictures, videos or a bag, without ROS",
     "street": "make the procedural street",
     "scene": "inspect and convert Gaussian scenes",
     "model": "build, inspect, convert and compare harmonizer checkpoints",

@@ -1,4 +1,4 @@
-"""`r3d2 replay`: a recorded drive as pictures, without ROS."""
+"""`r3d2 replay`: a recorded drive as pictures, videos or a bag, without ROS."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from r3d2_ros.config import Scalar, load_config
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.replay.folder_store import SUMMARY
+from r3d2_ros.replay.options import ALL, FOLDER_FORMATS, ReplayOptions
+from r3d2_ros.replay.outcome import Outcome
 from r3d2_ros.replay.output import ALSO
-from r3d2_ros.replay.run import ALL, BAG_SUFFIX, FOLDER_FORMATS, Outcome, ReplayOptions, replay
+from r3d2_ros.replay.run import replay
 from r3d2_ros.replay.ticks import Selection
 
 PARTLY, INTERRUPTED = 3, 130
@@ -28,6 +30,8 @@ EXAMPLES = """examples:
   r3d2 replay drive.db3 --anchor start --out out/replay        a bag through the embedded street
   r3d2 replay bag_folder --config my_sim.yaml --out out/replay
   r3d2 replay drive.mcap --config my_sim.yaml --start 10 --duration 5 --rate 10 --cameras front --out out/part
+  r3d2 replay drive.db3 --anchor start --format mp4 --workers 2 --out out/videos
+  r3d2 replay drive.db3 --anchor start --source-topics all --out out/replay.mcap
 
 A bag is a folder, .db3 or .mcap file, also compressed. Without --ego and --actors their topics are found; where several
 would do, the command lists them and asks. docs/replay.md says which types are read and what is written.
@@ -41,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     """Add `replay` to the result of `ArgumentParser.add_subparsers`."""
     parser = subparsers.add_parser(
         "replay",
-        help="a recorded drive (rosbag2) as pictures, without ROS",
+        help="a recorded drive (rosbag2) as pictures, videos or a bag, without ROS",
         description="Render every moment of a recorded drive. No ROS is needed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -69,6 +73,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--also", default="", metavar="A,B", help=f"further pictures: {', '.join(ALSO)} (as output.* of the "
         "configuration)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="processes, each with a part of the frame sets and a "
+        "copy of the scene (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier replay in OUT")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
@@ -101,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     with _stopping() as stop:
         outcome = replay(options, _say, stop=stop)
     summary = summarise(options, outcome)
-    if not outcome.fault and options.out.suffix != BAG_SUFFIX:
+    if not outcome.fault and not options.is_bag:
         with atomic_output(options.out / SUMMARY) as file:
             file.write(json.dumps(summary, indent=2).encode() + b"\n")
     print(json.dumps(summary, indent=2) if args.json else _as_text(options, outcome))
@@ -128,6 +136,7 @@ def _options(args: argparse.Namespace) -> ReplayOptions:
         anchor_start=args.anchor == "start",
         image_format=args.format,
         source_topics=tuple(_words(args.source_topics)),
+        workers=args.workers,
         overwrite=args.overwrite,
     )
 
