@@ -117,10 +117,14 @@ def _say(column: Tensor, row: Tensor, view: CameraView, taper: float) -> Tensor:
 
     column, row  of pixels; the first pixel's centre is at 0
     """
-    across = torch.minimum(column + 0.5, view.width_px - 0.5 - column)
-    down = torch.minimum(row + 0.5, view.height_px - 0.5 - row)
-    inwards = (torch.minimum(across, down) / (taper * view.height_px)).clamp(0.0, 1.0)
-    return inwards * inwards * (3.0 - 2.0 * inwards)
+
+    def rise(position: Tensor, size: int) -> Tensor:
+        inwards = torch.minimum(position + 0.5, size - 0.5 - position) / (taper * view.height_px)
+        inwards = inwards.clamp(0.0, 1.0)
+        return inwards * inwards * (3.0 - 2.0 * inwards)
+
+    # A product: beside a common edge, where both cameras have little to say, the other edges still decide.
+    return rise(column, view.width_px) * rise(row, view.height_px)
 
 
 def frusta_overlap(a: CameraView, b: CameraView) -> bool:
