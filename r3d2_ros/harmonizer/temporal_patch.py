@@ -57,6 +57,8 @@ class CameraResidual:
     mask      [H, W] float32 in [0, 1]: how much of the residual is shown; None: all of it, everywhere
     depth     [H, W] float32 z-depth in metres, NaN where nothing solid is seen
     instance  [H, W] int32, 0 or the number of an actor
+    window    outside of it the mask is 0. None: looked for on a CPU; a GPU, which the CPU would have to wait for, works
+              on the whole picture
     """
 
     name: str
@@ -65,6 +67,7 @@ class CameraResidual:
     mask: Tensor | None
     depth: Tensor
     instance: Tensor
+    window: Window | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ def patch_of(camera: CameraResidual) -> Patch | None:
     if camera.residual.shape != (3, *size):
         got = tuple(camera.residual.shape)
         raise ValueError(f"camera '{camera.name}': residual: expected the shape {(3, *size)}, got {got}")
-    window = bounds_of(mask)
+    window = _on_grid(bounds_of(mask) if camera.window is None else camera.window.cut(Window(0, 0, *size)))
     part = window.slices
     mask = mask[part]
     hidden = mask <= 0
@@ -110,6 +113,13 @@ def patch_of(camera: CameraResidual) -> Patch | None:
         inverse_depth=torch.nan_to_num(1.0 / camera.depth[part], nan=0.0),
         identity=camera.instance[part].masked_fill(hidden, NOTHING),
     )
+
+
+def _on_grid(window: Window) -> Window:
+    """The window from a multiple of the grid on; one pixel where it is empty, because pooling needs some."""
+    if window.is_empty:
+        return Window(0, 0, 1, 1)
+    return Window(window.top // _GRID_PX * _GRID_PX, window.left // _GRID_PX * _GRID_PX, window.bottom, window.right)
 
 
 def whole_picture(camera: CameraResidual, patch: Patch, residual: Tensor) -> Tensor:
@@ -127,5 +137,4 @@ def bounds_of(mask: Tensor) -> Window:
     rows, columns = (mask.amax(axis).gt(0).nonzero().flatten() for axis in (1, 0))
     if not len(rows):
         return Window(0, 0, 0, 0)
-    top, left = (int(n[0]) // _GRID_PX * _GRID_PX for n in (rows, columns))
-    return Window(top, left, int(rows[-1]) + 1, int(columns[-1]) + 1)
+    return Window(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)

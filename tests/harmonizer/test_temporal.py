@@ -18,6 +18,7 @@ from r3d2_ros.errors import InputErrors
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
 from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalActor, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal_patch import Window
 
 HEIGHT, WIDTH = 80, 120
 # 10 m above the ground, looking down, the top of the image towards +x: 1 m of ground is 10 pixels.
@@ -142,6 +143,30 @@ def test_outside_the_mask_there_is_exactly_nothing_whatever_the_network_gave() -
     for residual, value in ((first, 0.1), (second, 0.104)):
         assert torch.all(residual[:, mask == 0] == 0)
         np.testing.assert_allclose(residual[:, mask > 0], value, rtol=1e-5)
+
+
+def test_bounds_of_the_mask_that_are_given_change_nothing() -> None:
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    mask[20:50, 35:70] = 1
+    known = Window(20, 35, 50, 70)
+    for window in (known, Window(0, 0, HEIGHT, WIDTH)):
+        results = []
+        for given in (None, window):
+            camera = replace(picture(on_ground=texture, mask=mask), window=given)
+            _, history = step(camera)
+            later = replace(picture(on_ground=lambda x, y: 0.9 * texture(x, y), mask=mask), window=given)
+            results.append(step(later, history=history, ms=100)[0])
+        np.testing.assert_allclose(results[0], results[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("pixels", [[], [(0, 0)], [(79, 119)], [(5, 7), (6, 7)]])
+def test_a_mask_of_hardly_any_pixels(pixels: list[tuple[int, int]]) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    for pixel in pixels:
+        mask[pixel] = 1
+    _, history = step(constant(0.10, mask=mask))
+    after, _ = step(constant(0.12, mask=mask), history=history, ms=100)
+    np.testing.assert_allclose(after[0], 0.104 * mask, atol=1e-6)
 
 
 def test_where_the_region_grows_the_new_residual_counts() -> None:
