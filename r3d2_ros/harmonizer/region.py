@@ -44,16 +44,22 @@ _ARC_RAD = np.radians(np.arange(0, 360, 30))
 
 @dataclass(frozen=True, eq=False)
 class ActorBox:
-    """An actor's box: size_m (length, width, height), the frame's origin at its ground centre, x forward, z up."""
+    """An actor's box: size_m (length, width, height), the frame's origin at its ground centre, x forward, z up.
+
+    `instance` is the actor's number in the instance images, `id` names it from frame to frame.
+    """
 
     T_world_actor: Rigid
     size_m: tuple[float, float, float]
+    id: str = ""
+    instance: int = 0
 
 
 def actor_boxes(actors: Sequence[ActorState], library: AssetLibrary) -> tuple[ActorBox, ...]:
     """The boxes of `actors`, with the size of the asset where an actor does not state its own."""
     return tuple(
-        ActorBox(a.T_world_actor, library[a.asset].size_m if a.size_m is None else a.size_m) for a in actors
+        ActorBox(a.T_world_actor, library[a.asset].size_m if a.size_m is None else a.size_m, a.id, a.instance)
+        for a in actors
     )
 
 
