@@ -23,7 +23,7 @@ from r3d2_ros.harmonizer.region import ActorBox, actor_region
 from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
 from r3d2_ros.harmonizer.roi import Size, choose_crops, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalActor, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalHistory, blend
 from r3d2_ros.rendering.cuda_copies import to_host
 from r3d2_ros.rendering.frames import RenderedFrame
 
@@ -182,8 +182,9 @@ class Harmonizer:
                     instance=self._on_device(frame.instance.astype(np.int32)),
                 )
             )
-        actors = [TemporalActor(a.id, a.instance, a.T_world_actor, a.size_m) for a in moment.actors]
-        residuals, after = blend(cameras, actors=actors, stamp_ns=moment.stamp_ns, history=history, config=self.config)
+        residuals, after = blend(
+            cameras, actors=moment.actors, stamp_ns=moment.stamp_ns, history=history, config=self.config
+        )
         steady = []
         for out in outputs:
             residual = residuals[out.number]

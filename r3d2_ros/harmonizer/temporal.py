@@ -22,14 +22,15 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from r3d2_ros.harmonizer.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal_cameras import bring_together
 from r3d2_ros.harmonizer.temporal_guard import block_px_of, spread, trusted
-from r3d2_ros.harmonizer.temporal_motion import CameraHistory, TemporalActor, carried_over
+from r3d2_ros.harmonizer.temporal_motion import CameraHistory, carried_over
 from r3d2_ros.harmonizer.temporal_patch import CameraResidual, Patch, patch_of, whole_picture
 from r3d2_ros.harmonizer.temporal_reprojection import LookUp
 
-__all__ = ["CameraResidual", "TemporalActor", "TemporalHistory", "blend"]
+__all__ = ["CameraResidual", "TemporalHistory", "blend"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class TemporalHistory:
 def blend(
     cameras: Sequence[CameraResidual],
     *,
-    actors: Sequence[TemporalActor],
+    actors: Sequence[ActorBox],
     stamp_ns: int,
     history: TemporalHistory | None,
     config: HarmonizerConfig,
@@ -86,7 +87,7 @@ def _continues(old: CameraHistory, camera: CameraResidual, stamp_ns: int) -> boo
 def _blended(
     patch: Patch,
     camera: CameraResidual,
-    actors: Sequence[TemporalActor],
+    actors: Sequence[ActorBox],
     *,
     stamp_ns: int,
     history: CameraHistory,

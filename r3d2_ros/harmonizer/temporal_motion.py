@@ -11,6 +11,7 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.harmonizer.region import BOX_CORNERS, ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig
 from r3d2_ros.harmonizer.temporal_guard import Carried
 from r3d2_ros.harmonizer.temporal_patch import NOTHING, Patch, Window
@@ -29,33 +30,6 @@ MOVED_M = 1e-3
 BLUR_M = 0.3
 """An actor's Gaussians reach this far beyond its box."""
 
-VERTICAL_SLACK_M = 0.5
-"""A shadow falls at most this far below the plane the actor stands on or above its roof, as in the region."""
-
-_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
-
-
-@dataclass(frozen=True, eq=False)
-class TemporalActor:
-    """An actor of a frame: `instance` is its number in the instance images, size_m (length, width, height)."""
-
-    id: str
-    instance: int
-    T_world_actor: Rigid
-    size_m: tuple[float, float, float]
-
-    @property
-    def corners(self) -> Array:
-        """Of its box, [8, 3] in its own frame."""
-        return _CORNERS * self.size_m
-
-    def shadow_bounds(self, region: RegionConfig) -> Array:
-        """[2, 3] lower and upper corner, in its own frame, of where its shadow can fall."""
-        length, width, height = self.size_m
-        reach = region.ground_margin_m + region.shadow_length * height
-        x, y = length / 2 + reach, width / 2 + reach
-        return np.array([[-x, -y, -VERTICAL_SLACK_M], [x, y, height + VERTICAL_SLACK_M]])
-
 
 @dataclass(frozen=True, eq=False)
 class CameraHistory:
@@ -63,7 +37,7 @@ class CameraHistory:
 
     stamp_ns: int
     view: CameraView
-    actors: Mapping[str, TemporalActor]
+    actors: Mapping[str, ActorBox]
     last: LookUp
 
 
@@ -71,7 +45,7 @@ class CameraHistory:
 class _Mover:
     """An actor that has moved since the last frame: where it is now, and where its pixels have come from."""
 
-    actor: TemporalActor
+    actor: ActorBox
     T_camera_actor: Rigid
     motion: PixelMotion
 
@@ -79,7 +53,7 @@ class _Mover:
 def carried_over(
     patch: Patch,
     view: CameraView,
-    actors: Sequence[TemporalActor],
+    actors: Sequence[ActorBox],
     *,
     stamp_ns: int,
     history: CameraHistory,
@@ -116,12 +90,12 @@ def carried_over(
 
 
 def _followed(
-    actors: Sequence[TemporalActor], history: CameraHistory, stamp_ns: int, max_speed_mps: float
-) -> list[tuple[TemporalActor, TemporalActor]]:
+    actors: Sequence[ActorBox], history: CameraHistory, stamp_ns: int, max_speed_mps: float
+) -> list[tuple[ActorBox, ActorBox]]:
     """Actors that were there in the last frame and have neither jumped nor changed their size, with what they were."""
     reach_m = max_speed_mps * (stamp_ns - history.stamp_ns) * 1e-9
 
-    def goes_on(now: TemporalActor, last: TemporalActor) -> bool:
+    def goes_on(now: ActorBox, last: ActorBox) -> bool:
         moved_m = np.linalg.norm(now.T_world_actor.translation - last.T_world_actor.translation)
         return now.size_m == last.size_m and bool(moved_m <= reach_m)
 
@@ -130,7 +104,7 @@ def _followed(
 
 
 def _last_identity(
-    identity: Tensor, actors: Sequence[TemporalActor], followed: Sequence[tuple[TemporalActor, TemporalActor]]
+    identity: Tensor, actors: Sequence[ActorBox], followed: Sequence[tuple[ActorBox, ActorBox]]
 ) -> Tensor:
     """The identities [h, w] of the present frame in the numbers of the last one; NOTHING for what was not there."""
     if len(followed) == len(actors) and all(now.instance == last.instance for now, last in followed):
@@ -144,7 +118,7 @@ def _last_identity(
     return torch.from_numpy(table).to(identity.device)[(identity + 1).clamp(0, most + 2).to(torch.int64)]
 
 
-def _mover(now: TemporalActor, last: TemporalActor, view: CameraView, last_view: CameraView) -> _Mover | None:
+def _mover(now: ActorBox, last: ActorBox, view: CameraView, last_view: CameraView) -> _Mover | None:
     moved = now.T_world_actor.apply(now.corners) - last.T_world_actor.apply(last.corners)
     if np.linalg.norm(moved, axis=1).max() <= MOVED_M:
         return None
@@ -200,7 +174,7 @@ def _difference(found: tuple[Tensor, Tensor], residual: Tensor) -> Carried:
 
 def _box_corners(bounds: Array) -> Array:
     """[8, 3] of a box's lower and upper corner [2, 3]."""
-    return (_CORNERS + (0.5, 0.5, 0.0)) * (bounds[1] - bounds[0]) + bounds[0]
+    return (BOX_CORNERS + (0.5, 0.5, 0.0)) * (bounds[1] - bounds[0]) + bounds[0]
 
 
 def _union(windows: Sequence[Window]) -> Window:

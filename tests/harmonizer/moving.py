@@ -22,8 +22,9 @@ from torch import Tensor
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera
 from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.harmonizer.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig
-from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalActor, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalHistory, blend
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
 from r3d2_ros.scene import AssetLibrary, Scene
@@ -46,9 +47,7 @@ Cars = Sequence[tuple[str, str, Rigid]]
 """Id, asset and pose."""
 
 
-def drive(
-    k: int, x_m: float, y_m: float, yaw_rad: float = 0.0, *, mps: float = 0.0, yaw_rate: float = 1e-9
-) -> Rigid:
+def drive(k: int, x_m: float, y_m: float, yaw_rad: float = 0.0, *, mps: float = 0.0, yaw_rate: float = 1e-9) -> Rigid:
     """Where a car is in frame k that starts at (x_m, y_m) and drives a circle, or as good as straight on."""
     radius, yaw = mps / yaw_rate, yaw_rad + yaw_rate * k * STEP_S
     x = x_m + radius * (math.sin(yaw) - math.sin(yaw_rad))
@@ -95,7 +94,7 @@ class Shot:
 @dataclass(frozen=True, eq=False)
 class Moment:
     stamp_ns: int
-    actors: tuple[TemporalActor, ...]
+    actors: tuple[ActorBox, ...]
     shots: tuple[Shot, ...]
 
 
@@ -141,7 +140,7 @@ def sequence(
 
 def _moment(k: int, T_world_ego: Rigid, cars: Cars, cameras: Sequence[Camera], renderer: CpuRenderer) -> Moment:
     states = [ActorState(id, asset, T, instance=n + 1) for n, (id, asset, T) in enumerate(cars)]
-    actors = tuple(TemporalActor(s.id, s.instance, s.T_world_actor, library()[s.asset].size_m) for s in states)
+    actors = tuple(ActorBox(s.T_world_actor, library()[s.asset].size_m, s.id, s.instance) for s in states)
     views = [camera.view(T_world_ego) for camera in cameras]
     images = renderer.render(street().compose(states, library()), views, instances=True)
     shots = []
@@ -169,7 +168,7 @@ def _world_points(K: Array, T_camera_world: Rigid, depth: Image) -> Array:
     return T_camera_world.inverse().apply(rays * depth[..., None])
 
 
-def _mask(points: Array, instance: NDArray[np.int32], actors: Sequence[TemporalActor]) -> Image:
+def _mask(points: Array, instance: NDArray[np.int32], actors: Sequence[ActorBox]) -> Image:
     """1 on the cars and where their shadows can fall, with an edge 4 pixels wide."""
     region = instance > 0
     for actor in actors:
@@ -181,7 +180,7 @@ def _mask(points: Array, instance: NDArray[np.int32], actors: Sequence[TemporalA
 
 
 def _change(
-    render: Image, points: Array, instance: NDArray[np.int32], mask: Image, actors: Sequence[TemporalActor]
+    render: Image, points: Array, instance: NDArray[np.int32], mask: Image, actors: Sequence[ActorBox]
 ) -> Image:
     """What the model changes without its noise, output minus render, where the mask is not 0."""
     output = render + 0.08 * (render - cv2.GaussianBlur(render, (0, 0), 1.5))
@@ -196,7 +195,7 @@ def _change(
     return ((np.clip(output, 0, 1) - render) * where[..., None]).astype(np.float32)
 
 
-def _shadow(at: Array, actor: TemporalActor) -> Array:
+def _shadow(at: Array, actor: ActorBox) -> Array:
     """How much of a wide sun the car's box hides from points [N, 3] in its frame, and the dark below it: 0 to 1."""
     length, width, height = actor.size_m
     low, high = np.array([-length / 2, -width / 2, 0.2]), np.array([length / 2, width / 2, height])

@@ -16,8 +16,9 @@ from r3d2_ros.cameras import Camera, CameraView
 from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputErrors
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
-from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalActor, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalHistory, blend
 from r3d2_ros.harmonizer.temporal_patch import Window
 
 HEIGHT, WIDTH = 80, 120
@@ -53,12 +54,12 @@ def shadow(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64
     return -0.3 * ((np.abs(x) < 1) & (y > 0.5) & (y < 1.5))
 
 
-def car(x_m: float, y_m: float = 0.0, *, id: str = "car", number: int = 1) -> TemporalActor:
-    return TemporalActor(id, number, Rigid.from_xyz_yaw(x_m, y_m, 0, 0), SIZE_M)
+def car(x_m: float, y_m: float = 0.0, *, id: str = "car", number: int = 1) -> ActorBox:
+    return ActorBox(Rigid.from_xyz_yaw(x_m, y_m, 0, 0), SIZE_M, id, number)
 
 
 def picture(
-    *cars: TemporalActor,
+    *cars: ActorBox,
     on_car: Paint = nothing,
     on_ground: Paint = nothing,
     around_car: Paint = nothing,
@@ -85,7 +86,7 @@ def picture(
 
 def step(
     camera: CameraResidual,
-    cars: Sequence[TemporalActor] = (),
+    cars: Sequence[ActorBox] = (),
     history: TemporalHistory | None = None,
     *,
     ms: float = 0.0,
@@ -232,7 +233,7 @@ def test_the_shadow_of_a_car_that_moves_does_not_flicker_either() -> None:
 def test_a_car_that_jumps_or_changes_its_size_is_a_new_one() -> None:
     _, history = step(picture(car(0), on_car=lambda x, y: 0.1 + 0 * x), [car(0)])
 
-    def after(moved: TemporalActor, ms: float = 100) -> float:
+    def after(moved: ActorBox, ms: float = 100) -> float:
         camera = picture(moved, on_car=lambda x, y: 0.12 + 0 * x)
         residual, _ = step(camera, [moved], history, ms=ms)
         return residual[0][camera.instance > 0].mean().item()
