@@ -24,6 +24,7 @@ from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
 from r3d2_ros.harmonizer.roi import Size, choose_crops, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal_patch import Window
 from r3d2_ros.rendering.cuda_copies import to_host
 from r3d2_ros.rendering.frames import RenderedFrame
 
@@ -55,7 +56,7 @@ class _Output:
     image: Tensor
     output: Tensor
     mask: NDArray[np.float32] | None
-    window: tuple[slice, slice]
+    window: Window
 
 
 class Harmonizer:
@@ -124,7 +125,7 @@ class Harmonizer:
         """Of each camera that the network has to see, what it has to see; the output is still the render."""
         config = self.config
         for number, (frame, view) in enumerate(zip(moment.frames, moment.views, strict=True)):
-            mask, window = None, np.s_[:, :]
+            mask, window = None, Window(0, 0, view.height_px, view.width_px)
             if config.composite == "region":
                 mask = actor_region(
                     actor_weight=frame.actor_weight,
@@ -178,6 +179,7 @@ class Harmonizer:
                     view=view,
                     residual=None if out is None else out.output - out.image,
                     mask=None if out is None else self._mask_on_device(out),
+                    window=None if out is None else out.window,
                     depth=self._on_device(frame.depth),
                     instance=self._on_device(frame.instance.astype(np.int32)),
                 )
@@ -194,18 +196,19 @@ class Harmonizer:
 
     def _shown(self, out: _Output, rendered: NDArray[np.uint8]) -> Harmonized | Failed:
         """The output in the picture, or what is wrong with it."""
-        shown, mask = out.output[:, *out.window], self._mask_on_device(out)
+        part = out.window.slices
+        shown, mask = out.output[:, *part], self._mask_on_device(out)
         if mask is None:
             pixels = composite_full(shown)
         else:
-            mask = mask[out.window]
-            pixels = composite_region(self._on_device(rendered[out.window]), shown, mask)
+            mask = mask[part]
+            pixels = composite_region(self._on_device(rendered[part]), shown, mask)
         bad, picture = to_host([bad_pixels(shown, mask), pixels])
         failed = _fault(int(bad))
         if failed is not None:
             return failed
         rgb = rendered.copy()
-        rgb[out.window] = picture
+        rgb[part] = picture
         return Harmonized(rgb, np.ones(rgb.shape[:2], np.float32) if out.mask is None else out.mask)
 
     def _mask_on_device(self, out: _Output) -> Tensor | None:
@@ -232,10 +235,10 @@ def _fault(bad_pixels: int) -> Failed | None:
     return Failed(f"the harmonizer's output has NaN or infinite values in {bad_pixels} pixels")
 
 
-def _window(mask: NDArray[np.float32]) -> tuple[slice, slice]:
+def _window(mask: NDArray[np.float32]) -> Window:
     """Rows and columns outside of which `mask` [H, W] is 0."""
     left, top, width, height = cv2.boundingRect((mask > 0).view(np.uint8))
-    return slice(top, top + height), slice(left, left + width)
+    return Window(top, left, top + height, left + width)
 
 
 def _one_actor(size: Size, *, stamp_ns: int) -> Moment:
