@@ -135,7 +135,7 @@ def look_up(picture: LookUp, at: Positions, identity: Tensor, depth_tolerance: f
             same = near & (picture.identity.index_select(0, tap) == shown)
             share = (vertical * horizontal).flatten() * same
             weight += share
-            values += share * picture.values.index_select(1, tap)
+            values.addcmul_(share, picture.values.index_select(1, tap))
     return values.view(-1, *identity.shape), weight.view(identity.shape)
 
 

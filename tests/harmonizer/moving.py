@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -251,19 +250,7 @@ def run(
     moments: Sequence[Moment], residuals: Residuals, config: HarmonizerConfig, history: TemporalHistory | None = None
 ) -> Residuals:
     """What `blend` makes of them, one moment after the other; zeros for a camera that sees no car."""
-    # Two threads are no faster on pictures this small, and much slower on a busy machine.
-    with one_thread():
-        return list(_run(moments, residuals, config, history))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return list(_run(moments, residuals, config, history))
 
 
 def _run(
