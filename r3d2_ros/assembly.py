@@ -112,9 +112,14 @@ def load_config_library(config: SimConfig, say: Say = lambda text: None) -> Asse
     return library
 
 
+def open_config_library(config: SimConfig, say: Say = lambda text: None) -> AssetLibrary:
+    """The same; an asset is read when it is first asked for."""
+    return load_library(_library_path(config, say))
+
+
 def check_config_library(config: SimConfig, say: Say = lambda text: None) -> None:
     """InputError(s) when the library that the configuration names cannot be used; its assets are not read."""
-    load_library(_library_path(config, say))
+    open_config_library(config, say)
 
 
 def _library_path(config: SimConfig, say: Say) -> Path:
