@@ -46,6 +46,7 @@ MESSAGE_FIELDS = {
         "off_path_deg": "double",
         "out_of_bounds_m": "double",
     },
+    "VehicleCommand": {"header": "std_msgs/Header", "acceleration": "double", "steering_angle": "double"},
 }
 
 REFUSE_ROS = """

@@ -21,12 +21,13 @@ COMMANDS = {
     "street": "make the procedural street",
     "scene": "inspect and convert Gaussian scenes",
     "model": "build, inspect, convert and compare harmonizer checkpoints",
+    "stack": "an example driving stack as a ROS node",
     "check": "validate a configuration, rig, scene, library, actors or Gaussian file",
     "bench": "measure the renderer, the transport and the harmonizer",
 }
 """Name -> one line of help. Each is a module of this package, imported only when it is the command."""
 
-NODES = ("sim", "play")
+NODES = ("sim", "play", "stack", "scenario")
 """Commands that run a node and take --ros-args."""
 
 EXAMPLES = """examples:

@@ -5,9 +5,12 @@ The other way is in `r3d2_ros.message_fields`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose, TransformStamped
 from sensor_msgs.msg import CameraInfo
+from tf2_msgs.msg import TFMessage
 
 from r3d2_ros.cameras import Camera
 from r3d2_ros.geometry import Rigid
@@ -34,6 +37,13 @@ def transform_message(T_parent_child: Rigid, parent: str, child: str, stamp: Tim
     t.x, t.y, t.z = T_parent_child.translation.tolist()
     q.w, q.x, q.y, q.z = T_parent_child.quat_wxyz.tolist()
     return message
+
+
+def camera_transforms(cameras: Iterable[Camera], base_link: str, stamp: Time) -> TFMessage:
+    """Where the cameras are on the vehicle, for /tf_static."""
+    return TFMessage(
+        transforms=[transform_message(camera.T_ego_camera, base_link, camera.frame_id, stamp) for camera in cameras]
+    )
 
 
 def camera_info_message(camera: Camera) -> CameraInfo:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNodeMixin
+from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from r3d2_ros.cameras import Camera
@@ -32,24 +33,24 @@ class _Topic:
 
 
 class Publishers:
-    """Makes lifecycle publishers whose QoS can be overridden, and takes them down together."""
+    """Makes publishers whose QoS can be overridden (managed ones of a managed node), and takes them down together."""
 
-    def __init__(self, node: LifecycleNodeMixin) -> None:
-        self._node = node
+    def __init__(self, node: Node) -> None:
+        managed = isinstance(node, LifecycleNodeMixin)
+        self._create = node.create_lifecycle_publisher if managed else node.create_publisher
+        self._destroy = node.destroy_lifecycle_publisher if managed else node.destroy_publisher
         self._made: list[Any] = []
 
     def make(self, kind: type, topic: str, depth: int) -> Any:
         """A reliable publisher; InputError for a topic name or an override that cannot be used."""
         with explained(topic):
-            publisher = self._node.create_lifecycle_publisher(
-                kind, topic, reliable(depth), qos_overriding_options=overridable()
-            )
+            publisher = self._create(kind, topic, reliable(depth), qos_overriding_options=overridable())
         self._made.append(publisher)
         return publisher
 
     def destroy(self) -> None:
         while self._made:
-            self._node.destroy_lifecycle_publisher(self._made.pop())
+            self._destroy(self._made.pop())
 
 
 class CameraOutput:
@@ -113,7 +114,7 @@ class _Spent:
 class Outputs:
     """All cameras of the rig and the frame set."""
 
-    def __init__(self, node: LifecycleNodeMixin, config: SimConfig, cameras: tuple[Camera, ...]) -> None:
+    def __init__(self, node: Node, config: SimConfig, cameras: tuple[Camera, ...]) -> None:
         self._base_link = config.frames.base_link
         self._publishers = Publishers(node)
         self._next_index = 0
