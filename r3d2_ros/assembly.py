@@ -71,7 +71,20 @@ def assemble(
     start = time.perf_counter()
     simulator.warm_up()
     say(f"renderer '{renderer.name}' ready ({time.perf_counter() - start:.1f} s)")
-    return Assembled(simulator, (*rig.notes, *scene.notes))
+    return Assembled(simulator, (*rig.notes, *scene.notes, *_temporal_notes(config, rig)))
+
+
+def _temporal_notes(config: SimConfig, rig: Rig) -> list[str]:
+    """Cameras that are exposed too seldom for the temporal mode of the harmonizer."""
+    temporal = config.harmonizer.temporal
+    if config.harmonizer.backend == "none" or not temporal.enabled or config.sync.tick != "rate":
+        return []
+    return [
+        f"camera '{camera.name}': harmonizer.temporal carries nothing over, because {1 / camera.rate_hz:g} s between "
+        f"its exposures are more than max_gap_s, {temporal.max_gap_s:g} s"
+        for camera in rig.cameras
+        if 1 / camera.rate_hz > temporal.max_gap_s
+    ]
 
 
 def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmonizer | None:
