@@ -9,20 +9,29 @@ images [B,3,H,W] float32
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.attention import AttentionKernels, attention_shapes
+from r3d2_ros.harmonizer.base import ImageModel
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.cuda_graphs import CudaGraphs
+from r3d2_ros.harmonizer.float8 import check_float8, quantise_linears
+from r3d2_ros.harmonizer.kernel_cache import cache_folder, compiling_into
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, check_image, pad_image
 from r3d2_ros.harmonizer.numerics import numerics, pin_cublas_workspace
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
+from r3d2_ros.harmonizer.rewrites import rewritten
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 
-Network = Callable[[Tensor], Tensor]
-"""Padded images in the model's dtype to images of the same shape, in memory that the next call may overwrite."""
+log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
 """Images, rows, columns."""
@@ -35,34 +44,42 @@ def load_runtime(config: HarmonizerConfig) -> Runtime:
     checkpoint. MissingPackageError for a kind of runtime that is not installed.
     """
     device = find_device(config.device)
-    dtype = _dtype(config)
-    model = load_checkpoint(
-        config.checkpoint, device=str(device), dtype=dtype, require_commercial=config.require_commercial
-    )
-    return Runtime(model, config.runtime)
+    model = load_checkpoint(config.checkpoint, device=str(device), require_commercial=config.require_commercial)
+    return make_runtime(model, config)
 
 
 def make_runtime(model: R3D2, config: HarmonizerConfig) -> Runtime:
-    """The same for a model in memory, which is copied. `checkpoint` as dtype is the dtype that `model` has."""
+    """The same for a model in memory, which stays as it is. `checkpoint` as dtype is the dtype that `model` has."""
     device = find_device(config.device)
-    return Runtime(copy.deepcopy(model).eval().to(device=device, dtype=_dtype(config)), config.runtime)
+    if config.dtype == "float8":
+        check_float8(device)
+    # Rewritten first: new weights are formed from the checkpoint's numbers and rounded once.
+    own = rewritten(model, _rewrites(config)).to(device=device, dtype=_dtype(config))
+    if config.dtype == "float8":
+        quantise_linears(own.unet)
+    return Runtime(own, config.runtime)
 
 
 class Runtime:
     """Runs a model over images of any size. Not for two threads at a time."""
 
     def __init__(self, model: R3D2, config: RuntimeConfig) -> None:
+        """`model` becomes the runtime's own. Errors: `load_runtime`'s."""
         self.config = config
         self.device = model.prompt_embedding.device
         self.dtype = model.dtype
-        if config.kind != "eager":
-            raise InputError("harmonizer.runtime.kind", "eager in this version", config.kind)
-        if config.deterministic and self.device.type == "cuda":
+        on_cuda = self.device.type == "cuda"
+        if config.deterministic and on_cuda:
             pin_cublas_workspace()
-        self._padding = model.config.padding
+        self._padding, self._unet_config = model.config.padding, model.config.unet
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(memory_format=self._memory_format)  # type: ignore[call-overload]
-        self._network: Network = model.harmonize_padded
+        self._cache = cache_folder(config.cache)
+        self._attention = AttentionKernels(config, device=self.device, dtype=self.dtype, folder=self._cache)
+        self._attention.install(model.unet)
+        self._network = KINDS[config.kind](model, config, self._attention)
+        self._graphs = CudaGraphs() if on_cuda and config.cuda_graph else None
+        self._programs: dict[torch.Size, ImageModel] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Harmonize images [B,3,H,W], float32 in [0, 1] on `device`, to the same.
@@ -72,17 +89,17 @@ class Runtime:
         """
         self._check(images)
         output = torch.empty_like(images, memory_format=torch.contiguous_format)
-        with torch.inference_mode():
+        with torch.inference_mode(), _current(self.device):
             for part, result in zip(self._parts(images), self._parts(output), strict=True):
                 self._harmonize(part, result)
         return output
 
     def warm_up(self, shapes: Iterable[Shape]) -> None:
-        """Do for images of these shapes whatever is done once: compile, choose kernels, record graphs.
+        """Do for images of these shapes whatever is done once: choose kernels, compile, record graphs.
 
         A batch beyond `max_batch` stands for the parts it is split into. InputError when the network gives NaN.
         """
-        for batch, height, width in sorted(set(shapes), reverse=True):
+        for batch, height, width in sorted(set(shapes), key=math.prod, reverse=True):  # the largest sets the memory
             generator = torch.Generator().manual_seed(0)
             images = torch.rand(batch, 3, height, width, generator=generator).to(self.device)
             if not bool(self(images).isfinite().all()):
@@ -96,9 +113,24 @@ class Runtime:
     def _harmonize(self, images: Tensor, result: Tensor) -> None:
         height, width = images.shape[-2:]
         padded = self._padded(images)
-        with numerics(self.device, deterministic=self.config.deterministic):
-            output = self._network(padded)
+        program = self._programs.get(padded.shape)
+        output = self._first(padded) if program is None else program(padded)
         result.copy_(output[..., :height, :width])
+
+    def _first(self, padded: Tensor) -> Tensor:
+        """The first call with a shape. The shape counts as known when all of it went well."""
+        start = time.perf_counter()
+        self._attention.choose(attention_shapes(self._unet_config, padded.shape))
+        with compiling_into(self._cache):
+            output = self._run(padded)
+        program = self._graphs.record(self._run, padded) if self._graphs else self._run
+        self._programs[padded.shape] = program
+        log.info("%s for %s: %.1f s", self.config.kind, list(padded.shape), time.perf_counter() - start)
+        return output
+
+    def _run(self, padded: Tensor) -> Tensor:
+        with numerics(self.device, deterministic=self.config.deterministic):
+            return self._network(padded)
 
     def _padded(self, images: Tensor) -> Tensor:
         """In memory of its own, always: compiled programs are bound to strides and to the kind of tensor."""
@@ -106,14 +138,38 @@ class Runtime:
         buffer = torch.empty(padded.shape, dtype=self.dtype, device=self.device, memory_format=self._memory_format)
         return buffer.copy_(padded)
 
-    def _parts(self, images: Tensor) -> Iterator[Tensor]:
-        return iter(images.split(self.config.max_batch))
+    def _parts(self, images: Tensor) -> Iterable[Tensor]:
+        return images.split(self.config.max_batch)
 
     def _check(self, images: Tensor) -> None:
         check_image(images)
         if images.dtype != torch.float32 or images.device != self.device:
             expected, got = f"float32 on {self.device}", f"{images.dtype} on {images.device}"
             raise InputError("image", expected, got.replace("torch.", ""))
+
+
+def _eager(model: R3D2, config: RuntimeConfig, attention: AttentionKernels) -> ImageModel:
+    return model.harmonize_padded
+
+
+def _torch_compile(model: R3D2, config: RuntimeConfig, attention: AttentionKernels) -> ImageModel:
+    from r3d2_ros.harmonizer.compiled import compile_network
+
+    return compile_network(model, config)
+
+
+def _stable_fast(model: R3D2, config: RuntimeConfig, attention: AttentionKernels) -> ImageModel:
+    from r3d2_ros.harmonizer.stable_fast import stable_fast_network
+
+    return stable_fast_network(model, config, attention)
+
+
+KINDS: dict[str, Callable[[R3D2, RuntimeConfig, AttentionKernels], ImageModel]] = {
+    "eager": _eager,
+    "torch-compile": _torch_compile,
+    "stable-fast": _stable_fast,
+}
+"""Each gives a function of padded images in the model's dtype, whose result the next call may overwrite."""
 
 
 def find_device(name: str) -> torch.device:
@@ -127,7 +183,20 @@ def find_device(name: str) -> torch.device:
         ) from error
 
 
+def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Kernels that Triton launches go to the current device, whatever device their arguments are on."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def _rewrites(config: HarmonizerConfig) -> RewritesConfig:
+    """stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy."""
+    if config.runtime.kind == "stable-fast":
+        return replace(config.rewrites, merge_skips=False)
+    return config.rewrites
+
+
 def _dtype(config: HarmonizerConfig) -> torch.dtype | None:
-    if config.dtype == "float8":
-        raise InputError("harmonizer.dtype", "float32, float16 or bfloat16 in this runtime", "float8")
-    return None if config.dtype == "checkpoint" else DTYPES[config.dtype]
+    """Of everything except 8-bit products; None leaves what is there."""
+    if config.dtype == "checkpoint":
+        return None
+    return torch.float16 if config.dtype == "float8" else DTYPES[config.dtype]

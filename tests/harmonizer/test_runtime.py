@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,21 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.checkpoints import save_checkpoint
 from r3d2_ros.harmonizer.runtime import load_runtime, make_runtime
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
-from tests.harmonizer.small import TINY, picture, seeded
+from tests.harmonizer.small import KL, TINY, picture, seeded
 
 NANO = VARIANTS["nano"]
 PLAIN = RuntimeConfig(channels_last=False)
+NO_REWRITES = RewritesConfig(**{field.name: False for field in fields(RewritesConfig)})
 
 
 def eager(*, dtype: str = "checkpoint", runtime: RuntimeConfig = PLAIN) -> HarmonizerConfig:
-    return HarmonizerConfig(dtype=dtype, runtime=runtime)  # type: ignore[arg-type]
+    """The network's own operations, so that results can be compared bit by bit."""
+    return HarmonizerConfig(dtype=dtype, runtime=runtime, rewrites=NO_REWRITES)  # type: ignore[arg-type]
 
 
 def relative_l2(got: Tensor, expected: Tensor) -> float:
@@ -31,6 +35,12 @@ def relative_l2(got: Tensor, expected: Tensor) -> float:
 def test_equals_the_module(size: tuple[int, int]) -> None:
     model, images = seeded(TINY), picture(*size, batch=2)
     assert torch.equal(make_runtime(model, eager())(images), model(images))
+
+
+@pytest.mark.parametrize("config", [TINY, KL], ids=["tiny", "kl"])
+def test_rewritten_and_nhwc_as_configured_by_default(config: ModelConfig) -> None:
+    model, images = seeded(config), picture(40, 72, batch=2)
+    torch.testing.assert_close(make_runtime(model, HarmonizerConfig())(images), model(images), rtol=0, atol=1e-4)
 
 
 def test_nhwc_differs_by_rounding_alone() -> None:
@@ -84,7 +94,7 @@ def test_half_precision_stays_near_float32(dtype: str, limit: float) -> None:
 def test_load_runtime_is_the_checkpoint(tmp_path: Path) -> None:
     model, images = seeded(TINY), picture(33, 70)
     save_checkpoint(model, tmp_path)
-    runtime = load_runtime(HarmonizerConfig(backend="r3d2", checkpoint=str(tmp_path), runtime=PLAIN))
+    runtime = load_runtime(replace(eager(), backend="r3d2", checkpoint=str(tmp_path)))
     assert runtime.device == torch.device("cpu")
     assert torch.equal(runtime(images), model(images))
 

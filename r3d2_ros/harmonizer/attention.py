@@ -1,0 +1,183 @@
+"""The kernel of the UNet's self-attention: almost half of the work at 1080x1920, and chosen by measurement on a GPU.
+
+PyTorch takes the first kernel of a fixed order that can do the job. On Hopper that is not the fastest one for these
+shapes, and which one is depends on the shape and on the versions of cuDNN and PyTorch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import statistics
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.base import UNetConfig
+from r3d2_ros.harmonizer.kernel_cache import read_choices, write_choices
+from r3d2_ros.harmonizer.settings import RuntimeConfig
+
+log = logging.getLogger(__name__)
+
+Kernel = Literal["cudnn", "flash", "efficient", "math"]
+AttentionShape = tuple[int, int, int, int]
+"""Images, heads, tokens, numbers per head."""
+
+KERNELS: dict[str, SDPBackend] = {
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+ON_CPU = ("flash", "math")
+TO_MEASURE = ("cudnn", "flash", "efficient")
+"""`math` forms the matrix of all pairs of tokens, 10 GB at 1080x1920 in 16 bit: taken where nothing else runs."""
+
+FILE = "attention.json"
+LATENT_PX = 8
+WARM_UP, REPEATS = 3, 7
+
+
+class SelfAttention:
+    """diffusers' default processor for attention of the tokens to themselves, with the kernel that `kernels` names.
+
+    `kernels` holds an entry for each shape before the first call with it: programs are compiled with what is there.
+    """
+
+    def __init__(self, kernels: dict[AttentionShape, str]) -> None:
+        self.kernels = kernels
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
+        batch, tokens, _ = hidden_states.shape
+        shape = (batch, attn.heads, tokens, attn.inner_dim // attn.heads)
+        query, key, value = (
+            project(hidden_states).view(batch, tokens, attn.heads, -1).transpose(1, 2)
+            for project in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        with sdpa_kernel([KERNELS[self.kernels[shape]]]):
+            attended = functional.scaled_dot_product_attention(query, key, value)
+        return attn.to_out[0](attended.transpose(1, 2).reshape(batch, tokens, -1))
+
+
+class AttentionKernels:
+    """Chooses a kernel per shape as the configuration says, once per machine."""
+
+    def __init__(self, config: RuntimeConfig, *, device: torch.device, dtype: torch.dtype, folder: Path) -> None:
+        """InputError for a kernel that `device` does not have."""
+        if device.type == "cpu" and config.attention not in ("auto", *ON_CPU):
+            expected = f"auto, {' or '.join(ON_CPU)} on the CPU"
+            raise InputError("harmonizer.runtime.attention", expected, config.attention)
+        self.kernels: dict[AttentionShape, str] = {}
+        self._config, self._device, self._dtype, self._file = config, device, dtype, folder / FILE
+
+    def install(self, unet: nn.Module) -> None:
+        """Self-attention of `unet` asks here from now on. On a CPU with `auto` PyTorch has but one and keeps it."""
+        if self._device.type == "cpu" and self._config.attention == "auto":
+            return
+        for name, module in unet.named_modules():
+            if isinstance(module, Attention) and name.endswith("attn1"):
+                module.set_processor(SelfAttention(self.kernels))
+
+    def choose(self, shapes: Sequence[AttentionShape]) -> None:
+        """Fill `kernels` for `shapes`. InputError where the kernel of the configuration cannot do one of them."""
+        if self._device.type == "cpu" and self._config.attention == "auto":
+            return
+        new = [shape for shape in shapes if shape not in self.kernels]
+        if self._config.attention != "auto":
+            for shape in new:
+                self._check(shape, self._config.attention)
+                self.kernels[shape] = self._config.attention
+        elif self._config.deterministic:
+            self.kernels.update({shape: self._first_that_runs(shape) for shape in new})
+        else:
+            self._choose_fastest(new)
+
+    @contextlib.contextmanager
+    def first_choice(self, shape: AttentionShape) -> Iterator[None]:
+        """For programs that hold no choice themselves: everything with the kernel of `shape` where it can do it."""
+        kernel = self.kernels.get(shape)
+        if kernel is None:
+            yield
+            return
+        rest = [backend for name, backend in KERNELS.items() if name != kernel]
+        with sdpa_kernel([KERNELS[kernel], *rest], set_priority=True):
+            yield
+
+    def _choose_fastest(self, shapes: Sequence[AttentionShape]) -> None:
+        known, measured = read_choices(self._file), {}
+        for shape in shapes:
+            key = self._key(shape)
+            if known.get(key) not in KERNELS:
+                known[key] = measured[key] = self._fastest(shape)
+            self.kernels[shape] = known[key]
+        if measured:
+            write_choices(self._file, measured)
+
+    def _fastest(self, shape: AttentionShape) -> str:
+        times_ms = {kernel: self._time_ms(shape, kernel) for kernel in TO_MEASURE if self._runs(shape, kernel)}
+        log.info("attention of %s in %s: %s ms", shape, self._dtype, times_ms)
+        return min(times_ms, key=times_ms.__getitem__) if times_ms else "math"
+
+    def _first_that_runs(self, shape: AttentionShape) -> str:
+        return next((kernel for kernel in TO_MEASURE if self._runs(shape, kernel)), "math")
+
+    def _check(self, shape: AttentionShape, kernel: str) -> None:
+        if not self._runs(shape, kernel):
+            got = f"{kernel}, which cannot do {shape} (images, heads, tokens, numbers per head) in {self._dtype}"
+            raise InputError("harmonizer.runtime.attention", f"a kernel that {self._device} has, or auto", got)
+
+    def _runs(self, shape: AttentionShape, kernel: str) -> bool:
+        """Whether PyTorch has this kernel for the device, the dtype and the shape."""
+        query = self._tokens(shape)
+        try:
+            with warnings.catch_warnings(), sdpa_kernel([KERNELS[kernel]]):
+                warnings.simplefilter("ignore")  # torch gives its reasons as warnings before it raises
+                functional.scaled_dot_product_attention(query, query, query)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return False
+        return True
+
+    def _time_ms(self, shape: AttentionShape, kernel: str) -> float:
+        """Median time on the GPU."""
+        query, key, value = (self._tokens(shape) for _ in range(3))
+        times_ms = []
+        with sdpa_kernel([KERNELS[kernel]]):
+            for _ in range(WARM_UP + REPEATS):
+                begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+                begin.record()
+                functional.scaled_dot_product_attention(query, key, value)
+                end.record()
+                end.synchronize()
+                times_ms.append(begin.elapsed_time(end))
+        return statistics.median(times_ms[WARM_UP:])
+
+    def _tokens(self, shape: AttentionShape) -> Tensor:
+        """Random numbers (zeros run faster than any picture) in the layout that the projections leave."""
+        batch, heads, tokens, numbers = shape
+        return torch.randn(batch, tokens, heads, numbers, device=self._device, dtype=self._dtype).transpose(1, 2)
+
+    def _key(self, shape: AttentionShape) -> str:
+        device = torch.cuda.get_device_name(self._device)
+        versions = f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
+        return f"{device}, {versions}, {self._dtype}, {'x'.join(map(str, shape))}"
+
+
+def attention_shapes(config: UNetConfig, images: Sequence[int]) -> list[AttentionShape]:
+    """Of the UNet's self-attention for padded images of the shape [B,3,H,W], the finest level first."""
+    batch, _, height, width = images
+    rows, columns = height // LATENT_PX, width // LATENT_PX
+    shapes = []
+    for channels, heads in zip(config.block_out_channels, config.attention_heads, strict=True):
+        shapes.append((batch, heads, rows * columns, channels // heads))
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    return shapes

@@ -1,0 +1,103 @@
+"""Which attention kernel runs: as configured, one that the device has, for exactly the shapes of the UNet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.attention import FILE, AttentionKernels, SelfAttention, attention_shapes
+from r3d2_ros.harmonizer.base import UNetConfig
+from r3d2_ros.harmonizer.kernel_cache import read_choices, write_choices
+from r3d2_ros.harmonizer.runtime import make_runtime
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
+from tests.harmonizer.small import TINY, picture, seeded
+
+CPU = torch.device("cpu")
+
+
+def test_shapes_of_the_published_network() -> None:
+    """1080 x 1920: 135 x 240 latents, 68 x 120, 34 x 60, 17 x 30."""
+    assert attention_shapes(UNetConfig(), (2, 3, 1080, 1920)) == [
+        (2, 5, 32400, 64),
+        (2, 10, 8160, 64),
+        (2, 20, 2040, 64),
+        (2, 20, 510, 64),
+    ]
+
+
+def test_the_shapes_are_those_that_the_network_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[int, ...]] = set()
+    real = functional.scaled_dot_product_attention
+
+    def spy(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs: object) -> torch.Tensor:
+        if not kwargs:  # diffusers' own processor, which cross-attention keeps, passes some
+            seen.add(tuple(query.shape))
+        return real(query, key, value)
+
+    model = seeded(TINY)
+    kernels = AttentionKernels(RuntimeConfig(attention="math"), device=CPU, dtype=torch.float32, folder=Path())
+    kernels.install(model.unet)
+    expected = attention_shapes(TINY.unet, (2, 3, 72, 136))
+    kernels.choose(expected)
+    monkeypatch.setattr("r3d2_ros.harmonizer.attention.functional.scaled_dot_product_attention", spy)
+    with torch.inference_mode():
+        model.harmonize_padded(picture(72, 136, batch=2))
+    assert seen == set(expected)
+
+
+@pytest.mark.parametrize("kernel", ["math", "flash"])
+def test_each_kernel_of_the_cpu_gives_the_picture(kernel: str) -> None:
+    model, images = seeded(TINY), picture(40, 72, batch=2)
+    config = HarmonizerConfig(runtime=RuntimeConfig(attention=kernel))  # type: ignore[arg-type]
+    torch.testing.assert_close(make_runtime(model, config)(images), model(images), rtol=0, atol=1e-4)
+
+
+def test_the_choice_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU has one more kernel than `math`; the profiler knows them by name."""
+    model = seeded(TINY)
+    names = {}
+    for kernel in ("math", "flash"):
+        kernels = AttentionKernels(RuntimeConfig(attention=kernel), device=CPU, dtype=torch.float32, folder=Path())  # type: ignore[arg-type]
+        kernels.install(model.unet)
+        kernels.choose(attention_shapes(TINY.unet, (1, 3, 32, 32)))
+        with torch.inference_mode(), torch.profiler.profile() as profile:
+            model.harmonize_padded(picture(32, 32))
+        names[kernel] = {event.name for event in profile.events()}
+    assert "aten::_scaled_dot_product_attention_math" in names["math"]
+    assert "aten::_scaled_dot_product_attention_math" not in names["flash"]
+
+
+def test_on_a_cpu_auto_leaves_the_network_alone(tmp_path: Path) -> None:
+    model = seeded(TINY)
+    kernels = AttentionKernels(RuntimeConfig(), device=CPU, dtype=torch.float32, folder=tmp_path)
+    kernels.install(model.unet)
+    kernels.choose(attention_shapes(TINY.unet, (1, 3, 32, 32)))
+    assert not any(isinstance(p, SelfAttention) for p in model.unet.attn_processors.values())
+    assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("kernel", ["cudnn", "efficient"])
+def test_a_kernel_that_the_cpu_does_not_have_is_an_error(kernel: str) -> None:
+    config = HarmonizerConfig(runtime=RuntimeConfig(attention=kernel))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"runtime.attention: expected auto, flash or math on the CPU, got {kernel}"):
+        make_runtime(seeded(TINY), config)
+
+
+def test_measured_choices_are_kept_and_added_to(tmp_path: Path) -> None:
+    write_choices(tmp_path / FILE, {"a": "cudnn"})
+    write_choices(tmp_path / FILE, {"b": "flash"})
+    assert read_choices(tmp_path / FILE) == {"a": "cudnn", "b": "flash"}
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1}', "\x00"])
+def test_a_file_of_choices_that_is_broken_is_measured_anew(content: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(content)
+    assert read_choices(tmp_path / FILE) == {}
+    write_choices(tmp_path / FILE, {"a": "cudnn"})
+    assert json.loads((tmp_path / FILE).read_text()) == {"a": "cudnn"}

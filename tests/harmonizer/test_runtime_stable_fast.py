@@ -1,0 +1,48 @@
+"""stable-fast: the same pictures where it is installed, an error that says how where it is not."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from r3d2_ros.errors import MissingPackageError
+from r3d2_ros.harmonizer.base import ModelConfig
+from r3d2_ros.harmonizer.runtime import make_runtime
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
+from r3d2_ros.harmonizer.variants import VARIANTS
+from tests.harmonizer.small import KL, TINY, picture, seeded
+
+LIMIT = 1e-4
+CONFIG = HarmonizerConfig(runtime=RuntimeConfig(kind="stable-fast"))
+
+
+def test_without_the_package_the_error_says_where_to_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sfast", None)
+    with pytest.raises(MissingPackageError, match=r"runtime.kind: stable-fast needs .* 'stable-fast'.* README.md"):
+        make_runtime(seeded(TINY), CONFIG)
+
+
+@pytest.mark.parametrize("config", [TINY, KL, VARIANTS["nano"]], ids=["tiny", "kl", "nano"])
+def test_equals_eager_at_every_size(config: ModelConfig) -> None:
+    """72 x 136 are 9 x 17 latents; a trace of another size would enlarge 5 x 9 wrongly, see stable_fast.py."""
+    pytest.importorskip("sfast", reason="needs stable-fast, which is not installed: README.md says how to build it")
+    model = seeded(config)
+    runtime = make_runtime(model, CONFIG)
+    for number, (batch, rows, columns) in enumerate([(1, 64, 96), (2, 104, 72), (1, 72, 136), (1, 64, 96)]):
+        images = picture(rows, columns, batch=batch, seed=number)
+        assert float((runtime(images) - model(images)).abs().max()) <= LIMIT, (batch, rows, columns)
+
+
+def test_a_known_shape_is_not_traced_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sfast", reason="needs stable-fast, which is not installed: README.md says how to build it")
+    import torch
+
+    runtime = make_runtime(seeded(TINY), CONFIG)
+    runtime.warm_up([(1, 32, 40)])
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise AssertionError("traced again")
+
+    monkeypatch.setattr(torch.jit, "trace", fail)
+    runtime(picture(32, 40, seed=3))
