@@ -71,7 +71,20 @@ def assemble(
     start = time.perf_counter()
     simulator.warm_up()
     say(f"renderer '{renderer.name}' ready ({time.perf_counter() - start:.1f} s)")
-    return Assembled(simulator, (*rig.notes, *scene.notes))
+    return Assembled(simulator, (*rig.notes, *scene.notes, *_temporal_notes(config, rig)))
+
+
+def _temporal_notes(config: SimConfig, rig: Rig) -> list[str]:
+    """Cameras that are exposed too seldom for the temporal mode of the harmonizer."""
+    temporal = config.harmonizer.temporal
+    if config.harmonizer.backend == "none" or not temporal.enabled or config.sync.tick != "rate":
+        return []
+    return [
+        f"camera '{camera.name}': harmonizer.temporal carries nothing over, because {1 / camera.rate_hz:g} s between "
+        f"its exposures are more than max_gap_s, {temporal.max_gap_s:g} s"
+        for camera in rig.cameras
+        if 1 / camera.rate_hz > temporal.max_gap_s
+    ]
 
 
 def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmonizer | None:
@@ -112,9 +125,14 @@ def load_config_library(config: SimConfig, say: Say = lambda text: None) -> Asse
     return library
 
 
+def open_config_library(config: SimConfig, say: Say = lambda text: None) -> AssetLibrary:
+    """The same; an asset is read when it is first asked for."""
+    return load_library(_library_path(config, say))
+
+
 def check_config_library(config: SimConfig, say: Say = lambda text: None) -> None:
     """InputError(s) when the library that the configuration names cannot be used; its assets are not read."""
-    load_library(_library_path(config, say))
+    open_config_library(config, say)
 
 
 def _library_path(config: SimConfig, say: Say) -> Path:

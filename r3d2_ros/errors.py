@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class InputError(ValueError):
@@ -15,6 +16,9 @@ class InputError(ValueError):
         self.where, self.expected, self.got, self.hint = where, expected, got, hint
         super().__init__(f"{where}: expected {expected}, got {got}" + (f". {hint}" if hint else ""))
 
+    def __reduce__(self) -> tuple[Any, ...]:  # so that one reaches another process whole
+        return type(self), (self.where, self.expected, self.got, self.hint)
+
 
 class InputErrors(ValueError):
     """Several faults of one input, found in one pass."""
@@ -23,9 +27,16 @@ class InputErrors(ValueError):
         self.faults = tuple(faults)
         super().__init__("\n".join(str(f) for f in self.faults))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.faults,)
+
 
 class MissingPackageError(ImportError):
     """A package that was asked for by name is not installed."""
 
     def __init__(self, package: str, needed_for: str, install: str) -> None:
+        self._stated = (package, needed_for, install)
         super().__init__(f"{needed_for} needs the package '{package}', which is not installed: {install}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._stated

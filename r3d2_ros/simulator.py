@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import Camera, CameraView, Rig
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Failed, Harmonized
 from r3d2_ros.harmonizer.region import actor_boxes
 from r3d2_ros.rendering.base import Renderer
@@ -23,6 +24,7 @@ from r3d2_ros.world import EgoState, WorldState
 
 if TYPE_CHECKING:
     from r3d2_ros.harmonizer.pipeline import Harmonizer
+    from r3d2_ros.harmonizer.temporal import TemporalHistory
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +86,11 @@ class FrameSet:
     failures: tuple[CameraFailure, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class History:
     """What a temporal harmonizer carries from one step to the next. Empty: no step depends on an earlier one."""
+
+    temporal: TemporalHistory | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +136,8 @@ class Simulator:
         views = tuple(camera.view(state.ego.T_world_ego) for camera in cameras)
         start = time.perf_counter()
         placed = self.scene.compose(state.actors, self.library)
-        frames = render_frames(self.renderer, placed, views, instances=self.instances)
+        instances = self.instances or (self.harmonizer is not None and self.harmonizer.needs_instances)
+        frames = render_frames(self.renderer, placed, views, instances=instances)
         return Rendered(state, cameras, views, tuple(frames), _share_ms(start, cameras))
 
     def harmonize(
@@ -145,8 +150,8 @@ class Simulator:
         start = time.perf_counter()
         outcomes: Sequence[Harmonized | Failed] = [Harmonized(frame.rgb8, None) for frame in rendered.frames]
         if self.harmonizer is not None:
-            boxes = actor_boxes(rendered.state.actors, self.library)
-            outcomes = self.harmonizer.apply(rendered.frames, rendered.views, boxes)
+            outcomes, temporal = self.harmonizer.apply(self._moment(rendered), history.temporal)
+            history = History(temporal)
         harmonize_ms = _share_ms(start, rendered.cameras) if self.harmonizer else 0.0
         frames, failures = [], []
         for number, outcome in enumerate(outcomes):
@@ -157,6 +162,15 @@ class Simulator:
             else:
                 failures.append(CameraFailure(rendered.cameras[number], outcome.reason))
         return self._frame_set(rendered, frames, failures), history
+
+    def _moment(self, rendered: Rendered) -> Moment:
+        return Moment(
+            stamp_ns=rendered.state.stamp_ns,
+            names=tuple(camera.name for camera in rendered.cameras),
+            views=rendered.views,
+            frames=rendered.frames,
+            actors=actor_boxes(rendered.state.actors, self.library),
+        )
 
     def unharmonized(self, rendered: Rendered, reason: str) -> FrameSet:
         """The renders as pictures, marked with the reason why no harmonizer has changed them."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "messages.md"
-ORDER = ("FrameSet", "CameraStatus", "ActorArray", "Actor")
+ORDER = ("FrameSet", "CameraStatus", "ActorArray", "Actor", "VehicleCommand")
 
 INTRODUCTION = """\
 # Messages

@@ -21,6 +21,8 @@ settings.load_profile("project")
 os.environ["ROS_DOMAIN_ID"] = str(free_domain_id())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["CYCLONEDDS_URI"] = CYCLONE_ON_THIS_MACHINE
+# PyTorch's threads spin while they wait for each other: on a busy machine small networks take ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["R3D2_CACHE_DIR"] = str(ROOT / "out" / "test-cache")
 
 

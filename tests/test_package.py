@@ -46,6 +46,7 @@ MESSAGE_FIELDS = {
         "off_path_deg": "double",
         "out_of_bounds_m": "double",
     },
+    "VehicleCommand": {"header": "std_msgs/Header", "acceleration": "double", "steering_angle": "double"},
 }
 
 REFUSE_ROS = """
@@ -163,10 +164,11 @@ def test_installed_files_are_those_of_the_checkout(folder: str) -> None:
         assert installed.read_bytes() == source.read_bytes(), f"{installed} is not {source}: make setup"
 
 
-def test_ros_tools_find_package_and_executable() -> None:
+@pytest.mark.parametrize("node", ["sim_node", "bag_player"])
+def test_ros_tools_find_package_and_executable(node: str) -> None:
     _installed_share()
     assert (PREFIX / "share" / "ament_index" / "resource_index" / "packages" / "r3d2_ros").is_file()
-    executable = PREFIX / "lib" / "r3d2_ros" / "sim_node"
+    executable = PREFIX / "lib" / "r3d2_ros" / node
     assert os.access(executable, os.X_OK)
     assert f'"{PREFIX / "bin" / "python"}"' in executable.read_text(encoding="utf-8").splitlines()[1]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.bench import render, transport
+from r3d2_ros.cli import bench_harmonizer
 from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.demo.domain import demo_environment
 from r3d2_ros.errors import MissingPackageError
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   r3d2 bench --quick                  fewer frames, without the slow reference renderer
   r3d2 bench --json out/bench.json    the same, and a file
   r3d2 bench --json                   one JSON object instead of the tables
+  r3d2 bench harmonizer --help        the harmonizer: the network alone, a rig's whole tick, approximate modes
 
 Nothing else should run meanwhile. Without ROS 2 the renderer alone is measured, and the result says so.
 Exit status: 0 measured, 1 something failed, 2 wrong arguments. A goal that is missed is no failure."""
@@ -35,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
     """Add `bench` to the result of `ArgumentParser.add_subparsers`."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure the renderer and the transport",
+        help="measure the renderer, the transport and the harmonizer",
         description=f"Measure the renderer (median of {REPEATS} frames after a warm-up), the transport over DDS, and "
         "how soon a second start of the node shows its first image.",
         epilog=EXAMPLES,
@@ -45,10 +47,14 @@ def add_parser(subparsers: Any) -> None:
         "--json", nargs="?", const=STDOUT, metavar="FILE", help="write JSON to FILE, or print it instead of the tables"
     )
     parser.add_argument("--quick", action="store_true", help="less precise, in about a minute")
+    parser.set_defaults(what=None)
+    bench_harmonizer.add_parser(parser.add_subparsers(dest="what", metavar="{harmonizer}"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure everything that can be measured here; 1 when a measurement failed."""
+    if args.what == "harmonizer":
+        return bench_harmonizer.run(args)
     path = Path(args.json) if args.json not in (None, STDOUT) else None
     if path is not None:
         make_folder(path.parent)

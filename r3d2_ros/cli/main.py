@@ -16,14 +16,19 @@ COMMANDS = {
     "demo": "drive through a street over ROS 2; videos, contact sheet, summary",
     "sim": "start the simulator node",
     "render": "one moment as pictures, without ROS",
-    "replay": "a recorded drive (rosbag2) as pictures, without ROS",
+    "replay": "a recorded drive (rosbag2) as pictures, videos or a bag, without ROS",
+    "play": "play a recorded drive to a running simulator, over ROS 2",
     "street": "make the procedural street",
     "scene": "inspect and convert Gaussian scenes",
     "model": "build, inspect, convert and compare harmonizer checkpoints",
+    "stack": "an example driving stack as a ROS node",
     "check": "validate a configuration, rig, scene, library, actors or Gaussian file",
-    "bench": "measure the renderer and the transport",
+    "bench": "measure the renderer, the transport and the harmonizer",
 }
 """Name -> one line of help. Each is a module of this package, imported only when it is the command."""
+
+NODES = ("sim", "play", "stack", "scenario")
+"""Commands that run a node and take --ros-args."""
 
 EXAMPLES = """examples:
   r3d2 demo                                   see it run: videos and pictures in out/demo/
@@ -60,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], command: str | None) -> int:
-    words, ros_words = _split_ros(words) if command == "sim" else (words, [])
+    words, ros_words = _split_ros(words) if command in NODES else (words, [])
     args = build_parser(command).parse_args([_shielded(word) for word in words])
     args.ros_args = ros_words
     return import_module(f"r3d2_ros.cli.{args.command}").run(args)

@@ -1,4 +1,4 @@
-"""`r3d2 replay`: a recorded drive as pictures, without ROS."""
+"""`r3d2 replay`: a recorded drive as pictures, videos or a bag, without ROS."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from r3d2_ros.config import Scalar, load_config
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.replay.folder_store import SUMMARY
+from r3d2_ros.replay.options import ALL, FOLDER_FORMATS, ReplayOptions
+from r3d2_ros.replay.outcome import Outcome
 from r3d2_ros.replay.output import ALSO
-from r3d2_ros.replay.run import FORMATS, Outcome, ReplayOptions, replay
+from r3d2_ros.replay.run import replay
 from r3d2_ros.replay.ticks import Selection
 
 PARTLY, INTERRUPTED = 3, 130
@@ -28,6 +30,8 @@ EXAMPLES = """examples:
   r3d2 replay drive.db3 --anchor start --out out/replay        a bag through the embedded street
   r3d2 replay bag_folder --config my_sim.yaml --out out/replay
   r3d2 replay drive.mcap --config my_sim.yaml --start 10 --duration 5 --rate 10 --cameras front --out out/part
+  r3d2 replay drive.db3 --anchor start --format mp4 --workers 2 --out out/videos
+  r3d2 replay drive.db3 --anchor start --source-topics all --out out/replay.mcap
 
 A bag is a folder, .db3 or .mcap file, also compressed. Without --ego and --actors their topics are found; where several
 would do, the command lists them and asks. docs/replay.md says which types are read and what is written.
@@ -41,14 +45,14 @@ def add_parser(subparsers: Any) -> None:
     """Add `replay` to the result of `ArgumentParser.add_subparsers`."""
     parser = subparsers.add_parser(
         "replay",
-        help="a recorded drive (rosbag2) as pictures, without ROS",
+        help="a recorded drive (rosbag2) as pictures, videos or a bag, without ROS",
         description="Render every moment of a recorded drive. No ROS is needed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bag", type=Path, metavar="BAG", help="folder, .db3 or .mcap file of a rosbag2")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (YAML); without it, the defaults")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder to write, made if needed")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder to write, or a bag: NAME.mcap")
     parser.add_argument("--ego", metavar="TOPIC", help="topic with the pose of the vehicle, or /tf")
     parser.add_argument("--actors", metavar="TOPIC", help="topic with the actors, or none")
     parser.add_argument("--start", type=_seconds, default=0.0, metavar="S", help="seconds after the first frame set")
@@ -59,10 +63,20 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--every", type=_count, default=1, metavar="N", help="every N-th frame set")
     parser.add_argument("--cameras", default="", metavar="A,B", help="these cameras of the rig")
     parser.add_argument("--anchor", choices=["start"], help="move the drive to where the capture of the scene begins")
-    parser.add_argument("--format", choices=FORMATS, default="jpg", help="of the pictures (%(default)s)")
+    parser.add_argument(
+        "--format", choices=[*FOLDER_FORMATS, "raw"], default="", help="of the pictures: jpg (default), png or mp4 in "
+        "a folder, raw or jpg in a bag (default: as output.raw and output.compressed say)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--source-topics", default="", metavar="A,B", help=f"topics of BAG to pass through into OUT.mcap; {ALL}: all"
+    )
     parser.add_argument(
         "--also", default="", metavar="A,B", help=f"further pictures: {', '.join(ALSO)} (as output.* of the "
         "configuration)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="processes, each with a part of the frame sets and a "
+        "copy of the scene (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier replay in OUT")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
@@ -95,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     with _stopping() as stop:
         outcome = replay(options, _say, stop=stop)
     summary = summarise(options, outcome)
-    if not outcome.fault:
+    if not outcome.fault and not options.is_bag:
         with atomic_output(options.out / SUMMARY) as file:
             file.write(json.dumps(summary, indent=2).encode() + b"\n")
     print(json.dumps(summary, indent=2) if args.json else _as_text(options, outcome))
@@ -121,6 +135,8 @@ def _options(args: argparse.Namespace) -> ReplayOptions:
         cameras=tuple(_words(args.cameras)),
         anchor_start=args.anchor == "start",
         image_format=args.format,
+        source_topics=tuple(_words(args.source_topics)),
+        workers=args.workers,
         overwrite=args.overwrite,
     )
 

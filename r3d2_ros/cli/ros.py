@@ -34,8 +34,10 @@ ROS_PACKAGES = (
     "nav_msgs",
     "rcl_interfaces",
     "rclpy",
+    "rosgraph_msgs",
     "sensor_msgs",
     "std_msgs",
+    "std_srvs",
     "tf2_msgs",
     "visualization_msgs",
 )

@@ -92,6 +92,12 @@ class Inbox:
             self.changed.notify_all()
             return refusal
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Count a message that says nothing that could be a command."""
+        with self.changed:
+            self._refuse(refusal)
+            self.changed.notify_all()
+
     def offer_plan(self, plan: Plan) -> None:
         """Take a plan in; when the loop does not come for them, the oldest go."""
         with self.changed:

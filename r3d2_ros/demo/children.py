@@ -23,15 +23,21 @@ class DemoError(RuntimeError):
     """The demo cannot go on; the text says why, with the end of the log that shows it."""
 
 
-class Child:
-    """A Python module as a process of its own session, with its output in `log`."""
+def module_command(module: str, arguments: Sequence[str]) -> list[str]:
+    """Command line of a Python module."""
+    return [sys.executable, "-m", module, *arguments]
 
-    def __init__(self, name: str, module: str, arguments: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
+
+class Child:
+    """A program as a process of its own session, with its output in `log`. env: None takes a variable away."""
+
+    def __init__(self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str | None]) -> None:
         self.name, self.log = name, log
-        environment = {**os.environ, **env, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
+        wanted = {**os.environ, **env, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
+        environment = {key: value for key, value in wanted.items() if value is not None}
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                list(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -85,7 +91,7 @@ class Child:
 class Children:
     """Children that are all ended when the block is left, in whatever way."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str | None]) -> None:
         self._env = env
         self._children: list[Child] = []
 
@@ -100,7 +106,11 @@ class Children:
             child.end(deadline)
 
     def start(self, name: str, module: str, arguments: Sequence[str], *, log: Path) -> Child:
-        child = Child(name, module, arguments, log=log, env=self._env)
+        """A Python module as a process."""
+        return self.start_command(name, module_command(module, arguments), log=log)
+
+    def start_command(self, name: str, command: Sequence[str], *, log: Path) -> Child:
+        child = Child(name, command, log=log, env=self._env)
         self._children.append(child)
         return child
 

@@ -12,7 +12,7 @@ from r3d2_ros.cameras import Rig
 from r3d2_ros.demo.collector import CompleteSet
 from r3d2_ros.demo.contact_sheet import SheetRow, fitted, tile_size
 from r3d2_ros.demo.files import video
-from r3d2_ros.demo.video import VideoWriter
+from r3d2_ros.video import VideoWriter
 
 QUEUE_LIMIT = 64
 """Sets that may wait for the encoders, which are several times faster than the renderer."""

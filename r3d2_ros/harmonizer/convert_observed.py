@@ -6,8 +6,9 @@ autoencoder, and how sizes are padded. There are a few dozen combinations; each 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Literal
 
@@ -54,6 +55,10 @@ class Trial:
     padding: Padding
     reverse_skips: bool
 
+    def steps_to(self, other: Trial) -> int:
+        """In how many of its choices `other` differs."""
+        return sum(getattr(self, one.name) != getattr(other, one.name) for one in fields(self))
+
     def __str__(self) -> str:
         order = "against their numbers" if self.reverse_skips else "by their numbers"
         padding = f"{self.padding.mode} to multiples of {self.padding.multiple_px} px"
@@ -76,43 +81,67 @@ def model_from_pipeline(pipeline: Pipeline, choices: Choices, *, size_px: tuple[
     orders = skip_orders(found, config, pipeline.where)
     prompt = PromptInput(embedding=seen.prompt)
     released = build(found, config, prompt=prompt, choices=choices, order=orders[0], where=pipeline.where)
-    trial, model, difference = _best(released.model, seen, both_orders=len(orders) == 2)
+    best = _best(released.model, seen, both_orders=len(orders) == 2)
     eight_bit = pipeline.form is not None and pipeline.form.eight_bit
     limit = ROUNDED if eight_bit else EQUAL
-    if not difference <= limit:
+    if not best.difference <= limit:
         hint = (
-            "Something else than what is tried here differs; without --allow-remote-code the folder is mapped by names"
+            "Something else than what is tried differs. A pipeline made for one size may need --size, such as "
+            "1080x1920; without --allow-remote-code names alone decide"
         )
-        got = f"{difference:.3g} at best, with {trial}"
+        got = f"{best.difference:.3g} at best, with {best.trial}"
         raise InputError(pipeline.where, f"pictures that differ from the pipeline's by {limit:.2g} at most", got, hint)
+    return replace(released, model=best.model, notes=_notes(seen, best, eight_bit=eight_bit))
+
+
+def _notes(seen: Observed, best: Choice, *, eight_bit: bool) -> tuple[str, ...]:
+    height, width = seen.image.shape[-2:]
     bits = " (its pictures have 8 bits)" if eight_bit else ""
+    tokens = seen.prompt.shape[1]
     notes = [
-        f"the pipeline was run: timestep {seen.timestep}, prompt embedding of {seen.prompt.shape[1]} tokens, {trial}",
-        f"largest difference to the pipeline's picture of {size_px[0]}x{size_px[1]}: {difference:.2g}{bits}",
+        f"the pipeline was run: timestep {seen.timestep}, prompt embedding of {tokens} tokens, {best.trial}",
+        f"largest difference to the pipeline's picture of {height}x{width}: {best.difference:.2g}{bits}",
+        *(f"this picture does not tell it from: {trial}" for trial in best.as_close),
     ]
     if seen.sampled:
         notes.append("the pipeline samples its latents from a distribution; a checkpoint takes its mean")
-    return replace(released, model=model, notes=tuple(notes))
+    return tuple(notes)
 
 
-def _best(model: R3D2, seen: Observed, *, both_orders: bool) -> tuple[Trial, R3D2, float]:
+@dataclass(frozen=True)
+class Choice:
+    """The trial that comes closest, its model, and other trials, one step away from it, whose picture is as close."""
+
+    trial: Trial
+    model: R3D2
+    difference: float
+    as_close: tuple[Trial, ...]
+
+
+def _best(model: R3D2, seen: Observed, *, both_orders: bool) -> Choice:
     built: dict[tuple[Position, bool], R3D2] = {}
-    results: list[tuple[float, Trial]] = []
-    for trial in _trials(model.config, both_orders=both_orders):
+
+    def tried(trial: Trial) -> R3D2:
         kind = trial.position, trial.reverse_skips
         if kind not in built:
             built[kind] = _with_skips(model, trial)
-        difference = _difference(_with_rules(built[kind], trial), seen)
-        results.append((difference, trial))
-        if difference <= SURE:
+        return _with_rules(built[kind], trial)
+
+    results: list[tuple[float, Trial]] = []
+    for trial in _trials(model.config, both_orders=both_orders):
+        results.append((_difference(tried(trial), seen), trial))
+        if results[-1][0] <= SURE:
             break
-    difference, trial = min(results, key=lambda result: result[0])
-    return trial, _with_rules(built[trial.position, trial.reverse_skips], trial), difference
+    difference, best = min(results, key=lambda result: result[0])
+    others = [t for t in _trials(model.config, both_orders=both_orders) if t.steps_to(best) == 1]
+    as_close = tuple(t for t in others if _difference(tried(t), seen) <= max(SURE, difference))
+    return Choice(best, tried(best), difference, as_close)
 
 
 def _difference(model: R3D2, seen: Observed) -> float:
+    """Infinite where a model gives NaN, so that it compares as the worst."""
     with torch.inference_mode():
-        return float((model(seen.image) - seen.output).abs().max())
+        return float((model(seen.image) - seen.output).abs().nan_to_num(nan=math.inf).max())
 
 
 def _trials(config: ModelConfig, *, both_orders: bool) -> Iterator[Trial]:

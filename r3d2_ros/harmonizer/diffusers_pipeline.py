@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from r3d2_ros.harmonizer.convert_diffusers import modern_attention
 from r3d2_ros.harmonizer.licences import licence_of
 from r3d2_ros.harmonizer.model import DTYPES, check_image
 from r3d2_ros.harmonizer.pipeline_calls import CallForm, call, choose_form, read_signature, resized
-from r3d2_ros.harmonizer.pipeline_code import no_progress_bars, separate_modules
+from r3d2_ros.harmonizer.pipeline_code import no_progress_bars, offline, separate_modules
 from r3d2_ros.harmonizer.pipeline_folders import (
     PipelineFolder,
     check_code,
@@ -94,7 +95,7 @@ def _load(folder: PipelineFolder, dtype: torch.dtype) -> DiffusionPipeline:
     """InputError when diffusers, or the code of the folder, cannot make a pipeline of it."""
     options = {"custom_pipeline": str(folder.code_file)} if folder.code_file else {}
     try:
-        with separate_modules(), no_progress_bars():
+        with separate_modules(), no_progress_bars(), nullcontext() if folder.code else offline():
             pipe = DiffusionPipeline.from_pretrained(
                 str(folder.path),
                 dtype=dtype,

@@ -66,11 +66,11 @@ def watch_latents(*, use_mean: bool) -> Iterator[LatentSamples]:
 
 def observe(pipeline: Pipeline, image: Tensor) -> Observed:
     """Run `pipeline` on `image` [1, 3, H, W]. InputError when it does not call one UNet once, at one timestep."""
+    pipeline.warm_up([(1, *image.shape[-2:])])  # a first call may still read files, or add modules
     networks = _networks(pipeline.pipe)
     unets = [module for part in networks.values() for module in part.modules() if _is_unet(module)]
     if len(unets) != 1:
         raise InputError(pipeline.where, "one UNet2DConditionModel among its parts", f"{len(unets)}")
-    pipeline.warm_up([(1, *image.shape[-2:])])
     calls: list[tuple[Any, Any]] = []
 
     def note(module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
@@ -17,11 +17,14 @@ from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region
 from r3d2_ros.harmonizer.crops import run_on_crops
+from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Failed, Harmonized
 from r3d2_ros.harmonizer.region import ActorBox, actor_region
 from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
 from r3d2_ros.harmonizer.roi import Size, choose_crops, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
+from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal_patch import Window
 from r3d2_ros.rendering.cuda_copies import to_host
 from r3d2_ros.rendering.frames import RenderedFrame
 
@@ -42,20 +45,22 @@ class ImageNetwork(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
-    """A camera that the network has to see: its number, its image [3, H, W] on the device, and where the output goes.
+class _Output:
+    """What the network made of a camera: the number of the camera, its render and the output [3, H, W] on the device.
 
-    window  of the frame, outside of which the mask is 0; mask is None where the whole output is shown
+    mask    [H, W] on the host, None where the whole output is shown
+    window  of the frame, outside of which the mask is 0
     """
 
     number: int
     image: Tensor
-    window: tuple[slice, slice]
+    output: Tensor
     mask: NDArray[np.float32] | None
+    window: Window
 
 
 class Harmonizer:
-    """Runs a network over renders as the configuration says. Holds no state between calls."""
+    """Runs a network over renders as the configuration says. Holds no state between calls: the history is a value."""
 
     def __init__(self, config: HarmonizerConfig, network: ImageNetwork) -> None:
         self.config = config
@@ -65,24 +70,24 @@ class Harmonizer:
         # Before the renderer's work for the next frame set, which another thread may have begun on its own stream.
         self._stream = torch.cuda.Stream(network.device, priority=-1) if on_gpu else None
 
+    @property
+    def needs_instances(self) -> bool:
+        """Whether renders must come with the numbers of actors."""
+        return self.config.temporal.enabled
+
     @torch.inference_mode()
     def apply(
-        self, frames: Sequence[RenderedFrame], views: Sequence[CameraView], boxes: Sequence[ActorBox]
-    ) -> list[Harmonized | Failed]:
-        """Harmonize each camera's render; `boxes` are those of the inserted actors."""
-        outcomes: list[Harmonized | Failed] = [Harmonized(frame.rgb8, None) for frame in frames]
+        self, moment: Moment, history: TemporalHistory | None = None
+    ) -> tuple[list[Harmonized | Failed], TemporalHistory | None]:
+        """Each camera's picture, and what the next moment's temporal harmonizing is to be given."""
+        outcomes: list[Harmonized | Failed] = [Harmonized(frame.rgb8, None) for frame in moment.frames]
         with self._own_stream():
-            jobs = list(self._jobs(frames, views, boxes))
-            for size in sorted({job.image.shape for job in jobs}):
-                group = [job for job in jobs if job.image.shape == size]
-                try:
-                    for job, output in zip(group, self._run(group), strict=True):
-                        outcomes[job.number] = self._show(job, frames[job.number].rgb8, output)
-                except RuntimeError as error:  # PyTorch's, out of memory among them
-                    failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
-                    for job in group:
-                        outcomes[job.number] = failed
-        return outcomes
+            outputs = self._outputs(moment, outcomes)
+            if self.config.temporal.enabled:
+                outputs, history = self._steadied(moment, self._finite(outputs, outcomes), history)
+            for out in outputs:
+                outcomes[out.number] = self._shown(out, moment.frames[out.number].rgb8)
+        return outcomes, history
 
     def warm_up(self, sizes: Sequence[Size]) -> None:
         """Prepare for frames of each size (rows, columns): the network, for crops too where those are used."""
@@ -98,57 +103,120 @@ class Harmonizer:
         with self._own_stream():
             self._network.warm_up([(batch, *size) for size in sorted(shapes) for batch in range(1, most + 1)])
         for size in sizes:
-            self.apply(*_one_actor(size))
+            _, history = self.apply(_one_actor(size, stamp_ns=0))
+            self.apply(_one_actor(size, stamp_ns=1), history)
 
-    def _jobs(
-        self, frames: Sequence[RenderedFrame], views: Sequence[CameraView], boxes: Sequence[ActorBox]
-    ) -> Iterator[_Job]:
-        for number, (frame, view) in enumerate(zip(frames, views, strict=True)):
-            mask, window = None, np.s_[:, :]
-            if self.config.composite == "region":
-                region = self.config.region
+    def _outputs(self, moment: Moment, outcomes: list[Harmonized | Failed]) -> list[_Output]:
+        """What the network makes of the cameras that have to see it; where it fails, the outcome says so."""
+        outputs: list[_Output] = []
+        inputs = list(self._inputs(moment))
+        for size in sorted({one.image.shape for one in inputs}):
+            group = [one for one in inputs if one.image.shape == size]
+            try:
+                ran = self._run([one.image for one in group], [one.mask for one in group])
+                outputs += [replace(one, output=output) for one, output in zip(group, ran, strict=True)]
+            except RuntimeError as error:  # PyTorch's, out of memory among them
+                failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
+                for one in group:
+                    outcomes[one.number] = failed
+        return outputs
+
+    def _inputs(self, moment: Moment) -> Iterator[_Output]:
+        """Of each camera that the network has to see, what it has to see; the output is still the render."""
+        config = self.config
+        for number, (frame, view) in enumerate(zip(moment.frames, moment.views, strict=True)):
+            mask, window = None, Window(0, 0, view.height_px, view.width_px)
+            if config.composite == "region":
                 mask = actor_region(
-                    actor_weight=frame.actor_weight, depth=frame.depth, view=view, boxes=boxes, config=region
+                    actor_weight=frame.actor_weight,
+                    depth=frame.depth,
+                    view=view,
+                    boxes=moment.actors,
+                    config=config.region,
                 )
                 if mask is None:
                     continue
                 window = _window(mask)
-            yield _Job(number, self._on_device(frame), window, mask)
+            image = self._on_device(frame.rgb).clamp(0, 1).movedim(-1, 0).contiguous()
+            yield _Output(number, image, image, mask, window)
 
-    def _on_device(self, frame: RenderedFrame) -> Tensor:
-        """The render [3, H, W], clamped to [0, 1], where the network is."""
-        rgb = torch.from_numpy(frame.rgb) if isinstance(frame.rgb, np.ndarray) else frame.rgb
-        return rgb.to(self._network.device).clamp(0, 1).movedim(-1, 0).contiguous()
-
-    def _run(self, jobs: Sequence[_Job]) -> Sequence[Tensor]:
-        """The network's outputs [3, H, W] for jobs of one size."""
-        images = [job.image for job in jobs]
+    def _run(self, images: Sequence[Tensor], masks: Sequence[NDArray[np.float32] | None]) -> Sequence[Tensor]:
+        """The network's outputs for images [3, H, W] of one size."""
         scale = scale_of(self.config.resolution, images[0].shape[-2])
 
         def network(batch: Tensor) -> Tensor:
             return run_reduced(batch, self._network, scale)
 
         if not self.config.roi.enabled:
-            return list(network(torch.stack(images)))
+            return list(network(torch.stack(list(images))))
         margin_px = self.config.roi.margin_px
-        crops = [choose_crops(job.mask, sizes=self._crop_sizes, margin_px=margin_px) for job in jobs]
+        crops = [choose_crops(mask, sizes=self._crop_sizes, margin_px=margin_px) for mask in masks]
         return run_on_crops(images, crops, network, margin_px=margin_px)
 
-    def _show(self, job: _Job, rendered: NDArray[np.uint8], output: Tensor) -> Harmonized | Failed:
+    def _finite(self, outputs: list[_Output], outcomes: list[Harmonized | Failed]) -> list[_Output]:
+        """The outputs without those that have NaN where they would be shown, of which the outcome says so."""
+        good = []
+        for out in outputs:
+            failed = _fault(int(bad_pixels(out.output, self._mask_on_device(out))))
+            if failed is None:
+                good.append(out)
+            else:
+                outcomes[out.number] = failed
+        return good
+
+    def _steadied(
+        self, moment: Moment, outputs: list[_Output], history: TemporalHistory | None
+    ) -> tuple[list[_Output], TemporalHistory]:
+        """The outputs with residuals that are blended with what is carried over from `history`."""
+        ran = {out.number: out for out in outputs}
+        cameras = []
+        for number, (name, view, frame) in enumerate(zip(moment.names, moment.views, moment.frames, strict=True)):
+            assert frame.instance is not None
+            out = ran.get(number)
+            cameras.append(
+                CameraResidual(
+                    name=name,
+                    view=view,
+                    residual=None if out is None else out.output - out.image,
+                    mask=None if out is None else self._mask_on_device(out),
+                    window=None if out is None else out.window,
+                    depth=self._on_device(frame.depth),
+                    instance=self._on_device(frame.instance.astype(np.int32)),
+                )
+            )
+        residuals, after = blend(
+            cameras, actors=moment.actors, stamp_ns=moment.stamp_ns, history=history, config=self.config
+        )
+        steady = []
+        for out in outputs:
+            residual = residuals[out.number]
+            assert residual is not None
+            steady.append(replace(out, output=(out.image + residual).clamp(0, 1)))
+        return steady, after
+
+    def _shown(self, out: _Output, rendered: NDArray[np.uint8]) -> Harmonized | Failed:
         """The output in the picture, or what is wrong with it."""
-        device, window = self._network.device, job.window
-        shown, mask = output[:, *window], None
-        if job.mask is None:
+        part = out.window.slices
+        shown, mask = out.output[:, *part], self._mask_on_device(out)
+        if mask is None:
             pixels = composite_full(shown)
         else:
-            mask = torch.from_numpy(job.mask[window]).to(device)
-            pixels = composite_region(torch.from_numpy(rendered[window]).to(device), shown, mask)
+            mask = mask[part]
+            pixels = composite_region(self._on_device(rendered[part]), shown, mask)
         bad, picture = to_host([bad_pixels(shown, mask), pixels])
-        if bad:
-            return Failed(f"the harmonizer's output has NaN or infinite values in {int(bad)} pixels")
+        failed = _fault(int(bad))
+        if failed is not None:
+            return failed
         rgb = rendered.copy()
-        rgb[window] = picture
-        return Harmonized(rgb, np.ones(rgb.shape[:2], np.float32) if job.mask is None else job.mask)
+        rgb[part] = picture
+        return Harmonized(rgb, np.ones(rgb.shape[:2], np.float32) if out.mask is None else out.mask)
+
+    def _mask_on_device(self, out: _Output) -> Tensor | None:
+        return None if out.mask is None else self._on_device(out.mask)
+
+    def _on_device(self, array: NDArray | Tensor) -> Tensor:
+        tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+        return tensor.to(self._network.device)
 
     @contextmanager
     def _own_stream(self) -> Iterator[None]:
@@ -161,22 +229,31 @@ class Harmonizer:
             self._stream.synchronize()
 
 
-def _window(mask: NDArray[np.float32]) -> tuple[slice, slice]:
+def _fault(bad_pixels: int) -> Failed | None:
+    if not bad_pixels:
+        return None
+    return Failed(f"the harmonizer's output has NaN or infinite values in {bad_pixels} pixels")
+
+
+def _window(mask: NDArray[np.float32]) -> Window:
     """Rows and columns outside of which `mask` [H, W] is 0."""
     left, top, width, height = cv2.boundingRect((mask > 0).view(np.uint8))
-    return slice(top, top + height), slice(left, left + width)
+    return Window(top, left, top + height, left + width)
 
 
-def _one_actor(size: Size) -> tuple[list[RenderedFrame], list[CameraView], list[ActorBox]]:
+def _one_actor(size: Size, *, stamp_ns: int) -> Moment:
     """A grey frame in whose middle an actor of one metre is seen at a distance of 10 m."""
     rows, columns = size
     grey, weight = np.full((*size, 3), 0.5, np.float32), np.zeros(size, np.float32)
-    weight[rows // 2 : rows // 2 + 8, columns // 2 : columns // 2 + 8] = 1
-    depth = np.full(size, 10.0, np.float32)
-    frame = RenderedFrame(np.full((*size, 3), 128, np.uint8), grey, depth, weight, None)
+    middle = np.s_[rows // 2 : rows // 2 + 8, columns // 2 : columns // 2 + 8]
+    weight[middle] = 1
+    instance = np.zeros(size, np.uint16)
+    instance[middle] = 1
+    frame = RenderedFrame(np.full((*size, 3), 128, np.uint8), grey, np.full(size, 10.0, np.float32), weight, instance)
     K = np.array([[columns, 0, columns / 2], [0, columns, rows / 2], [0, 0, 1]], np.float64)
     view = CameraView(K, width_px=columns, height_px=rows, T_camera_world=Rigid.identity())
-    return [frame], [view], [ActorBox(Rigid(np.eye(3), np.array([0.0, 0.0, 10.0])), (1.0, 1.0, 1.0))]
+    actor = ActorBox(Rigid(np.eye(3), np.array([0.0, 0.0, 10.0])), (1.0, 1.0, 1.0), "warm-up", 1)
+    return Moment(stamp_ns, ("warm-up",), (view,), (frame,), (actor,))
 
 
 def _first_line(error: Exception) -> str:

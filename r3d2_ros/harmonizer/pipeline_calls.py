@@ -109,7 +109,8 @@ def call(run: Run, signature: Signature, image: Tensor, form: CallForm) -> tuple
     given = image if form.image == "tensor" else to_pil(image)
     keywords = {} if form.output == "default" else {"output_type": form.output}
     devices = [image.device] if image.device.type == "cuda" else []
-    with torch.inference_mode(), torch.random.fork_rng(devices=devices):
+    # Not inference mode: modules that code makes in its first call could not be used outside of it.
+    with torch.no_grad(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)
         named = {signature.keyword: given} if signature.keyword else {}
         result = run(*([] if named else [given]), **named, **keywords)

@@ -1,4 +1,4 @@
-"""Python files of a pipeline folder, imported under names that no other folder shares.
+"""Around loading a pipeline folder: its Python files get names that no other folder shares, and nothing is fetched.
 
 diffusers copies them into one cache folder of the user under the names that they have, and runs them again inside the
 modules it finds there: of two folders with a `pipeline.py`, the first one's functions would see the second one's.
@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 from diffusers.utils import dynamic_modules_utils
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import constants as hub
 
 _numbers = itertools.count()
 _lock = threading.Lock()
@@ -31,6 +32,13 @@ def separate_modules() -> Iterator[None]:
         patch.object(dynamic_modules_utils, "HF_MODULES_CACHE", _folder()),
         patch.object(dynamic_modules_utils, "DIFFUSERS_DYNAMIC_MODULE_NAME", f"r3d2_ros_pipeline_{next(_numbers)}"),
     ):
+        yield
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Nothing is fetched from the hub inside this block, whatever a part's configuration refers to."""
+    with patch.object(hub, "HF_HUB_OFFLINE", True):
         yield
 
 

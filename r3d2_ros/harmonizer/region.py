@@ -35,8 +35,9 @@ NEAR_PLANE_M = 0.1
 VERTICAL_SLACK_M = 0.5
 """A shadow may fall this far below the plane the actor stands on or above its roof: kerbs, sloping roads."""
 
-_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
-_EDGES = np.array([(a, b) for a in range(8) for b in range(a) if (_CORNERS[a] != _CORNERS[b]).sum() == 1])
+BOX_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
+"""Of a box of one metre whose ground centre is the origin, [8, 3]."""
+_EDGES = np.array([(a, b) for a in range(8) for b in range(a) if (BOX_CORNERS[a] != BOX_CORNERS[b]).sum() == 1])
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
 _ARC_RAD = np.radians(np.arange(0, 360, 30))
 """Directions of the rounded corners of a grown footprint; each corner has the four of its quadrant."""
@@ -44,16 +45,34 @@ _ARC_RAD = np.radians(np.arange(0, 360, 30))
 
 @dataclass(frozen=True, eq=False)
 class ActorBox:
-    """An actor's box: size_m (length, width, height), the frame's origin at its ground centre, x forward, z up."""
+    """An actor's box: size_m (length, width, height), the frame's origin at its ground centre, x forward, z up.
+
+    `instance` is the actor's number in the instance images, `id` names it from frame to frame.
+    """
 
     T_world_actor: Rigid
     size_m: tuple[float, float, float]
+    id: str = ""
+    instance: int = 0
+
+    @property
+    def corners(self) -> Array:
+        """[8, 3] in the actor's frame."""
+        return BOX_CORNERS * self.size_m
+
+    def shadow_bounds(self, config: RegionConfig) -> Array:
+        """[2, 3] lower and upper corner, in the actor's frame, of where its shadow can fall."""
+        length, width, height = self.size_m
+        reach_m = config.ground_margin_m + config.shadow_length * height
+        x, y = length / 2 + reach_m, width / 2 + reach_m
+        return np.array([[-x, -y, -VERTICAL_SLACK_M], [x, y, height + VERTICAL_SLACK_M]])
 
 
 def actor_boxes(actors: Sequence[ActorState], library: AssetLibrary) -> tuple[ActorBox, ...]:
     """The boxes of `actors`, with the size of the asset where an actor does not state its own."""
     return tuple(
-        ActorBox(a.T_world_actor, library[a.asset].size_m if a.size_m is None else a.size_m) for a in actors
+        ActorBox(a.T_world_actor, library[a.asset].size_m if a.size_m is None else a.size_m, a.id, a.instance)
+        for a in actors
     )
 
 
@@ -85,9 +104,7 @@ def actor_region(
     return _feathered(seen, around, config.feather_px)
 
 
-def _in_camera(
-    boxes: Sequence[ActorBox], view: CameraView, config: RegionConfig
-) -> tuple[Array, Array, Array]:
+def _in_camera(boxes: Sequence[ActorBox], view: CameraView, config: RegionConfig) -> tuple[Array, Array, Array]:
     """Of each box: corners [A, 8, 3] and grown footprint [A, 16, 3] in camera coordinates, and reach [A, 3, 6].
 
     The reach bounds surface points in the actor's frame, as affine functions of pixel and depth (see `fill_polygon`).
@@ -110,7 +127,7 @@ def _in_camera(
     reach[:, 2, 5] = sizes[:, 2] + VERTICAL_SLACK_M
     if not config.depth_test:
         reach[:, :, 4:] = -np.inf, np.inf
-    return placed(_CORNERS * sizes[:, None]), placed(_grown_footprints(sizes, shadow_m)), reach
+    return placed(BOX_CORNERS * sizes[:, None]), placed(_grown_footprints(sizes, shadow_m)), reach
 
 
 def _grown_footprints(sizes: Array, reach_m: Array) -> Array:
@@ -124,18 +141,14 @@ def _grown_footprints(sizes: Array, reach_m: Array) -> Array:
     return ring
 
 
-def _feathered(
-    seen: NDArray[np.uint8], around: NDArray[np.uint8], feather_px: int
-) -> NDArray[np.float32] | None:
+def _feathered(seen: NDArray[np.uint8], around: NDArray[np.uint8], feather_px: int) -> NDArray[np.float32] | None:
     """The union of the pixels that see an actor and those around, without small holes, with a soft inner edge."""
     either = cv2.bitwise_or(seen, around)
     left, top, width, height = cv2.boundingRect(either)
     if not width or not seen.any():
         return None
     border = 2 * feather_px + 1
-    window = np.s_[
-        max(top - border, 0) : top + height + border, max(left - border, 0) : left + width + border
-    ]
+    window = np.s_[max(top - border, 0) : top + height + border, max(left - border, 0) : left + width + border]
     square = np.ones((2 * feather_px + 1,) * 2, np.uint8)
     region = cv2.bitwise_or(cv2.dilate(seen[window], square), around[window])
     region = cv2.morphologyEx(region, cv2.MORPH_CLOSE, square)

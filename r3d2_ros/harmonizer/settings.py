@@ -57,6 +57,49 @@ class RoiConfig:
 
 
 @dataclass(frozen=True)
+class TemporalConfig:
+    """What the harmonizer changed in the last frame, carried along with what moves and blended with the new change."""
+
+    __pydantic_config__ = STRICT
+    enabled: Annotated[
+        bool, Field(description="less flicker: blend with the last frames' change, and one change for all cameras")
+    ] = False
+    blend: Annotated[
+        float, Field(ge=0, lt=1, description="share of what is carried over from the last frame, where that is valid")
+    ] = 0.8
+    tolerance: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="differences between the carried and the new change up to this, of a full scale of 1, are "
+            "flicker; from twice this on the new one alone counts",
+        ),
+    ] = 0.05
+    depth_tolerance: Annotated[
+        float,
+        Field(gt=0, lt=1, description="two depths are the same surface when they differ by no more than this share"),
+    ] = 0.1
+    max_gap_s: Annotated[
+        float, Field(gt=0, le=10, description="nothing is carried over a longer time between two frames, seconds")
+    ] = 0.5
+    max_speed_mps: Annotated[
+        float, Field(gt=0, le=1000, description="an actor that moved faster has jumped; nothing of it is carried")
+    ] = 80.0
+    cross_camera: Annotated[
+        bool, Field(description="where the views of cameras overlap, bring their changes of a surface together")
+    ] = True
+    taper: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="a camera's say in that fades out towards the edges of its image, over this share of its rows",
+        ),
+    ] = 0.15
+
+
+@dataclass(frozen=True)
 class RuntimeConfig:
     """How the network is executed. All kinds give the same pictures to within rounding."""
 
@@ -156,6 +199,7 @@ class HarmonizerConfig:
     rewrites: RewritesConfig = field(default_factory=RewritesConfig)
     region: RegionConfig = field(default_factory=RegionConfig)
     roi: RoiConfig = field(default_factory=RoiConfig)
+    temporal: TemporalConfig = field(default_factory=TemporalConfig)
 
     def __post_init__(self) -> None:
         if self.backend != "none" and not self.checkpoint:

@@ -5,14 +5,17 @@ The other way is in `r3d2_ros.message_fields`.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
+
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose, TransformStamped
 from sensor_msgs.msg import CameraInfo
+from tf2_msgs.msg import TFMessage
 
 from r3d2_ros.cameras import Camera
-from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.geometry import Rigid
 from r3d2_ros.message_fields import NS
+from r3d2_ros.published import calibration
 
 
 def ns_to_stamp(stamp_ns: int) -> Time:
@@ -36,17 +39,18 @@ def transform_message(T_parent_child: Rigid, parent: str, child: str, stamp: Tim
     return message
 
 
-def camera_info_message(camera: Camera) -> CameraInfo:
-    """CameraInfo of the published pixels (REP-104): a pinhole with the camera's K, zero plumb_bob, P = [K|0].
+def camera_transforms(cameras: Iterable[Camera], base_link: str, stamp: Time) -> TFMessage:
+    """Where the cameras are on the vehicle, for /tf_static."""
+    return TFMessage(
+        transforms=[transform_message(camera.T_ego_camera, base_link, camera.frame_id, stamp) for camera in cameras]
+    )
 
-    The camera's own D is not applied to the picture, so it is never published.
-    """
-    message = CameraInfo()
+
+def camera_info_message(camera: Camera) -> CameraInfo:
+    """CameraInfo of the published pixels; see `calibration`."""
+    message, stated = CameraInfo(), calibration(camera)
     message.header.frame_id = camera.frame_id
     message.width, message.height = camera.width_px, camera.height_px
-    message.distortion_model, message.d = "plumb_bob", [0.0] * 5
-    K: Array = camera.K
-    message.k = K.ravel().tolist()
-    message.r = np.eye(3).ravel().tolist()
-    message.p = np.hstack([K, np.zeros((3, 1))]).ravel().tolist()
+    message.distortion_model, message.d = stated.distortion_model, stated.d
+    message.k, message.r, message.p = stated.k, stated.r, stated.p
     return message

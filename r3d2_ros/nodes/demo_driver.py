@@ -19,10 +19,10 @@ from nav_msgs.msg import Odometry
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from r3d2_ros.demo.drive import Drive, DriveActor, DriveTick, read_drive
+from r3d2_ros.demo.drive import Drive, DriveTick, read_drive
 from r3d2_ros.errors import InputError
-from r3d2_ros.msg import Actor, ActorArray, FrameSet
-from r3d2_ros.nodes.conversions import ns_to_stamp, write_pose
+from r3d2_ros.msg import ActorArray, FrameSet
+from r3d2_ros.nodes.drive_messages import tick_messages
 from r3d2_ros.nodes.qos import reliable
 
 SIMULATOR = "/sim_node"
@@ -64,22 +64,10 @@ class Driver(Node):
         self.answered += 1
 
     def _publish(self, tick: DriveTick) -> None:
-        actors = ActorArray(actors=[_actor_message(actor) for actor in tick.actors])
-        odometry = Odometry(child_frame_id="base_link")
-        for message in (actors, odometry):
-            message.header.frame_id, message.header.stamp = "map", ns_to_stamp(tick.stamp_ns)
-        write_pose(odometry.pose.pose, tick.T_world_ego)
-        odometry.twist.twist.linear.x = tick.speed_mps
+        actors, odometry = tick_messages(tick)
         self._actors.publish(actors)
         print(f"{tick.stamp_ns},{time.monotonic_ns()}", file=self._log, flush=True)
         self._odometry.publish(odometry)
-
-
-def _actor_message(actor: DriveActor) -> Actor:
-    message = Actor(id=actor.id, asset=actor.asset)
-    write_pose(message.pose, actor.T_world_actor)
-    message.twist.linear.x = actor.speed_mps
-    return message
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,6 +10,8 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from r3d2_ros.published import COMPRESSED_FORMAT
+
 ENCODINGS: dict[str, tuple[np.dtype[Any], int]] = {
     "rgb8": (np.dtype(np.uint8), 3),
     "32FC1": (np.dtype(np.float32), 1),
@@ -67,8 +69,7 @@ class JpegWriter:
     def __init__(self, *, frame_id: str) -> None:
         self._message = CompressedImage()
         self._message.header.frame_id = frame_id
-        # image_transport's convention: encoding of the source, then what the JPEG decodes to.
-        self._message.format = "rgb8; jpeg compressed bgr8"
+        self._message.format = COMPRESSED_FORMAT
 
     def fill(self, rgb: NDArray[np.uint8], stamp: Time, quality: int) -> CompressedImage:
         """`rgb` [H, W, 3] uint8 -> message with `stamp`."""

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNodeMixin
+from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from r3d2_ros.cameras import Camera
@@ -17,16 +17,8 @@ from r3d2_ros.msg import FrameSet as FrameSetMessage
 from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp
 from r3d2_ros.nodes.images import ImageWriter, JpegWriter, load_cv_bridge
 from r3d2_ros.nodes.qos import explained, overridable, reliable
-from r3d2_ros.simulator import CameraFrame, FrameSet, mask_image
-
-IMAGE_TOPICS = {
-    "raw": ("rgb8", "image_raw"),
-    "depth": ("32FC1", "depth"),
-    "instance": ("16UC1", "instance"),
-    "image_rendered": ("rgb8", "image_rendered"),
-    "harmonizer_mask": ("mono8", "harmonizer_mask"),
-}
-"""Key of the `output` section -> encoding and topic below the camera's."""
+from r3d2_ros.published import COMPRESSED_TOPIC, IMAGE_TOPICS, INFO_TOPIC, camera_topic, pixels
+from r3d2_ros.simulator import CameraFrame, FrameSet
 
 IMAGE_DEPTH = 5
 FRAME_SET_DEPTH = 100
@@ -41,24 +33,24 @@ class _Topic:
 
 
 class Publishers:
-    """Makes lifecycle publishers whose QoS can be overridden, and takes them down together."""
+    """Makes publishers whose QoS can be overridden (managed ones of a managed node), and takes them down together."""
 
-    def __init__(self, node: LifecycleNodeMixin) -> None:
-        self._node = node
+    def __init__(self, node: Node) -> None:
+        managed = isinstance(node, LifecycleNodeMixin)
+        self._create = node.create_lifecycle_publisher if managed else node.create_publisher
+        self._destroy = node.destroy_lifecycle_publisher if managed else node.destroy_publisher
         self._made: list[Any] = []
 
     def make(self, kind: type, topic: str, depth: int) -> Any:
         """A reliable publisher; InputError for a topic name or an override that cannot be used."""
         with explained(topic):
-            publisher = self._node.create_lifecycle_publisher(
-                kind, topic, reliable(depth), qos_overriding_options=overridable()
-            )
+            publisher = self._create(kind, topic, reliable(depth), qos_overriding_options=overridable())
         self._made.append(publisher)
         return publisher
 
     def destroy(self) -> None:
         while self._made:
-            self._node.destroy_lifecycle_publisher(self._made.pop())
+            self._destroy(self._made.pop())
 
 
 class CameraOutput:
@@ -66,12 +58,10 @@ class CameraOutput:
 
     def __init__(self, publishers: Publishers, camera: Camera, config: OutputConfig, bridge: Any | None) -> None:
         self.camera = camera
-        base = camera.topic
-        if config.namespace and not base.startswith("/"):
-            base = f"{config.namespace.rstrip('/')}/{base}"
+        base = camera_topic(camera, config)
         frame_id = camera.frame_id
         self._info_message = camera_info_message(camera)
-        self._info = publishers.make(CameraInfo, f"{base}/camera_info", IMAGE_DEPTH)
+        self._info = publishers.make(CameraInfo, f"{base}/{INFO_TOPIC}", IMAGE_DEPTH)
         self._images: dict[str, _Topic] = {}
         for name, (encoding, topic) in IMAGE_TOPICS.items():
             if getattr(config, name):
@@ -79,7 +69,7 @@ class CameraOutput:
                 self._images[name] = _Topic(publishers.make(Image, f"{base}/{topic}", IMAGE_DEPTH), writer)
         self._compressed: _Topic | None = None
         if config.compressed:
-            publisher = publishers.make(CompressedImage, f"{base}/image_raw/compressed", IMAGE_DEPTH)
+            publisher = publishers.make(CompressedImage, f"{base}/{COMPRESSED_TOPIC}", IMAGE_DEPTH)
             self._compressed = _Topic(publisher, JpegWriter(frame_id=frame_id))
 
     def subscribers(self) -> int:
@@ -98,27 +88,12 @@ class CameraOutput:
         spent = _Spent()
         for name, topic in self._images.items():
             start = time.perf_counter()
-            spent.send(topic.publisher, topic.writer.fill(_pixels(frame, name), stamp), start)
+            spent.send(topic.publisher, topic.writer.fill(pixels(frame, name), stamp), start)
         if self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0:
             start = time.perf_counter()
             jpeg = self._compressed.writer.fill(frame.rgb, stamp, jpeg_quality)
             spent.send(self._compressed.publisher, jpeg, start)
         return spent.encode_ms, spent.publish_ms
-
-
-def _pixels(frame: CameraFrame, name: str) -> NDArray:
-    """What one of IMAGE_TOPICS shows."""
-    if name == "harmonizer_mask":
-        return mask_image(frame)
-    pixels: dict[str, NDArray | None] = {
-        "raw": frame.rgb,
-        "image_rendered": frame.rendered,
-        "depth": frame.depth,
-        "instance": frame.instance,
-    }
-    image = pixels[name]
-    assert image is not None
-    return image
 
 
 @dataclass
@@ -139,7 +114,7 @@ class _Spent:
 class Outputs:
     """All cameras of the rig and the frame set."""
 
-    def __init__(self, node: LifecycleNodeMixin, config: SimConfig, cameras: tuple[Camera, ...]) -> None:
+    def __init__(self, node: Node, config: SimConfig, cameras: tuple[Camera, ...]) -> None:
         self._base_link = config.frames.base_link
         self._publishers = Publishers(node)
         self._next_index = 0

@@ -21,10 +21,14 @@ OWN_PARAMETERS = ("config", "autostart")
 
 
 class ConfigParameters:
-    """Declares the leaves and keeps `config` equal to the parameters; refuses bad values with a reason."""
+    """Declares the leaves and keeps `config` equal to the parameters; refuses bad values with a reason.
 
-    def __init__(self, node: Node, *, configured: bool = False) -> None:
+    others  names of further parameters of the node
+    """
+
+    def __init__(self, node: Node, *, configured: bool = False, others: Sequence[str] = ()) -> None:
         self._node = node
+        self._others = others
         self.configured = configured
         text = ParameterDescriptor(description="configuration file (YAML); empty: the defaults", read_only=True)
         path = node.declare_parameter("config", "", text).value
@@ -68,7 +72,7 @@ class ConfigParameters:
 
     def _warn_of_unknown(self) -> None:
         """A mistyped override would otherwise be ignored without a word."""
-        known = [*OWN_PARAMETERS, "use_sim_time", *self._names]
+        known = [*OWN_PARAMETERS, *self._others, "use_sim_time", *self._names]
         for name in self._node._parameter_overrides:
             if name in known or name.startswith(("qos_overrides.", "start_type_description_service")):
                 continue

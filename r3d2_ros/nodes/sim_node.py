@@ -23,7 +23,7 @@ from tf2_msgs.msg import TFMessage
 from r3d2_ros.assembly import Assembled, assemble
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
-from r3d2_ros.nodes.conversions import transform_message
+from r3d2_ros.nodes.conversions import camera_transforms
 from r3d2_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
 from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.outputs import Outputs
@@ -192,12 +192,8 @@ class SimNode(LifecycleNodeMixin, Node):
 
     def _publish_tf(self) -> None:
         assert self._assembled is not None
-        now, base_link = self.get_clock().now().to_msg(), self.config.frames.base_link
-        transforms = [
-            transform_message(camera.T_ego_camera, base_link, camera.frame_id, now)
-            for camera in self._assembled.simulator.rig.cameras
-        ]
-        self._tf_static.publish(TFMessage(transforms=transforms))
+        now, cameras = self.get_clock().now().to_msg(), self._assembled.simulator.rig.cameras
+        self._tf_static.publish(camera_transforms(cameras, self.config.frames.base_link, now))
 
     # Starting, stopping, faults
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +11,10 @@ from r3d2_ros.cameras import Camera
 from r3d2_ros.config import OutputConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import make_folder
+from r3d2_ros.replay.bag import Bag
 from r3d2_ros.replay.folder_output import FolderOutput
-from r3d2_ros.replay.frames import (
-    FAILED,
-    FRAMES,
-    Entry,
-    files_are_whole,
-    files_of,
-    is_done,
-    read_entries,
-    write_entries,
-)
+from r3d2_ros.replay.frames import FAILED, FRAMES, Entry, Files, files_of, is_done, read_entries, write_entries
+from r3d2_ros.replay.locks import lock
 from r3d2_ros.replay.manifest import MANIFEST, check_same, read_manifest, write_manifest
 from r3d2_ros.replay.output import Output
 
@@ -35,7 +27,7 @@ class FolderStore:
     """A folder of JPEG or PNG pictures. Can be sent to another process, which then writes a part of it."""
 
     def __init__(self, folder: Path, cameras: tuple[Camera, ...], config: OutputConfig, image_format: str) -> None:
-        self.folder = folder
+        self.path = self.folder = folder
         self._cameras, self._config, self._format = cameras, config, image_format
         self._lock: int | None = None
 
@@ -60,11 +52,13 @@ class FolderStore:
     def output(self, part: int | None) -> Output:
         """Where a part of the frame sets goes; None: all of them in one."""
         log = FRAMES if part is None else PART.format(part)
-        return FolderOutput(self.folder, self._cameras, self._config, image_format=self._format, log=log)
+        return FolderOutput(self.folder, self._cameras, self._config, image_format=self._format, log_name=log)
 
-    def finish(self) -> None:
+    def finish(self, bag: Bag, *, complete: bool) -> None:
         """Put the lines of all parts together, in order. InputError when that is not possible: nothing is lost then."""
         entries = self._entries()
+        if complete:
+            entries = self._completed(entries)
         write_entries(self.folder / FRAMES, entries.values())
         for log in self._part_logs():
             log.unlink()
@@ -77,6 +71,14 @@ class FolderStore:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_lock": None}
+
+    def state(self) -> dict[int, Entry]:
+        """The lines that are there, by index."""
+        return self._entries()
+
+    def _completed(self, entries: dict[int, Entry]) -> dict[int, Entry]:
+        """What is left to do when every frame set has had its turn; returns the lines as they are then."""
+        return entries
 
     def _check_empty(self) -> None:
         inside = sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith("."))
@@ -105,27 +107,16 @@ class FolderStore:
         return found
 
     def _kept(self) -> dict[int, Entry]:
+        files = Files(self.folder)
         kept = {
             index: entry
             for index, entry in self._entries().items()
-            if entry.get("cause") not in FAILED and (not is_done(entry) or files_are_whole(self.folder, entry))
+            if entry.get("cause") not in FAILED and (not is_done(entry) or files.are_whole(entry))
         }
         write_entries(self.folder / FRAMES, kept.values())
         for log in self._part_logs():
             log.unlink()
-        for camera in self._cameras:  # what a killed run was writing
-            for unfinished in self.folder.glob(f"{camera.name}*/.*.tmp"):
+        for pattern in (".*.tmp", *(f"{camera.name}*/.*.tmp" for camera in self._cameras)):
+            for unfinished in self.folder.glob(pattern):  # what a killed run was writing
                 unfinished.unlink(missing_ok=True)
         return kept
-
-
-def lock(folder: Path) -> int:
-    """A descriptor that keeps the folder from other runs while it is open."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        expected = "a folder that no other run is writing"
-        raise InputError(str(folder), expected, "one that a replay is writing now") from error
-    return descriptor

@@ -36,7 +36,7 @@ def done_entry(planned: PlannedTick, frame_set: FrameSet, cameras: dict[str, Ent
     }
 
 
-def camera_entry(frame: CameraFrame, *, encode_ms: float, **more: Any) -> Entry:
+def camera_entry(frame: CameraFrame, /, *, encode_ms: float, **more: Any) -> Entry:
     """What a line says of one camera. content_hash is that of the pixels, as the live node states it."""
     return {
         "content_hash": frame.content_hash,
@@ -125,9 +125,33 @@ def files_of(entry: Entry) -> Iterator[tuple[str, str]]:
                 yield holder["file"], holder["file_hash"]
 
 
-def files_are_whole(folder: Path, entry: Entry) -> bool:
-    """Whether every file of a line is there with the bytes that were written."""
+class Files:
+    """The files of a folder by what is in them; each is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._digests: dict[str, str] = {}
+
+    def are_whole(self, entry: Entry) -> bool:
+        """Whether every file of a line is there with the bytes that were written."""
+        try:
+            return all(self._digest(name) == wanted for name, wanted in files_of(entry))
+        except (TypeError, AttributeError):  # a line that somebody else wrote
+            return False
+
+    def _digest(self, name: str) -> str:
+        if name not in self._digests:
+            self._digests[name] = digest_of(self._folder / name)
+        return self._digests[name]
+
+
+def digest_of(path: Path) -> str:
+    """That of a file, empty for one that cannot be read."""
+    hashed = xxhash.xxh3_128()
     try:
-        return all(digest((folder / name).read_bytes()) == wanted for name, wanted in files_of(entry))
-    except (OSError, TypeError, AttributeError):
-        return False
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                hashed.update(block)
+    except OSError:
+        return ""
+    return hashed.hexdigest()

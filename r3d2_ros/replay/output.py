@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -13,8 +15,37 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from r3d2_ros.config import OutputConfig
+from r3d2_ros.replay.bag import Bag
+from r3d2_ros.replay.frames import Entry
 from r3d2_ros.replay.ticks import PlannedTick
 from r3d2_ros.simulator import CameraFrame, FrameSet, mask_image
+
+
+class Store(Protocol):
+    """The place where a replay writes. It can be sent to another process, which then writes a part.
+
+    path  what the user named
+    """
+
+    path: Path
+
+    def begin(self, manifest: Mapping[str, Any], *, overwrite: bool) -> dict[int, Entry]:
+        """Take the place; returns lines for the frame sets of earlier runs that are not made again, by index.
+
+        InputError for a place that holds something else, and while another run writes it.
+        """
+
+    def output(self, part: int | None) -> Output:
+        """Where a part of the frame sets goes; None: all of them in one."""
+
+    def finish(self, bag: Bag, *, complete: bool) -> None:
+        """Put together what was written; `complete` when every frame set has had its turn."""
+
+    def state(self) -> dict[int, Entry]:
+        """Lines for the frame sets that are there, by index."""
+
+    def release(self) -> None:
+        """Let other runs have the place."""
 
 
 class Output(Protocol):

@@ -55,16 +55,17 @@ def make_frames(
     output: Output,
     stop: threading.Event,
     done: Done,
-    say: Callable[[str], None],
+    trouble: Callable[[str], None],
 ) -> None:
     """Render a part of the ticks into `output`, and close it. Ends early, with what was begun finished, when `stop` is
     set. InputError when the output cannot be written any more.
 
-    done  called for each frame set that was written or noted as missing
+    done     called for each frame set that was written or noted as missing
+    trouble  called with what failed
     """
     with (
         Writer(output, done) as writer,
-        _Harmonizing(simulator, say) as harmonizing,
+        _Harmonizing(simulator, trouble) as harmonizing,
         ReadAhead(ticks, READ_AHEAD) as planned_ticks,
     ):
         for planned in planned_ticks:
@@ -81,7 +82,7 @@ def make_frames(
             try:
                 rendered = simulator.render(tick.state, cameras=tick.due)
             except Exception as error:
-                say(f"{seconds(tick.stamp_ns)}: rendering failed\n{traceback.format_exc()}")
+                trouble(f"{seconds(tick.stamp_ns)}: rendering failed\n{traceback.format_exc()}")
                 if is_wanted:
                     writer.put_missing(planned, f"{type(error).__name__}: {error}", RENDERING_FAILED)
                 continue
@@ -94,8 +95,8 @@ def make_frames(
 class _Harmonizing:
     """Runs the second half of `Simulator.step` in a thread of its own, in the order of the ticks."""
 
-    def __init__(self, simulator: Simulator, say: Callable[[str], None]) -> None:
-        self._simulator, self._say = simulator, say
+    def __init__(self, simulator: Simulator, trouble: Callable[[str], None]) -> None:
+        self._simulator, self._trouble = simulator, trouble
         self._history, self._timeline = History(), 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="harmonize")
 
@@ -114,7 +115,7 @@ class _Harmonizing:
         try:
             frame_set, self._history = self._simulator.harmonize(rendered, self._history)
         except Exception:
-            self._say(f"{seconds(tick.stamp_ns)}: harmonizing failed\n{traceback.format_exc()}")
+            self._trouble(f"{seconds(tick.stamp_ns)}: harmonizing failed\n{traceback.format_exc()}")
             raise
         return frame_set
 

@@ -20,38 +20,51 @@ QUANTILES = (0.01, 0.99)
 FAR_OFF_PATH_M = 10.0
 
 
-def anchor(moments: Sequence[Moment], scene: Scene) -> Rigid:
+Place = tuple[float, float, float, float]
+"""x, y, z in metres and yaw in radians of base_link, in the map of the recording."""
+
+
+def sampled_places(moments: Sequence[Moment]) -> tuple[Place, ...]:
+    """Places along a drive, the first one first."""
+    places = [moment.place for moment in moments if moment.place is not None]
+    if not places:
+        return ()
+    chosen = np.unique(np.linspace(0, len(places) - 1, SAMPLES).astype(int))
+    return tuple(places[i] for i in chosen)
+
+
+def anchor(places: Sequence[Place], scene: Scene) -> Rigid:
     """T_scene_recorded that puts the first place of the drive onto the first pose of the scene's capture.
 
     It turns about z alone, so that what stood upright stays so. InputError for a scene without a capture trajectory.
     """
     if scene.path is None:
         raise InputError("--anchor start", "a scene with the trajectory of its capture", f"'{scene.name}' without one")
-    place = next((moment.place for moment in moments if moment.place is not None), None)
-    if place is None:
+    if not places:
         raise InputError("--anchor start", "a drive with a known pose", "none")
-    x, y, z, yaw = place
+    x, y, z, yaw = places[0]
     target = scene.path.poses[0]
     target_x, target_y, target_z = target.translation.tolist()
     wanted = Rigid.from_xyz_yaw(target_x, target_y, target_z, target.yaw_rad)
     return wanted @ Rigid.from_xyz_yaw(x, y, z, yaw).inverse()
 
 
-def distance_notes(moments: Sequence[Moment], scene: Scene, T_map_recorded: Rigid | None) -> list[str]:
+def distance_notes(places: Sequence[Place], scene: Scene, T_map_recorded: Rigid | None) -> list[str]:
     """What the user should know of a drive that leaves the scene, or that was captured elsewhere."""
-    places = [moment.place[:3] for moment in moments if moment.place is not None]
     if not places:
         return []
-    chosen = np.array(places)[np.unique(np.linspace(0, len(places) - 1, SAMPLES).astype(int))]
-    points = chosen if T_map_recorded is None else T_map_recorded.apply(chosen)
+    recorded = np.array(places)[:, :3]
+    points = recorded if T_map_recorded is None else T_map_recorded.apply(recorded)
     hint = "" if T_map_recorded is not None else "; --anchor start moves it to where the capture begins"
     if scene.path is None:
         hint = ""
     outside, what = _outside_m(points, scene)
     notes = []
     if outside.min() > 0:
-        notes.append(f"the drive lies outside {what}, by {outside.min():.1f} m or more, {outside[0]:.1f} m at its "
-                     f"beginning: the pictures show little or nothing of the scene{hint}")  # fmt: skip
+        notes.append(
+            f"the drive lies outside {what}, by {outside.min():.1f} m or more, {outside[0]:.1f} m at its "
+            f"beginning: the pictures show little or nothing of the scene{hint}"
+        )
     elif outside.max() > 0:
         share = 100 * float((outside > 0).mean())
         notes.append(f"{share:.0f} % of the drive lie outside {what}, by up to {outside.max():.1f} m{hint}")
@@ -59,7 +72,7 @@ def distance_notes(moments: Sequence[Moment], scene: Scene, T_map_recorded: Rigi
         off_m = [scene.path.deviation(Rigid(np.eye(3), point))[0] for point in points]
         if max(off_m) > FAR_OFF_PATH_M:
             notes.append(
-                f"the drive is up to {max(off_m):.1f} m off the path of the capture, where quality falls{hint}"
+                f"the drive is up to {max(off_m):.1f} m off the path of the capture: quality falls there{hint}"
             )
     return notes
 

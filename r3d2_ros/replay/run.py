@@ -1,102 +1,36 @@
-"""A replay from its options to its summary."""
+"""A replay from its options to its outcome."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 from r3d2_ros.assembly import Assembled, assemble, load_config_library, load_config_rig
 from r3d2_ros.cameras import Rig
-from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
-from r3d2_ros.geometry import Rigid
 from r3d2_ros.progress import Progress
 from r3d2_ros.replay.folder_store import FolderStore
-from r3d2_ros.replay.frames import Entry, is_done
 from r3d2_ros.replay.manifest import described_config, described_files
-from r3d2_ros.replay.pipeline import Part, make_frames
-from r3d2_ros.replay.place import anchor, distance_notes
+from r3d2_ros.replay.mcap_output import FRAME_SET_TOPIC, topic_of
+from r3d2_ros.replay.mcap_parts import SourceTopics
+from r3d2_ros.replay.mcap_store import McapStore
+from r3d2_ros.replay.options import ALL, ReplayOptions, checked
+from r3d2_ros.replay.outcome import Outcome
+from r3d2_ros.replay.output import Store
+from r3d2_ros.replay.pipeline import Part
+from r3d2_ros.replay.place import sampled_places
 from r3d2_ros.replay.recording import Recording, open_recording
-from r3d2_ros.replay.ticks import OUTSIDE, Moment, PlannedTick, Selection, Ticks, describe, replay_config, replay_rig
+from r3d2_ros.replay.ticks import Moment, Ticks, describe, replay_rig
+from r3d2_ros.replay.video_store import VideoStore
+from r3d2_ros.replay.work import Job, work
+from r3d2_ros.replay.workers import PartEnded, split, with_threads, work_in_processes
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.versions import own_version
 
 Say = Callable[[str], None]
-FORMATS = ("jpg", "png")
-
-
-@dataclass(frozen=True)
-class ReplayOptions:
-    """What is replayed, and into what.
-
-    ego, actors   topics; None: found
-    rate_hz       frame sets per second of message time; None: as `sync.tick` says
-    cameras       names; none: the whole rig
-    anchor_start  move the drive to where the capture of the scene begins
-    """
-
-    bag: Path
-    out: Path
-    config: SimConfig
-    ego: str | None = None
-    actors: str | None = None
-    selection: Selection = field(default_factory=Selection)
-    rate_hz: float | None = None
-    cameras: tuple[str, ...] = ()
-    anchor_start: bool = False
-    image_format: str = "jpg"
-    workers: int = 1
-    overwrite: bool = False
-
-
-@dataclass(eq=False)
-class Outcome:
-    """What a replay did.
-
-    total        frame sets that were asked for
-    done         of them, those that have their pictures; `kept` of these are from earlier runs
-    missing      reason -> how many have no pictures for it, though the recording has what they need
-    outside      how many have none because the recording has no actors for them, or no more
-    damage       what of the bag could not be read
-    reports      what was wrong with its messages
-    fault        why the run ended early, or empty
-    """
-
-    total: int = 0
-    kept: int = 0
-    done: int = 0
-    outside: int = 0
-    missing: Counter[str] = field(default_factory=Counter)
-    damage: list[str] = field(default_factory=list)
-    reports: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    fault: str = ""
-    interrupted: bool = False
-    renderer: str = ""
-    seconds: float = 0.0
-
-    @property
-    def left(self) -> int:
-        """Frame sets that nothing was done about yet."""
-        return self.total - self.done - self.outside - self.missing.total()
-
-    @property
-    def is_complete(self) -> bool:
-        return not (self.fault or self.interrupted or self.left or self.missing or self.damage)
-
-    def count(self, *, cause: str | None, reason: str = "") -> None:
-        """Count a frame set: with pictures (cause None) or without."""
-        if cause is None:
-            self.done += 1
-        elif cause in OUTSIDE:
-            self.outside += 1
-        else:
-            self.missing[reason.split("\n")[0][:200]] += 1
 
 
 def replay(
@@ -108,33 +42,25 @@ def replay(
 ) -> Outcome:
     """Replay a bag. Ends early when `stop` is set, and when the output cannot be written any more.
 
-    InputError(s) for what cannot be used, before anything is rendered.
+    `assemble` makes the simulator; processes of their own (`workers`) use the usual one. InputError(s) for what cannot
+    be used, before anything is rendered.
     """
-    config = replay_config(options.config, options.rate_hz)
+    options = checked(options)
+    config = options.config
     rig = replay_rig(load_config_rig(config), cameras=options.cameras, rate_hz=options.rate_hz)
     library = load_config_library(config, say)
     with open_recording(
         options.bag, config=config, library=library, ego=options.ego, actors=options.actors
     ) as recording:
-        run = _Run(options, config, rig=rig, library=library, recording=recording, say=say)
-        return run.run(stop or threading.Event(), assemble)
+        return _Run(options, rig, library, recording, say).run(stop or threading.Event(), assemble)
 
 
 class _Run:
     """The parts of a replay that are known before it begins."""
 
-    def __init__(
-        self,
-        options: ReplayOptions,
-        config: SimConfig,
-        *,
-        rig: Rig,
-        library: AssetLibrary,
-        recording: Recording,
-        say: Say,
-    ) -> None:
-        self._options, self._config, self._rig, self._library = options, config, rig, library
-        self._recording, self._say = recording, say
+    def __init__(self, options: ReplayOptions, rig: Rig, library: AssetLibrary, recording: Recording, say: Say) -> None:
+        self._options, self._config = options, options.config
+        self._rig, self._library, self._recording, self._say = rig, library, recording, say
         self._outcome = Outcome(notes=[*recording.ego.notes])
 
     def run(self, stop: threading.Event, assemble: Callable[..., Assembled]) -> Outcome:
@@ -146,25 +72,29 @@ class _Run:
             first, last = moments[0].stamp_ns, moments[-1].stamp_ns
             expected = f"a part of the drive, which takes {(last - first) * 1e-9:.3f} s"
             raise InputError("--start, --duration", expected, "no frame set in it")
-        store = FolderStore(self._options.out, self._rig.cameras, self._config.output, self._options.image_format)
+        store = self._store(moments, wanted)
         try:
             kept = store.begin(self._manifest(), overwrite=self._options.overwrite)
-            self._count_kept(kept, wanted)
+            outcome.recount(kept, wanted)
+            outcome.kept = outcome.done
+            if outcome.kept:
+                self._say(f"{outcome.kept} of {len(wanted)} frame sets are there from an earlier run")
             left = [index for index in wanted if index not in kept]
             if left and not stop.is_set():
-                self._make(store, left, moments=moments, wanted=wanted, stop=stop, assemble=assemble)
+                self._make(self._jobs(store, left, moments, wanted), stop, assemble)
+            outcome.recount(store.state(), wanted)
             try:
-                store.finish()
+                store.finish(self._recording.bag, complete=outcome.left == 0)
             except InputError as error:
                 outcome.fault = outcome.fault or str(error)
         finally:
             store.release()
         outcome.interrupted = stop.is_set() and outcome.left > 0
-        outcome.damage += self._recording.bag.damage
+        outcome.damage = list(dict.fromkeys([*outcome.damage, *self._recording.bag.damage]))
         return outcome
 
     def _moments(self) -> list[Moment]:
-        ticks = self._ticks(None)
+        ticks = Ticks(self._recording, config=self._config, rig=self._rig, library=self._library)
         moments = ticks.moments()
         self._say(f"ego: {self._recording.ego.title}")
         self._say(f"actors: {self._recording.actors or 'none'}")
@@ -175,14 +105,36 @@ class _Run:
         self._say(describe(moments))
         return moments
 
-    def _ticks(self, T_map_recorded: Rigid | None) -> Ticks:
-        return Ticks(
-            self._recording,
-            config=self._config,
-            rig=self._rig,
-            library=self._library,
-            T_map_recorded=T_map_recorded,
-        )
+    # Where it is written
+
+    def _store(self, moments: Sequence[Moment], wanted: Sequence[int]) -> Store:
+        options, cameras = self._options, self._rig.cameras
+        if options.is_bag:
+            return McapStore(options.out, cameras, self._config, source=self._source(moments, wanted))
+        if options.image_format == "mp4":
+            stamps = [moments[index].stamp_ns for index in wanted]
+            steps = sorted(b - a for a, b in pairwise(stamps) if b > a) or [100_000_000]
+            return VideoStore(options.out, cameras, self._config.output, fps=1e9 / steps[len(steps) // 2])
+        return FolderStore(options.out, cameras, self._config.output, options.image_format)
+
+    def _source(self, moments: Sequence[Moment], wanted: Sequence[int]) -> SourceTopics | None:
+        """The topics that are passed through, without those that the replay writes itself."""
+        names, bag = self._options.source_topics, self._recording.bag
+        if not names:
+            return None
+        if names == (ALL,):
+            names = tuple(bag.topics)
+        found = [name if name in bag.topics else f"/{name.lstrip('/')}" for name in names]
+        unknown = [name for name in found if name not in bag.topics]
+        if unknown:
+            raise InputError("--source-topics", f"topics of {bag.path}: {', '.join(sorted(bag.topics))}", unknown[0])
+        own = {FRAME_SET_TOPIC, *(topic_of(camera, self._config) for camera in self._rig.cameras)}
+        passed = [name for name in found if not any(name == o or name.startswith(f"{o}/") for o in own)]
+        left_out = sorted(set(found) - set(passed))
+        if left_out:
+            self._outcome.notes.append(f"not passed through, as the replay writes them: {', '.join(left_out)}")
+        logs = [moments[index].log_ns for index in wanted]
+        return SourceTopics(tuple(passed), min(logs), max(logs))
 
     def _manifest(self) -> dict[str, Any]:
         options, selection = self._options, self._options.selection
@@ -200,61 +152,101 @@ class _Run:
             "cameras": [camera.name for camera in self._rig.cameras],
             "anchor_start": options.anchor_start,
             "format": options.image_format,
+            "source_topics": list(options.source_topics),
             "config": described_config(self._config),
             "files": described_files(self._config, self._recording.bag.files),
         }
 
-    def _count_kept(self, kept: dict[int, Entry], wanted: Sequence[int]) -> None:
-        for index in wanted:
-            entry = kept.get(index)
-            if entry is None:
-                continue
-            if is_done(entry):
-                self._outcome.kept += 1
-            reason = next((c.get("reason", "") for c in entry["cameras"].values()), "")
-            self._outcome.count(cause=None if is_done(entry) else str(entry["cause"]), reason=str(reason))
-        if self._outcome.kept:
-            self._say(f"{self._outcome.kept} of {len(wanted)} frame sets are there from an earlier run")
+    # How it is made
 
-    def _make(
-        self,
-        store: FolderStore,
-        left: Sequence[int],
-        *,
-        moments: Sequence[Moment],
-        wanted: Sequence[int],
-        stop: threading.Event,
-        assemble: Callable[..., Assembled],
-    ) -> None:
+    def _jobs(self, store: Store, left: Sequence[int], moments: Sequence[Moment], wanted: Sequence[int]) -> list[Job]:
+        """The frame sets that are left, in as many parts as there are workers."""
+        remembers = is_temporal(self._config)
+        parts = split(left, self._options.workers, moments, whole_sequences=remembers)
+        actors = self._recording.actors
+        return [
+            Job(
+                bag=self._options.bag,
+                ego=self._recording.ego.topic,
+                actors=actors.name if actors else None,
+                config=self._config,
+                rig=self._rig,
+                store=store,
+                part=Part(frozenset(part), _carried(part, wanted, moments) if remembers else frozenset()),
+                places=sampled_places([moments[index] for index in wanted]),
+                anchor_start=self._options.anchor_start,
+                number=None if len(parts) == 1 else number,
+            )
+            for number, part in enumerate(parts)
+        ]
+
+    def _make(self, jobs: Sequence[Job], stop: threading.Event, assemble: Callable[..., Assembled]) -> None:
         outcome = self._outcome
-        assembled = assemble(self._config, self._say, rig=self._rig, library=self._library)
-        simulator = assembled.simulator
-        outcome.renderer = simulator.renderer.name
-        outcome.notes += assembled.notes
-        window = [moments[index] for index in wanted]
-        T_map_recorded = anchor(window, simulator.scene) if self._options.anchor_start else None
-        outcome.notes += distance_notes(window, simulator.scene, T_map_recorded)
-        for note in outcome.notes:
-            self._say(f"note: {note}")
-        ticks = self._ticks(T_map_recorded)
-
-        def done(planned: PlannedTick, cause: str | None, reason: str) -> None:
-            outcome.count(cause=cause, reason=reason)
-            progress.at(outcome.total - outcome.left)
-
-        start = time.monotonic()
-        with Progress(outcome.total, done=outcome.total - outcome.left) as progress:
+        with _Told(outcome, self._say) as told:
             try:
-                make_frames(
-                    iter(ticks),
-                    Part(frozenset(left)),
-                    simulator=simulator,
-                    output=store.output(None),
-                    stop=stop,
-                    done=done,
-                    say=self._say,
-                )
+                if len(jobs) == 1:
+                    found = work(
+                        jobs[0], recording=self._recording, library=self._library, events=told, stop=stop,
+                        assemble=assemble,
+                    )  # fmt: skip
+                else:
+                    jobs = [with_threads(job, len(jobs)) for job in jobs]
+                    found = work_in_processes(jobs, events=told, stop=stop)
+                outcome.reports, outcome.damage = list(found.reports), list(found.damage)
             except InputError as error:
+                if not told.is_ready:
+                    raise
                 outcome.fault = str(error)
-        outcome.seconds = time.monotonic() - start
-        outcome.reports = [f"{report.text} ({report.count} times)" for report in ticks.reports]
+            except PartEnded as error:
+                outcome.fault = str(error)
+        outcome.seconds = told.seconds
+
+
+class _Told:
+    """Turns what is heard of the parts into progress and counts."""
+
+    def __init__(self, outcome: Outcome, say: Say) -> None:
+        self._outcome = outcome
+        self.say = self.trouble = say
+        self._progress: Progress | None = None
+        self._start = 0.0
+        self.seconds = 0.0
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self.seconds = time.monotonic() - self._start
+            self._progress.__exit__(*error)
+
+    @property
+    def is_ready(self) -> bool:
+        return self._progress is not None
+
+    def ready(self, renderer: str, notes: list[str]) -> None:
+        outcome = self._outcome
+        outcome.renderer = renderer
+        outcome.notes += notes
+        for note in outcome.notes:
+            self.say(f"note: {note}")
+        self._start = time.monotonic()
+        self._progress = Progress(outcome.total, done=outcome.total - outcome.left).__enter__()
+
+    def done(self, cause: str | None, reason: str) -> None:
+        self._outcome.count(cause=cause, reason=reason)
+        if self._progress is not None:
+            self._progress.at(self._outcome.total - self._outcome.left)
+
+
+def is_temporal(config: Any) -> bool:
+    """Whether a frame set depends on those before it."""
+    temporal = getattr(config.harmonizer, "temporal", None)
+    return config.harmonizer.backend != "none" and temporal is not None and bool(temporal.enabled)
+
+
+def _carried(part: Sequence[int], wanted: Sequence[int], moments: Sequence[Moment]) -> frozenset[int]:
+    """Frame sets of the part's sequences that are there already, and that later ones depend on."""
+    last = {moments[index].timeline: index for index in part}
+    own = set(part)
+    return frozenset(index for index in wanted if index not in own and index < last.get(moments[index].timeline, -1))

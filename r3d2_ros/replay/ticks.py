@@ -41,11 +41,13 @@ class PlannedTick:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Stamp of a tick, the timeline it belongs to, and the ego's place (x, y, z in metres, yaw), where it is known."""
+    """Stamp of a tick, the timeline it belongs to, the ego's place (x, y, z in metres, yaw) where it is known, and when
+    the tick would have been recorded."""
 
     stamp_ns: int
     timeline: int
     place: tuple[float, float, float, float] | None
+    log_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ class Ticks:
         static = replace(self._config, sync=replace(self._config.sync, actors="static"))
         door = self._door(static)
         return [
-            Moment(tick.stamp_ns, tick.timeline, _place(tick.state.ego.T_world_ego) if tick.state else None)
-            for _, tick in self._run(door, self._recording.inputs(actors=False))
+            Moment(tick.stamp_ns, tick.timeline, _place(tick.state.ego.T_world_ego) if tick.state else None, log_ns)
+            for log_ns, tick in self._run(door, self._recording.inputs(actors=False))
         ]
 
     def __iter__(self) -> Iterator[PlannedTick]:

@@ -16,8 +16,8 @@ from r3d2_ros.demo.collector import Collector, CompleteSet
 from r3d2_ros.demo.contact_sheet import BACKGROUND, SheetRow, contact_sheet, fitted, tile_size, write_contact_sheet
 from r3d2_ros.demo.recorder import Recorder
 from r3d2_ros.demo.summary import figures, write_summary
-from r3d2_ros.demo.video import VideoWriter
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.video import VideoWriter
 
 
 def plain(colour: tuple[int, int, int], *, width: int = 64, height: int = 48) -> NDArray[np.uint8]:

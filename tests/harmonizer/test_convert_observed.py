@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer import variants
@@ -47,6 +47,7 @@ def test_what_no_file_says_is_found(tmp_path: Path, position: Literal["after_ups
     assert torch.equal(released.model.prompt_embedding, model.prompt_embedding)
     assert released.unmapped == ()
     assert "timestep 499" in released.notes[0] and "largest difference" in released.notes[1]
+    assert len(released.notes) == 2
     assert verify(pipeline, released.model, [picture(40, 56)]).max_abs <= 1e-4
     assert not any(licence.commercial for licence in config.licences)
 
@@ -80,6 +81,48 @@ def test_a_kl_pipeline_that_samples_its_latents(tmp_path: Path) -> None:
     assert latents.seen
     with watch_latents(use_mean=False):
         assert verify(pipeline, released.model, images).max_abs > 1e-3
+
+
+def test_modules_that_the_first_call_adds(tmp_path: Path) -> None:
+    """A pipeline may read its skips from a file of its own, when it is first used."""
+    folder = write_released(tmp_path / "released", seeded(replace(TINY, timestep=199)))
+    weights = folder / "vae/diffusion_pytorch_model.safetensors"
+    skips = {key: tensor for key, tensor in load_file(weights).items() if "skip" in key}
+    for key in skips:
+        edit_weights(weights, drop=key)
+    save_file(skips, folder / "adapters.safetensors")
+    code = folder / "vae/skip_autoencoder.py"
+    adding, _, rest = code.read_text().partition("        for number in (1, 2, 3):\n")
+    line, _, rest = rest.partition("\n")
+    code.write_text(adding + rest)
+    lines = ["        if not hasattr(self.vae.decoder, 'skip_conv_1'):", "            self.add_skips()"]
+    reading = f"""
+    def add_skips(self):
+        from safetensors.torch import load_file, save_file
+        channels = self.vae.config.channels
+        for number in (1, 2, 3):
+    {line.replace("self.", "self.vae.").replace("nn.", "torch.nn.")}
+        self.vae.load_state_dict(load_file({str(folder / "adapters.safetensors")!r}), strict=False)
+"""
+    text = (folder / "pipeline.py").read_text()
+    text = text.replace("        x = self.processor", "\n".join([*lines, "        x = self.processor"]))
+    (folder / "pipeline.py").write_text(text + reading)
+    pipeline = load(folder)
+    assert not hasattr(pipeline.pipe.vae.decoder, "skip_conv_1")
+    released = model_from_pipeline(pipeline, CHOICES["tiny"])
+    assert verify(pipeline, released.model, [picture(40, 56)]).max_abs <= 1e-4
+
+
+def test_what_one_picture_cannot_tell_is_said(tmp_path: Path) -> None:
+    """Skips of zeros add nothing, wherever and in whatever order they join."""
+    model = seeded(replace(TINY, timestep=199))
+    for skip in model.decoder.skips:
+        skip.weight.zero_()
+    notes = model_from_pipeline(load(write_released(tmp_path / "released", model)), CHOICES["tiny"]).notes
+    assert [note.partition(": ")[2].partition(", ")[0] for note in notes if "does not tell it from" in note] == [
+        "skips after_upsample and by their numbers",
+        "skips after_convolution and against their numbers",
+    ]
 
 
 def test_a_pipeline_of_its_own_kind_is_refused(tmp_path: Path) -> None:

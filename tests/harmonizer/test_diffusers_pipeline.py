@@ -12,6 +12,7 @@ import diffusers
 import pytest
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, UNet2DModel
+from huggingface_hub import is_offline_mode
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline, load_pipeline
@@ -285,6 +286,21 @@ def test_a_pipeline_of_diffusers_needs_no_leave(builtin: Path) -> None:
     pipeline, image = load(builtin, allow=False), picture(16, 24)
     first, second = pipeline(image), pipeline(image)
     assert first.shape == image.shape and torch.equal(first, second)
+
+
+def test_loading_without_code_is_offline(builtin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part's configuration can refer to repositories of the hub, which only code that is allowed may fetch."""
+    seen = []
+
+    class Curious(Shading):
+        def __init__(self, unet: UNet2DModel) -> None:
+            super().__init__(unet)
+            seen.append(is_offline_mode())
+
+    monkeypatch.setattr(diffusers, "Shading", Curious)
+    before = is_offline_mode()
+    load(builtin, allow=False)
+    assert seen == [True] and is_offline_mode() == before
 
 
 def test_a_part_with_other_tensors_is_refused(builtin: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ from torch import Tensor
 from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputErrors
 from r3d2_ros.harmonizer.pipeline import Harmonizer, Shape
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.simulator import FrameSet, History, Simulator
+from r3d2_ros.world import WorldState
 from tests.test_simulator import hashes, simulator, state
 
 
@@ -46,6 +49,11 @@ def harmonizing(network: Network, config: HarmonizerConfig | None = None) -> Sim
     sim = simulator()
     sim.harmonizer = Harmonizer(config or HarmonizerConfig(), network)
     return sim
+
+
+def state_at(stamp_ns: int) -> WorldState:
+    """`state`, a little later: nothing has moved."""
+    return replace(state(), stamp_ns=stamp_ns)
 
 
 def step(network: Network, config: HarmonizerConfig | None = None) -> FrameSet:
@@ -163,7 +171,7 @@ def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
     network = darker()
     harmonizing(network).warm_up()
     assert network.prepared == [(1, 120, 160), (2, 120, 160)]
-    assert [tuple(images.shape) for images in network.seen] == [(1, 3, 120, 160)], "its own way to the network and back"
+    assert {tuple(images.shape) for images in network.seen} == {(1, 3, 120, 160)}, "the way of a frame"
     crops = HarmonizerConfig(
         roi=RoiConfig(enabled=True, sizes="64x64, 96x128, 128x128", margin_px=8),
         resolution="half",
@@ -180,3 +188,38 @@ def test_a_backend_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     path.write_text("harmonizer: {backend: r3d2}\n")
     with pytest.raises(InputErrors, match="harmonizer: expected the folder of a checkpoint"):
         load_config(path)
+
+
+def flickering(levels: Iterator[float]) -> Network:
+    """Darker by a number of grey levels that differs from call to call."""
+    return Network(lambda images: images - next(levels) / 255)
+
+
+def test_temporal_harmonizing_carries_the_last_change_and_depends_on_its_history_alone() -> None:
+    config = HarmonizerConfig(temporal=TemporalConfig(enabled=True, blend=0.8))
+    sim = harmonizing(flickering(itertools.cycle([20.0, 30.0])), config)
+    first, history = sim.step(state(), History())
+    assert history.temporal is not None
+    second, _ = sim.step(state_at(100_000_000), history)
+    front = first.frames[0]
+    full = (front.mask == 1) & (front.rendered.min(axis=-1) > 40)
+    darker_by = [(f.frames[0].rendered[full].astype(int) - f.frames[0].rgb[full]).mean() for f in (first, second)]
+    # The second is 0.8 * 20 + 0.2 * 30 = 22 where what it sees can be carried, which is nearly everywhere here.
+    assert darker_by[0] == pytest.approx(20, abs=0.1) and darker_by[1] == pytest.approx(22, abs=0.5)
+    # Without the history the same moment is harmonized for itself; the call before gave 30, so this one gives 20.
+    alone, _ = sim.step(state_at(100_000_000), History())
+    assert hashes(alone) == hashes(first)
+    again, _ = sim.step(state_at(100_000_000), history)
+    assert hashes(again) == hashes(second)
+
+
+def test_a_failed_camera_leaves_nothing_to_carry() -> None:
+    config = HarmonizerConfig(temporal=TemporalConfig(enabled=True))
+    answers = itertools.cycle([lambda x: x - 0.1, lambda x: x * torch.nan, lambda x: x - 0.05])
+    sim = harmonizing(Network(lambda images: next(answers)(images)), config)
+    _, history = sim.step(state(), History())
+    failed, history = sim.step(state_at(100_000_000), history)
+    assert [f.camera.name for f in failed.failures] == ["front"]
+    third, _ = sim.step(state_at(200_000_000), history)
+    alone, _ = harmonizing(Network(lambda x: x - 0.05)).step(state(), History())
+    assert hashes(third) == hashes(alone)

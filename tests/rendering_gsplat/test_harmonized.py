@@ -10,6 +10,7 @@ pytest.importorskip("gsplat", reason="needs gsplat and torch, which are not inst
 import torch
 
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Harmonized
 from r3d2_ros.harmonizer.pipeline import Harmonizer
 from r3d2_ros.harmonizer.region import ActorBox
@@ -37,16 +38,18 @@ def test_tensors_of_the_device_and_arrays_of_the_host_give_the_same_bytes(
     kernels: Kernels, config: HarmonizerConfig
 ) -> None:
     scene = scenes.crossing(background=1500, asset=200)
-    boxes = [
+    boxes = tuple(
         ActorBox(Rigid(np.asarray(actor.R_world_node), actor.T_world_node.translation), (4.0, 2.0, 1.6))
         for actor in scene.actors
-    ]
+    )
     frames = render_frames(renderer(kernels), scene, VIEWS)
     assert all(isinstance(frame.rgb, torch.Tensor) for frame in frames)
     images = renderer(kernels).render(scene, VIEWS)
     arrays = [RenderedFrame(to_rgb8(i.rgb), i.rgb, i.depth, i.actor_weight, None) for i in images]
     harmonizer = Harmonizer(config, darker())
-    on_device, on_host = (harmonizer.apply(given, VIEWS, boxes) for given in (frames, arrays))
+    on_device, on_host = (
+        harmonizer.apply(Moment(0, ("a", "b", "c"), tuple(VIEWS), tuple(given), boxes))[0] for given in (frames, arrays)
+    )
     changed = 0
     for one, other, frame in zip(on_device, on_host, frames, strict=True):
         assert isinstance(one, Harmonized) and isinstance(other, Harmonized)

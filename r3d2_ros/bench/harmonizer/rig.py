@@ -1,0 +1,123 @@
+"""The whole tick of a rig without ROS: world state in, JPEG of every camera out, at a rate that does not wait."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import simplejpeg
+
+from r3d2_ros.assembly import assemble
+from r3d2_ros.bench.harmonizer.drive import world_states
+from r3d2_ros.bench.harmonizer.open_loop import Done, open_loop, stage_facts, verdict
+from r3d2_ros.config import SimConfig
+from r3d2_ros.demo.drive import Drive
+from r3d2_ros.simulator import CameraFrame, FrameSet, History, Rendered, Simulator
+from r3d2_ros.world import WorldState
+
+Say = Callable[[str], None]
+WARM_UP_TICKS = 3
+
+
+def measure_rig(
+    config: SimConfig, drive: Drive, *, rate_hz: float, deadline_ms: float, say: Say = lambda text: None
+) -> dict[str, Any]:
+    """`verdict` of the drive's ticks at `rate_hz`, from the moment each was due to its last encoded picture.
+
+    Rendering, harmonizing and encoding have a thread each, as in the node.
+    """
+    simulator = assemble(config, say).simulator
+    stepper, states = Stepper(simulator), world_states(drive)
+    quality = config.output.jpeg_quality
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(_workers(simulator)))
+        executors = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2)]
+
+        def encode(frame_set: FrameSet) -> Done:
+            times = stages_of(frame_set) | {"encode": encode_all(frame_set, pool, quality)}
+            return Done(times, tuple(failure.reason for failure in frame_set.failures))
+
+        for k in range(min(WARM_UP_TICKS, len(states))):
+            encode(stepper.step(states[k]))
+        stepper.reset()
+        say(f"{len(states)} ticks at {rate_hz:g} Hz")
+        ticks = open_loop(
+            (lambda k: simulator.render(states[k]), stepper.harmonize, encode),
+            ticks=len(states),
+            rate_hz=rate_hz,
+            executors=executors,
+            deadline_ms=deadline_ms,
+        )
+    facts = verdict(ticks, rate_hz=rate_hz, deadline_ms=deadline_ms)
+    return {"from": "the tick's due time", "to": "the last encoded picture", **facts, **scene_facts(simulator, drive)}
+
+
+def measure_frames(config: SimConfig, drive: Drive, *, say: Say = lambda text: None) -> dict[str, Any]:
+    """Stage times of the drive's ticks made one after the other, with nothing beside them: what a frame costs."""
+    simulator = assemble(config, say).simulator
+    stepper, states = Stepper(simulator), world_states(drive)
+    for k in range(min(WARM_UP_TICKS, len(states))):
+        stepper.step(states[k])
+    stepper.reset()
+    stages = [stages_of(stepper.step(state)) for state in states]
+    return {"ticks": len(states), "stages_ms": stage_facts(stages), **scene_facts(simulator, drive)}
+
+
+class Stepper:
+    """A simulator with the history of its last step."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self.reset()
+
+    def reset(self) -> None:
+        self._history = History()
+
+    def step(self, state: WorldState) -> FrameSet:
+        frame_set, self._history = self._simulator.step(state, self._history)
+        return frame_set
+
+    def harmonize(self, rendered: Rendered) -> FrameSet:
+        """The second half of `step`."""
+        frame_set, self._history = self._simulator.harmonize(rendered, self._history)
+        return frame_set
+
+
+def stages_of(frame_set: FrameSet) -> dict[str, float]:
+    """Milliseconds of the whole tick, from the equal shares that its frames carry."""
+    return {
+        "render": sum(frame.render_ms for frame in frame_set.frames),
+        "harmonize": sum(frame.harmonize_ms for frame in frame_set.frames),
+    }
+
+
+def encode_all(frame_set: FrameSet, pool: ThreadPoolExecutor, quality: int) -> float:
+    """JPEG of every camera, as the node encodes; ms until the last is there."""
+
+    def encode(frame: CameraFrame) -> bytes:
+        return simplejpeg.encode_jpeg(frame.rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
+
+    start = time.perf_counter()
+    for jpeg in pool.map(encode, frame_set.frames):
+        assert jpeg
+    return (time.perf_counter() - start) * 1e3
+
+
+def scene_facts(simulator: Simulator, drive: Drive) -> dict[str, Any]:
+    """What was drawn."""
+    cameras = simulator.rig.cameras
+    return {
+        "renderer": simulator.renderer.name,
+        "splats": len(simulator.scene.background),
+        "actors": max(len(tick.actors) for tick in drive.ticks),
+        "cameras": len(cameras),
+        "size": {"height": cameras[0].height_px, "width": cameras[0].width_px},
+    }
+
+
+def _workers(simulator: Simulator) -> int:
+    return max(1, min(len(simulator.rig.cameras), os.cpu_count() or 1))

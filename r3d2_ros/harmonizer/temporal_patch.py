@@ -1,0 +1,140 @@
+"""The part of a camera's picture in which the harmonizer changed something, and what is seen there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r3d2_ros.cameras import CameraView
+
+NOTHING = -1
+"""Identity of pixels that have no residual, or whose residual is not to be used for anything else."""
+
+_GRID_PX = 16
+"""Windows begin at multiples of this, so that their blocks of pixels are the same ones in the next frame."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of an image, in pixels; the last row and column are exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return max(self.bottom - self.top, 0), max(self.right - self.left, 0)
+
+    @property
+    def is_empty(self) -> bool:
+        return 0 in self.shape
+
+    def cut(self, other: Window) -> Window:
+        """What both have in common."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        return Window(top, left, min(self.bottom, other.bottom), min(self.right, other.right))
+
+    def seen_from(self, outer: Window) -> Window:
+        """The same rectangle, counted from the corner of `outer`."""
+        top, left = outer.top, outer.left
+        return Window(self.top - top, self.left - left, self.bottom - top, self.right - left)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraResidual:
+    """What the network changed in one camera's picture, and what the picture shows. All tensors are on one device.
+
+    residual  [3, H, W] float32, output minus render, finite where it is used; None when the network did not run,
+              because the camera sees no actor
+    mask      [H, W] float32 in [0, 1]: how much of the residual is shown; None: all of it, everywhere
+    depth     [H, W] float32 z-depth in metres, NaN where nothing solid is seen
+    instance  [H, W] int32, 0 or the number of an actor
+    window    outside of it the mask is 0. None: looked for on a CPU; a GPU, which the CPU would have to wait for, works
+              on the whole picture
+    """
+
+    name: str
+    view: CameraView
+    residual: Tensor | None
+    mask: Tensor | None
+    depth: Tensor
+    instance: Tensor
+    window: Window | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """The window of a picture that holds all of the mask, with [h, w] float32 tensors unless they say otherwise.
+
+    residual       [3, h, w], 0 where the mask is 0
+    mask           how much of the residual is shown; `inside` is 1 where that is above 0, else 0
+    inverse_depth  1 / z in 1 / metres; 0 is the sky
+    identity       int32: 0 the background, else an actor's number; NOTHING outside the mask
+    """
+
+    window: Window
+    residual: Tensor
+    mask: Tensor
+    inside: Tensor
+    inverse_depth: Tensor
+    identity: Tensor
+
+
+def patch_of(camera: CameraResidual) -> Patch | None:
+    """None for a camera without a residual. ValueError for tensors that do not fit together."""
+    if camera.residual is None:
+        return None
+    size = (camera.view.height_px, camera.view.width_px)
+    mask = camera.residual.new_ones(size) if camera.mask is None else camera.mask
+    for name, tensor in (("mask", mask), ("depth", camera.depth), ("instance", camera.instance)):
+        if tensor.shape != size:
+            raise ValueError(f"camera '{camera.name}': {name}: expected the shape {size}, got {tuple(tensor.shape)}")
+    if camera.residual.shape != (3, *size):
+        got = tuple(camera.residual.shape)
+        raise ValueError(f"camera '{camera.name}': residual: expected the shape {(3, *size)}, got {got}")
+    window = _on_grid(bounds_of(mask) if camera.window is None else camera.window.cut(Window(0, 0, *size)))
+    part = window.slices
+    mask = mask[part]
+    hidden = mask <= 0
+    return Patch(
+        window=window,
+        residual=camera.residual[:, *part].masked_fill(hidden, 0.0),
+        mask=mask,
+        inside=1.0 - hidden.to(torch.float32),
+        # 1 / infinity is 0 as well; NaN, the sky, becomes 0.
+        inverse_depth=torch.nan_to_num(1.0 / camera.depth[part], nan=0.0),
+        identity=camera.instance[part].masked_fill(hidden, NOTHING),
+    )
+
+
+def _on_grid(window: Window) -> Window:
+    """The window from a multiple of the grid on; one pixel where it is empty, because pooling needs some."""
+    if window.is_empty:
+        return Window(0, 0, 1, 1)
+    return Window(window.top // _GRID_PX * _GRID_PX, window.left // _GRID_PX * _GRID_PX, window.bottom, window.right)
+
+
+def whole_picture(camera: CameraResidual, patch: Patch, residual: Tensor) -> Tensor:
+    """A residual [3, h, w] of the patch as one of the whole picture [3, H, W], 0 outside."""
+    whole = residual.new_zeros(3, camera.view.height_px, camera.view.width_px)
+    whole[:, *patch.window.slices] = residual
+    return whole
+
+
+def bounds_of(mask: Tensor) -> Window:
+    """Bounds of where the mask is above 0. On a GPU the whole image: else the CPU would have to wait for it."""
+    height, width = mask.shape
+    if mask.is_cuda:
+        return Window(0, 0, height, width)
+    rows, columns = (mask.amax(axis).gt(0).nonzero().flatten() for axis in (1, 0))
+    if not len(rows):
+        return Window(0, 0, 0, 0)
+    return Window(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)

@@ -1,0 +1,215 @@
+"""The time master as a node: one closed-loop run, with the clock, the vehicle, the traffic and the cameras."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
+
+from r3d2_ros.closed_loop.actions import Outcome
+from r3d2_ros.closed_loop.inbox import Inbox
+from r3d2_ros.closed_loop.loop import Loop
+from r3d2_ros.closed_loop.plan import RunPlan
+from r3d2_ros.closed_loop.run_control import ResetAsked, RunControl
+from r3d2_ros.closed_loop.run_log import LogWriter
+from r3d2_ros.nodes.command_inputs import CommandInputs
+from r3d2_ros.nodes.conversions import camera_transforms
+from r3d2_ros.nodes.diagnostics import OK, WARN, Diagnostics
+from r3d2_ros.nodes.loop_driver import LoopDriver, OnFrame
+from r3d2_ros.nodes.outputs import Outputs
+from r3d2_ros.nodes.qos import overridable, reliable
+from r3d2_ros.nodes.statistics import Statistics
+from r3d2_ros.nodes.transport import Transport, transport_fault
+from r3d2_ros.nodes.world_outputs import WorldOutputs
+from r3d2_ros.simulator import Simulator
+
+NAME = "closed_loop_node"
+EXECUTOR_THREADS = 4
+"""One for commands, one for diagnostics, two for services, which wait for the run."""
+
+SERVICE_S = 60.0
+"""A step or a reset takes less than this, or is reported as not done."""
+
+END_S = 2.0
+
+
+class ClosedLoopNode(Node):
+    """Serves a run in the background while `run` drives it in the caller's thread. Use it as a context manager."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        simulator: Simulator,
+        control: RunControl,
+        *,
+        context: Context | None = None,
+        transport: Transport | None = None,
+        stack_fault: Callable[[], str] = lambda: "",
+        on_frame: OnFrame = lambda frame_set, snapshot: None,
+        parameters: dict[str, Any] | None = None,
+        **node_arguments: Any,
+    ) -> None:
+        overrides = {"use_sim_time": True, **(parameters or {})}
+        super().__init__(
+            NAME,
+            context=context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()],
+            **node_arguments,
+        )
+        self._plan, self._control = plan, control
+        self._statistics = Statistics()
+        self._max_age_ns = round(plan.spec.scenario.control.max_age_s * 1e9)
+        self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS, context=context)
+        self._serving = threading.Thread(target=self._serve, name="closed_loop_node", daemon=True)
+        try:
+            self._join(simulator, stack_fault, on_frame, transport or Transport("as the process has it"))
+        except BaseException:
+            self.destroy_node()
+            raise
+
+    def _join(
+        self, simulator: Simulator, stack_fault: Callable[[], str], on_frame: OnFrame, transport: Transport
+    ) -> None:
+        sim, scenario = self._plan.spec.sim, self._plan.spec.scenario
+        autoware = bool(self.declare_parameter("autoware_control", False).value)
+        self._diagnostics = Diagnostics(self)
+        self._transport_status = self._transport(transport)
+        self._inputs = CommandInputs(
+            self,
+            inbox=Inbox(self._max_age_ns),
+            now_s=self._control.now_s,
+            map_frame=sim.frames.map,
+            path_spacing_s=scenario.control.path_spacing_s,
+            autoware_control=autoware,
+        )
+        self._driver = LoopDriver(
+            self._plan,
+            simulator,
+            world=WorldOutputs(self, self._plan, sim.frames),
+            outputs=Outputs(self, sim, simulator.rig.cameras),
+            control=self._control,
+            statistics=self._statistics,
+            stack_fault=stack_fault,
+            on_frame=on_frame,
+        )
+        if sim.output.publish_tf:
+            qos = reliable(1, transient_local=True)
+            self._tf_static = self.create_publisher(
+                TFMessage, "/tf_static", qos, qos_overriding_options=overridable()
+            )
+            now = self.get_clock().now().to_msg()
+            self._tf_static.publish(camera_transforms(simulator.rig.cameras, sim.frames.base_link, now))
+        services = ReentrantCallbackGroup()
+        self.create_service(SetBool, "~/pause", self._on_pause, callback_group=services)
+        self.create_service(Trigger, "~/step", self._on_step, callback_group=services)
+        self.create_service(Trigger, "~/reset", self._on_reset, callback_group=services)
+        self.create_timer(
+            1.0,
+            self._diagnose,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+
+    def __enter__(self) -> Self:
+        self._executor.add_node(self)
+        self._serving.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.shutdown(timeout_sec=END_S)
+        self._serving.join(END_S)
+        self.destroy_node()
+
+    @property
+    def loop(self) -> Loop | None:
+        """The run that goes on, None before the first."""
+        return self._driver.loop
+
+    def run(self, make_log: Callable[[], LogWriter]) -> Outcome:
+        """Drive to the end. `make_log` makes the log with its header; it is called again for a run that was reset.
+
+        Stopped when the run was told to stop; its log has its last record.
+        """
+        while True:
+            self._inputs.inbox = Inbox(self._max_age_ns)
+            with make_log() as log:
+                try:
+                    return self._driver.run(self._inputs.inbox, log)
+                except ResetAsked:
+                    self.get_logger().info("reset: the run begins anew")
+            set_aside(log.path)
+
+    # Services
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._control.pause(request.data)
+        response.success = True
+        response.message = f"{'paused' if request.data else 'going on'} at {self._where()}"
+        return response
+
+    def _on_step(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, self._control.step(1, SERVICE_S))
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, self._control.reset(SERVICE_S))
+
+    def _answer(self, response: Trigger.Response, fault: str) -> Trigger.Response:
+        response.success, response.message = not fault, fault or self._where()
+        return response
+
+    def _where(self) -> str:
+        loop = self._driver.loop
+        return "the beginning" if loop is None else f"phase {loop.phase}, t = {loop.snapshot.t_s:.2f} s"
+
+    # Diagnostics
+
+    def _transport(self, transport: Transport) -> Any:
+        fault = transport_fault(transport)
+        text = f"{transport.text}: {fault}" if fault else transport.text
+        if fault:
+            self.get_logger().warning(f"transport: {text}")
+        return self._diagnostics.status("transport", WARN if fault else OK, text)
+
+    def _diagnose(self) -> None:
+        try:
+            loop, last = self._driver.loop, self._driver.last
+            values: dict[str, object] = dict(self._statistics.counts())
+            if loop is not None:
+                values |= dict(loop.counts)
+            for name, (p50, p95) in self._statistics.percentiles().items():
+                values[f"{name} ms p50"], values[f"{name} ms p95"] = f"{p50:.2f}", f"{p95:.2f}"
+            text = f"{'paused, ' if self._control.paused else ''}{self._where()}"
+            statuses = [self._diagnostics.status("run", OK, text, values), self._transport_status]
+            if last is not None:
+                statuses.append(self._diagnostics.scene_status(last))
+                if self._plan.spec.sim.harmonizer.backend != "none":
+                    statuses.append(self._diagnostics.harmonizer_status(last))
+            self._diagnostics.publish(*statuses)
+        except Exception:  # an exception that leaves a callback ends the executor
+            self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+
+    def _serve(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+        except Exception:
+            self.get_logger().fatal(f"the node serves no longer\n{traceback.format_exc()}")
+            self._control.stop("a fault of the node")
+
+
+def set_aside(log: Path) -> None:
+    """Keep the log of a run that begins anew beside the new one: run.jsonl.1, run.jsonl.2, ..."""
+    aside = next(path for k in range(1, 1_000_000) if not (path := log.with_name(f"{log.name}.{k}")).exists())
+    log.rename(aside)

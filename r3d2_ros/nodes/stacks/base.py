@@ -1,0 +1,109 @@
+"""What the example stacks have in common: topics, putting messages of one stamp together, starting and stopping."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from nav_msgs.msg import Odometry
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+
+from r3d2_ros.closed_loop.vehicle import Actuation, Vehicle, load_vehicle
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.msg import FrameSet, VehicleCommand
+from r3d2_ros.nodes.conversions import ns_to_stamp
+from r3d2_ros.nodes.qos import reliable
+
+DEPTH = 100
+POLL_S = 0.2
+KEPT_STAMPS = 200
+"""Of messages whose counterparts never come, the oldest are forgotten."""
+
+
+class Stack(Node):
+    """Parameters: `simulator` (its node name), `vehicle` (a shipped name or a file)."""
+
+    def __init__(self, name: str, *, use_sim_time: bool = False) -> None:
+        super().__init__(name, parameter_overrides=[Parameter("use_sim_time", value=True)] if use_sim_time else [])
+        self.simulator = str(self.declare_parameter("simulator", "/closed_loop_node").value).rstrip("/")
+        self.vehicle: Vehicle = load_vehicle(str(self.declare_parameter("vehicle", "car").value))
+        self._commands = self.create_publisher(VehicleCommand, f"{self.simulator}/input/command", reliable(DEPTH))
+
+    def send(self, stamp_ns: int, wanted: Actuation) -> None:
+        message = VehicleCommand(acceleration=wanted.acceleration_mps2, steering_angle=wanted.steer_rad)
+        message.header.stamp = ns_to_stamp(stamp_ns)
+        self._commands.publish(message)
+
+
+class FrameStack(Stack):
+    """A stack that answers each frame set, once everything with its stamp has arrived, with a command of that stamp.
+
+    Messages of different topics overtake each other, so they are put together by their stamps and never by the order
+    of their arrival: the same run then gets the same commands.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._parts: dict[int, dict[str, Any]] = {}
+        self._needed: set[str] = set()
+        self.listen(Odometry, f"{self.simulator}/odometry", "odometry")
+        self.listen(FrameSet, f"{self.simulator}/frame_set", "frame_set")
+
+    def listen(self, kind: type, topic: str, part: str) -> None:
+        """Subscribe; `part` is the name under which `answer` finds the message."""
+        self._needed.add(part)
+
+        def take(message: Any) -> None:
+            self._add(stamp_to_ns(message.header.stamp), part, message)
+
+        self.create_subscription(kind, topic, take, reliable(DEPTH))
+
+    def ready(self) -> bool:
+        """Whether the stack knows what it needs beside the parts; until then it answers nothing."""
+        return True
+
+    def answer(self, parts: dict[str, Any]) -> Actuation:
+        """The command for one frame set; `parts` holds its messages."""
+        raise NotImplementedError
+
+    def _add(self, stamp_ns: int, part: str, message: Any) -> None:
+        parts = self._parts.setdefault(stamp_ns, {})
+        parts[part] = message
+        if self._needed <= parts.keys() and self.ready():
+            del self._parts[stamp_ns]
+            self.send(stamp_ns, self.answer(parts))
+        while len(self._parts) > KEPT_STAMPS:
+            del self._parts[next(iter(self._parts))]
+
+
+def run_stack(make: Callable[[], Stack], args: list[str] | None = None) -> int:
+    """Run a stack until a signal ends it. Exit status 1 for parameters that cannot be used."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _interrupted)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        stack = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(stack)
+        stack.get_logger().info("ready")
+        while True:  # a wait without end would not let Python see a signal
+            executor.spin_once(timeout_sec=POLL_S)
+    except (InputError, InputErrors, ParameterException) as error:
+        print(f"stack: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,56 @@
+"""An emergency brake on the depth images of one camera; where that camera is, it learns from /tf_static."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
+from r3d2_ros.closed_loop.stacks.depth_aeb import DepthAeb, DepthView
+from r3d2_ros.closed_loop.vehicle import Actuation
+from r3d2_ros.geometry import Rigid, quat_to_matrix
+from r3d2_ros.nodes.qos import reliable
+from r3d2_ros.nodes.stacks.base import FrameStack, run_stack
+
+
+class DepthAebStack(FrameStack):
+    """Parameter `camera`: the topic above `depth` and `camera_info` of a camera that looks ahead.
+
+    The simulator has to publish depth: `output.depth: true`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("depth_aeb")
+        camera = str(self.declare_parameter("camera", "/camera/front").value).rstrip("/")
+        self._stack = DepthAeb(front_m=self.vehicle.front_m, width_m=self.vehicle.width_m)
+        self._T_ego: dict[str, Rigid] = {}
+        self.create_subscription(TFMessage, "/tf_static", self._on_tf, reliable(10, transient_local=True))
+        self.listen(Image, f"{camera}/depth", "depth")
+        self.listen(CameraInfo, f"{camera}/camera_info", "camera_info")
+
+    def ready(self) -> bool:
+        return bool(self._T_ego)
+
+    def answer(self, parts: dict[str, Any]) -> Actuation:
+        image, speed_mps = parts["depth"], parts["odometry"].twist.twist.linear.x
+        depth = np.frombuffer(image.data, np.float32).reshape(image.height, image.width)
+        K = np.array(parts["camera_info"].k, np.float64).reshape(3, 3)
+        view = DepthView(depth, K, self._T_ego[image.header.frame_id])
+        return self._stack.actuation([view], speed_mps)
+
+    def _on_tf(self, message: TFMessage) -> None:
+        for transform in message.transforms:
+            t, q = transform.transform.translation, transform.transform.rotation
+            rotation = quat_to_matrix((q.w, q.x, q.y, q.z))
+            self._T_ego[transform.child_frame_id] = Rigid(rotation, np.array([t.x, t.y, t.z]))
+
+
+def main(args: list[str] | None = None) -> int:
+    return run_stack(DepthAebStack, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

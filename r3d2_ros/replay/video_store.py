@@ -1,0 +1,212 @@
+"""A folder of videos: pieces of each camera's while it works, one CAMERA.mp4 when every frame set has had its turn."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import av
+
+from r3d2_ros.cameras import Camera
+from r3d2_ros.config import OutputConfig
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.files import make_folder, write_problem
+from r3d2_ros.replay.folder_output import FolderOutput
+from r3d2_ros.replay.folder_store import PART, FolderStore
+from r3d2_ros.replay.frames import FAILED, FRAMES, Entry, digest_of, done_entry
+from r3d2_ros.replay.output import Output, Picture
+from r3d2_ros.replay.ticks import PlannedTick
+from r3d2_ros.simulator import CameraFrame, FrameSet
+from r3d2_ros.video import VideoWriter, join_videos
+
+PIECE_FRAMES = 100
+"""Frame sets of a piece. A run that is killed loses the piece that it was writing."""
+
+
+def pieces_folder(camera: str) -> str:
+    return f"{camera}.pieces"
+
+
+@dataclass(eq=False)
+class _Piece:
+    """The piece of a camera's video that is being written."""
+
+    writer: VideoWriter
+    name: str
+    unfinished: Path
+    first_stamp_ns: int
+    frames: int = 0
+
+
+@dataclass(eq=False)
+class VideoOutput(FolderOutput):
+    """Lines are written when the pieces that they name are finished; `fps` is the nominal rate of the videos."""
+
+    fps: float = 10.0
+    _pieces: dict[str, _Piece] = field(default_factory=dict)
+    _pending: list[Entry] = field(default_factory=list)
+    _timeline: int | None = None
+
+    def main_picture(self, planned: PlannedTick, frame: CameraFrame, pictures: list[Picture]) -> Entry:
+        camera = frame.camera
+        piece = self._pieces.get(camera.name)
+        if piece is None:
+            piece = self._pieces[camera.name] = self._opened(camera, planned)
+        piece.writer.write(frame.rgb, at_s=(planned.tick.stamp_ns - piece.first_stamp_ns) * 1e-9)
+        piece.frames += 1
+        return {"file": piece.name, "frame": piece.frames - 1}
+
+    def write(self, planned: PlannedTick, frame_set: FrameSet, prepared: list[Picture]) -> None:
+        if planned.tick.timeline != self._timeline or frame_set.failures:
+            self._finish_pieces()
+        self._timeline = planned.tick.timeline
+        try:
+            cameras = self.cameras_entry(planned, frame_set, prepared)
+        except (OSError, av.FFmpegError) as error:
+            self._drop_pieces()
+            raise self._problem(error) from error
+        self._pending.append(done_entry(planned, frame_set, cameras))
+        if frame_set.failures or len(self._pending) >= PIECE_FRAMES:
+            self._finish_pieces()
+
+    def write_missing(self, planned: PlannedTick, reason: str, cause: str) -> None:
+        if cause in FAILED:  # a later run makes a piece of its own of it
+            self._finish_pieces()
+        super().write_missing(planned, reason, cause)
+
+    def close(self) -> None:
+        try:
+            self._finish_pieces()
+        finally:
+            super().close()
+
+    def _opened(self, camera: Camera, planned: PlannedTick) -> _Piece:
+        name = f"{pieces_folder(camera.name)}/{planned.index:06d}.mp4"
+        path = self.folder / name
+        make_folder(path.parent)
+        unfinished = path.with_name(f".{path.name}.tmp")
+        writer = VideoWriter(
+            unfinished, width_px=camera.width_px, height_px=camera.height_px, fps=self.fps, alone=False
+        )
+        return _Piece(writer, name, unfinished, planned.tick.stamp_ns)
+
+    def _finish_pieces(self) -> None:
+        pieces, self._pieces = self._pieces, {}
+        pending, self._pending = self._pending, []
+        hashes = {}
+        try:
+            for piece in pieces.values():
+                piece.writer.close()
+                piece.unfinished.replace(self.folder / piece.name)
+                hashes[piece.name] = digest_of(self.folder / piece.name)
+        except (OSError, av.FFmpegError) as error:
+            raise self._problem(error) from error
+        finally:
+            for piece in pieces.values():
+                piece.unfinished.unlink(missing_ok=True)
+        for entry in pending:
+            for camera in entry["cameras"].values():
+                if camera.get("file"):
+                    camera["file_hash"] = hashes[camera["file"]]
+            self.log.write(entry)
+
+    def _drop_pieces(self) -> None:
+        """A piece may hold a picture of a frame set that is not whole."""
+        pieces, self._pieces, self._pending = self._pieces, {}, []
+        for piece in pieces.values():
+            with contextlib.suppress(OSError, av.FFmpegError):
+                piece.writer.close()
+            piece.unfinished.unlink(missing_ok=True)
+
+    def _problem(self, error: Exception) -> InputError:
+        text = write_problem(self.folder, error) if isinstance(error, OSError) else str(error)
+        return InputError(str(self.folder), "room for a video", text)
+
+
+class VideoStore(FolderStore):
+    """`fps` is the nominal rate of the videos; when a picture is shown is the message time of its frame set."""
+
+    def __init__(self, folder: Path, cameras: tuple[Camera, ...], config: OutputConfig, *, fps: float) -> None:
+        super().__init__(folder, cameras, config, "jpg")
+        self._fps = fps
+
+    def output(self, part: int | None) -> Output:
+        log = FRAMES if part is None else PART.format(part)
+        return VideoOutput(
+            self.folder, self._cameras, self._config, image_format="jpg", log_name=log, with_main=False, fps=self._fps
+        )
+
+    def _completed(self, entries: dict[int, Entry]) -> dict[int, Entry]:
+        """Join the pieces. They stay while something failed that a later run tries again."""
+        times = show_times(entries)
+        retried = any(entry.get("cause") in FAILED for entry in entries.values())
+        for camera in self._cameras:
+            self._join(camera.name, entries, times, keep_pieces=retried)
+        return entries
+
+    def _join(self, camera: str, entries: dict[int, Entry], times: dict[int, float], *, keep_pieces: bool) -> None:
+        video = f"{camera}.mp4"
+        shown = [(index, held) for index in sorted(entries) if (held := _held(entries[index], camera))]
+        if not shown or all(held["file"] == video for _, held in shown):
+            return
+        pieces = [(name, [index for index, _ in same]) for name, same in groupby(shown, key=lambda e: e[1]["file"])]
+        unfinished = self.folder / f".{video}.tmp"
+        try:
+            join_videos([(self.folder / name, times[indices[0]]) for name, indices in pieces], unfinished)
+            unfinished.replace(self.folder / video)
+        except (OSError, av.FFmpegError) as error:
+            path = self.folder / video
+            text = write_problem(path, error) if isinstance(error, OSError) else str(error)
+            raise InputError(str(path), "a video that can be written", text) from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+        if keep_pieces:
+            return
+        whole = digest_of(self.folder / video)
+        for number, (_, held) in enumerate(shown):
+            held.update(file=video, frame=number, file_hash=whole)
+
+    def finish(self, bag: Any, *, complete: bool) -> None:
+        super().finish(bag, complete=complete)
+        if not complete:
+            return
+        named = {held["file"] for entry in self._entries().values() for held in entry["cameras"].values()}
+        for camera in self._cameras:
+            folder = self.folder / pieces_folder(camera.name)
+            if not any(name and name.startswith(f"{folder.name}/") for name in named):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _remove_earlier(self) -> None:
+        super()._remove_earlier()
+        for camera in self._cameras:
+            (self.folder / f"{camera.name}.mp4").unlink(missing_ok=True)
+            shutil.rmtree(self.folder / pieces_folder(camera.name), ignore_errors=True)
+
+
+def _held(entry: Entry, camera: str) -> Entry | None:
+    held = entry["cameras"].get(camera)
+    return held if held and held.get("file") else None
+
+
+def show_times(entries: dict[int, Entry]) -> dict[int, float]:
+    """Seconds at which each frame set is shown: message time since the first one. Where time goes back, the next one is
+    shown one usual step later."""
+    rising = sorted(entries)
+    stamps = [(entries[i]["stamp_ns"], entries[i]["timeline"]) for i in rising]
+    steps = [b[0] - a[0] for a, b in pairwise(stamps) if b[1] == a[1]]
+    step_ns = median(steps) if steps else 100_000_000
+    times: dict[int, float] = {}
+    base_ns, last_ns, timeline = 0.0, 0.0, None
+    first_ns = 0
+    for index, (stamp_ns, own) in zip(rising, stamps, strict=True):
+        if own != timeline:
+            base_ns = 0.0 if timeline is None else last_ns + step_ns
+            first_ns, timeline = stamp_ns, own
+        last_ns = base_ns + stamp_ns - first_ns
+        times[index] = last_ns * 1e-9
+    return times

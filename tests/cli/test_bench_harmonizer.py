@@ -1,0 +1,173 @@
+"""`r3d2 bench harmonizer`: arguments, what it refuses, and what it writes, with networks that take milliseconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs torch, which is not installed here")
+pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
+
+from r3d2_ros.bench.harmonizer import protocol
+from r3d2_ros.cli.main import main
+from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.model import R3D2
+from tests.harmonizer.small import TINY, seeded
+
+SMALL = ["bench", "harmonizer", "--size", "32x48"]
+
+
+@pytest.fixture(autouse=True)
+def short_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        protocol, "QUICK_CPU", protocol.Protocol("quick, CPU", 1, warm_up_s=0.0, passes=4, window=2, tolerance=1e9)
+    )
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    save_checkpoint(seeded(TINY), tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The same numbers, in a checkpoint that does not say that they are random."""
+    model = seeded(TINY)
+    fresh = R3D2(TINY)
+    fresh.load_state_dict(model.state_dict())
+    save_checkpoint(fresh, tmp_path / "trained")
+    return tmp_path / "trained"
+
+
+def document(*arguments: str, capsys: pytest.CaptureFixture[str], status: int = 0) -> dict[str, Any]:
+    assert main([*SMALL, *arguments, "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_table_and_a_file(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "new" / "rows.json"
+    assert main([*SMALL, "--checkpoint", str(tiny), "--device", "cpu", "--compare", "--json", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert "| eager " in captured.out and "| the paper's, H200, stable-fast" in captured.out
+    assert captured.out.rstrip().endswith("random weights: quality unmeasured")
+    facts = json.loads(path.read_text())
+    assert facts["measured"] == "network" and facts["variant"] == "tiny test"
+    assert facts["quality"] == "unmeasured" and facts["weights"] == "random"
+    assert facts["arguments"]["compare"] is True
+    assert {"date", "cpus", "processor", "git", "versions", "gpu", "driver", "cuda", "cudnn"} <= facts["machine"].keys()
+    assert {"torch", "triton", "diffusers"} <= facts["machine"]["versions"].keys()
+    baseline, row = facts["rows"]
+    assert baseline["rewrites"] == [] and len(row["rewrites"]) == 6
+    assert row["size"] == {"height": 32, "width": 48} and row["batch"] == 1
+    assert row["protocol"]["label"] == "quick, CPU" and row["protocol"]["passes"] == 4
+    assert row["fps_mean"] > 0 and row["ms_p99"] >= row["ms_p50"] > 0
+    assert row["accuracy"]["relative_l2"] < 1e-4  # the runtime's eager float32 path is the plain module
+    assert row["memory"]["resident_mib"] > 0
+    assert facts["paper"][2] == {"gpu": "H200", "variant": "r3d2", "fps_mean": 18.129, "fps_std": 0.078}
+
+
+def test_bfloat16_is_judged_and_deterministic_is_a_row_of_its_own(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = document("--checkpoint", str(tiny), "--dtype", "bfloat16", "--deterministic", "--profile", capsys=capsys)
+    free, pinned = facts["rows"]
+    assert free["accuracy"]["eager_16bit"]["relative_l2"] > 0
+    assert free["accuracy"]["ratio_l2"] == pytest.approx(1.0, abs=0.5)
+    assert (free["runtime"]["deterministic"], pinned["runtime"]["deterministic"]) == (False, True)
+    assert pinned["name"] == "eager, deterministic" and len(free["kernels"]) == 20
+
+
+def test_rewrites_can_be_chosen(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = document("--checkpoint", str(tiny), "--rewrites", "fuse_relu", capsys=capsys)
+    assert facts["rows"][0]["rewrites"] == ["fuse_relu"]
+    facts = document("--checkpoint", str(tiny), "--no-rewrites", "--batch", "2", capsys=capsys)
+    assert facts["rows"][0]["rewrites"] == [] and facts["rows"][0]["batch"] == 2
+
+
+def test_a_path_that_cannot_be_made_is_a_row_and_a_failure(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = document("--checkpoint", str(tiny), "--runtime", "stable-fast", "--compare", capsys=capsys, status=1)
+    baseline, row = facts["rows"]
+    assert baseline["fps_mean"] > 0
+    assert row["name"] == "stable-fast" and "stable" in row["fault"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "paper"], "expected size 1080x1920 and batch 1, got 32x48 and 1"),
+        (["--rewrites", "fold"], "got 'fold'"),
+        (["--quality"], "expected trained weights given by --checkpoint, got random weights. Quality is unmeasured"),
+        (["--quality", "--rig", "2"], "--quality: expected nothing with --rig"),
+        (["--rig", "2", "--protocol", "paper"], "the paper timed the network alone"),
+        (["--device", "cuda:7"], "cuda:7"),
+        (["--checkpoint", "no/such/folder"], "no/such/folder"),
+        (["--checkpoint", "a", "--variant", "nano"], "which has its own sizes"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("arguments", [["--size", "1080"], ["--rate", "0"], ["--rig", "0"], ["--runs", "-1"]])
+def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["bench", "harmonizer", *arguments])
+    assert left.value.code == 2
+
+
+def test_quality_is_refused_for_random_weights(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--checkpoint", str(tiny), "--quality"]) == 1
+    assert "Quality is unmeasured with random weights" in capsys.readouterr().err
+    assert main([*SMALL, "--checkpoint", str(tiny), "--quality", "roi,sharper"]) == 1
+    assert "'sharper'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_rig_to_the_encoded_picture(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rig = ["--rig", "2", "--rate", "1", "--seconds", "3", "--deadline-ms", "60000", "--actors", "3", "--roi"]
+    facts = document(
+        "--checkpoint", str(tiny), *rig, "--to", "encoded", "--renderer", "cpu", "--splats", "20000", capsys=capsys
+    )
+    result = facts["rig"]
+    assert facts["measured"] == "rig" and facts["harmonizer"]["roi"]["enabled"] is True
+    assert result["ticks"] == result["made"] == 3 and result["deadline_misses"] == 0
+    assert result["to"] == "the last encoded picture"
+    assert (result["splats"], result["actors"], result["cameras"], result["renderer"]) == (20000, 3, 2, "cpu")
+    assert result["stages_ms"].keys() == {"render", "harmonize", "encode"}
+    assert all(times["p50"] > 0 for times in result["stages_ms"].values())
+    assert result["latency_ms_p50"] > result["stages_ms"]["render"]["p50"]
+
+
+@pytest.mark.slow
+def test_a_rig_to_a_subscriber(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("r3d2_ros.nodes.rig_client", reason="needs ROS 2 and the built messages")
+    rig = ["--rig", "2", "--rate", "1", "--seconds", "2", "--deadline-ms", "60000", "--actors", "3"]
+    facts = document("--checkpoint", str(tiny), *rig, "--to", "subscriber", "--renderer", "cpu", capsys=capsys)
+    result = facts["rig"]
+    assert result["ticks"] == result["made"] == 2 and result["pictures_missing"] == {}
+    assert result["to"] == "the last image at a subscriber"
+    assert result["stages_ms"].keys() == {"render", "harmonize", "encode", "publish"}
+    assert result["latency_ms_max"] > 0
+
+
+@pytest.mark.slow
+def test_quality_of_the_modes(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = document(
+        "--checkpoint", str(trained), "--quality", "roi,half,720p,fp8", "--frames", "2", "--size", "96x160",
+        "--renderer", "cpu", "--splats", "20000", capsys=capsys,
+    )  # fmt: skip
+    rows = {row["mode"]: row for row in facts["rows"]}
+    assert facts["measured"] == "quality" and facts["weights"] == "trained"
+    assert rows["720p"]["identical"] is True  # 96 rows are less than 720: nothing is reduced
+    assert rows["720p"]["counts_towards_goal"] is True and rows["720p"]["line_step"] == 0.0
+    assert rows["half"]["identical"] is False and 5 < rows["half"]["psnr_db"] < 60
+    assert rows["half"]["flicker_mode"] is not None
+    assert "float8" in rows["fp8"]["not_measured"] or rows["fp8"]["psnr_db"] > 5

@@ -1,0 +1,142 @@
+"""The example stacks as processes of their own: equal runs in two processes and without ROS, and timers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from r3d2_ros.closed_loop.controllers import CONTROLLERS
+from r3d2_ros.closed_loop.example_stacks import STACKS, StackCommand, example_stack, stack_command
+from r3d2_ros.closed_loop.header import header
+from r3d2_ros.closed_loop.in_process import run_in_process
+from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
+from r3d2_ros.errors import InputError
+from r3d2_ros.nodes.ros_runs import RosRuns
+from tests.closed_loop.small_world import parked, simulator
+from tests.closed_loop_ros.harness import FAST, pose_simulator, tiny_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENT = {"timeout_s": 20.0}
+"""On a busy machine an answer may take long, and a miss would be another run."""
+
+CAR_AHEAD: dict[str, Any] = {
+    "actors": [parked(34.0, jitter={"longitudinal_m": 1.0})],
+    "control": PATIENT,
+    "end": {"duration_s": 8.0, "standstill_s": 0.5},
+    "phases": {"warmup_s": 0.2},
+    "clock": FAST,
+}
+
+
+def over_ros(folder: Path, stack: StackCommand, made: Any, **keys: Any) -> RunLog:
+    folder.mkdir(parents=True, exist_ok=True)
+    with RosRuns(lambda sim: made, stack=stack, log_name="run.jsonl") as runs:
+        runs(tiny_plan(**keys), folder)
+    return read_log(folder / "run.jsonl")
+
+
+def without_ros(path: Path, name: str, **keys: Any) -> RunLog:
+    planned, made = tiny_plan(**keys), simulator()
+    with LogWriter(path) as log:
+        log.write("header", **header(planned, controller=name, renderer=made.renderer.name))
+        run_in_process(planned, made, CONTROLLERS[name](planned), log)
+    return read_log(path)
+
+
+def essence(log: RunLog) -> list[Any]:
+    """What has to be equal: end, poses, commands and pictures of the scenario."""
+    assert log.end is not None
+    frames = [f["hashes"] for f in log.of("frame") if f["phase"] != "startup"]
+    ticks = [[t["t_s"], t["ego"], t["actors"]] for t in log.of("tick")]
+    return [log.end["digest"], log.end["reason"], log.end["detail"], frames, ticks]
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from r3d2_ros.closed_loop.example_stacks import example_stack
+from tests.closed_loop.small_world import simulator
+from tests.closed_loop_ros.test_stacks import CAR_AHEAD, essence, over_ros
+print(json.dumps(essence(over_ros(Path(sys.argv[1]), example_stack("constant_velocity"), simulator(), **CAR_AHEAD))))
+"""
+
+
+def test_two_processes_and_a_run_without_ros_are_equal(tmp_path: Path) -> None:
+    results = []
+    for name in ("a", "b"):
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path / name)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout))
+    reference = json.loads(json.dumps(essence(without_ros(tmp_path / "c.jsonl", "constant_velocity", **CAR_AHEAD))))
+    assert results[0] == results[1] == reference
+    assert reference[1] == "collision"
+    assert len({json.dumps(hashes) for hashes in reference[3]}) > 10  # the pictures do change
+
+
+def test_depth_aeb_stops_before_a_parked_car(tmp_path: Path) -> None:
+    log = over_ros(tmp_path, example_stack("depth_aeb"), simulator(), depth=True, **CAR_AHEAD)
+    assert log.end is not None and log.end["reason"] == "standstill", (tmp_path / "stack.log").read_text()
+    assert log.end["misses"] == 0
+
+
+@pytest.mark.parametrize(("max_age_s", "reason"), [(0.1, "goal"), (0.0, None)])
+def test_a_stack_that_acts_on_timers_never_deadlocks(tmp_path: Path, max_age_s: float, reason: str | None) -> None:
+    keys = {
+        "ego": {"reference": {"points": [[0, 0], [10, 0], [20, 2]]}, "speed_mps": 8.0},
+        "control": {"max_age_s": max_age_s, "timeout_s": 0.2, "max_misses": 5},
+        "phases": {"warmup_s": 0.3, "startup_timeout_s": 30.0},
+        "end": {"duration_s": 10.0},
+        "clock": {"rtf_max": 2.0},
+    }
+    log = over_ros(tmp_path, example_stack("timer_driver"), pose_simulator(), **keys)
+    assert log.end is not None
+    if reason is not None:
+        assert log.end["reason"] == reason
+        assert not log.end["deterministic"]
+
+
+def test_a_stack_whose_process_dies_is_reported(tmp_path: Path) -> None:
+    program = "import time; print('no weights'); time.sleep(1.0); raise SystemExit(3)"
+    stack = stack_command(shlex.join([sys.executable, "-c", program]))
+    log = over_ros(tmp_path, stack, pose_simulator())
+    assert log.end is not None and log.end["infrastructure"]
+    assert log.end["reason"] == "stack_ended"
+    assert "exit code 3" in log.end["detail"] and log.end["detail"].endswith("no weights")
+
+
+def test_what_cannot_be_started() -> None:
+    with pytest.raises(InputError, match="one of constant_velocity, depth_aeb, timer_driver"):
+        example_stack("nobody")
+    with pytest.raises(InputError, match="a program that can be started"):
+        stack_command("no-such-program --fast")
+    with pytest.raises(InputError, match="a command line"):
+        stack_command("python 'unfinished")
+
+
+SIGNALLED = [*((name, signal.SIGINT) for name in STACKS), ("depth_aeb", signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(("name", "number"), SIGNALLED)
+def test_a_stack_without_a_simulator_waits_and_stops(name: str, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "r3d2_ros.cli", "stack", name]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            assert "ready" in process.stderr.readline()
+            time.sleep(0.2)
+            assert process.poll() is None
+            process.send_signal(number)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()

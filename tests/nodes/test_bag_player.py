@@ -1,0 +1,273 @@
+"""The bag player over DDS: what it publishes, and that a live simulator fed by it shows what a replay shows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+import xxhash
+from nav_msgs.msg import Odometry
+from r3d2_ros.msg import ActorArray, FrameSet
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+
+from r3d2_ros.assembly import assemble
+from r3d2_ros.cli.main import main
+from r3d2_ros.errors import InputError
+from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.nodes.bag_player import BagPlayer
+from r3d2_ros.nodes.qos import reliable
+from tests.nodes.harness import Running, assembler, small_rig, wait_for
+from tests.replay import bags
+from tests.replay.bags import LOG_OFFSET_NS, NS, Entry, drive, ns, oncoming, recorded, write_bag
+from tests.replay.small import write_small
+from tests.replay.test_folder import Place
+
+SECONDS = [i / 10 for i in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+class Playing:
+    """A BagPlayer that plays in a thread."""
+
+    def __init__(self, bag: Path, **parameters: Any) -> None:
+        overrides = [Parameter(name, value=value) for name, value in {"bag": str(bag), **parameters}.items()]
+        self.player = BagPlayer(parameter_overrides=overrides)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.player)
+        self._spinning = threading.Thread(target=self._executor.spin, daemon=True)
+        self._spinning.start()
+        self.thread = threading.Thread(target=self.player.play, daemon=True)
+        self.thread.start()
+
+    def __enter__(self) -> Playing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.player.stop()
+        self.thread.join(10.0)
+        assert not self.thread.is_alive()
+        self._executor.shutdown(timeout_sec=2.0)
+        self._spinning.join(5.0)
+        self.player.close()
+        self.player.destroy_node()
+
+
+class Ear:
+    """Collects what is published on some topics, in the order of its arrival."""
+
+    def __init__(self, topics: dict[str, type], *, latched: tuple[str, ...] = ()) -> None:
+        self.node = rclpy.create_node("ear")
+        self.heard: dict[str, list[Any]] = {name: [] for name in topics}
+        for name, kind in topics.items():
+            quality = reliable(1000, transient_local=name in latched)
+            self.node.create_subscription(kind, name, self.heard[name].append, quality)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Ear:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.shutdown(timeout_sec=2.0)
+        self._thread.join(5.0)
+        self.node.destroy_node()
+
+
+def test_topics_are_published_as_they_are_and_the_clock_with_them(tmp_path: Path) -> None:
+    mounted = bags.tf(bags.transform(0, "base_link", "lidar", bags.pose(1)))
+    entries = [*drive(SECONDS[:4]), Entry("/tf_static", ns(0) + 1, mounted)]
+    entries += [recorded("/note", s, bags.T["std_msgs/msg/String"](data=f"at {s}")) for s in SECONDS[:4]]
+    entries += [recorded("/odd", 0.1, bags.derived_objects(0.1, []))]
+    bag = write_bag(tmp_path / "bag", entries)
+    topics = {"/odom": Odometry, "/note": String, "/clock": Clock, "/tf_static": TFMessage}
+    with Ear(topics) as ear, Playing(bag, simulator="", rate=4.0, clock_hz=50.0) as playing:
+        wait_for(lambda: not playing.thread.is_alive(), "the end of the bag")
+        wait_for(lambda: len(ear.heard["/note"]) == len(ear.heard["/odom"]) == 4, "every message")
+        assert playing.player._passed is not None
+        assert playing.player._passed.notes == [
+            "/odd is not published: derived_object_msgs/msg/ObjectArray is not installed"
+        ]
+    assert [m.data for m in ear.heard["/note"]] == [f"at {s}" for s in SECONDS[:4]]
+    assert [stamp_to_ns(m.header.stamp) for m in ear.heard["/odom"]] == [ns(s) for s in SECONDS[:4]]
+    assert [m.pose.pose.position.x for m in ear.heard["/odom"]] == [10 * s for s in SECONDS[:4]]
+    times = [stamp_to_ns(m.clock) for m in ear.heard["/clock"]]
+    assert times == sorted(set(times)), "the clock rises with every message"
+    assert {ns(s) + LOG_OFFSET_NS for s in SECONDS[:4]} <= set(times)
+    assert len(times) >= 15, "50 Hz over 0.3 s, and a step for each message"
+
+
+def test_the_clock_follows_stamps_of_another_clock(tmp_path: Path) -> None:
+    """Recorded hours after the stamps say: /clock is in the time of the stamps."""
+    late = [Entry(e.topic, e.log_ns + 7200 * NS, e.message) for e in drive([0.0, 0.1])]
+    bag = write_bag(tmp_path / "bag", late)
+    with Ear({"/clock": Clock}) as ear, Playing(bag, simulator="", clock_hz=0.001) as playing:
+        wait_for(lambda: not playing.thread.is_alive(), "the end of the bag")
+        wait_for(lambda: len(ear.heard["/clock"]) >= 2, "the clock")
+    assert [stamp_to_ns(m.clock) for m in ear.heard["/clock"]][-1] == ns(0.1)
+
+
+def test_without_a_simulator_any_bag_is_played(tmp_path: Path) -> None:
+    notes = [recorded("/note", s, bags.T["std_msgs/msg/String"](data=f"at {s}")) for s in SECONDS[:3]]
+    bag = write_bag(tmp_path / "bag", notes)
+    with Ear({"/note": String}) as ear, Playing(bag, simulator="", start_s=0.1, rate=4.0):
+        wait_for(lambda: len(ear.heard["/note"]) == 2, "the notes")
+    assert [m.data for m in ear.heard["/note"]] == ["at 0.1", "at 0.2"]
+    with pytest.raises(InputError, match="ego: expected messages of type"):
+        BagPlayer(parameter_overrides=[Parameter("bag", value=str(bag)), Parameter("rate", value=4.0)])
+
+
+def test_a_topic_that_somebody_else_publishes_is_left_to_them(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", drive(SECONDS[:3]))
+    other = rclpy.create_node("other")
+    other.create_publisher(Odometry, "/odom", reliable(1))
+    try:
+        with Playing(bag, simulator="", delay_s=0.0) as playing:
+            wait_for(lambda: not playing.thread.is_alive(), "the end of the bag")
+            passed = playing.player._passed
+            assert passed is not None and passed.notes == ["/odom is not published: another node publishes it"]
+    finally:
+        other.destroy_node()
+
+
+def tracked_car(second: float) -> Any:
+    car = bags.autoware_object(3, 1, bags.pose(20 - 5 * second, 2, 1.0, 3.1), (2.0, 1.0, 1.5))
+    return bags.autoware_objects(second, [car])
+
+
+OBJECTS = [recorded("/objects", s, tracked_car(s)) for s in SECONDS]
+TF = [
+    recorded("/tf", s, bags.tf(bags.transform(s, "map", "odom", bags.pose(0.3 * s, 0, 0, 0.02 * s)),
+                               bags.transform(s, "odom", "base_link", bags.pose(10 * s, 0.1, 0, 0.1 * s))))
+    for s in SECONDS
+]  # fmt: skip
+DRIVES: dict[str, list[Entry]] = {
+    "odometry, actor arrays": [*drive(SECONDS), *oncoming(SECONDS[::3])],
+    "pose with covariance": drive(SECONDS, kind="PoseWithCovarianceStamped"),
+    "tf, tracked objects": [*TF, *OBJECTS],
+}
+
+
+@pytest.mark.parametrize("tick", ["ego", "rate"])
+@pytest.mark.parametrize("name", DRIVES)
+def test_a_live_simulator_shows_what_a_replay_shows(tmp_path: Path, name: str, tick: str) -> None:
+    """The same frame sets under the same numbers, the same bytes, whatever the bag holds."""
+    place = Place(tmp_path, DRIVES[name])
+    place.config.write_text(place.config.read_text() + f"sync: {{tick: {tick}}}\n")
+    assert place.run() == 0
+    replayed = {e["index"]: e for e in place.entries() if e.get("cause") != "end_of_inputs"}
+    assert len(replayed) >= 9
+    topics = {"/sim_node/frame_set": FrameSet, "/camera/eye/image_raw": Image, "/camera/side/image_raw": Image}
+    parameters = {"config": str(place.config), "output.min_subscribers": 1}
+    with Ear(topics) as ear, Running(parameters, assemble=assemble) as node:
+        assert node.start()
+        with Playing(place.bag, config=str(place.config), rate=4.0, max_lag_s=0.5):
+            wait_for(lambda: len(ear.heard["/sim_node/frame_set"]) >= len(replayed), "the frame sets", 60.0)
+    live = ear.heard["/sim_node/frame_set"]
+    assert [m.index for m in live] == list(replayed)
+    assert [stamp_to_ns(m.header.stamp) for m in live] == [e["stamp_ns"] for e in replayed.values()]
+    for message in live:
+        told = {c.camera: c.content_hash for c in message.cameras if c.published}
+        cameras = replayed[message.index]["cameras"]
+        assert told == {camera: held["content_hash"] for camera, held in cameras.items() if held.get("file")}
+    images = [np.asarray(m.data, np.uint8).tobytes() for m in ear.heard["/camera/eye/image_raw"]]
+    hashes = {xxhash.xxh3_128_hexdigest(image) for image in images}
+    assert hashes == {e["cameras"]["eye"]["content_hash"] for e in replayed.values() if "cause" not in e}
+
+
+def test_a_loop_resets_the_state_once_each_time_and_goes_on(tmp_path: Path) -> None:
+    """1.1 s of drive, again and again: the second round shows what the first showed, and nothing is mixed."""
+    config = write_small(tmp_path / "sim")
+    seconds = [*SECONDS, 1.2, 1.3]
+    bag = write_bag(tmp_path / "bag", [*drive(seconds), *oncoming(seconds)])
+    topics = {"/sim_node/frame_set": FrameSet, "/clock": Clock}
+    with Ear(topics) as ear, Running({"config": str(config), "use_sim_time": True}, assemble=assemble) as node:
+        assert node.start()
+        with Playing(bag, config=str(config), rate=4.0, loop=True, max_lag_s=0.5):
+            wait_for(lambda: len(ear.heard["/sim_node/frame_set"]) >= 2 * len(seconds) + 3, "two rounds and more", 60.0)
+        times = [stamp_to_ns(m.clock) for m in ear.heard["/clock"]]
+        backs = sum(b < a for a, b in pairwise(times))
+        assert backs in (2, 3)
+        reports = node._inputs._door.reports
+        wait_for(lambda: reports.count("time_jump") == backs, "each jump to be told once, not once for each input")
+    count = len(seconds)
+    live = ear.heard["/sim_node/frame_set"]
+    assert [m.index for m in live] == list(range(len(live)))
+    stamps = [stamp_to_ns(m.header.stamp) for m in live]
+    assert stamps[:count] == stamps[count : 2 * count] == [ns(s) for s in seconds]
+    told = [[c.content_hash for c in m.cameras] for m in live]
+    assert told[:count] == told[count : 2 * count] and all(all(hashes) for hashes in told)
+    assert [m.instance_ids for m in live] == [["other"]] * len(live)
+
+
+def test_the_bag_waits_for_a_slow_simulator(tmp_path: Path) -> None:
+    """Without max_lag_s the queue of the simulator would overflow, which ends its run."""
+    config = write_small(tmp_path / "sim")
+    bag = write_bag(tmp_path / "bag", drive([i / 100 for i in range(120)]))
+    simulator = Running({"sync.queue_limit": 30}, assemble=assembler(small_rig(), delay_s=0.01))
+    with Ear({"/sim_node/frame_set": FrameSet}) as ear, simulator as node:
+        assert node.start()
+        with Playing(bag, config=str(config), rate=100.0, max_lag_s=0.2) as playing:
+            wait_for(lambda: not playing.thread.is_alive(), "the end of the bag", 60.0)
+            wait_for(lambda: len(ear.heard["/sim_node/frame_set"]) == 120, "every frame set")
+        assert node._fault == ""
+
+
+def test_the_simulator_is_waited_for(tmp_path: Path) -> None:
+    config = write_small(tmp_path / "sim")
+    bag = write_bag(tmp_path / "bag", [*drive(SECONDS[:3]), *oncoming(SECONDS[:3])])
+    topics = {"/sim_node/input/odometry": Odometry, "/sim_node/input/actors": ActorArray}
+    with Playing(bag, config=str(config), rate=10.0, delay_s=0.0) as playing:
+        assert playing.player._passed is None, "nothing is published yet"
+        with Ear(topics) as ear:
+            wait_for(lambda: len(ear.heard["/sim_node/input/odometry"]) == 3, "the poses")
+            wait_for(lambda: len(ear.heard["/sim_node/input/actors"]) == 3, "the actors")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({}, "parameter bag: expected a bag to play"),
+        ({"rate": 0.0}, "parameter rate"),
+        ({"clock_hz": -1.0}, "parameter clock_hz"),
+        ({"topics": "/nothing"}, ""),
+    ],
+)
+def test_parameters_that_cannot_be_used(tmp_path: Path, parameters: dict[str, Any], text: str) -> None:
+    if parameters:
+        parameters["bag"] = str(write_bag(tmp_path / "bag", drive(SECONDS[:2])))
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    if not text:
+        player = BagPlayer(parameter_overrides=[*overrides, Parameter("simulator", value="")])
+        try:
+            with pytest.raises(InputError, match="parameter topics: expected topics of"):
+                player.play()
+        finally:
+            player.close()
+            player.destroy_node()
+        return
+    with pytest.raises(InputError, match=text):
+        BagPlayer(parameter_overrides=overrides)
+
+
+def test_r3d2_play_says_what_is_no_bag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["play", str(tmp_path / "nothing.db3")]) == 1
+    assert "expected a rosbag2 folder, .db3 or .mcap file, got no such file" in capsys.readouterr().err

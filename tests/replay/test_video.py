@@ -1,0 +1,166 @@
+"""`r3d2 replay --format mp4`: a video per camera in message time, in pieces while it is made."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from r3d2_ros.assembly import assemble
+from r3d2_ros.config import load_config
+from r3d2_ros.replay import video_store
+from r3d2_ros.replay.video_store import show_times
+from r3d2_ros.simulator import History, Simulator
+from tests.replay.bags import NS, Entry, drive, ns
+from tests.replay.test_folder import SECONDS, Place, state, unlucky
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Pieces of three frame sets."""
+    monkeypatch.setattr(video_store, "PIECE_FRAMES", 3)
+    return Place(tmp_path)
+
+
+def shown(path: Path) -> list[tuple[float, np.ndarray]]:
+    """Time and pixels of each picture of a video."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264" and stream.codec_context.pix_fmt == "yuv420p"
+        return [(round(frame.time, 3), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+def test_each_camera_is_a_video_in_message_time(tmp_path: Path, place: Place) -> None:
+    assert place.run("--format", "mp4") == 0
+    assert sorted(path.name for path in place.out.iterdir()) == [
+        "eye.mp4", "frames.jsonl", "replay.json", "side.mp4", "summary.json",
+    ]  # fmt: skip
+    simulator = assemble(load_config(place.config)).simulator
+    for name in ("eye", "side"):
+        pictures = shown(place.out / f"{name}.mp4")
+        assert [time for time, _ in pictures] == SECONDS
+        for second, (_, pixels) in zip(SECONDS, pictures, strict=True):
+            frames = simulator.step(state(second), History())[0].frames
+            rgb = next(frame.rgb for frame in frames if frame.camera.name == name)
+            assert pixels.shape == (50, 66, 3), "an odd size is padded by one row and column"
+            assert np.abs(pixels[:49, :65].astype(int) - rgb).mean() < 8
+    entries = place.entries()
+    assert [(e["cameras"]["eye"]["file"], e["cameras"]["eye"]["frame"]) for e in entries] == [
+        ("eye.mp4", i) for i in range(8)
+    ]
+    place.out = tmp_path / "pictures"
+    hashes = [[c["content_hash"] for c in e["cameras"].values()] for e in entries]
+    assert place.run() == 0 and list(place.hashes().values()) == hashes
+
+
+def test_a_second_run_has_nothing_to_do_and_a_damaged_video_is_made_again(place: Place) -> None:
+    assert place.run("--format", "mp4") == 0
+    video = place.out / "eye.mp4"
+    before, whole = video.stat().st_mtime_ns, len(shown(video))
+    assert place.run("--format", "mp4") == 0 and video.stat().st_mtime_ns == before
+    video.write_bytes(video.read_bytes()[:500])
+    assert place.run("--format", "mp4") == 0
+    assert len(shown(video)) == whole == 8
+
+
+def test_finished_pieces_of_a_killed_run_are_kept(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is on the disk after a kill in the middle of the third piece: two pieces, and one under its own name."""
+    original = video_store.join_videos
+
+    def killed(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    video_store.join_videos = killed
+    try:
+        assert place.run("--format", "mp4") == 130
+    finally:
+        video_store.join_videos = original
+    pieces = sorted(path.name for path in (place.out / "eye.pieces").glob("*.mp4"))
+    assert pieces == ["000000.mp4", "000003.mp4", "000006.mp4"]
+    log = place.out / "frames.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:6]))
+    for camera in ("eye", "side"):
+        piece = place.out / f"{camera}.pieces" / "000006.mp4"
+        piece.rename(piece.with_name(".000006.mp4.tmp"))
+    capsys.readouterr()
+    assert place.run("--format", "mp4") == 0
+    assert "6 of 8 frame sets are there from an earlier run" in capsys.readouterr().err
+    assert [time for time, _ in shown(place.out / "side.mp4")] == SECONDS
+    assert not list(place.out.rglob("*.tmp")) and not (place.out / "eye.pieces").exists()
+
+
+def test_what_failed_gets_its_place_later(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Simulator, "render", unlucky("render"))
+        assert place.run("--format", "mp4") == 3
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == [s for s in SECONDS if s != 0.3]
+    assert place.run("--format", "mp4") == 0
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == SECONDS
+    assert not (place.out / "eye.pieces").exists()
+
+
+@pytest.mark.parametrize("room", [10, 11], ids=["between frame sets", "within one"])
+def test_a_full_disk_ends_the_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], room: int
+) -> None:
+    write = video_store.VideoWriter.write
+    count = [0]
+
+    def full(self: Any, *args: Any, **more: Any) -> None:
+        count[0] += 1
+        if count[0] > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video_store.VideoWriter, "write", full)
+        assert place.run("--format", "mp4") == 3
+    text = capsys.readouterr().out
+    assert "no space left on the disk" in text and not (place.out / "eye.mp4").exists()
+    assert int(text.split()[0]) == 3, "the first piece"
+    assert place.run("--format", "mp4") == 0
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == SECONDS
+
+
+def test_further_pictures_lie_beside_the_videos(place: Place) -> None:
+    assert place.run("--format", "mp4", "--also", "instance") == 0
+    assert len(list((place.out / "eye.instance").glob("*.png"))) == 8
+    assert not list(place.out.glob("eye/*")) and (place.out / "eye.mp4").exists()
+
+
+def test_cameras_of_different_rates_are_in_step(tmp_path: Path) -> None:
+    place = Place(tmp_path, drive([i / 20 for i in range(9)]))
+    rig = place.config.parent / "two.yaml"
+    rig.write_text(rig.read_text().replace("side: {", "side: {rate_hz: 5, phase_s: 0.1, "))
+    place.config.write_text(place.config.read_text() + "sync: {tick: rate}\n")
+    assert place.run("--format", "mp4") == 0
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert [time for time, _ in shown(place.out / "side.mp4")] == [0.1, 0.3]
+
+
+def test_where_time_goes_back_the_video_goes_on(tmp_path: Path) -> None:
+    first = drive([0.0, 0.5, 1.0, 1.5])
+    again = [Entry(e.topic, e.log_ns + 3 * NS, e.message) for e in first]
+    place = Place(tmp_path, [*first, *again])
+    assert place.run("--format", "mp4") == 0
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == [i / 2 for i in range(8)]
+
+
+def test_times_follow_the_message_time() -> None:
+    stamps = [(0, 0), (100, 0), (300, 0), (50, 1), (150, 1)]
+    entries = {i: {"stamp_ns": ns(0) + ms * 1_000_000, "timeline": t} for i, (ms, t) in enumerate(stamps)}
+    times = [round(value, 6) for value in show_times(entries).values()]
+    assert times == [0.0, 0.1, 0.3, 0.4, 0.5], "the usual step is 0.1 s"
+
+
+def test_an_earlier_video_is_replaced_when_asked(place: Place) -> None:
+    assert place.run("--format", "mp4") == 0
+    shutil.copy(place.out / "eye.mp4", place.out / "mine.mp4")
+    assert place.run("--format", "mp4", "--every", "2", "--overwrite") == 0
+    assert len(shown(place.out / "eye.mp4")) == 4 and len(shown(place.out / "mine.mp4")) == 8

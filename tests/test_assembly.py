@@ -1,0 +1,37 @@
+"""A configuration becomes a simulator: what its parts want the user to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from r3d2_ros.assembly import assemble
+from r3d2_ros.cli.main import main
+from r3d2_ros.config import load_config
+from tests.cli.small import RIG, write_inputs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A wall, a rig of one camera with 1 Hz, and a harmonizer with random weights."""
+    write_inputs(tmp_path)
+    (tmp_path / "rig.yaml").write_text(RIG.replace("    fov_x_deg: 60\n", "    fov_x_deg: 60\n    rate_hz: 1\n"))
+    assert main(["model", "init", str(tmp_path / "nano"), "--variant", "nano", "--random", "0"]) == 0
+    (tmp_path / "sim.yaml").write_text(
+        "scene: {source: wall.ply}\nrig: {source: rig.yaml}\nrendering: {backend: cpu}\nassets: {library: street}\n"
+        "harmonizer: {backend: r3d2, checkpoint: nano, temporal: {enabled: true}}\n"
+    )
+    return tmp_path
+
+
+def test_a_camera_that_is_too_slow_for_the_temporal_mode_is_named(folder: Path) -> None:
+    def notes(**changes: str) -> list[str]:
+        config = load_config(folder / "sim.yaml", {name.replace("__", "."): v for name, v in changes.items()})
+        return [note for note in assemble(config).notes if "temporal" in note]
+
+    assert notes(sync__tick="rate") == [
+        "camera 'eye': harmonizer.temporal carries nothing over, because 1 s between its exposures are more than "
+        "max_gap_s, 0.5 s"
+    ]
+    assert notes(sync__tick="ego") == [], "the rate of the ego is not known"
