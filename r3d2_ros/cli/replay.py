@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from r3d2_ros.cli.stopping import stopping
 from r3d2_ros.config import Scalar, load_config
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
@@ -106,7 +102,7 @@ def _count(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Replay, report. InputError(s) for what cannot be used."""
     options = _options(args)
-    with _stopping() as stop:
+    with stopping("stopping after the frame sets that are under way; again to stop at once") as stop:
         outcome = replay(options, _say, stop=stop)
     summary = summarise(options, outcome)
     if not outcome.fault and not options.is_bag:
@@ -143,25 +139,6 @@ def _options(args: argparse.Namespace) -> ReplayOptions:
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that what was begun is finished; the second Ctrl-C does not wait."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        _say("stopping after the frame sets that are under way; again to stop at once")
-
-    before = {name: signal.signal(name, on_signal) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def summarise(options: ReplayOptions, outcome: Outcome) -> dict[str, Any]:

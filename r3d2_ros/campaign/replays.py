@@ -1,0 +1,102 @@
+"""Tasks of the kind `replay`: the options that a campaign file gives, the command, and what its end means."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from r3d2_ros.campaign.task import Configuration, Task, TryState, chosen
+from r3d2_ros.config import Scalar
+from r3d2_ros.replay.manifest import WITHOUT_EFFECT, described_files
+from r3d2_ros.replay.options import BAG_SUFFIX
+from r3d2_ros.rigs.fields import Number
+from r3d2_ros.schema import STRICT
+from r3d2_ros.versions import own_version
+
+Seconds = Annotated[Number, Field(ge=0)]
+Words = list[Annotated[str, Field(min_length=1, pattern="^[^,]+$")]]
+
+PARTLY = 3
+"""Exit status of `r3d2 replay` when something is missing and was named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayKeys:
+    """Options of `r3d2 replay`, under the same names; None: not given. bag_out: an MCAP bag instead of a folder."""
+
+    __pydantic_config__ = STRICT
+    ego: str | None = None
+    actors: str | None = None
+    start: Seconds | None = None
+    duration: Seconds | None = None
+    rate: Annotated[Number, Field(gt=0, le=1000)] | None = None
+    every: Annotated[int, Field(ge=1)] | None = None
+    cameras: Words | None = None
+    anchor: Literal["start"] | None = None
+    format: Literal["jpg", "png", "mp4", "raw"] | None = None
+    source_topics: Words | None = None
+    also: Words | None = None
+    bag_out: bool | None = None
+
+    def over(self, other: ReplayKeys) -> ReplayKeys:
+        """These options, and those of `other` where these are not given."""
+        names = [entry.name for entry in dataclasses.fields(ReplayKeys)]
+        mine = {name: getattr(self, name) for name in names}
+        return ReplayKeys(**{n: getattr(other, n) if value is None else value for n, value in mine.items()})
+
+    def given(self) -> dict[str, Scalar]:
+        """Options of the command by name."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(ReplayKeys)}
+        values.pop("bag_out")
+        return {n: ",".join(v) if isinstance(v, list) else v for n, v in values.items() if v is not None}
+
+
+def replay_task(
+    name: str, *, bag: Path, keys: ReplayKeys, configuration: Configuration, out: Path, timeout_s: float | None
+) -> Task:
+    """The task that replays a bag. InputError(s) when a file that the configuration names cannot be found."""
+    target = out / "tasks" / (name + BAG_SUFFIX if keys.bag_out else name)
+    options = keys.given()
+    words = ["replay", str(bag), "--config", str(configuration.file), "--out", str(target), "--json"]
+    # One word for each option, so that a value that begins with a dash is not taken for another one.
+    words += [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+    inputs = tuple(Path(path) for path in described_files(configuration.config, tuple(_files(bag))))
+    config = {key: value for key, value in chosen(configuration.config).items() if key not in WITHOUT_EFFECT}
+    return Task(
+        name=name,
+        kind="replay",
+        words=tuple(words),
+        options={"bag_out": bool(keys.bag_out), **options, **config},
+        inputs=inputs,
+        out=target,
+        log=out / "logs" / f"{name}.log",
+        threads=configuration.threads,
+        gpus=configuration.gpus,
+        version=own_version(),
+        timeout_s=timeout_s,
+    )
+
+
+def _files(bag: Path) -> Iterator[Path]:
+    if bag.is_dir():
+        yield from (path for path in sorted(bag.rglob("*")) if path.is_file())
+    else:
+        yield bag
+
+
+def judge_replay(status: int, result: dict[str, Any] | None) -> tuple[TryState, str] | None:
+    """State and reason of a replay that ended by itself; None when it did neither all nor all that can be done."""
+    if status == 0:
+        return "done", ""
+    if status != PARTLY or result is None:
+        return None
+    missing = [f"{count} without pictures: {reason}" for reason, count in result["frame_sets"]["missing"].items()]
+    missing += [f"not read: {text}" for text in result["unreadable"]]
+    if result["fault"] or result["frame_sets"]["not_begun"]:
+        return "failed", result["fault"] or "some frame sets are not done"
+    return "partly", "; ".join(missing)
