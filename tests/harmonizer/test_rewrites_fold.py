@@ -66,6 +66,22 @@ def test_taps_are_summed_before_they_are_rounded() -> None:
     assert float(FoldedUpsample(plain).weight.max()) == 1 + 2.0**-10
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bit_is_as_near_as_the_plain_pair(dtype: torch.dtype) -> None:
+    """Also in float16 on a CPU, where a transposed convolution would sum in float16."""
+    torch.manual_seed(0)
+    plain = nn.Conv2d(32, 48, 3, padding=1).double().requires_grad_(False)
+    x = torch.randn(1, 32, 23, 20, dtype=torch.float64)
+
+    def errors(module: nn.Module, *arguments: object) -> float:
+        return float((module.to(dtype)(*arguments).double() - exact).norm())
+
+    doubled = functional.interpolate(x, size=(45, 40), mode="nearest")
+    exact = plain(doubled)
+    folded = FoldedUpsample(plain)
+    assert errors(folded, x.to(dtype), (45, 40)) <= 1.1 * errors(plain, doubled.to(dtype))
+
+
 @pytest.mark.parametrize("config", [TINY, KL], ids=["tiny", "kl"])
 @pytest.mark.parametrize("position", ["after_upsample", "after_convolution"])
 def test_nothing_is_upsampled_any_more(config: object, position: str) -> None:

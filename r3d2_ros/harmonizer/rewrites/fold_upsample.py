@@ -3,8 +3,9 @@
 An output row 2i + a sees two rows of the smaller image: for a = 0 row i - 1 through the kernel's row r = 0 and row i
 through r = 1 and 2; for a = 1 row i through r = 0 and 1 and row i + 1 through r = 2. Columns likewise. These four 2x2
 convolutions, one per parity, are a transposed convolution with stride 2 and kernel rows (r2, r1 + r2, r0 + r1, r0),
-which libraries write in place: four convolutions and their interleaving were slower, on a CPU in NHWC 1.6 to 2.8 times.
-Not measured on a GPU.
+whose kernels write every pixel where it belongs. On one CPU core in NHWC that is 1.6 to 2.4 times as fast as upsampling
+and convolving, and 1.1 to 1.9 times as fast as four convolutions that are interleaved afterwards (16 to 320 channels);
+in NCHW it is 0.7 to 2 times as fast as the plain pair. Not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class FoldedUpsample(nn.Module):
     def forward(self, hidden_states: Tensor, output_size: tuple[int, int] | None = None) -> Tensor:
         """`output_size`: (H, W), twice the input's where it is not given, as diffusers' `Upsample2D` takes it."""
         x = hidden_states
-        y = functional.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
+        y = _transposed_convolution(x, self.weight, self.bias, stride=2, padding=1)
         if output_size is None:
             return y
         height, width = output_size
@@ -50,14 +51,30 @@ class FoldedUpsample(nn.Module):
         if odd_columns:
             y[..., -1:] -= self._excess(x[..., -1:], rows=False)[..., :height, :]
         if odd_rows and odd_columns:
-            y[..., -1:, -1:] += functional.conv_transpose2d(x[..., -1:, -1:], self.weight[..., :1, :1])
+            y[..., -1:, -1:] += _transposed_convolution(x[..., -1:, -1:], self.weight[..., :1, :1])
         return y
 
     def _excess(self, x: Tensor, *, rows: bool) -> Tensor:
         """What the kernel's r2 makes of the last row [B, Cin, 1, w] or column [B, Cin, h, 1]."""
         if rows:
-            return functional.conv_transpose2d(x, self.weight[..., :1, :], stride=(1, 2), padding=(0, 1))
-        return functional.conv_transpose2d(x, self.weight[..., :1], stride=(2, 1), padding=(1, 0))
+            return _transposed_convolution(x, self.weight[..., :1, :], stride=(1, 2), padding=(0, 1))
+        return _transposed_convolution(x, self.weight[..., :1], stride=(2, 1), padding=(1, 0))
+
+
+def _transposed_convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+) -> Tensor:
+    if x.dtype == torch.float16 and x.device.type == "cpu":  # its only kernel for that sums in float16
+        precise = _transposed_convolution(
+            x.float(), weight.float(), None if bias is None else bias.float(), stride=stride, padding=padding
+        )
+        return precise.half()
+    return functional.conv_transpose2d(x, weight, bias, stride=stride, padding=padding)
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """The tiny autoencoder's convolutions with the sum and the ReLU behind them as one operation.
 
 On CUDA cuDNN's fused kernels leave no pass over memory for sum and ReLU. They have no derivative and no description
-for torch.compile, which sees them as operators of our own. Elsewhere sum and ReLU overwrite the convolution's result.
+for torch.compile, which sees them as operators of our own. Elsewhere sum and ReLU overwrite the convolution's result,
+except where the network is traced or compiled: compilers find fusions in what is written without overwriting.
 Not measured on a GPU.
 """
 
@@ -31,7 +32,7 @@ class ConvReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not uses_cudnn(x):
-            return functional.conv2d(x, self.weight, self.bias, padding=1).relu_()
+            return _relu(functional.conv2d(x, self.weight, self.bias, padding=1))
         operator = conv_relu if torch.compiler.is_compiling() else cudnn_conv_relu
         return operator(x, self.weight, self.bias)
 
@@ -45,7 +46,8 @@ class ConvAddReLU(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         if not uses_cudnn(x):
-            return functional.conv2d(x, self.weight, self.bias, padding=1).add_(z).relu_()
+            convolved = functional.conv2d(x, self.weight, self.bias, padding=1)
+            return _relu(convolved + z if _recorded() else convolved.add_(z))
         operator = conv_add_relu if torch.compiler.is_compiling() else cudnn_conv_add_relu
         return operator(x, self.weight, z, self.bias)
 
@@ -100,6 +102,14 @@ def fuse_relus(model: R3D2) -> None:
     if isinstance(decoder, StagedTinyDecoder):
         decoder.head = _fused(decoder.head)
         decoder.blocks = nn.ModuleList(_fused(blocks) for blocks in decoder.blocks)
+
+
+def _recorded() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+
+
+def _relu(x: Tensor) -> Tensor:
+    return x.relu() if _recorded() else x.relu_()
 
 
 def _fused(layers: Any) -> nn.Sequential:

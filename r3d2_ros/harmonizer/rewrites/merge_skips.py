@@ -1,11 +1,11 @@
 """Skip convolutions as part of the convolution beside them, so that their result is never stored by itself.
 
-1x1, the usual size: the matrix product of the tap is added into the tensor that it joins while it is formed (a GEMM
+1x1, the usual size: the matrix product of the tap is added, while it is formed, into the tensor that it joins (a GEMM
 with beta = 1), whichever tensor that is. 3x3: where it joins the result of an upsampling's convolution, both are one
 convolution over the channels of both inputs. It stays a convolution of its own where `fold_upsample` has made the
 neighbour a convolution of the smaller image, and where it joins the tensor before the convolution: the composition of
 two 3x3 convolutions with zero padding is no convolution at the border.
-A bias of a skip that joins the result of a convolution becomes part of that convolution's.
+A bias of a skip that joins the result of a convolution becomes part of that convolution's. Not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -38,12 +38,10 @@ class AccumulatedSkip(nn.Module):
     def forward(self, x: Tensor, tap: Tensor) -> Tensor:
         if self.bias is not None:
             x = x + self.bias[:, None, None]
-        if x.is_contiguous():
-            pixels, taken = x.flatten(2), tap.flatten(2)
-            pixels.baddbmm_(self.weight.expand(x.shape[0], -1, -1), taken)
-        else:
+        if not x.is_contiguous():
             x = x.contiguous(memory_format=torch.channels_last)
-            x.permute(0, 2, 3, 1).flatten(0, 2).addmm_(tap.permute(0, 2, 3, 1).flatten(0, 2), self.weight.t())
+        add = add_product if torch.compiler.is_compiling() else _add_product
+        add(x, tap, self.weight)
         return x
 
 
@@ -57,6 +55,19 @@ class JointStage(nn.Module):
 
     def forward(self, x: Tensor, tap: Tensor) -> Tensor:
         return functional.conv2d(torch.cat([upsampled(x), tap], dim=1), self.weight, self.bias, padding=1)
+
+
+def _add_product(x: Tensor, tap: Tensor, weight: Tensor) -> None:
+    """x [B, C, H, W] += weight [C, Cs] times the channels of tap [B, Cs, H, W], for x dense in NCHW or NHWC."""
+    if x.is_contiguous():
+        x.view(*x.shape[:2], -1).baddbmm_(weight.expand(x.shape[0], -1, -1), tap.flatten(2))
+    else:
+        pixels = x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+        pixels.addmm_(tap.permute(0, 2, 3, 1).reshape(-1, tap.shape[1]), weight.t())
+
+
+add_product = torch.library.custom_op("r3d2_ros::add_product", _add_product, mutates_args=("x",))
+"""For torch.compile, which would copy x before it adds to it."""
 
 
 @torch.no_grad()

@@ -1,0 +1,262 @@
+"""The rewrites of the harmonizer's network on a GPU: cuDNN's fused operators, folded upsampling, products in parts.
+
+Each is compared with float64 on the same GPU, and may be 1.25 times as far from it as the plain module in the same
+dtype. Run where there is no pytest too (see run.py), so the tests take no fixtures and are not parametrised.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.rendering.cuda import cuda_device, driver_fault
+
+DEVICE = "cuda:0"
+
+
+def fault() -> str:
+    """Why CUDA does not work here, or ''."""
+    if driver_fault():
+        return driver_fault()
+    try:
+        cuda_device(DEVICE)
+    except (InputError, MissingPackageError) as error:
+        return str(error)
+    return ""
+
+
+FAULT = fault()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(FAULT), reason=f"needs an NVIDIA GPU with CUDA: {FAULT}")]
+
+MORE = 1.25
+"""So many times the error of the plain module is allowed."""
+
+
+@functools.cache
+def torch_() -> Any:
+    """torch, after the check that diffusers, on whose classes the network is built, is there too."""
+    pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
+    import torch
+
+    return torch
+
+
+def layouts() -> list[Any]:
+    return [torch_().channels_last, torch_().contiguous_format]
+
+
+def noise(*shape: int, seed: int = 0) -> Any:
+    """Seeded normal numbers in float64 on the GPU."""
+    torch = torch_()
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def convolution(channels: int, out: int, size: int, *, bias: bool = True) -> Any:
+    torch = torch_()
+    torch.manual_seed(1)
+    return torch.nn.Conv2d(channels, out, size, padding=size // 2, bias=bias).double().to(DEVICE)
+
+
+def assert_as_near(plain: Callable[[], Any], other: Callable[[], Any], *inputs: Any) -> None:
+    """`plain` and `other` make modules in float64; the inputs are float64 too."""
+    torch = torch_()
+    with torch.inference_mode():
+        exact = plain()(*inputs)
+        assert float((other()(*inputs) - exact).abs().max()) <= 1e-9 * float(exact.abs().max())
+        for dtype in (torch.float16, torch.bfloat16):
+            for layout in layouts():
+                given = [tensor.to(dtype).contiguous(memory_format=layout) for tensor in inputs]
+                modules = [make().to(dtype).to(memory_format=layout) for make in (plain, other)]
+                first, second = (float((module(*given).double() - exact).norm()) for module in modules)
+                assert 0 < second <= MORE * first, (dtype, layout, first, second)
+
+
+def test_convolution_and_relu() -> None:
+    torch = torch_()
+    from r3d2_ros.harmonizer.rewrites.fuse_relu import ConvReLU
+
+    assert_as_near(
+        lambda: torch.nn.Sequential(convolution(64, 64, 3), torch.nn.ReLU()),
+        lambda: ConvReLU(convolution(64, 64, 3)),
+        noise(2, 64, 72, 120),
+    )
+    assert_as_near(
+        lambda: torch.nn.Sequential(convolution(4, 64, 3, bias=False), torch.nn.ReLU()),
+        lambda: ConvReLU(convolution(4, 64, 3, bias=False)),
+        noise(1, 4, 45, 80),
+    )
+
+
+def test_convolution_sum_and_relu() -> None:
+    torch = torch_()
+    from r3d2_ros.harmonizer.rewrites.fuse_relu import ConvAddReLU
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = convolution(64, 64, 3)
+
+        def forward(self, x: Any, z: Any) -> Any:
+            return torch.relu(self.convolution(x) + z)
+
+    inputs = noise(2, 64, 72, 120), noise(2, 64, 72, 120, seed=2)
+    assert_as_near(Plain, lambda: ConvAddReLU(convolution(64, 64, 3)), *inputs)
+
+
+def test_cudnn_takes_16_bit() -> None:
+    """Or the two tests above would compare the plain convolution with itself."""
+    torch = torch_()
+    from r3d2_ros.harmonizer.rewrites.fuse_relu import uses_cudnn
+
+    assert uses_cudnn(noise(1).half()) and uses_cudnn(noise(1).bfloat16())
+    assert not uses_cudnn(noise(1)) and not uses_cudnn(noise(1).float()) and not uses_cudnn(torch.zeros(1).half())
+
+
+def test_folded_upsampling_down_to_the_last_row() -> None:
+    for height, width in ((135, 240), (136, 240), (67, 61)):
+        assert_folds(height, width)
+
+
+def assert_folds(height: int, width: int) -> None:
+    torch = torch_()
+    from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = convolution(32, 48, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.convolution(torch.nn.functional.interpolate(x, size=(height, width), mode="nearest"))
+
+    class Folded(FoldedUpsample):
+        def __init__(self) -> None:
+            super().__init__(convolution(32, 48, 3))
+
+        def forward(self, x: Any) -> Any:  # type: ignore[override]
+            return super().forward(x, (height, width))
+
+    assert_as_near(Plain, Folded, noise(2, 32, (height + 1) // 2, (width + 1) // 2))
+
+
+def test_accumulated_skip() -> None:
+    torch_()
+    from r3d2_ros.harmonizer.rewrites.decoders import Skip
+    from r3d2_ros.harmonizer.rewrites.merge_skips import AccumulatedSkip
+
+    class Merged(AccumulatedSkip):
+        def forward(self, x: Any, tap: Any) -> Any:
+            return super().forward(x.clone(), tap)
+
+    assert_as_near(
+        lambda: Skip(convolution(32, 48, 1, bias=False)),
+        lambda: Merged(convolution(32, 48, 1, bias=False)),
+        noise(2, 48, 60, 100),
+        noise(2, 32, 60, 100, seed=2),
+    )
+
+
+def wide_attention() -> Any:
+    """AutoencoderKL's in float64, with weights that keep variances level."""
+    from diffusers.models.attention_processor import Attention
+
+    torch = torch_()
+    torch.manual_seed(3)
+    attention = Attention(512, heads=1, dim_head=512, norm_num_groups=32, residual_connection=True, bias=True)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=512**-0.5)
+    return attention.requires_grad_(False).double().to(DEVICE)
+
+
+def test_attention_in_parts() -> None:
+    torch_()
+    from r3d2_ros.harmonizer.rewrites.chunked_attention import ChunkedAttention
+
+    assert_as_near(wide_attention, lambda: ChunkedAttention(wide_attention()), noise(1, 512, 68, 120))
+
+
+def test_attention_of_1080p_stays_in_bounds() -> None:
+    """32,400 tokens: 4.2 GB of scores if they were not in parts; a part has a quarter GiB, its softmax as much."""
+    torch = torch_()
+    from r3d2_ros.harmonizer.rewrites.chunked_attention import SCORES_BYTES, ChunkedAttention
+
+    chunked = ChunkedAttention(wide_attention()).half()
+    x = noise(1, 512, 135, 240).half().contiguous(memory_format=torch.channels_last)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    with torch.inference_mode():
+        assert bool(chunked(x).isfinite().all())
+    assert torch.cuda.max_memory_allocated() - before <= 3 * SCORES_BYTES + 10 * x.nbytes
+
+
+@functools.cache
+def nano(skip_position: str) -> Any:
+    from r3d2_ros.harmonizer.base import SkipOptions
+    from r3d2_ros.harmonizer.random_weights import random_model
+    from r3d2_ros.harmonizer.variants import VARIANTS
+
+    options = SkipOptions(position=skip_position)  # type: ignore[arg-type]
+    return random_model(replace(VARIANTS["nano"], skips=options), seed=0).to(DEVICE)
+
+
+def image() -> Any:
+    torch = torch_()
+    return torch.rand(2, 3, 270, 480, generator=torch.Generator().manual_seed(5)).to(DEVICE)
+
+
+def whole(skip_position: str, dtype: Any) -> Any:
+    from r3d2_ros.harmonizer.rewrites import rewritten
+    from r3d2_ros.harmonizer.settings import RewritesConfig
+
+    model = rewritten(nano(skip_position), RewritesConfig()).to(dtype)
+    return model.to(memory_format=torch_().channels_last)
+
+
+def test_the_whole_network() -> None:
+    torch = torch_()
+    for position in ("after_convolution", "after_upsample"):
+        plain = nano(position)
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            exact = plain(image())
+            assert float((whole(position, torch.float32)(image()) - exact).abs().max()) <= 1e-3
+        with torch.inference_mode():
+            for dtype in (torch.float16, torch.bfloat16):
+                half = copy.deepcopy(plain).to(dtype)
+                yardstick = float((half(image()) - exact).norm())
+                assert float((whole(position, dtype)(image()) - exact).norm()) <= MORE * yardstick, (position, dtype)
+
+
+def test_recorded_and_replayed() -> None:
+    """A CUDA graph of the rewritten network gives the bytes of the calls it was recorded from."""
+    torch = torch_()
+    model = whole("after_convolution", torch.float16)
+    given = image()[..., :256, :448].half().contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        for _ in range(3):
+            expected = model.harmonize_padded(given).clone()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = model.harmonize_padded(given)
+        output.fill_(float("nan"))
+        graph.replay()
+        torch.cuda.synchronize()
+        assert torch.equal(output, expected)
+
+
+def test_compiled_in_one_graph() -> None:
+    """torch.compile takes cuDNN's operators and the product in place as they are."""
+    torch = torch_()
+    model = whole("after_convolution", torch.float16)
+    given = image()[..., :256, :448].half().contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = model.harmonize_padded(given).float()
+        compiled = torch.compile(model.harmonize_padded, fullgraph=True, dynamic=False)
+        difference = (compiled(given).float() - expected).abs()
+    assert float(difference.mean()) <= 2e-3, float(difference.mean())
