@@ -29,7 +29,7 @@ CONFIGURATION = {
         "in which its network computes",
         ["checkpoint", "float32", "float16", "bfloat16", "float8"],
     ),
-    "device": ("harmonizer.device", "where its network runs: cpu, cuda:0", None),
+    "device": ("harmonizer.device", "where its network runs: auto, cpu, cuda:0", None),
     "composite": ("harmonizer.composite", "where its output is kept", ["region", "full"]),
     "resolution": ("harmonizer.resolution", "size of the image that it sees", ["full", "half", "720p"]),
     "backend": ("rendering.backend", "renderer", ["auto", "cpu", "gsplat"]),

@@ -98,8 +98,10 @@ def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmoniz
     except ModuleNotFoundError as error:
         name, install = error.name or "torch", "pip install 'r3d2_ros[harmonizer]'"
         raise MissingPackageError(name, f"harmonizer.backend: {config.harmonizer.backend}", install) from error
-    harmonizer = Harmonizer(config.harmonizer, load_network(config.harmonizer))
-    say(f"harmonizer '{config.harmonizer.checkpoint}' loaded ({time.perf_counter() - start:.1f} s)")
+    network = load_network(config.harmonizer)
+    harmonizer = Harmonizer(config.harmonizer, network)
+    spent_s = time.perf_counter() - start
+    say(f"harmonizer '{config.harmonizer.checkpoint}' loaded on {network.device} ({spent_s:.1f} s)")
     return harmonizer
 
 

@@ -99,9 +99,10 @@ class Harmonizer:
             scale = scale_of(self.config.resolution, rows)
             shapes |= {reduced_size(*size, scale) for size in [*fitting, (rows, columns)]}
         # A frame set can need as many crops of one size as it likes, but not more whole frames than there are cameras.
-        most = self.config.runtime.max_batch if self.config.roi.enabled else min(self.config.runtime.max_batch, cameras)
+        whole = self.config.runtime.max_batch
+        batches = {1, whole} if self.config.roi.enabled or whole <= cameras else {1}
         with self._own_stream():
-            self._network.warm_up([(batch, *size) for size in sorted(shapes) for batch in range(1, most + 1)])
+            self._network.warm_up([(batch, *size) for size in sorted(shapes) for batch in sorted(batches)])
         for size in sizes:
             _, history = self.apply(_one_actor(size, stamp_ns=0))
             self.apply(_one_actor(size, stamp_ns=1), history)

@@ -1,7 +1,7 @@
 """The network as the pipeline runs it: any number of images of one size, on one device, in one dtype.
 
 images [B,3,H,W] float32
-  -> parts of at most `max_batch`      one compiled program and one CUDA graph per shape of a part
+  -> parts of `max_batch` or of one    one compiled program and one CUDA graph per shape of a part
   -> padded, in the dtype of the model, NHWC
   -> eager, torch-compile or stable-fast
   -> cropped, float32, in memory of their own
@@ -139,7 +139,10 @@ class Runtime:
         return buffer.copy_(padded)
 
     def _parts(self, images: Tensor) -> Iterable[Tensor]:
-        return images.split(self.config.max_batch)
+        """Parts of `max_batch` images, and of one: two programs for each size, whatever the number of images."""
+        most = self.config.max_batch
+        parts, rest = divmod(len(images), most)
+        return images.split([most] * parts + [1] * rest)
 
     def _check(self, images: Tensor) -> None:
         check_image(images)
@@ -173,13 +176,15 @@ KINDS: dict[str, Callable[[R3D2, RuntimeConfig, AttentionKernels], ImageModel]] 
 
 
 def find_device(name: str) -> torch.device:
-    """The device, with its index. InputError for one that does not work."""
+    """The device of `harmonizer.device`, with its index. InputError for one that does not work."""
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(1, device=torch.device(name)).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            "harmonizer.device", "cpu, or a CUDA device that works, such as cuda:0", f"'{name}': {reason}"
+            "harmonizer.device", "auto, cpu, or a CUDA device that works, such as cuda:0", f"'{name}': {reason}"
         ) from error
 
 

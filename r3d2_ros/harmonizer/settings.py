@@ -114,7 +114,9 @@ class RuntimeConfig:
         Literal["auto", "cudnn", "flash", "efficient", "math"],
         Field(description="kernel of the UNet's self-attention; auto: on CUDA the fastest by measurement"),
     ] = "auto"
-    max_batch: Annotated[int, Field(ge=1, le=64, description="images in one call of the network, at most")] = 3
+    max_batch: Annotated[
+        int, Field(ge=1, le=64, description="images in one call of the network; what is left over goes one by one")
+    ] = 3
     deterministic: Annotated[
         bool, Field(description="pin the choice of kernels, so that two processes give the same bytes")
     ] = False
@@ -162,7 +164,9 @@ class HarmonizerConfig:
     allow_remote_code: Annotated[
         bool, Field(description="backend pipeline: run Python code that lies in the folder. It can do anything")
     ] = False
-    device: Annotated[str, Field(description="cpu, or a CUDA device such as cuda:0")] = "cpu"
+    device: Annotated[
+        str, Field(description="auto (cuda:0 where CUDA works, else cpu), cpu, or a CUDA device such as cuda:0")
+    ] = "auto"
     dtype: Annotated[
         Literal["checkpoint", "float32", "float16", "bfloat16", "float8"],
         Field(

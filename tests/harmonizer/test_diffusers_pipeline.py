@@ -235,7 +235,7 @@ def test_half_precision_folders_compute_as_they_are_stored(tmp_path: Path) -> No
 def test_settings_that_a_pipeline_cannot_have(folder: Path, marker: Path) -> None:
     with pytest.raises(InputError, match="runtime.kind: expected eager with backend pipeline, got torch-compile"):
         load(folder, runtime=RuntimeConfig(kind="torch-compile"))
-    with pytest.raises(InputError, match="harmonizer.device: expected cpu, or a CUDA device that works"):
+    with pytest.raises(InputError, match="harmonizer.device: expected auto, cpu, or a CUDA device that works"):
         load(folder, device="abacus")
     assert not marker.exists()
 

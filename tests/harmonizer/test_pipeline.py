@@ -167,11 +167,14 @@ def test_the_network_gets_the_float_render() -> None:
 
 
 def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
-    """Two cameras of 160x120: batches up to two; with crops up to max_batch, at every size that fits."""
+    """Two cameras of 160x120: alone and, where max_batch is two, both; with crops max_batch at every size that fits."""
     network = darker()
     harmonizing(network).warm_up()
-    assert network.prepared == [(1, 120, 160), (2, 120, 160)]
+    assert network.prepared == [(1, 120, 160)], "two are fewer than max_batch"
     assert {tuple(images.shape) for images in network.seen} == {(1, 3, 120, 160)}, "the way of a frame"
+    network = darker()
+    harmonizing(network, HarmonizerConfig(runtime=RuntimeConfig(max_batch=2))).warm_up()
+    assert network.prepared == [(1, 120, 160), (2, 120, 160)]
     crops = HarmonizerConfig(
         roi=RoiConfig(enabled=True, sizes="64x64, 96x128, 128x128", margin_px=8),
         resolution="half",
@@ -180,7 +183,7 @@ def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
     network = darker()
     harmonizing(network, crops).warm_up()
     sizes = [(32, 32), (48, 64), (60, 80)]
-    assert network.prepared == [(batch, *size) for size in sizes for batch in (1, 2, 3)]
+    assert network.prepared == [(batch, *size) for size in sizes for batch in (1, 3)]
 
 
 def test_a_backend_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
