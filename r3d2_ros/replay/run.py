@@ -10,6 +10,7 @@ from typing import Any
 
 from r3d2_ros.assembly import Assembled, assemble, load_config_library, load_config_rig
 from r3d2_ros.cameras import Rig
+from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.progress import Progress
 from r3d2_ros.replay.folder_store import FolderStore
@@ -239,10 +240,9 @@ class _Told:
             self._progress.at(self._outcome.total - self._outcome.left)
 
 
-def is_temporal(config: Any) -> bool:
+def is_temporal(config: SimConfig) -> bool:
     """Whether a frame set depends on those before it."""
-    temporal = getattr(config.harmonizer, "temporal", None)
-    return config.harmonizer.backend != "none" and temporal is not None and bool(temporal.enabled)
+    return config.harmonizer.backend != "none" and config.harmonizer.temporal.enabled
 
 
 def _carried(part: Sequence[int], wanted: Sequence[int], moments: Sequence[Moment]) -> frozenset[int]:

@@ -172,6 +172,24 @@ def test_a_live_simulator_shows_what_a_replay_shows(tmp_path: Path, name: str, t
     """The same frame sets under the same numbers, the same bytes, whatever the bag holds."""
     place = Place(tmp_path, DRIVES[name])
     place.config.write_text(place.config.read_text() + f"sync: {{tick: {tick}}}\n")
+    compare_live_and_replay(place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temporal", [True, False], ids=["temporal", "each by itself"])
+def test_a_live_simulator_with_a_harmonizer_shows_what_a_replay_shows(tmp_path: Path, temporal: bool) -> None:
+    pytest.importorskip("torch", reason="the harmonizer needs torch: pip install 'r3d2_ros[harmonizer]'")
+    from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+    from tests.harmonizer.small import TINY, seeded
+    from tests.replay.test_temporal import harmonize
+
+    place = Place(tmp_path, [*drive(SECONDS, speed=1.0), *oncoming(SECONDS)])
+    save_checkpoint(seeded(TINY), tmp_path / "model")
+    harmonize(place, temporal=temporal)
+    compare_live_and_replay(place)
+
+
+def compare_live_and_replay(place: Place) -> None:
     assert place.run() == 0
     replayed = {e["index"]: e for e in place.entries() if e.get("cause") != "end_of_inputs"}
     assert len(replayed) >= 9

@@ -1,0 +1,85 @@
+"""A harmonizer that remembers: the same hashes in two replays, in several processes, and after a break."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from r3d2_ros.replay.ticks import Moment
+from r3d2_ros.replay.workers import split
+from tests.replay.bags import NS, Entry, drive, ns, oncoming
+from tests.replay.test_folder import Place
+
+torch = pytest.importorskip("torch", reason="the harmonizer needs torch: pip install 'r3d2_ros[harmonizer]'")
+
+SECONDS = [i / 10 for i in range(6)] + [1.2]
+"""The last one so late that a second pass of the drive is one that goes back."""
+
+
+def twice(entries: list[Entry]) -> list[Entry]:
+    """The same drive recorded again, three seconds later: two timelines."""
+    return [*entries, *(Entry(e.topic, e.log_ns + 3 * NS, e.message) for e in entries)]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+    from tests.harmonizer.small import TINY, seeded
+
+    entries = twice([*drive(SECONDS, speed=1.0), *oncoming(SECONDS)])
+    place = Place(tmp_path, entries)
+    save_checkpoint(seeded(TINY), tmp_path / "model")
+    return place
+
+
+def harmonize(place: Place, *, temporal: bool) -> None:
+    place.config.write_text(
+        f"{place.config.read_text()}"
+        "state: {max_interpolation_gap_s: 1.0}\n"
+        f"harmonizer: {{backend: r3d2, checkpoint: {place.bag.parent / 'model'}, dtype: float32, "
+        f"temporal: {{enabled: {str(temporal).lower()}, blend: 0.8, tolerance: 0.5}}}}\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("temporal", [True, False], ids=["temporal", "each by itself"])
+def test_replays_have_the_same_hashes(place: Place, tmp_path: Path, temporal: bool) -> None:
+    plain = place.config.read_text()
+    harmonize(place, temporal=temporal)
+    assert place.run() == 0
+    whole = place.hashes()
+    assert sorted(whole) == list(range(14))
+    assert [whole[i] for i in range(7)] == [whole[i] for i in range(7, 14)], (
+        "what was before time went back is forgotten"
+    )
+    for number, extra in enumerate([(), ("--workers", "2"), ("--workers", "5")]):
+        place.out = tmp_path / f"again{number}"
+        assert place.run(*extra) == 0 and place.hashes() == whole
+    place.config.write_text(plain)
+    harmonize(place, temporal=not temporal)
+    place.out = tmp_path / "other"
+    assert place.run() == 0
+    assert place.hashes()[0] == whole[0] and place.hashes()[3] != whole[3], (
+        "the mode shows from the second frame set on"
+    )
+
+
+@pytest.mark.slow
+def test_a_run_that_was_interrupted_in_a_sequence_remembers_what_it_had(place: Place) -> None:
+    """Of each pass some frame sets are there; the others depend on them."""
+    harmonize(place, temporal=True)
+    assert place.run() == 0
+    whole = place.hashes()
+    for index in (3, 4, 9):
+        (place.out / "eye" / f"{index:06d}.jpg").unlink()
+    assert place.run() == 0
+    assert place.summary()["frame_sets"]["from_earlier_runs"] == 11
+    assert place.hashes() == whole
+
+
+def test_parts_are_whole_sequences() -> None:
+    moments = [Moment(ns(s), timeline, None) for timeline in range(2) for s in SECONDS]
+    assert [len(part) for part in split(range(14), 5, moments, whole_sequences=True)] == [7, 7]
+    assert [len(part) for part in split(range(14), 1, moments, whole_sequences=True)] == [14]
