@@ -15,6 +15,7 @@ CORE = [
     "pyyaml>=6",
     "rosbags>=0.10",
     "scipy>=1.13",
+    "shapely>=2",
     "simplejpeg>=1.7",
     "tqdm>=4.60",
     "xxhash>=3",

@@ -63,6 +63,9 @@ class Commands(Protocol):
     def drain(self) -> tuple[list[Refusal], list[Plan]]:
         """What else came since the last call."""
 
+    def refused(self) -> dict[str, int]:
+        """How many commands were refused so far, by cause."""
+
 
 class Inbox:
     """Thread-safe. `changed` is notified after every arrival, for a driver that waits."""
@@ -155,6 +158,10 @@ class Inbox:
             refusals, self._refusals = self._refusals, []
             plans, self._plans = self._plans, []
             return refusals, plans
+
+    def refused(self) -> dict[str, int]:
+        with self.changed:
+            return {cause: count for cause, count in self.counts.items() if cause != "accepted"}
 
     def wait(self, ready: Callable[[], bool], timeout_s: float) -> bool:
         """Wait for `ready` (called under the lock) for so long; whether it is."""

@@ -88,6 +88,7 @@ class Loop:
             frames=self._frames,
             ticks=self._ticks,
             misses=self.counts["misses"],
+            refused=self._commands.refused(),
             deterministic=self.deterministic,
             digest=self._log.digest,
         )
@@ -252,14 +253,13 @@ class Loop:
                 self._set_phase("drive")
 
     def _refused_text(self) -> str:
-        causes = [f"{n} {cause}" for cause, n in self.counts.items() if cause.startswith("refused ")]
-        return f" ({', '.join(causes)})" if causes else ""
+        causes = [f"{count} {cause}" for cause, count in self._commands.refused().items()]
+        return f" (refused: {', '.join(causes)})" if causes else ""
 
     def _write_arrivals(self) -> None:
         """Refusals and plans since the last time."""
         refusals, plans = self._commands.drain()
         for refusal in refusals:
-            self.counts[f"refused {refusal.cause}"] += 1
             self._log.write(
                 "refused", stamp_ns=self._now_ns, cause=refusal.cause, text=refusal.text, of_stamp_ns=refusal.stamp_ns
             )

@@ -48,6 +48,9 @@ class LoggedCommands:
     def drain(self) -> tuple[list[Refusal], list[Plan]]:
         return [], []
 
+    def refused(self) -> dict[str, int]:
+        return {}
+
     def _shifted(self, command: Command) -> Command:
         """The command with its stamps in this run's time."""
         shift = self._epoch_ns - self._logged_epoch_ns

@@ -83,7 +83,7 @@ def test_a_stack_that_never_comes(tmp_path: Path) -> None:
 def test_a_stack_that_sends_nan_is_named_as_the_reason(tmp_path: Path) -> None:
     nan = Actuation(float("nan"), 0.0)
     outcome = run(tmp_path, on_frame=answering(nan), phases={"startup_timeout_s": 3.0}).go()
-    assert outcome is not None and outcome.detail.endswith("for 3 s (3 refused invalid)")
+    assert outcome is not None and outcome.detail.endswith("for 3 s (refused: 3 invalid)")
 
 
 def test_collision_ends_the_run(tmp_path: Path) -> None:
