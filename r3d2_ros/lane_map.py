@@ -58,7 +58,9 @@ class LaneMap:
 
 
 @dataclass(frozen=True)
-class _LaneKeys:
+class LaneKeys:
+    """One lane of the file; see `MapLane`."""
+
     __pydantic_config__ = STRICT
     id: Annotated[str, Field(min_length=1)]
     centre: Polyline
@@ -67,9 +69,11 @@ class _LaneKeys:
 
 
 @dataclass(frozen=True)
-class _LaneMapKeys:
+class LaneMapKeys:
+    """lane_map.yaml; see `LaneMap`."""
+
     __pydantic_config__ = STRICT
-    lanes: list[_LaneKeys]
+    lanes: list[LaneKeys]
     road_edges: list[Polyline] = field(default_factory=list)
     lines: dict[str, Polyline] = field(default_factory=dict)
 
@@ -93,7 +97,7 @@ def write_lane_map(path: Path, lane_map: LaneMap) -> None:
 
 def load_lane_map(path: Path) -> LaneMap:
     """The lane map of a file. InputError(s) with file and key."""
-    keys = validate(_LaneMapKeys, load_yaml(path), str(path))
+    keys = validate(LaneMapKeys, load_yaml(path), str(path))
     names = [lane.id for lane in keys.lanes] + list(keys.lines)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(str(path), "names of lanes and lines once each", f"{', '.join(twice)} again")

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.actors_file import load_actors, load_assets
+from r3d2_ros.closed_loop.runs import load_runs
+from r3d2_ros.closed_loop.scenario import Scenario
+from r3d2_ros.closed_loop.session import Scenes
+from r3d2_ros.closed_loop.vehicle import Vehicle, load_vehicle
 from r3d2_ros.config import AssetsConfig, SceneConfig, SimConfig, load_config
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.libraries import load_library
@@ -21,7 +25,7 @@ from r3d2_ros.formats.ply_elements import is_ply
 from r3d2_ros.formats.scenes import SIDECAR, SceneFiles, build_scene, find_scene
 from r3d2_ros.formats.sidecar import SceneKeys
 from r3d2_ros.input_files import open_input
-from r3d2_ros.lane_map import load_labels, load_lane_map
+from r3d2_ros.lane_map import LaneMapKeys, load_labels, load_lane_map
 from r3d2_ros.resources import user_path
 from r3d2_ros.rigs import autoware, detect_kind, load_rig, shipped_rigs
 from r3d2_ros.rigs.native import RigFile
@@ -33,6 +37,7 @@ EXAMPLES = """examples:
   r3d2 check scenes/town            scene.yaml and everything that it names
   r3d2 check assets.yaml            a library and every asset in it
   r3d2 check actors.yaml --json     an actors file; result as one JSON object
+  r3d2 check my_scenario.yaml       a scenario with its vehicle, lanes and assets; also vehicles and lane maps
   r3d2 check scan.ply               a Gaussian file, read whole
 
 What a file is follows from its content; --kind says it. Exit status: 0 no fault, 1 faults, 2 wrong arguments."""
@@ -40,7 +45,7 @@ What a file is follows from its content; --kind says it. Exit status: 0 no fault
 STAND_IN_FOV_DEG = 90.0
 """For rig files without intrinsics: their other keys can be checked with any field of view."""
 
-KINDS = "a configuration, rig, scene.yaml, assets.yaml, list of actors or Gaussian file"
+KINDS = "a configuration, rig, scene.yaml, assets.yaml, scenario, vehicle, lane map, list of actors or Gaussian file"
 GAUSSIAN_SUFFIXES = (".ply", ".splat", ".spz", ".sog", ".ksplat")
 """Also of formats that are not read: the reader says which are."""
 
@@ -72,7 +77,7 @@ def add_parser(subparsers: Any) -> None:
     """Add `check` to the result of `ArgumentParser.add_subparsers`."""
     parser = subparsers.add_parser(
         "check",
-        help="validate a configuration, rig, scene, library, actors or Gaussian file",
+        help="validate a configuration, rig, scene, library, scenario, actors or Gaussian file",
         description="Print every fault of a file, with file, key, expected value and value.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -122,7 +127,14 @@ def detect(data: Any, path: Path) -> str:
             pass
         if _is_library(data):
             return "assets"
-        known = {"configuration": SimConfig, "scene": SceneKeys, "rig": RigFile}
+        known = {
+            "configuration": SimConfig,
+            "scene": SceneKeys,
+            "rig": RigFile,
+            "scenario": Scenario,
+            "vehicle": Vehicle,
+            "lane map": LaneMapKeys,
+        }
         hits = {kind: _hits(data, [entry.name for entry in dataclasses.fields(cls)]) for kind, cls in known.items()}
         best = max(hits, key=lambda kind: hits[kind])
         if hits[best]:
@@ -248,6 +260,23 @@ def _check_actors(path: Path, findings: Findings) -> None:
         findings.notes.append(f"{path}: expected in the library that it is used with: {', '.join(names)}")
 
 
+def _check_scenario(path: Path, findings: Findings) -> None:
+    """Every run is resolved; the scene's Gaussians are not read."""
+    scenes = Scenes()
+    runs = load_runs(path)
+    for spec in runs:
+        scenes.plan(spec)
+    findings.notes.append(f"{path}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
+
+
+def _check_vehicle(path: Path, findings: Findings) -> None:
+    load_vehicle(str(path.absolute()))
+
+
+def _check_lane_map(path: Path, findings: Findings) -> None:
+    load_lane_map(path)
+
+
 CHECKS: dict[str, Callable[[Path, Findings], None]] = {
     "configuration": _check_configuration,
     "rig": _check_rig,
@@ -255,6 +284,9 @@ CHECKS: dict[str, Callable[[Path, Findings], None]] = {
     "assets": _check_library,
     "actors": _check_actors,
     "gaussians": _check_gaussians,
+    "scenario": _check_scenario,
+    "vehicle": _check_vehicle,
+    "lane map": _check_lane_map,
 }
 
 

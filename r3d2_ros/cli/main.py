@@ -22,8 +22,9 @@ COMMANDS = {
     "street": "make the procedural street",
     "scene": "inspect and convert Gaussian scenes",
     "model": "build, inspect, convert and compare harmonizer checkpoints",
+    "scenario": "closed-loop runs of a driving stack, with scores, verdicts and a report",
     "stack": "an example driving stack as a ROS node",
-    "check": "validate a configuration, rig, scene, library, actors or Gaussian file",
+    "check": "validate a configuration, rig, scene, library, scenario, actors or Gaussian file",
     "bench": "measure the renderer, the transport and the harmonizer",
 }
 """Name -> one line of help. Each is a module of this package, imported only when it is the command."""
@@ -35,6 +36,7 @@ EXAMPLES = """examples:
   r3d2 demo                                   see it run: videos and pictures in out/demo/
   r3d2 render --scene street --rig demo3 --ego 60 0 0 0 --out out/view
   r3d2 sim --config my_sim.yaml               the node that `ros2 launch r3d2_ros sim.launch.py` starts
+  r3d2 scenario run stationary_parked_car --controller depth_aeb
   r3d2 check my_rig.yaml                      every fault of a file
   r3d2 COMMAND --help                         options and examples of a command
 

@@ -5,9 +5,12 @@ The example stacks of the ROS face use the same logic behind topics.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from r3d2_ros.closed_loop.actions import Snapshot
 from r3d2_ros.closed_loop.demands import Command
@@ -16,8 +19,11 @@ from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.stacks.constant_velocity import ConstantVelocity
 from r3d2_ros.closed_loop.stacks.depth_aeb import DepthAeb, DepthView
 from r3d2_ros.closed_loop.stacks.path_follower import PathFollower
-from r3d2_ros.closed_loop.vehicle import Actuation
+from r3d2_ros.closed_loop.vehicle import Actuation, VehicleState
+from r3d2_ros.geometry import Array
 from r3d2_ros.simulator import FrameSet
+
+PLAN_STEPS, PLAN_STEP_S = 6, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +44,30 @@ class Controller(Protocol):
 
 
 class _Answering:
-    """Commands carry the stamp of the frame set, so that runs are deterministic."""
+    """Commands carry the stamp of the frame set, so that runs are deterministic. It means to go on as it does."""
+
+    _wanted = Actuation(0.0, 0.0)
 
     def step(self, observation: Observation) -> Command | None:
-        return Command(observation.snapshot.stamp_ns, self.actuation(observation))
+        self._wanted = self.actuation(observation)
+        return Command(observation.snapshot.stamp_ns, self._wanted)
 
     def plan(self, observation: Observation) -> Plan | None:
-        return None
+        ego = observation.snapshot.ego
+        return Plan(observation.snapshot.stamp_ns, *straight_plan(ego, self._wanted.acceleration_mps2))
 
     def actuation(self, observation: Observation) -> Actuation:
         raise NotImplementedError
+
+
+def straight_plan(ego: VehicleState, acceleration_mps2: float) -> tuple[Array, Array]:
+    """Straight ahead for PLAN_STEPS steps with an acceleration, standing once it has stopped: points and headings."""
+    t = PLAN_STEP_S * np.arange(1, PLAN_STEPS + 1)
+    if acceleration_mps2 < 0.0:
+        t = np.minimum(t, ego.speed_mps / -acceleration_mps2)
+    s = ego.speed_mps * t + 0.5 * acceleration_mps2 * t**2
+    xy = np.array([ego.x_m, ego.y_m]) + s[:, None] * [math.cos(ego.yaw_rad), math.sin(ego.yaw_rad)]
+    return xy, np.full(PLAN_STEPS, ego.yaw_rad)
 
 
 class ConstantVelocityController(_Answering):
@@ -59,18 +79,15 @@ class ConstantVelocityController(_Answering):
 
 
 class DepthAebController(_Answering):
-    """Brakes on the depth images of every camera that looks ahead."""
+    """Brakes on the depth image of the camera that looks most straight ahead."""
 
     def __init__(self, plan: RunPlan) -> None:
         self._stack = DepthAeb(front_m=plan.vehicle.front_m, width_m=plan.vehicle.width_m)
 
     def actuation(self, observation: Observation) -> Actuation:
-        views = [
-            DepthView(frame.depth, frame.camera.K, frame.camera.T_ego_camera)
-            for frame in observation.frame_set.frames
-            if frame.camera.T_ego_camera.rotation[0, 2] > 0.5
-        ]
-        return self._stack.actuation(views, observation.snapshot.ego.speed_mps)
+        frame = max(observation.frame_set.frames, key=lambda frame: float(frame.camera.T_ego_camera.rotation[0, 2]))
+        view = DepthView(frame.depth, frame.camera.K, frame.camera.T_ego_camera)
+        return self._stack.actuation([view], observation.snapshot.ego.speed_mps)
 
 
 class PathFollowerController(_Answering):
@@ -84,7 +101,7 @@ class PathFollowerController(_Answering):
 
     def plan(self, observation: Observation) -> Plan | None:
         snapshot = observation.snapshot
-        xy, yaw = self._stack.plan(snapshot.ego.x_m, snapshot.ego.y_m, steps=6, step_s=0.5)
+        xy, yaw = self._stack.plan(snapshot.ego.x_m, snapshot.ego.y_m, steps=PLAN_STEPS, step_s=PLAN_STEP_S)
         return Plan(snapshot.stamp_ns, xy, yaw)
 
 

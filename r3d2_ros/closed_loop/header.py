@@ -36,6 +36,7 @@ def header(plan: RunPlan, *, controller: str, renderer: str) -> dict[str, Any]:
         "variation": spec.variation,
         "controller": controller,
         "renderer": renderer,
+        "folder": str(spec.folder.absolute()),
         "configuration_hash": hashlib.sha256(text.encode()).hexdigest(),
         "configuration": configuration,
         "versions": versions("numpy", "scipy", "numba", "gsplat", "torch"),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from r3d2_ros.closed_loop.actions import Done, Frame, FrameFacts, Outcome
 from r3d2_ros.closed_loop.controllers import Controller, Observation
-from r3d2_ros.closed_loop.inbox import Inbox
+from r3d2_ros.closed_loop.inbox import Commands, Inbox
 from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import LogWriter
@@ -19,19 +19,32 @@ from r3d2_ros.simulator import FrameSet, History, Simulator
 def run_in_process(
     plan: RunPlan,
     simulator: Simulator,
-    controller: Controller,
+    controller: Controller | None,
     log: LogWriter,
     *,
+    commands: Commands | None = None,
     on_frame: Callable[[FrameSet, Observation], None] = lambda frame_set, observation: None,
 ) -> Outcome:
     """Run to the end and return how it ended. The log already has its header. `on_frame` sees each frame set.
 
+    commands  where commands come from when nobody drives (controller None): the log of an earlier run
     A run that is interrupted or fails gets its last record all the same, then the exception goes on.
     """
     inbox = Inbox(round(plan.spec.scenario.control.max_age_s * 1e9))
-    loop = Loop(plan, inbox, log)
+    loop = Loop(plan, inbox if commands is None else commands, log)
+
+    def answer(observation: Observation) -> None:
+        on_frame(observation.frame_set, observation)
+        if controller is None:
+            return
+        command = controller.step(observation)
+        if (intended := controller.plan(observation)) is not None:
+            inbox.offer_plan(intended)
+        if command is not None:
+            inbox.offer(command, time.monotonic())
+
     try:
-        return _drive(loop, inbox, simulator, controller, on_frame)
+        return _drive(loop, simulator, answer)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         reason, detail = ("interrupted", "") if interrupted else ("error", f"{type(error).__name__}: {error}")
@@ -40,13 +53,7 @@ def run_in_process(
         raise
 
 
-def _drive(
-    loop: Loop,
-    inbox: Inbox,
-    simulator: Simulator,
-    controller: Controller,
-    on_frame: Callable[[FrameSet, Observation], None],
-) -> Outcome:
+def _drive(loop: Loop, simulator: Simulator, answer: Callable[[Observation], None]) -> Outcome:
     actions, history = loop.run(), History()
     action = next(actions)
     while True:
@@ -55,21 +62,8 @@ def _drive(
         if isinstance(action, Frame):
             frame_set, history = simulator.step(action.snapshot.world_state(), history)
             done = Done(time.monotonic(), FrameFacts.of(frame_set))
-            _answer(controller, inbox, Observation(action.snapshot, frame_set), on_frame)
+            answer(Observation(action.snapshot, frame_set))
         try:
             action = actions.send(done)
         except StopIteration as stop:
             return stop.value
-
-
-def _answer(
-    controller: Controller,
-    inbox: Inbox,
-    observation: Observation,
-    on_frame: Callable[[FrameSet, Observation], None],
-) -> None:
-    on_frame(observation.frame_set, observation)
-    if (plan := controller.plan(observation)) is not None:
-        inbox.offer_plan(plan)
-    if (command := controller.step(observation)) is not None:
-        inbox.offer(command, time.monotonic())

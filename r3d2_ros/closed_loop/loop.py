@@ -56,6 +56,7 @@ class Loop:
         self._missing = False
         self._missed_in_a_row = 0
         self._standing_since_ns: int | None = None
+        self._collision: tuple[float, Outcome] | None = None
         self._published_s = 0.0
         self._frames = self._ticks = 0
         self.counts: Counter[str] = Counter()
@@ -306,9 +307,12 @@ class Loop:
     def _ended(self) -> Outcome | None:
         """Whether the run is over at this tick."""
         end, t_s = self._scenario.end, self.snapshot.t_s
-        hit = self._hit()
+        hit = self._hit() if self._collision is None else ()
         if hit and end.on_collision:
-            return Outcome("collision", f"with {', '.join(hit)} at t = {t_s:.2f} s", with_actors=hit)
+            self._collision = t_s, Outcome("collision", f"with {', '.join(hit)} at t = {t_s:.2f} s", with_actors=hit)
+        if self._collision is not None:
+            began_s, outcome = self._collision
+            return outcome if t_s >= began_s + end.after_collision_s - ROUNDING else None
         s_m, left_m = self._plan.reference.locate(self._ego.x_m, self._ego.y_m)
         if abs(left_m) > end.off_reference_m:
             return Outcome("off_reference", f"{abs(left_m):.1f} m beside the reference path at t = {t_s:.2f} s")

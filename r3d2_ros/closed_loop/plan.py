@@ -43,6 +43,7 @@ from r3d2_ros.resources import user_path
 from r3d2_ros.scene import AssetLibrary
 
 MIN_REFERENCE_M = 1.0
+MEETING_M = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +129,10 @@ class _Planner:
             raise InputError(self._where(f"{key}.asset"), f"one of {known or 'no assets'}", f"'{keys.asset}'")
         asset = self._library[keys.asset]
         size_m = keys.size_m or asset.size_m
-        motion = self._motion(keys, drawn, size_m, self._where(key))
         start = None if isinstance(keys.motion, Parked) else keys.motion.start
-        starts_s, waits = self._starts(motion, start, self._where(f"{key}.motion.start"))
+        # A meeting is arranged before anything is drawn: else it would take back what the jitter changes.
+        meant = self._motion(keys, Drawn(), size_m, self._where(key))
+        starts_s, waits = self._starts(meant, start, self._where(f"{key}.motion.start"))
         speed = 0.0
         if isinstance(keys.motion, IdmFollower):
             own = keys.motion.desired_speed_mps if keys.motion.speed_mps is None else keys.motion.speed_mps
@@ -141,7 +143,7 @@ class _Planner:
             category=asset.category,
             size_m=size_m,
             target=keys.target,
-            motion=motion,
+            motion=self._motion(keys, drawn, size_m, self._where(key)),
             starts_s=starts_s,
             trigger_m=start.distance_m if start is not None and start.distance_m is not None else 0.0,
             waits=waits,
@@ -217,16 +219,18 @@ class _Planner:
         return begins_s, isinstance(motion, AlongPath)
 
     def _meeting(self, motion: Motion) -> tuple[float, tuple[float, float]]:
-        """Where on its line an actor comes nearest to the ego's reference: (s, (x, y))."""
+        """Where on its line an actor meets the ego's reference: (s, (x, y)).
+
+        For a path it is the first place that is as near to the reference as it gets, up to MEETING_M.
+        """
         if isinstance(motion, Straight):
             x, y, _ = motion.T_world_start.translation
             return 0.0, (float(x), float(y))
         assert isinstance(motion, AlongPath)
-        samples = motion.line.s
-        beside = [abs(self.reference.locate(float(x), float(y))[1]) for x, y, _ in motion.line.points]
-        k = int(np.argmin(beside))
-        x, y, _ = motion.line.points[k]
-        return float(samples[k]), (float(x), float(y))
+        points = motion.line.points
+        beside = np.array([abs(self.reference.locate(float(x), float(y))[1]) for x, y, _ in points])
+        k = int(np.flatnonzero(beside <= beside.min() + MEETING_M)[0])
+        return float(motion.line.s[k]), (float(points[k, 0]), float(points[k, 1]))
 
 
 def _polyline(points: list[tuple[float, float, float]], where: str) -> Line:

@@ -272,6 +272,7 @@ class EndKeys:
     __pydantic_config__ = STRICT
     duration_s: Positive
     on_collision: bool = True
+    after_collision_s: Seconds = 0.3
     at_goal: bool = True
     off_reference_m: Positive = 10.0
     standstill_s: Seconds = 0.0

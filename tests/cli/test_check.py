@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from r3d2_ros.cli.check import CHECKS
 from r3d2_ros.cli.main import main
 from tests.cli.small import write_inputs
 from tests.data import shared_data
@@ -37,6 +38,17 @@ GOOD = {
     "scene": "gaussians: wall.ply\nname: wall\n",
     "assets": "assets:\n  car: {file: car.ply}\n",
     "actors": "- {id: a, asset: car.ply, x: 0, y: 0, z: 0, yaw_deg: 0}\n",
+    "scenario": (
+        "sim: {scene: {source: wall.ply}, assets: {library: assets.yaml}}\n"
+        "ego: {reference: {points: [[0, 0], [20, 0]]}, speed_mps: 5}\n"
+        "actors: [{id: a, asset: car, place: {x: 9, y: 0}}]\nend: {duration_s: 5}\nvary: {seed: [0, 1]}\n"
+    ),
+    "vehicle": (
+        "{wheelbase_m: 3, front_overhang_m: 1, rear_overhang_m: 1, width_m: 2, height_m: 2, max_steer_deg: 30, "
+        "max_steer_rate_dps: 40, max_speed_mps: 30, max_acceleration_mps2: 2, max_braking_mps2: 6, max_jerk_mps3: 20}"
+    ),
+    "lane map": "lanes: [{id: a, centre: [[0, 0, 0], [9, 0, 0]], left: [[0, 2, 0], [9, 2, 0]], "
+    "right: [[0, -2, 0], [9, -2, 0]]}]\n",
 }
 
 
@@ -44,6 +56,7 @@ GOOD = {
 def test_good_files_have_no_faults(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = GOOD[kind]
     path = folder / "rig.yaml" if text is None else folder / "file.yaml"
+    (folder / "assets.yaml").write_text(GOOD["assets"] or "")
     if text is not None:
         path.write_text(text)
     status, result = check(path, capsys)
@@ -75,6 +88,12 @@ BAD = {
         ["assets.a.file: expected", "assets.b: file: "],
     ),
     "actors": ("- {id: a, asset: none.ply, x: 0, y: 0, z: 0, yaw_deg: 0}\n", ["actor 1 ('a'): asset: expected"]),
+    "scenario": (
+        "ego: {reference: {points: [[0, 0], [20, 0]]}, speed: 5}\nactors: [{id: a, asset: car}]\nend: {}\n",
+        ["ego.speed: expected one of the keys", "actors.0: expected a place", "end.duration_s: expected a value"],
+    ),
+    "vehicle": ("wheelbase_m: -3\nwidth_m: 2\n", ["wheelbase_m: expected greater than 0", "height_m: expected"]),
+    "lane map": ("lanes: [{id: a}]\n", ["lanes.0.centre: expected"]),
 }
 
 
@@ -115,7 +134,14 @@ def test_a_scenes_lane_map_and_labels_are_checked(folder: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("rigs/demo3.yaml", "rig"), ("rigs/surround6.yaml", "rig"), ("sim.yaml", "configuration")]
+    ("name", "kind"),
+    [
+        ("rigs/demo3.yaml", "rig"),
+        ("rigs/surround6.yaml", "rig"),
+        ("sim.yaml", "configuration"),
+        ("scenarios/reference.yaml", "scenario"),
+        ("vehicles/car.yaml", "vehicle"),
+    ],
 )
 def test_shipped_files_have_no_faults(name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, result = check(ROOT / "config" / name, capsys)
@@ -186,7 +212,7 @@ def test_what_cannot_be_read_is_one_document(
     assert status == 1 and result["faults"][0]["got"] == "Permission denied"
 
 
-@pytest.mark.parametrize("kind", [None, "configuration", "rig", "scene", "assets", "actors", "gaussians"])
+@pytest.mark.parametrize("kind", [None, *CHECKS])
 def test_a_named_pipe_is_named_and_not_waited_for(
     folder: Path, kind: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,8 +17,10 @@ from r3d2_ros.closed_loop.header import header
 from r3d2_ros.closed_loop.in_process import run_in_process
 from r3d2_ros.closed_loop.inbox import Plan
 from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
+from r3d2_ros.closed_loop.scores.data import SceneFacts
+from r3d2_ros.closed_loop.scores.summary import summarise
 from r3d2_ros.simulator import FrameSet
-from tests.closed_loop.small_world import parked, plan, simulator
+from tests.closed_loop.small_world import LANE_MAP, parked, plan, simulator
 
 
 def drive(path: Path, name: str, **keys: Any) -> tuple[Outcome, RunLog]:
@@ -33,6 +35,10 @@ def test_constant_velocity_crashes(tmp_path: Path) -> None:
     outcome, log = drive(tmp_path / "a", "constant_velocity", actors=[parked(40.05)])
     assert outcome.reason == "collision"
     assert log.of("tick")[-1]["ego"][4] == pytest.approx(10.0)
+    summary = summarise(log, SceneFacts(lane_map=LANE_MAP))
+    assert summary["scores"]["neuroncap"]["value"] == pytest.approx(0.0, abs=1e-6)
+    assert summary["scores"]["alpasim"]["value"] == 0.0
+    assert summary["progress"] == pytest.approx(34.6 / 200.0)  # up to the contact
 
 
 def test_depth_aeb_stops_before_a_parked_car(tmp_path: Path) -> None:

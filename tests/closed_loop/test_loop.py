@@ -87,11 +87,14 @@ def test_a_stack_that_sends_nan_is_named_as_the_reason(tmp_path: Path) -> None:
 
 
 def test_collision_ends_the_run(tmp_path: Path) -> None:
-    """The rear of a car at x = 40.05 is at 38.05; the ego's front, 3.5 m ahead, is there after 3.455 s."""
+    """The rear of a car at x = 40.05 is at 38.05; the ego's front, 3.5 m ahead, is there after 3.455 s.
+
+    Then it goes on for 0.3 s, so that smaller boxes touch as well.
+    """
     made = run(tmp_path, on_frame=answering(), actors=[parked(40.05)])
     assert made.go() == Outcome("collision", "with target at t = 3.46 s", with_actors=("target",))
     last = made.read().of("tick")[-1]
-    assert last["t_s"] == pytest.approx(3.46) and last["ego"][0] == pytest.approx(34.6)
+    assert last["t_s"] == pytest.approx(3.76) and last["ego"][0] == pytest.approx(37.6)
     assert last["actors"]["target"] == [40.05, 0.0, 0.0, 0.0, 0.0]
 
 

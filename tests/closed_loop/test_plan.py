@@ -153,7 +153,11 @@ def test_who_meets_the_ego_is_where_it_is() -> None:
 
 
 def test_a_path_that_meets_the_ego_starts_late_enough() -> None:
-    """From standstill 6 m beside the lane: 2 m/s2 up to 4 m/s need 1 s + ... = 2.5 s to the middle of the lane."""
+    """From standstill 6 m beside the lane with 2 m/s2 up to 4 m/s: s / 4 + 1 seconds.
+
+    It meets the ego at 4 s where it is first within 0.3 m of the lane's middle: after 5.75 m of a path with a point
+    every 0.25 m.
+    """
     motion = {
         "kind": "path",
         "points": [[41.5, -6], [41.5, 0], [41.5, 6]],
@@ -162,11 +166,21 @@ def test_a_path_that_meets_the_ego_starts_late_enough() -> None:
         "start": {"meets_reference": True},
     }
     planned = plan(actors=[actor(motion=motion)])
-    assert planned.traffic.actors[0].starts_s == pytest.approx(4.0 - 2.5)
+    assert planned.traffic.actors[0].starts_s == pytest.approx(4.0 - (5.75 / 4 + 1))
     waiting, meeting = states(planned, [1.4, 4.0])
     np.testing.assert_allclose(waiting.T_world_actor.translation, [41.5, -6.0, 0.0], atol=1e-9)
     assert waiting.speed_mps == 0.0
-    np.testing.assert_allclose(meeting.T_world_actor.translation, [41.5, 0.0, 0.0], atol=0.02)
+    np.testing.assert_allclose(meeting.T_world_actor.translation, [41.5, -0.25, 0.0], atol=1e-6)
+
+
+def test_jitter_changes_a_meeting() -> None:
+    """Further along its way by what was drawn, it is there too early by as much."""
+    place = {"lane": "reference", "s_m": 41.5, "heading_deg": 90}
+    motion = {"kind": "constant_velocity", "speed_mps": 3, "start": {"meets_reference": True}}
+    keys = actor(place=place, motion=motion, jitter={"longitudinal_m": 1.0})
+    draws = np.random.default_rng(6).uniform(-1.0, 1.0, 8)
+    (meeting,) = states(plan(seed=6, actors=[keys]), [4.0])
+    np.testing.assert_allclose(meeting.T_world_actor.translation, [41.5, draws[4], 0.0], atol=1e-9)
 
 
 def test_meetings_that_cannot_be() -> None:

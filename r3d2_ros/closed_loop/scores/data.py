@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -79,6 +79,18 @@ class RunData:
     @property
     def target(self) -> ActorTrack | None:
         return next((actor for actor in self.actors if actor.target), None)
+
+    def until(self, tick: int) -> RunData:
+        """The run up to and with a tick, as if it had ended there."""
+        n = tick + 1
+        return replace(
+            self,
+            t_s=self.t_s[:n],
+            ego=self.ego[:n],
+            driven=self.driven[:n],
+            actors=tuple(replace(actor, rows=actor.rows[:n]) for actor in self.actors),
+            frames=self.frames[self.frames < n],
+        )
 
     @cached_property
     def tick_s(self) -> float:

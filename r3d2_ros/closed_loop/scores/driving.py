@@ -61,7 +61,7 @@ class OffPath:
 
 def off_path(data: RunData, validity: dict[str, Any]) -> OffPath:
     """`validity`: the scenario's limits off_path_m and off_path_deg."""
-    frames = [frame for frame in data.log.of("frame") if frame["phase"] != "startup"]
+    frames = [frame for frame in data.log.of("frame") if frame["phase"] != "startup"][: len(data.frames)]
     known = [(f["off_path_m"], f["off_path_deg"]) for f in frames if f["off_path_m"] is not None]
     if not known:
         return OffPath(None, None, None)

@@ -82,12 +82,14 @@ def _last_time(log: RunLog) -> float:
 
 def _figures(data: RunData, scene: SceneFacts, *, compat: bool) -> Figures:
     contact = first_contact(data)
+    # After a collision the run goes on for a moment, for a score whose boxes are smaller. The others end with it.
+    whole, data = data, data if contact is None else data.until(contact.tick)
     room = margins(data)
     return Figures(
         collision_with=contact.actor.id if contact is not None else "",
         neuroncap=neuroncap(data, compat=compat),
         hd=hd_score(data, scene),
-        alpasim=alpasim(data, scene.lane_map),
+        alpasim=alpasim(whole, scene.lane_map),
         distance_m=room.distance_m,
         ttc_s=room.ttc_s,
         progress=progress(data),

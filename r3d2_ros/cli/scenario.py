@@ -1,0 +1,76 @@
+"""`r3d2 scenario`: closed-loop runs of scenario files, their scores, verdicts and report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = """examples:
+  r3d2 scenario list                                          the shipped scenarios
+  r3d2 scenario run stationary_parked_car --controller depth_aeb
+  r3d2 scenario run my.yaml side_cyclist --seeds 10 --controller depth_aeb --out out/tonight --baseline out/yesterday
+  r3d2 scenario check my.yaml                                 every fault of a scenario, and the runs that it means
+  r3d2 scenario replay out/tonight/runs/my-s3                 the same run again from its log
+  r3d2 scenario report out/tonight                            report.html, results.json and junit.xml anew
+
+A controller is built in and answers every frame set in this process: constant_velocity, depth_aeb, path_follower.
+Exit status of run: 0 every run passed, 1 a criterion failed, a run is invalid or an input cannot be used, 2 a run broke
+off or wrong arguments, 130 interrupted."""
+
+FAILED, BROKEN = 1, 2
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `scenario` to the result of `ArgumentParser.add_subparsers`."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = subparsers.add_parser(
+        "scenario", help="closed-loop runs and their scores", description=__doc__, epilog=EXAMPLES, formatter_class=raw
+    )
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    run = commands.add_parser("run", help="run scenarios and score them")
+    run.add_argument("scenarios", nargs="+", metavar="FILE", help="scenario files, or names of shipped ones")
+    run.add_argument("--controller", required=True, metavar="NAME", help="a built-in controller, in this process")
+    run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results; without it, a new one in out/")
+    run.add_argument("--seeds", type=int, metavar="N", help="run each with the seeds 0 to N-1 instead of its own")
+    run.add_argument("--baseline", type=Path, metavar="DIR", help="results of an earlier time: list what is worse")
+    run.add_argument("--resume", action="store_true", help="keep the finished runs of --out")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                     help="key of the simulator's configuration, as rig.source=surround6; can repeat")  # fmt: skip
+    run.add_argument("--json", action="store_true", help="print the results as JSON")
+    listing = commands.add_parser("list", help="the shipped scenarios")
+    listing.add_argument("--json", action="store_true", help="print as JSON")
+    check = commands.add_parser("check", help="every fault of scenario files, with their scene and assets")
+    check.add_argument("scenarios", nargs="+", metavar="FILE")
+    check.add_argument("--json", action="store_true", help="print as JSON")
+    replay = commands.add_parser("replay", help="repeat a run from its log and compare")
+    replay.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or its run.jsonl")
+    replay.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the repeated run")
+    report = commands.add_parser("report", help="score the runs of a folder anew and write its report")
+    report.add_argument("folder", type=Path, metavar="DIR")
+    report.add_argument("--baseline", type=Path, metavar="DIR", help="results of an earlier time")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the action and return the exit status. InputError(s) for what cannot be used."""
+    from r3d2_ros.closed_loop import commands
+
+    actions = {
+        "run": commands.run_scenarios,
+        "list": commands.list_scenarios,
+        "check": commands.check_scenarios,
+        "replay": commands.replay_run,
+        "report": commands.report_folder,
+    }
+    result = actions[args.action](args, _say)
+    if getattr(args, "json", False):
+        print(json.dumps(result.data, indent=2, allow_nan=False))
+    elif result.text:
+        print(result.text)
+    return result.status
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,223 @@
+"""What `r3d2 scenario` does, as functions of its arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from r3d2_ros.closed_loop.actions import Outcome
+from r3d2_ros.closed_loop.controllers import CONTROLLERS, Controller, Observation
+from r3d2_ros.closed_loop.film import Film
+from r3d2_ros.closed_loop.header import header
+from r3d2_ros.closed_loop.in_process import run_in_process
+from r3d2_ros.closed_loop.plan import RunPlan
+from r3d2_ros.closed_loop.replaying import LoggedCommands, spec_of
+from r3d2_ros.closed_loop.report import REPORT
+from r3d2_ros.closed_loop.results import JUNIT, LOG, RESULTS, RUNS, exit_code, read_results, score_folder
+from r3d2_ros.closed_loop.run_log import LogWriter, read_log
+from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios
+from r3d2_ros.closed_loop.session import Scenes, SessionOptions, run_session, write_results
+from r3d2_ros.config import Scalar
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.formats.files import make_folder
+from r3d2_ros.simulator import FrameSet
+
+Say = Callable[[str], None]
+MAX_SEEDS = 10_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """Exit status, and what to print: as text, or as JSON."""
+
+    status: int = 0
+    text: str = ""
+    data: Any = None
+
+
+def run_scenarios(args: argparse.Namespace, say: Say) -> Result:
+    """Run the scenarios with a built-in controller."""
+    if args.controller not in CONTROLLERS:
+        raise InputError("--controller", f"one of {', '.join(CONTROLLERS)}", f"'{args.controller}'")
+    specs = _specs(args)
+    out = args.out or _new_folder()
+    scenes = Scenes(say)
+    execute = InProcess(scenes, args.controller)
+    options = SessionOptions(out, args.baseline, args.resume)
+    say(f"{len(specs)} run{'s' if len(specs) > 1 else ''} into {out}")
+    results = run_session(specs, options, scenes=scenes, execute=execute, say=say)
+    return Result(exit_code(results["runs"]), _results_text(out, results), results)
+
+
+def _specs(args: argparse.Namespace) -> list[RunSpec]:
+    overrides = dict(_override(text) for text in args.overrides)
+    specs: list[RunSpec] = []
+    faults: list[InputError] = []
+    for source in args.scenarios:
+        try:
+            specs += load_runs(source, overrides)
+        except InputErrors as errors:
+            faults += errors.faults
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        raise InputErrors(faults)
+    return specs if args.seeds is None else _seeded(specs, args.seeds)
+
+
+def _seeded(specs: list[RunSpec], count: int) -> list[RunSpec]:
+    """Each combination with the seeds 0 to count - 1."""
+    if not 1 <= count <= MAX_SEEDS:
+        raise InputError("--seeds", f"1 to {MAX_SEEDS}", str(count))
+    once = {spec.run_id.rpartition("-s")[0]: spec for spec in specs}
+    return [
+        replace(spec, run_id=f"{name}-s{seed}", seed=seed, variation={**spec.variation, "seed": seed})
+        for name, spec in once.items()
+        for seed in range(count)
+    ]
+
+
+def _override(text: str) -> tuple[str, Scalar]:
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError("--set", "KEY=VALUE", f"'{text}'")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value
+    return key, parsed if isinstance(parsed, bool | int | float) else value
+
+
+def _new_folder() -> Path:
+    base = Path("out")
+    return next(
+        path for k in range(1, 100_000) if not (path := base / (f"scenario-{k}" if k > 1 else "scenario")).exists()
+    )
+
+
+def _results_text(out: Path, results: dict[str, Any]) -> str:
+    lines = [f"worse: {line}" for line in results["regressions"]]
+    means = results["means"]
+    scores = [
+        f"{name} {means[name]:.3f}"
+        for name in ("neuroncap", "hd", "alpasim", "collision_rate")
+        if means[name] is not None
+    ]
+    lines.append(f"means of {means['runs']} runs: {', '.join(scores) or 'none'}")
+    lines.append(f"{out / RESULTS}  {out / JUNIT}  {out / REPORT}")
+    return "\n".join(lines)
+
+
+class InProcess:
+    """Does a run in this process with a built-in controller, and films it."""
+
+    def __init__(self, scenes: Scenes, name: str) -> None:
+        self._scenes, self._name = scenes, name
+
+    def __call__(self, plan: RunPlan, folder: Path) -> Outcome:
+        controller = CONTROLLERS[self._name](plan)
+        return self.drive(plan, folder, controller=controller, name=self._name)
+
+    def drive(self, plan: RunPlan, folder: Path, *, controller: Controller, name: str) -> Outcome:
+        simulator = self._scenes.simulator(plan.spec.sim).simulator
+        film = Film(folder, simulator.rig)
+
+        def on_frame(frame_set: FrameSet, observation: Observation) -> None:
+            film.add(frame_set, observation.snapshot)
+
+        with LogWriter(folder / LOG) as log:
+            log.write("header", **header(plan, controller=name, renderer=simulator.renderer.name))
+            return run_in_process(plan, simulator, controller, log, on_frame=on_frame)
+
+
+def list_scenarios(args: argparse.Namespace, say: Say) -> Result:
+    """The shipped scenarios with their types and descriptions."""
+    rows = []
+    for name in shipped_scenarios():
+        scenario = load_runs(name)[0].scenario
+        rows.append({"name": name, "type": scenario.type, "description": scenario.description})
+    width = max(len(row["name"]) for row in rows)
+    text = "\n".join(f"{row['name']:<{width}}  {row['type']:<10}  {row['description']}" for row in rows)
+    return Result(text=text, data=rows)
+
+
+def check_scenarios(args: argparse.Namespace, say: Say) -> Result:
+    """Plan every run of the files; nothing is rendered."""
+    scenes, faults, rows = Scenes(say), [], []
+    for source in args.scenarios:
+        try:
+            specs = load_runs(source)
+            plans = [scenes.plan(spec) for spec in specs]
+        except InputErrors as errors:
+            faults += [str(fault) for fault in errors.faults]
+            continue
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        rows.append({"file": str(source), "runs": [plan.spec.run_id for plan in plans]})
+    lines = [*faults, *(f"{row['file']}: no faults, {len(row['runs'])} runs" for row in rows)]
+    return Result(1 if faults else 0, "\n".join(lines), {"faults": faults, "scenarios": rows})
+
+
+def replay_run(args: argparse.Namespace, say: Say) -> Result:
+    """Repeat a run from its log; exit status 1 when anything differs."""
+    path = args.run / LOG if args.run.is_dir() else args.run
+    log = read_log(path)
+    spec = spec_of(log)
+    scenes = Scenes(say)
+    plan = scenes.plan(spec)
+    folder = args.out
+    make_folder(folder)
+    simulator = scenes.simulator(spec.sim).simulator
+    with LogWriter(folder / LOG) as writer:
+        writer.write(
+            "header", **header(plan, controller=f"log of {log.header['controller']}", renderer=simulator.renderer.name)
+        )
+        run_in_process(plan, simulator, None, writer, commands=LoggedCommands(log))
+    again = read_log(folder / LOG)
+    score_folder(folder, scenes.facts(spec.sim))
+    same = log.end is not None and again.end is not None and log.end["digest"] == again.end["digest"]
+    text = (
+        "identical: every pose, command and picture"
+        if same
+        else _difference(log.of("tick", "frame"), again.of("tick", "frame"))
+    )
+    return Result(0 if same else 1, text, {"identical": same})
+
+
+def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
+    """The first tick or frame set that is not the same."""
+    before = [r for r in before if r.get("phase") != "startup"]
+    now = [r for r in now if r.get("phase") != "startup"]
+    for a, b in zip(before, now, strict=False):
+        for key in ("ego", "actors", "hashes"):
+            if a.get(key) != b.get(key):
+                return f"different from t = {a['t_s']:.2f} s on: {key} of the {a['record']}"
+    return f"different: {len(before)} ticks and frame sets, now {len(now)}"
+
+
+def report_folder(args: argparse.Namespace, say: Say) -> Result:
+    """Score every run of a folder anew from its log, and write results and report."""
+    folder = args.folder
+    logs = sorted((folder / RUNS).glob(f"*/{LOG}"))
+    if not logs:
+        raise InputError(str(folder), f"a folder with runs ({RUNS}/*/{LOG})", "none")
+    scenes = Scenes(say)
+    summaries = []
+    for path in logs:
+        summaries.append(score_folder(path.parent, scenes.facts(spec_of(read_log(path)).sim)))
+    baseline = None if args.baseline is None else read_results(args.baseline)
+    results = write_results(folder, summaries, seconds=_seconds(folder), baseline=baseline)
+    return Result(exit_code(summaries), _results_text(folder, results), results)
+
+
+def _seconds(folder: Path) -> dict[str, float]:
+    try:
+        return dict(read_results(folder).get("seconds", {}))
+    except InputError:
+        return {}

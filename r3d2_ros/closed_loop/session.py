@@ -1,0 +1,211 @@
+"""Runs one after the other: each gets a folder with its log, film and summary; together they get their results.
+
+    OUT/results.json  junit.xml  report.html
+    OUT/runs/<run id>/run.jsonl  summary.json  film/
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r3d2_ros.assembly import Assembled, assemble, load_config_library, scene_path
+from r3d2_ros.closed_loop.actions import Outcome
+from r3d2_ros.closed_loop.plan import RunPlan, plan_run
+from r3d2_ros.closed_loop.report import write_report
+from r3d2_ros.closed_loop.results import (
+    JUNIT,
+    LOG,
+    RESULTS,
+    RUNS,
+    SUMMARY,
+    junit,
+    means,
+    read_results,
+    regressions,
+    score_folder,
+    write_json,
+)
+from r3d2_ros.closed_loop.runs import RunSpec
+from r3d2_ros.closed_loop.scores.data import SceneFacts
+from r3d2_ros.config import SimConfig
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.files import atomic_output, make_folder
+from r3d2_ros.formats.load import load_gaussians
+from r3d2_ros.formats.scenes import SceneFiles, build_scene, find_scene
+from r3d2_ros.lane_map import LaneMap, load_labels, load_lane_map
+from r3d2_ros.resources import user_path
+from r3d2_ros.scene import AssetLibrary
+
+Say = Callable[[str], None]
+
+
+Execute = Callable[[RunPlan, Path], Outcome]
+"""What does a run: writes run.jsonl into its folder and says how it ended."""
+
+
+@dataclass
+class Scenes:
+    """What runs share: scenes, libraries and simulators, loaded once for each configuration."""
+
+    say: Say = lambda text: None
+    _assembled: dict[SimConfig, Assembled] = field(default_factory=dict)
+    _lane_maps: dict[SimConfig, LaneMap | None] = field(default_factory=dict)
+    _libraries: dict[SimConfig, AssetLibrary] = field(default_factory=dict)
+    _facts: dict[SimConfig, SceneFacts] = field(default_factory=dict)
+
+    def plan(self, spec: RunSpec) -> RunPlan:
+        """The run, resolved. InputError when the scene has not what the scenario names."""
+        if spec.sim not in self._lane_maps:
+            path = self._files(spec.sim).lane_map
+            self._lane_maps[spec.sim] = None if path is None else load_lane_map(path)
+            self._libraries[spec.sim] = load_config_library(spec.sim, self.say)
+        return plan_run(spec, lane_map=self._lane_maps[spec.sim], library=self._libraries[spec.sim])
+
+    def simulator(self, sim: SimConfig) -> Assembled:
+        """The simulator of a configuration, ready to step."""
+        if sim not in self._assembled:
+            self._assembled.clear()  # scenes are large: one at a time
+            self._assembled[sim] = assemble(sim, self.say)
+        return self._assembled[sim]
+
+    def facts(self, sim: SimConfig) -> SceneFacts:
+        """What scores want to know of the scene."""
+        if sim not in self._facts:
+            self._facts[sim] = scene_facts(self._files(sim))
+        return self._facts[sim]
+
+    def _files(self, sim: SimConfig) -> SceneFiles:
+        sidecar = user_path(sim.scene.sidecar, "scene.sidecar") if sim.scene.sidecar else None
+        return find_scene(scene_path(sim.scene.source, self.say), sidecar)
+
+
+def scene_facts(files: SceneFiles) -> SceneFacts:
+    """Lane map and labelled Gaussians of a scene, as far as it has them. InputError for files that cannot be used."""
+    lane_map = None if files.lane_map is None else load_lane_map(files.lane_map)
+    if files.labels is None:
+        return SceneFacts(lane_map)
+    loaded = load_gaussians(files.gaussians)
+    labels = load_labels(files.labels, len(loaded.gaussians) + loaded.dropped)
+    if loaded.dropped:
+        return SceneFacts(lane_map)  # which rows were dropped is not known any more, so labels would be another's
+    scene = build_scene(files, loaded)
+    means = scene.T_map_scene.apply(scene.background.means.astype(np.float64) + scene.background.origin)
+    return SceneFacts(lane_map, means, labels)
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """out: folder; baseline: folder of earlier results; resume: keep runs that are finished."""
+
+    out: Path
+    baseline: Path | None = None
+    resume: bool = False
+
+
+def run_session(
+    specs: Sequence[RunSpec],
+    options: SessionOptions,
+    *,
+    scenes: Scenes,
+    execute: Execute,
+    say: Say,
+) -> dict[str, Any]:
+    """Plan everything, run everything, write the results; returns them.
+
+    Faults of scenarios are found before the first run. A run that is interrupted ends the session with what is done.
+    """
+    plans = [scenes.plan(spec) for spec in specs]
+    if twice := sorted({p.spec.run_id for p in plans if [q.spec.run_id for q in plans].count(p.spec.run_id) > 1}):
+        raise InputError("scenarios", "run ids that differ", f"{', '.join(twice[:3])} more than once")
+    baseline = None if options.baseline is None else read_results(options.baseline)
+    done = {plan.spec.run_id: _finished(options, plan) for plan in plans}
+    _check_folder(options, plans, done)
+    summaries: list[dict[str, Any]] = []
+    seconds: dict[str, float] = {}
+    try:
+        for number, plan in enumerate(plans, start=1):
+            run_id = plan.spec.run_id
+            if (summary := done[run_id]) is None:
+                start = time.monotonic()
+                summary = _run(plan, options.out / RUNS / run_id, scenes, execute)
+                seconds[run_id] = time.monotonic() - start
+            summaries.append(summary)
+            say(f"[{number}/{len(plans)}] {one_line(summary)}")
+    finally:
+        results = write_results(options.out, summaries, seconds=seconds, baseline=baseline)
+    return results
+
+
+def _run(
+    plan: RunPlan, folder: Path, scenes: Scenes, execute: Execute
+) -> dict[str, Any]:
+    make_folder(folder)
+    try:
+        execute(plan, folder)
+    except (InputError, MemoryError):
+        raise  # the next run would meet the same
+    except Exception as error:
+        # Its log has it as the run's end; the other runs go on.
+        scenes.say(f"{plan.spec.run_id}: {type(error).__name__}: {error}")
+    return score_folder(folder, scenes.facts(plan.spec.sim))
+
+
+def _finished(options: SessionOptions, plan: RunPlan) -> dict[str, Any] | None:
+    """The summary of a run that an earlier session finished, where that is asked for."""
+    path = options.out / RUNS / plan.spec.run_id / SUMMARY
+    if not options.resume or not path.is_file():
+        return None
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return summary if summary.get("verdict") in ("passed", "failed", "invalid") else None
+
+
+def _check_folder(options: SessionOptions, plans: list[RunPlan], done: dict[str, dict[str, Any] | None]) -> None:
+    """Logs of earlier runs are never overwritten: those of runs that did not finish are set aside when resuming."""
+    make_folder(options.out)
+    for plan in plans:
+        log = options.out / RUNS / plan.spec.run_id / LOG
+        if done[plan.spec.run_id] is not None or not log.exists():
+            continue
+        if not options.resume:
+            hint = "Choose another folder, or --resume to keep the finished runs and repeat the others"
+            raise InputError(str(options.out), "a folder without earlier runs", f"the log {log}", hint)
+        aside = next(path for k in range(1, 10_000) if not (path := log.with_name(f"{LOG}.{k}")).exists())
+        log.rename(aside)
+
+
+def write_results(
+    out: Path, summaries: list[dict[str, Any]], *, seconds: dict[str, float], baseline: dict[str, Any] | None
+) -> dict[str, Any]:
+    """results.json, junit.xml and report.html of these runs; returns the results."""
+    results = {
+        "means": means(summaries),
+        "regressions": [] if baseline is None else regressions(summaries, baseline),
+        "seconds": {run_id: round(value, 3) for run_id, value in seconds.items()},
+        "runs": summaries,
+    }
+    write_json(out / RESULTS, results)
+    with atomic_output(out / JUNIT) as file:
+        file.write(junit(summaries, seconds))
+    write_report(out, results)
+    return results
+
+
+def one_line(summary: dict[str, Any]) -> str:
+    """A run in a line for people."""
+    outcome = summary["outcome"]
+    scores = ", ".join(
+        f"{name} {score['value']:.3f}" for name, score in summary["scores"].items() if score["value"] is not None
+    )
+    reasons = f": {'; '.join(summary['reasons'])}" if summary["reasons"] else ""
+    text = f"{summary['run_id']}: {summary['verdict'].upper()}{reasons}; {outcome['reason']} {outcome['detail']}"
+    return text.rstrip() + (f" ({scores})" if scores else "")
