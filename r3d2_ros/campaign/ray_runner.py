@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,8 @@ from r3d2_ros.campaign.runner import Say
 from r3d2_ros.campaign.task import Ended, Task
 from r3d2_ros.campaign.work import run_task
 from r3d2_ros.errors import InputError, MissingPackageError
+
+CONNECT_S = 10.0
 
 
 class RayEngine:
@@ -23,12 +27,15 @@ class RayEngine:
             import ray
         except ImportError as error:
             raise MissingPackageError("ray", "--ray", "pip install 'r3d2_ros[ray]'") from error
+        _check_reachable(address)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            hint = "Start one: ray start --head"
-            got = " ".join(str(error).split())
-            raise InputError("--ray", "the address of a Ray cluster that is running", got, hint) from error
+            raise _no_cluster(" ".join(str(error).split())) from error
+        finally:
+            for number, handler in handlers.items():  # Ray puts its own in their place, which end the process
+                signal.signal(number, handler)
         self._ray: Any = ray
         self._refs: dict[Any, Task] = {}
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -63,6 +70,21 @@ class RayEngine:
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """InputError when nothing answers at HOST:PORT, for which Ray itself waits for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(f"{address}: {error}") from error
+
+
+def _no_cluster(got: str) -> InputError:
+    return InputError("--ray", "the address of a Ray cluster that is running", got, "Start one: ray start --head")
 
 
 def _has(resources: dict[str, float], threads: int, gpus: float) -> bool:

@@ -56,7 +56,7 @@ def run_task(task: Task, *, stop: Stop | None = None, device: str | None = None)
             raise InputError(f"r3d2_ros on {socket.gethostname()}", f"version {task.version}", here["r3d2_ros"])
         with locked_log(task) as log:
             state, reason, result = _tried(task, log, stop=stop or Stop(), device=device)
-    except InputError as error:
+    except (InputError, OSError) as error:  # such as a log that cannot be written, or no memory for a process
         state, reason, result = "failed", str(error), None
     return Ended(state, reason, round(time.monotonic() - start, 3), socket.gethostname(), here, result)
 

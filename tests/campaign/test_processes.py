@@ -162,10 +162,11 @@ def test_a_ray_worker_that_is_killed_costs_one_try(drives: Drives, cluster: str)
 
 
 @pytest.mark.timeout(300)
-def test_ctrl_c_ends_what_runs_on_ray_and_the_next_run_goes_on(drives: Drives, cluster: str) -> None:
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
+def test_what_runs_on_ray_ends_and_the_next_run_goes_on(drives: Drives, cluster: str, kill: signal.Signals) -> None:
     run = drives.started("--ray", cluster)
     drives.wait_for_pictures(run)
-    os.kill(run.pid, signal.SIGINT)
+    os.kill(run.pid, kill)
     assert run.wait(WAIT_S) == 130
     until(lambda: not processes("r3d2_ros.campaign.child", str(drives.out)))
     assert drives.tasks()["long.plain"]["state"] == "waiting"
@@ -173,11 +174,12 @@ def test_ctrl_c_ends_what_runs_on_ray_and_the_next_run_goes_on(drives: Drives, c
     drives.assert_complete()
 
 
-def test_a_cluster_that_is_not_there_is_said(drives: Drives) -> None:
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:1", "127.0.0.1:port"])
+def test_a_cluster_that_is_not_there_is_said(drives: Drives, address: str) -> None:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed: pip install 'r3d2_ros[ray]'")
     run = subprocess.run(
-        [sys.executable, "-m", "r3d2_ros.cli", "campaign", "run", str(drives.file), "--ray", "auto"],
+        [sys.executable, "-m", "r3d2_ros.cli", "campaign", "run", str(drives.file), "--ray", address],
         capture_output=True, text=True, timeout=WAIT_S,
     )  # fmt: skip
     assert run.returncode == 1

@@ -262,6 +262,14 @@ def run_in_thread(place: Place) -> dict[str, str]:
     return place.states()
 
 
+def test_a_log_that_cannot_be_written_fails_that_task_alone(place: Place) -> None:
+    place.write(a="done", b="done")
+    (place.out / "logs" / "a.plain.log").mkdir(parents=True)
+    assert place.run() == 3
+    assert place.states() == {"a.plain": "failed", "b.plain": "done"}
+    assert "Is a directory" in place.tasks()["a.plain"]["reason"]
+
+
 def test_a_machine_with_another_version_is_refused(place: Place) -> None:
     place.write(a="done")
     ended = run_task(replace(load_campaign(place.file).tasks[0], version="7.0.0"))
