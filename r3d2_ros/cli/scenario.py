@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   r3d2 scenario run my.yaml side_cyclist --seeds 10 --controller depth_aeb --out out/tonight --baseline out/yesterday
   r3d2 scenario check my.yaml                                 every fault of a scenario, and the runs that it means
   r3d2 scenario replay out/tonight/runs/my-s3                 the same run again from its log
+  r3d2 scenario from-log drive.mcap --scene town --out drive.yaml --replace 12=bus --target 12
   r3d2 scenario report out/tonight                            report.html, results.json and junit.xml anew
 
 A controller is built in and answers every frame set in this process: constant_velocity, depth_aeb, path_follower.
@@ -48,6 +49,21 @@ def add_parser(subparsers: Any) -> None:
     replay = commands.add_parser("replay", help="repeat a run from its log and compare")
     replay.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or its run.jsonl")
     replay.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the repeated run")
+    log = commands.add_parser("from-log", help="a scenario from a recorded drive (rosbag2)")
+    log.add_argument("bag", type=Path, metavar="BAG")
+    log.add_argument("--scene", required=True, metavar="S", help="'street', a Gaussian file or a scene folder")
+    log.add_argument("--out", type=Path, required=True, metavar="FILE", help="scenario file to write")
+    log.add_argument("--ego-topic", metavar="TOPIC", help="of the vehicle's poses; without it, the only candidate")
+    log.add_argument("--actors-topic", metavar="TOPIC", help="of the actors; none: leave them out")
+    log.add_argument("--start", type=float, default=0.0, metavar="S", help="begin so late in the drive")
+    log.add_argument("--duration", type=float, metavar="S", help="of the part that is used")
+    log.add_argument("--anchor", choices=["none", "start"], default="none",
+                     help="start: move the drive's beginning to where the scene's capture begins")  # fmt: skip
+    log.add_argument("--hide", action="append", default=[], metavar="ID", help="leave an actor out; can repeat")
+    log.add_argument("--replace", action="append", default=[], metavar="ID=ASSET", help="another asset; can repeat")
+    log.add_argument("--target", default="", metavar="ID", help="the actor that scores are about")
+    log.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                     help="key of the simulator's configuration; can repeat")  # fmt: skip
     report = commands.add_parser("report", help="score the runs of a folder anew and write its report")
     report.add_argument("folder", type=Path, metavar="DIR")
     report.add_argument("--baseline", type=Path, metavar="DIR", help="results of an earlier time")
@@ -62,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         "list": commands.list_scenarios,
         "check": commands.check_scenarios,
         "replay": commands.replay_run,
+        "from-log": commands.from_log,
         "report": commands.report_folder,
     }
     result = actions[args.action](args, _say)

@@ -11,6 +11,7 @@ from typing import Any
 from r3d2_ros.closed_loop.actions import Outcome
 from r3d2_ros.closed_loop.controllers import CONTROLLERS, Controller, Observation
 from r3d2_ros.closed_loop.film import Film
+from r3d2_ros.closed_loop.from_log import LogOptions, scenario_from_log
 from r3d2_ros.closed_loop.header import header
 from r3d2_ros.closed_loop.in_process import run_in_process
 from r3d2_ros.closed_loop.plan import RunPlan
@@ -20,9 +21,11 @@ from r3d2_ros.closed_loop.results import JUNIT, LOG, RESULTS, RUNS, exit_code, r
 from r3d2_ros.closed_loop.run_log import LogWriter, read_log
 from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios
 from r3d2_ros.closed_loop.session import Scenes, SessionOptions, run_session, write_results
-from r3d2_ros.config import Scalar
+from r3d2_ros.config import Scalar, config_from
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.files import make_folder
+from r3d2_ros.formats.sidecar import write_yaml
+from r3d2_ros.resources import user_path
 from r3d2_ros.simulator import FrameSet
 
 Say = Callable[[str], None]
@@ -133,6 +136,45 @@ class InProcess:
         with LogWriter(folder / LOG) as log:
             log.write("header", **header(plan, controller=name, renderer=simulator.renderer.name))
             return run_in_process(plan, simulator, controller, log, on_frame=on_frame)
+
+
+def from_log(args: argparse.Namespace, say: Say) -> Result:
+    """Write a scenario of a recorded drive, and check that it can be run."""
+    source = args.scene if args.scene == "street" else str(user_path(args.scene, "--scene").absolute())
+    sim: dict[str, Any] = {"scene": {"source": source}}
+    for key, value in map(_override, args.overrides):
+        section, _, leaf = key.partition(".")
+        sim.setdefault(section, {})[leaf] = value
+    options = LogOptions(
+        ego=args.ego_topic,
+        actors=args.actors_topic,
+        start_s=args.start,
+        duration_s=args.duration,
+        anchor=args.anchor == "start",
+        hide=tuple(args.hide),
+        replace=dict(_replacement(text) for text in args.replace),
+        target=args.target,
+    )
+    if args.out.exists():
+        raise InputError(str(args.out), "the name of a new file", "one that exists")
+    config = config_from(sim, where="--scene, --set")
+    data, notes = scenario_from_log(args.bag, config=config, sim=sim, options=options)
+    make_folder(args.out.absolute().parent)
+    write_yaml(args.out, data)
+    for note in notes:
+        say(f"note: {note}")
+    runs = load_runs(args.out)
+    scenes = Scenes()
+    for spec in runs:
+        scenes.plan(spec)
+    return Result(text=f"{args.out}: {runs[0].run_id}")
+
+
+def _replacement(text: str) -> tuple[str, str]:
+    name, equals, asset = text.rpartition("=")
+    if not equals or not name or not asset:
+        raise InputError("--replace", "ID=ASSET", f"'{text}'")
+    return name, asset
 
 
 def list_scenarios(args: argparse.Namespace, say: Say) -> Result:

@@ -1,0 +1,207 @@
+"""A scenario from a recorded drive: the ego's path with its times, and the tracks of the actors that a bag has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r3d2_ros.assembly import load_config_library, load_config_scene
+from r3d2_ros.config import SimConfig
+from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.input_checks import ActorRules, Fault, actor_states, ego_state
+from r3d2_ros.message_inputs import ActorMessage, EgoMessage
+from r3d2_ros.replay.place import Place, anchor, distance_notes
+from r3d2_ros.replay.recording import Recording, open_recording
+from r3d2_ros.scene import AssetLibrary, Scene
+from r3d2_ros.world import ActorState
+
+EGO_STEP_M, ACTOR_STEP_M, MOST_S = 0.25, 1.0, 1.0
+"""Points of a path are this far apart, or this long."""
+
+PARKED_M = 0.75
+"""Whoever stays within this has not moved: tracks of parked cars jitter."""
+
+MIN_DRIVE_M = 1.0
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """ego, actors: topics, None: found. start_s, duration_s: part of the drive. anchor: move its beginning to the
+    beginning of the scene's capture.
+
+    hide     ids of actors that are left out
+    replace  id -> asset of its instead
+    target   id of the actor that scores are about
+    """
+
+    ego: str | None = None
+    actors: str | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+    anchor: bool = False
+    hide: tuple[str, ...] = ()
+    replace: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Track:
+    """An actor's states by seconds of the scenario."""
+
+    asset: str
+    size_m: tuple[float, float, float] | None
+    times_s: list[float]
+    poses: list[Rigid]
+
+
+def scenario_from_log(
+    bag: Path, *, config: SimConfig, sim: Mapping[str, Any], options: LogOptions
+) -> tuple[dict[str, Any], list[str]]:
+    """The scenario as a mapping for its file, and what the user should know. `sim`: its section `sim`.
+
+    InputError(s) for a bag, a topic or an actor that is not there.
+    """
+    library = load_config_library(config)
+    scene = load_config_scene(config.scene)
+    with open_recording(bag, config=config, library=library, ego=options.ego, actors=options.actors) as recording:
+        ego, tracks, faults = _read(recording, config, library, options)
+        notes = [*recording.ego.notes, *faults]
+    if len(ego) < 2:
+        raise InputError(str(bag), "at least two poses of the ego in this part of the drive", str(len(ego)))
+    T = _placed(ego, scene, options, notes)
+    unknown = [name for name in (*options.hide, *options.replace, options.target) if name and name not in tracks]
+    if unknown:
+        known = ", ".join(sorted(tracks)) or "no actors"
+        raise InputError("--hide, --replace, --target", f"ids of this bag: {known}", ", ".join(unknown))
+    for name, asset in options.replace.items():
+        if asset not in library:
+            raise InputError(f"--replace {name}", f"one of {', '.join(sorted(library.assets))}", f"'{asset}'")
+    times, points = _thinned(*_path(ego, T), step_m=EGO_STEP_M)
+    if float(np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1).sum()) < MIN_DRIVE_M:
+        raise InputError(str(bag), f"a drive of at least {MIN_DRIVE_M:g} m", "one that stands")
+    kept = {name: track for name, track in tracks.items() if name not in options.hide}
+    data = {
+        "type": "log",
+        "description": f"Recorded drive {bag.name}",
+        "sim": dict(sim),
+        "ego": {"reference": {"points": _rows(points), "times_s": [round(float(t), 4) for t in times]}},
+        "actors": [_actor(name, track, T, options) for name, track in kept.items()],
+        "end": {"duration_s": round(max(float(times[-1]), 0.1), 3)},
+    }
+    counts = f"{len(kept)} actors, {len(options.hide)} hidden"
+    notes.append(f"{len(times)} points of the ego over {times[-1]:.1f} s, {counts}")
+    return data, notes
+
+
+def _read(
+    recording: Recording, config: SimConfig, library: AssetLibrary, options: LogOptions
+) -> tuple[dict[float, Rigid], dict[str, _Track], list[str]]:
+    """Ego poses and tracks by seconds of the scenario, and the faults of messages that were left out."""
+    rules = ActorRules(
+        known_asset=library.__contains__,
+        asset_height_m=lambda name: library[name].size_m[2],
+        actor_pose=config.assets.actor_pose,
+    )
+    poses: dict[int, Rigid] = {}
+    arrays: dict[int, Sequence[ActorState]] = {}
+    faults: dict[str, str] = {}
+    for entry in recording.inputs():
+        found = list(entry.faults)
+        if isinstance(entry.message, EgoMessage):
+            message = entry.message
+            state = ego_state(
+                stamp_ns=message.stamp_ns, position_m=message.position_m, quat_wxyz=message.quat_wxyz
+            )
+            if isinstance(state, Fault):
+                found.append(state)
+            else:
+                poses.setdefault(state.stamp_ns, state.T_world_ego)
+        elif isinstance(entry.message, ActorMessage):
+            states, wrong = actor_states(entry.message.actors, rules)
+            found += [fault for fault in wrong if fault.level != "info"]
+            arrays.setdefault(entry.message.stamp_ns, states)
+        for fault in found:
+            faults.setdefault(fault.cause, fault.text)
+    if not poses:
+        return {}, {}, list(faults.values())
+    start_ns = min(poses) + round(options.start_s * 1e9)
+    zero_ns = min((ns for ns in poses if ns >= start_ns), default=start_ns)
+    last_ns = max(poses) if options.duration_s is None else zero_ns + round(options.duration_s * 1e9)
+    ego = {(ns - zero_ns) / 1e9: poses[ns] for ns in sorted(poses) if zero_ns <= ns <= last_ns}
+    seen = {ns: arrays[ns] for ns in sorted(arrays) if zero_ns <= ns <= last_ns}
+    return ego, _tracks(seen, zero_ns), list(faults.values())
+
+
+def _tracks(arrays: Mapping[int, Sequence[ActorState]], zero_ns: int) -> dict[str, _Track]:
+    tracks: dict[str, _Track] = {}
+    for stamp_ns, states in arrays.items():
+        for state in states:
+            track = tracks.setdefault(state.id, _Track(state.asset, state.size_m, [], []))
+            track.times_s.append((stamp_ns - zero_ns) / 1e9)
+            track.poses.append(state.T_world_actor)
+    return tracks
+
+
+def _placed(ego: Mapping[float, Rigid], scene: Scene, options: LogOptions, notes: list[str]) -> Rigid:
+    """T_map_recorded; tells how far the drive lies from the scene."""
+    places: list[Place] = []
+    for pose in ego.values():
+        x, y, z = (float(v) for v in pose.translation)
+        places.append((x, y, z, pose.yaw_rad))
+    T = anchor(places, scene) if options.anchor else None
+    notes += distance_notes(places, scene, T)
+    return T or Rigid.identity()
+
+
+def _path(ego: Mapping[float, Rigid], T: Rigid) -> tuple[Array, Array]:
+    times = np.array(list(ego))
+    return times - times[0], np.array([(T @ pose).translation for pose in ego.values()])
+
+
+def _thinned(times: Array, points: Array, *, step_m: float, most_s: float = math.inf) -> tuple[Array, Array]:
+    """Points at least `step_m` apart, or `most_s`, from the one kept before; the first and the last are kept."""
+    keep = [0]
+    for i in range(1, len(times)):
+        away = np.linalg.norm(points[i, :2] - points[keep[-1], :2]) >= step_m
+        if away or times[i] - times[keep[-1]] >= most_s:
+            keep.append(i)
+    last = len(times) - 1
+    if keep[-1] != last and np.linalg.norm(points[last, :2] - points[keep[-1], :2]) > 1e-3:
+        keep.append(last)
+    return times[keep], points[keep]
+
+
+def _actor(name: str, track: _Track, T: Rigid, options: LogOptions) -> dict[str, Any]:
+    poses = [T @ pose for pose in track.poses]
+    points = np.array([pose.translation for pose in poses])
+    replaced = options.replace.get(name)
+    entry: dict[str, Any] = {"id": name, "asset": replaced or track.asset}
+    if track.size_m is not None and replaced is None:
+        entry["size_m"] = [round(float(v), 3) for v in track.size_m]
+    if name == options.target:
+        entry["target"] = True
+    if np.ptp(points[:, :2], axis=0).max() < PARKED_M:
+        middle = poses[len(poses) // 2]
+        x, y, z = (round(float(v), 3) for v in np.median(points, axis=0))
+        return entry | {"place": {"x": x, "y": y, "z": z, "yaw_deg": round(math.degrees(middle.yaw_rad), 2)}}
+    times = np.array(track.times_s)
+    times, points = _thinned(times, points, step_m=ACTOR_STEP_M, most_s=MOST_S)
+    return entry | {
+        "motion": {
+            "kind": "path",
+            "frame": "map",
+            "points": _rows(points),
+            "times_s": [round(float(t), 4) for t in times],
+        }
+    }
+
+
+def _rows(points: Array) -> list[list[float]]:
+    return [[round(float(v), 3) for v in row] for row in points]
+

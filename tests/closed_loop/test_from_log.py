@@ -1,0 +1,132 @@
+"""Scenarios of recorded drives. The ego drives along y = 0 with 10 m/s; one car stands, another comes with 5 m/s."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from r3d2_ros.cli.main import main
+from r3d2_ros.closed_loop.plan import RunPlan
+from r3d2_ros.closed_loop.runs import load_runs
+from r3d2_ros.closed_loop.session import Scenes
+from tests.closed_loop.worlds import write_world
+from tests.replay.bags import actor_array, drive, recorded, write_bag
+
+TIMES = np.arange(0.0, 4.01, 0.1)
+
+
+def places(t: float) -> dict[str, tuple[float, float, float, float]]:
+    wobble = 0.05 * math.sin(40 * t)
+    return {"stands": (30.0 + wobble, 2.5, 0.0, 0.0), "comes": (60.0 - 5.0 * t, 3.5, 0.0, math.pi)}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("log")
+    write_world(folder)
+    actors = [recorded("/actors", float(t), actor_array(float(t), **places(float(t)))) for t in TIMES]
+    write_bag(folder / "bag", sorted([*drive(TIMES), *actors], key=lambda entry: entry.log_ns))
+    return folder
+
+
+def make(world: Path, out: Path, *arguments: str) -> int:
+    rig = f"rig.source={world / 'rig.yaml'}"
+    return main(["scenario", "from-log", str(world / "bag"), "--scene", str(world / "road"), "--out", str(out),
+                 "--set", rig, *arguments])  # fmt: skip
+
+
+def planned(path: Path) -> RunPlan:
+    (spec,) = load_runs(path)
+    return Scenes().plan(spec)
+
+
+def at(plan: RunPlan, name: str, t: float) -> Any:
+    actor = next(actor for actor in plan.traffic.actors if actor.id == name)
+    return plan.traffic.planned(actor, t)
+
+
+def test_everybody_is_where_the_bag_has_them(world: Path, tmp_path: Path) -> None:
+    assert make(world, tmp_path / "s.yaml") == 0
+    plan = planned(tmp_path / "s.yaml")
+    assert plan.spec.scenario.end.duration_s == pytest.approx(4.0)
+    for t in (0.0, 1.0, 2.55, 4.0):
+        assert plan.reference.line.at(plan.reference.s_at(t))[0] == pytest.approx(10.0 * t, abs=0.01)
+        comes = at(plan, "comes", t)
+        np.testing.assert_allclose(comes.translation, [60.0 - 5.0 * t, 3.5, 0.0], atol=0.05)
+        assert math.cos(comes.yaw_rad) == pytest.approx(-1.0)
+        np.testing.assert_allclose(at(plan, "stands", t).translation, [30.0, 2.5, 0.0], atol=0.06)
+    assert type(next(a.motion for a in plan.traffic.actors if a.id == "stands")).__name__ == "Standing"
+    assert plan.reference.speed_at(2.0) == pytest.approx(10.0, abs=0.1)
+
+
+def test_a_part_of_the_drive(world: Path, tmp_path: Path) -> None:
+    assert make(world, tmp_path / "s.yaml", "--start", "1", "--duration", "2") == 0
+    plan = planned(tmp_path / "s.yaml")
+    assert plan.spec.scenario.end.duration_s == pytest.approx(2.0)
+    assert plan.start.x_m == pytest.approx(10.0)
+    assert at(plan, "comes", 0.0).translation[0] == pytest.approx(55.0, abs=0.05)
+
+
+def test_actors_are_kept_hidden_or_replaced(world: Path, tmp_path: Path) -> None:
+    arguments = ["--hide", "stands", "--replace", "comes=truck", "--target", "comes"]
+    assert make(world, tmp_path / "s.yaml", *arguments) == 0
+    (actor,) = planned(tmp_path / "s.yaml").traffic.actors
+    assert (actor.id, actor.asset, actor.target) == ("comes", "truck", True)
+
+
+def test_such_a_scenario_runs(world: Path, tmp_path: Path) -> None:
+    """Keeping to the recorded path at the recorded speed nobody is hit, and nearly all of it is driven."""
+    assert make(world, tmp_path / "s.yaml", "--target", "comes") == 0
+    arguments = ["--controller", "path_follower", "--out", str(tmp_path / "out")]
+    assert main(["scenario", "run", str(tmp_path / "s.yaml"), *arguments]) == 0
+    (run,) = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
+    assert (run["verdict"], run["type"], run["collision"]) == ("passed", "log", False)
+    assert run["progress"] > 0.97
+    assert run["distance_min_m"] == pytest.approx(2.5 - 1.0 - 0.95, abs=0.1)  # beside the car that stands
+
+
+def test_a_drive_elsewhere_is_reported_and_anchored_when_asked(
+    tmp_path: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.replay.bags import odometry, pose
+
+    far = [recorded("/odom", float(t), odometry(float(t), pose(5000.0 + 10 * t, 800.0))) for t in TIMES]
+    bag = write_bag(tmp_path / "far", far)
+    base = ["scenario", "from-log", str(bag), "--scene", str(world / "road")]
+    assert main([*base, "--out", str(tmp_path / "a.yaml")]) == 0
+    assert "lies outside" in capsys.readouterr().err
+    assert main([*base, "--out", str(tmp_path / "b.yaml"), "--anchor", "start"]) == 0
+    start = planned(tmp_path / "b.yaml").start
+    assert (start.x_m, start.y_m) == (pytest.approx(0.0, abs=1e-3), pytest.approx(0.0, abs=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--hide", "nobody"], "ids of this bag: comes, stands, got nobody"),
+        (["--replace", "comes=tank"], "--replace comes: expected one of car, truck, got 'tank'"),
+        (["--replace", "comes"], "--replace: expected ID=ASSET"),
+        (["--start", "9"], "at least two poses of the ego in this part of the drive, got 0"),
+        (["--ego-topic", "/nothing"], "/nothing"),
+    ],
+)
+def test_what_cannot_be_used(
+    world: Path, tmp_path: Path, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make(world, tmp_path / "s.yaml", *arguments) == 1
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "s.yaml").exists()
+
+
+def test_an_existing_scenario_is_not_overwritten(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.yaml").write_text("precious")
+    assert make(world, tmp_path / "s.yaml") == 1
+    assert "expected the name of a new file" in capsys.readouterr().err
+    assert (tmp_path / "s.yaml").read_text() == "precious"
