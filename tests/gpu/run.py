@@ -124,10 +124,11 @@ def _run_with_pytest() -> dict[str, dict[str, object]]:
 def _run_directly() -> dict[str, dict[str, object]]:
     """The same tests without pytest, whose few names in the test module are stood in for."""
     sys.modules["pytest"] = _stand_in()
-    from tests.gpu import test_gsplat
+    from tests.gpu import test_gsplat, test_harmonizer
 
+    tests = {name: test for module in (test_gsplat, test_harmonizer) for name, test in vars(module).items()}
     results: dict[str, dict[str, object]] = {}
-    for name, test in list(vars(test_gsplat).items()):
+    for name, test in tests.items():
         if not name.startswith("test_"):
             continue
         start = time.perf_counter()
@@ -173,8 +174,13 @@ def _stand_in() -> types.ModuleType:
         except ImportError:
             raise _Skipped(reason) from None
 
+    def skip(reason: str) -> None:
+        raise _Skipped(reason)
+
     mark = types.SimpleNamespace(gpu=None, skipif=lambda condition, reason: None)
-    vars(module).update(importorskip=importorskip, raises=lambda error, match: _Raises(error, match), mark=mark)
+    vars(module).update(
+        importorskip=importorskip, skip=skip, raises=lambda error, match: _Raises(error, match), mark=mark
+    )
     return module
 
 
