@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -144,3 +147,19 @@ def test_runs_on_after_running_out_of_memory() -> None:
         runtime(images)
     runtime._network = network
     assert torch.equal(runtime(images), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_give_the_same_bytes() -> None:
+    program = (
+        "from tests.harmonizer.test_runtime import *\n"
+        "print(digest(HarmonizerConfig(runtime=RuntimeConfig(deterministic=True))))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=500, check=True)
+    assert run.stdout.split() == [digest(HarmonizerConfig(runtime=RuntimeConfig(deterministic=True)))]
+
+
+def digest(config: HarmonizerConfig) -> str:
+    output = make_runtime(seeded(NANO), config)(picture(64, 128, batch=2))
+    return hashlib.sha256(output.numpy().tobytes()).hexdigest()

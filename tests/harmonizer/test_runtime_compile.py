@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,9 +28,18 @@ from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, Runti
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
+# torch's code generation calls what torch itself has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+
 LIMIT = 1e-4
 SIZE = (50, 60)
 """Padded to 64 x 64."""
+
+
+@pytest.fixture
+def patience() -> None:
+    """The run's guard against native code that spins would take a slow C++ compiler for it."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 class Small(nn.Module):
@@ -99,8 +111,6 @@ def test_kernels_are_measured_on_a_gpu_unless_pinned() -> None:
 def test_compiled_code_goes_to_our_folder_unless_the_user_has_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     monkeypatch.delenv(INDUCTOR, raising=False)
     with compiling_into(tmp_path):
         assert os.environ[INDUCTOR] == str(tmp_path / "inductor")
@@ -133,9 +143,7 @@ print(json.dumps([hashlib.sha256(output.numpy().tobytes()).hexdigest(), dict(cou
 # One test, because the first start takes minutes on a small machine: some 75 kernels, each a run of the C++ compiler.
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_nano_equals_eager_and_is_compiled_once(tmp_path: Path) -> None:
-    import hashlib
-
+def test_nano_equals_eager_and_is_compiled_once(tmp_path: Path, patience: None) -> None:
     model, images = seeded(VARIANTS["nano"]), picture(*SIZE)
     runtime = make_runtime(model, configured(tmp_path))
     runtime.warm_up([(1, *SIZE)])
@@ -159,7 +167,7 @@ def test_nano_equals_eager_and_is_compiled_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_odd_sizes_in_the_unet(tmp_path: Path) -> None:
+def test_odd_sizes_in_the_unet(tmp_path: Path, patience: None) -> None:
     """72 x 136 are 9 x 17 latents: 5 x 9, 3 x 5 and 2 x 3 below."""
     model, images = seeded(TINY), picture(72, 136)
     config = HarmonizerConfig(runtime=RuntimeConfig(kind="torch-compile", cache=str(tmp_path)))
