@@ -12,6 +12,9 @@ EXAMPLES = """examples:
   r3d2 scenario list                                          the shipped scenarios
   r3d2 scenario run stationary_parked_car --controller depth_aeb
   r3d2 scenario run my.yaml side_cyclist --seeds 10 --controller depth_aeb --out out/tonight --baseline out/yesterday
+  r3d2 scenario run stationary_parked_car --stack depth_aeb   the same stack as a ROS 2 node of its own
+  r3d2 scenario run my.yaml --stack-command "ros2 launch my_stack sim.launch.py" --max-age 0.1
+  r3d2 scenario run my.yaml --no-stack --ros-args -r /tf:=/sim/tf
   r3d2 scenario check my.yaml                                 every fault of a scenario, and the runs that it means
   r3d2 scenario replay out/tonight/runs/my-s3                 the same run again from its log
   r3d2 scenario from-log drive.mcap --scene town --out drive.yaml --replace 12=bus --target 12
@@ -33,7 +36,12 @@ def add_parser(subparsers: Any) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     run = commands.add_parser("run", help="run scenarios and score them")
     run.add_argument("scenarios", nargs="+", metavar="FILE", help="scenario files, or names of shipped ones")
-    run.add_argument("--controller", required=True, metavar="NAME", help="a built-in controller, in this process")
+    who = run.add_mutually_exclusive_group(required=True)
+    who.add_argument("--controller", metavar="NAME", help="a built-in controller, in this process and without ROS")
+    who.add_argument("--stack", metavar="NAME", help="an example stack over ROS 2: see r3d2 stack --help")
+    who.add_argument("--stack-command", metavar="CMD", help="start this program as the stack, over ROS 2")
+    who.add_argument("--no-stack", action="store_true", help="over ROS 2, with a stack that you start yourself")
+    run.add_argument("--max-age", type=float, metavar="S", help="over ROS 2: in place of control.max_age_s")
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results; without it, a new one in out/")
     run.add_argument("--seeds", type=int, metavar="N", help="run each with the seeds 0 to N-1 instead of its own")
     run.add_argument("--baseline", type=Path, metavar="DIR", help="results of an earlier time: list what is worse")
@@ -74,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from r3d2_ros.closed_loop import commands
 
     actions = {
-        "run": commands.run_scenarios,
+        "run": commands.run_scenarios if getattr(args, "controller", None) is not None else _run_over_ros,
         "list": commands.list_scenarios,
         "check": commands.check_scenarios,
         "replay": commands.replay_run,
@@ -87,6 +95,12 @@ def run(args: argparse.Namespace) -> int:
     elif result.text:
         print(result.text)
     return result.status
+
+
+def _run_over_ros(args: argparse.Namespace, say: Any) -> Any:
+    from r3d2_ros.cli.scenario_stack import run_over_ros
+
+    return run_over_ros(args, say)
 
 
 def _say(text: str) -> None:

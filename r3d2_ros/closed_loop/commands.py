@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from r3d2_ros.closed_loop.report import REPORT
 from r3d2_ros.closed_loop.results import JUNIT, LOG, RESULTS, RUNS, exit_code, read_results, score_folder
 from r3d2_ros.closed_loop.run_log import LogWriter, read_log
 from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios
-from r3d2_ros.closed_loop.session import Scenes, SessionOptions, run_session, write_results
+from r3d2_ros.closed_loop.session import Execute, Scenes, SessionOptions, run_session, write_results
 from r3d2_ros.config import Scalar, config_from
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.files import make_folder
@@ -45,13 +46,24 @@ def run_scenarios(args: argparse.Namespace, say: Say) -> Result:
     """Run the scenarios with a built-in controller."""
     if args.controller not in CONTROLLERS:
         raise InputError("--controller", f"one of {', '.join(CONTROLLERS)}", f"'{args.controller}'")
-    specs = _specs(args)
+    return run_with(args, say, connect=lambda scenes: nullcontext(InProcess(scenes, args.controller)))
+
+
+def run_with(
+    args: argparse.Namespace,
+    say: Say,
+    *,
+    connect: Callable[[Scenes], AbstractContextManager[Execute]],
+    adapt: Callable[[RunSpec], RunSpec] = lambda spec: spec,
+) -> Result:
+    """Run the scenarios, changed by `adapt`, with what `connect` makes; it stays open for all of them."""
+    specs = [adapt(spec) for spec in _specs(args)]
     out = args.out or _new_folder()
     scenes = Scenes(say)
-    execute = InProcess(scenes, args.controller)
     options = SessionOptions(out, args.baseline, args.resume)
     say(f"{len(specs)} run{'s' if len(specs) > 1 else ''} into {out}")
-    results = run_session(specs, options, scenes=scenes, execute=execute, say=say)
+    with connect(scenes) as execute:
+        results = run_session(specs, options, scenes=scenes, execute=execute, say=say)
     return Result(exit_code(results["runs"]), _results_text(out, results), results)
 
 

@@ -14,11 +14,15 @@ from r3d2_ros.errors import InputError
 
 @dataclass(frozen=True)
 class ExampleStack:
-    """module: its `main(args)` runs it; overrides: keys of the simulator's configuration without which it is blind."""
+    """module: its `main(args)` runs it; overrides: keys of the simulator's configuration without which it is blind.
+
+    max_age_s  how old its commands are when they act on timers instead of frame sets
+    """
 
     module: str
     description: str
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    max_age_s: float = 0.0
 
 
 STACKS = {
@@ -33,6 +37,7 @@ STACKS = {
     "timer_driver": ExampleStack(
         "r3d2_ros.nodes.stacks.timer_driver",
         "follows the reference path on timers of the simulation's time; sees nothing",
+        max_age_s=0.1,
     ),
 }
 
@@ -44,6 +49,7 @@ class StackCommand:
     name: str
     argv: tuple[str, ...]
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    max_age_s: float = 0.0
 
 
 def example_stack(name: str) -> StackCommand:
@@ -52,7 +58,7 @@ def example_stack(name: str) -> StackCommand:
         hint = 'another program: --stack-command "..."'
         raise InputError("--stack", f"one of {', '.join(STACKS)}", f"'{name}'", hint)
     stack = STACKS[name]
-    return StackCommand(name, tuple(module_command(stack.module, ())), stack.overrides)
+    return StackCommand(name, tuple(module_command(stack.module, ())), stack.overrides, stack.max_age_s)
 
 
 def stack_command(text: str) -> StackCommand:

@@ -61,6 +61,8 @@ def _drive(loop: Loop, simulator: Simulator, answer: Callable[[Observation], Non
         # For Wait there is nothing to do: the controller has answered already, or does not answer at all.
         if isinstance(action, Frame):
             frame_set, history = simulator.step(action.snapshot.world_state(), history)
+            if action.snapshot.phase == "startup":
+                history = History()  # however long a stack takes to start, the scenario begins without a past
             done = Done(time.monotonic(), FrameFacts.of(frame_set))
             answer(Observation(action.snapshot, frame_set))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from r3d2_ros.closed_loop.actions import Outcome
 from r3d2_ros.closed_loop.inbox import Inbox
 from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.plan import RunPlan
-from r3d2_ros.closed_loop.run_control import ResetAsked, RunControl
+from r3d2_ros.closed_loop.run_control import POLL_S, ResetAsked, RunControl
 from r3d2_ros.closed_loop.run_log import LogWriter
 from r3d2_ros.nodes.command_inputs import CommandInputs
 from r3d2_ros.nodes.conversions import camera_transforms
@@ -69,6 +70,7 @@ class ClosedLoopNode(Node):
         )
         self._plan, self._control = plan, control
         self._statistics = Statistics()
+        self._ended = False
         self._max_age_ns = round(plan.spec.scenario.control.max_age_s * 1e9)
         self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS, context=context)
         self._serving = threading.Thread(target=self._serve, name="closed_loop_node", daemon=True)
@@ -127,8 +129,10 @@ class ClosedLoopNode(Node):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._executor.shutdown(timeout_sec=END_S)
+        # First no callback runs any more, then what they use goes.
+        self._ended = True
         self._serving.join(END_S)
+        self._executor.shutdown(timeout_sec=END_S)
         self.destroy_node()
 
     @property
@@ -201,7 +205,8 @@ class ClosedLoopNode(Node):
 
     def _serve(self) -> None:
         try:
-            self._executor.spin()
+            while not self._ended:
+                self._executor.spin_once(timeout_sec=POLL_S)
         except ExternalShutdownException:
             pass
         except Exception:
@@ -213,3 +218,14 @@ def set_aside(log: Path) -> None:
     """Keep the log of a run that begins anew beside the new one: run.jsonl.1, run.jsonl.2, ..."""
     aside = next(path for k in range(1, 1_000_000) if not (path := log.with_name(f"{log.name}.{k}")).exists())
     log.rename(aside)
+
+
+def main() -> int:
+    """`r3d2 scenario run ... --no-stack` as `ros2 run` and `ros2 launch` start it; returns its exit status."""
+    from r3d2_ros.cli.main import main as command_line
+
+    return command_line(["scenario", "run", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
