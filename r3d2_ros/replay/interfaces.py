@@ -137,6 +137,11 @@ INTERFACES = {
         float64 off_path_deg
         float64 out_of_bounds_m
     """,
+    "r3d2_ros/msg/VehicleCommand": """
+        std_msgs/Header header
+        float64 acceleration
+        float64 steering_angle
+    """,
 }
 
 

@@ -167,7 +167,7 @@ def test_candidates() -> None:
     assert (baseline.config.dtype, baseline.config.runtime.kind) == ("float16", "eager")
     assert not baseline.config.runtime.cuda_graph and not baseline.config.rewrites.fold_upsample
     assert pinned.config.runtime.deterministic and not path.config.runtime.deterministic
-    on_cpu = candidates(HarmonizerConfig(dtype="float32"), compare=True, deterministic=False)
+    on_cpu = candidates(HarmonizerConfig(device="cpu", dtype="float32"), compare=True, deterministic=False)
     assert [c.name for c in on_cpu] == ["eager 32-bit baseline", "eager"]
 
 
