@@ -32,9 +32,9 @@ test: setup ## the tests, without the slow ones
 test-slow: setup ## the tests that take long
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-test-gpu: ## what needs CUDA, with the Python given (PYTHON=...), without ROS; measurements in out/gpu.json
+test-gpu: ## what needs CUDA, with the Python given (PYTHON=...), without ROS; tests and measurements in out/gpu.json
 	@mkdir -p out
-	$(CALLERS_PATHS) $(or $(PYTHON),python3) tests/gpu/run.py --json out/gpu.json
+	$(CALLERS_PATHS) $(or $(PYTHON),python3) tests/gpu/run.py --json out/gpu.json --limit-s 14400
 
 bench: setup ## speed of the renderer and of the transport, as a table and in out/bench.json
 	@mkdir -p out

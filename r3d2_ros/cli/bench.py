@@ -1,4 +1,4 @@
-"""`r3d2 bench`: how fast the renderer is on this machine, and how the pictures arrive over ROS 2."""
+"""`r3d2 bench`: how fast renderer and harmonizer are on this machine, and how the pictures arrive over ROS 2."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STDOUT = "-"
 REPEATS, QUICK_REPEATS = 20, 5
 
 EXAMPLES = """examples:
-  r3d2 bench                          tables: CPU renderer, transport over DDS, start of the node; a few minutes
+  r3d2 bench                          tables: CPU renderer, nano harmonizer, transport over DDS, start of the node
   r3d2 bench --quick                  fewer frames, without the slow reference renderer
   r3d2 bench --json out/bench.json    the same, and a file
   r3d2 bench --json                   one JSON object instead of the tables
   r3d2 bench harmonizer --help        the harmonizer: the network alone, a rig's whole tick, approximate modes
 
-Nothing else should run meanwhile. Without ROS 2 the renderer alone is measured, and the result says so.
+A few minutes. Nothing else should run meanwhile. Without ROS 2 the renderer alone is measured, and the result says so.
 Exit status: 0 measured, 1 something failed, 2 wrong arguments. A goal that is missed is no failure."""
 
 
@@ -38,8 +38,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="measure the renderer, the transport and the harmonizer",
-        description=f"Measure the renderer (median of {REPEATS} frames after a warm-up), the transport over DDS, and "
-        "how soon a second start of the node shows its first image.",
+        description=f"Measure the renderer (median of {REPEATS} frames after a warm-up), the smallest harmonizer, the "
+        "transport over DDS, and how soon a second start of the node shows its first image.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -62,7 +62,14 @@ def run(args: argparse.Namespace) -> int:
     rows = render.bench_render(repeats=QUICK_REPEATS if args.quick else REPEATS, reference=not args.quick, say=_say)
     if args.json != STDOUT:
         print(render.format_table(rows), flush=True)
-    facts: dict[str, Any] = {"machine": machine, "versions": versions("numba", "numpy", "rclpy"), "render": rows}
+    facts: dict[str, Any] = {
+        "machine": machine,
+        "versions": versions("numba", "numpy", "torch", "rclpy"),
+        "render": rows,
+        "harmonizer": _measure_harmonizer(quick=args.quick),
+    }
+    if facts["harmonizer"] and args.json != STDOUT:
+        print("\n" + _harmonizer_table(facts["harmonizer"]), flush=True)
     status = _measure_ros(facts, quick=args.quick)
     if args.json == STDOUT:
         print(json.dumps(facts, indent=2))
@@ -72,6 +79,22 @@ def run(args: argparse.Namespace) -> int:
         with atomic_output(path) as file:
             file.write((json.dumps(facts, indent=2) + "\n").encode())
     return status
+
+
+def _measure_harmonizer(*, quick: bool) -> list[dict[str, Any]]:
+    """Rows of the small network; none without PyTorch."""
+    try:
+        from r3d2_ros.bench.harmonizer.nano import measure_nano
+    except ModuleNotFoundError as error:
+        _say(f"not measured: the harmonizer needs {error.name}: pip install 'r3d2_ros[harmonizer]'")
+        return []
+    return measure_nano(quick=quick, say=_say)
+
+
+def _harmonizer_table(rows: list[dict[str, Any]]) -> str:
+    from r3d2_ros.bench.harmonizer.nano import format_nano
+
+    return format_nano(rows)
 
 
 def _measure_ros(facts: dict[str, Any], *, quick: bool) -> int:

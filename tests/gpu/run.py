@@ -1,20 +1,21 @@
-"""Everything that needs CUDA, in one command: `PYTHON tests/gpu/run.py --json FILE`.
+"""Everything that needs a GPU, step by step: `PYTHON tests/gpu/run.py --json FILE`.
 
-Prints what is installed, runs the GPU tests (with pytest where there is one), measures, and writes a JSON file with
-the device, the versions, the outcome of every test and the measurements. Nothing is downloaded. The exit code is 1
-when a test fails and 2 when CUDA does not work.
+FILE is whole at every moment and has what each step came to; the same as tables is beside it, ending in .md. A command
+takes at most --limit-s; what it does not get to, the next one with the same FILE goes on with. No ROS, no network.
+Exit code: 0 all that was asked for is done, 1 something failed, 2 CUDA does not work, 3 out of time, run it again.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
+import signal
+import subprocess
 import sys
 import time
 import traceback
-import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,182 +24,185 @@ sys.path[0] = str(ROOT)  # The folder of this script must not shadow packages.
 # As many compilers at a time as there are processors; gsplat's own limit is 10.
 os.environ.setdefault("MAX_JOBS", str(os.cpu_count() or 1))
 
-from tests.gpu.machine import cuda_fault, describe  # noqa: E402
+from r3d2_ros.bench.machine import machine_facts  # noqa: E402
+from tests.gpu import report as states  # noqa: E402
+from tests.gpu.machine import REHEARSAL, cuda_fault, package_faults  # noqa: E402
+from tests.gpu.markdown import fragment  # noqa: E402
+from tests.gpu.report import OutOfTimeError, Part, Report  # noqa: E402
+from tests.gpu.steps import BY_NAME, GSPLAT_BUILD, NEEDS_GSPLAT, STEPS, Step, StepError  # noqa: E402
+
+DONE, FAILED, NO_CUDA, UNFINISHED = 0, 1, 2, 3
+LIMIT_S = 570.0
+RESERVE_S = 8.0
+"""A step is to end by itself so long before its time is over, when it is killed."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    report: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": describe(),
-    }
-    for name, value in report["machine"].items():
-        print(f"{name}: {value}", flush=True)
-    fault = cuda_fault()
+    if options.list:
+        for step in STEPS:
+            print(f"{step.name:17} {step.what}; about {step.expected_s:.0f} s")
+        return DONE
+    if options.child:
+        return run_child(options)
+    begin = time.monotonic()
+    report = Report(options.json)
+    device = "cpu" if options.rehearse else "cuda:0"
+    fault = package_faults() or ("" if options.rehearse else cuda_fault())
+    report.data["fault"] = fault or None
+    report.data["rehearsal"] = options.rehearse
+    report.data["machine"] = machine_facts(None if fault else device)
+    report.data["commands"].append({"date": _now(), "steps": options.steps, "limit_s": options.limit_s})
+    report.write()
     if fault:
-        report["fault"] = fault
-        _write(options.json, report)
-        print(f"needs an NVIDIA GPU with CUDA: {fault}", file=sys.stderr)
-        return 2
+        print(f"cannot run here: {fault}", file=sys.stderr)
+        return NO_CUDA
+    for name, value in report.data["machine"].items():
+        print(f"{name}: {value}", flush=True)
+    # A terminated command must end its step too.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(UNFINISHED))
     try:
-        report["kernels_ready_s"] = _prepare()
-        if not options.only_measure:
-            report["tests"] = run_tests()
-            _write(options.json, report)
-        if not options.only_test:
-            report["measurements"] = _measure()
-    except Exception as error:
-        report["fault"] = f"{type(error).__name__}: {error}"
-        traceback.print_exc()
-        return 1
+        for step in chosen(options, report):
+            left_s = options.limit_s - (time.monotonic() - begin)
+            if not options.rehearse and left_s < step.least_s:
+                print(f"{step.name}: not begun, {left_s:.0f} s left and it needs {step.least_s:.0f} s", flush=True)
+                continue
+            _run_step(step, options, report, left_s)
     finally:
-        _write(options.json, report)
-    failed = [name for name, result in report.get("tests", {}).items() if result["outcome"] == "failed"]
-    for name in failed:
-        print(f"FAILED {name}", file=sys.stderr)
-    return 1 if failed else 0
+        signal.signal(signal.SIGTERM, before)
+    tables = options.json.with_suffix(".md")
+    tables.write_text(fragment(report.data))
+    print(fragment(report.data, details=False), f"All of it: {tables}", sep="\n")
+    return exit_code(options, report)
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the report goes")
-    parser.add_argument("--only-test", action="store_true", help="no measurements")
-    parser.add_argument("--only-measure", action="store_true", help="no tests")
-    return parser.parse_args(arguments)
+    parser.add_argument("--json", type=Path, default=Path("out/gpu.json"), metavar="FILE", help="%(default)s")
+    parser.add_argument("--steps", metavar="A,B", help="these, in this order; without it all that are not done")
+    parser.add_argument("--again", action="store_true", help="also what is done; its rows are measured anew")
+    parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="time of the whole command (%(default)g)")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="trained R3D2 weights instead of random ones")
+    parser.add_argument("--rehearse", action="store_true", help="on the CPU, everything small: does it run at all?")
+    parser.add_argument("--list", action="store_true", help="the steps and how long they take")
+    parser.add_argument("--child", metavar="STEP", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    unknown = [name for name in _names(options) if name not in BY_NAME]
+    if unknown:
+        parser.error(f"--steps: expected names of {', '.join(BY_NAME)}, got {', '.join(unknown)}")
+    return options
 
 
-def _prepare() -> float:
-    """Seconds until the first Gaussian is drawn; the first time on a machine the kernels are compiled."""
-    from r3d2_ros.rendering.base import RenderSettings
-    from r3d2_ros.rendering.gsplat import GsplatRenderer
-
-    print("preparing gsplat's kernels (minutes on first use)", flush=True)
-    start = time.perf_counter()
-    GsplatRenderer(RenderSettings())
-    seconds = time.perf_counter() - start
-    print(f"kernels ready after {seconds:.1f} s", flush=True)
-    return seconds
+def _names(options: argparse.Namespace) -> list[str]:
+    return [name.strip() for name in (options.steps or "").split(",") if name.strip()] or list(BY_NAME)
 
 
-def run_tests() -> dict[str, dict[str, object]]:
-    """Outcome of each test: passed, failed or skipped, with the message where it is not passed."""
-    try:
-        import pytest  # noqa: F401
-    except ImportError:
-        return _run_directly()
-    return _run_with_pytest()
+def chosen(options: argparse.Namespace, report: Report) -> list[Step]:
+    """The steps of this command: those asked for that are not done, and the build of gsplat before the first that
+    needs it."""
+    names = [name for name in _names(options) if options.again or report.state(name) != states.DONE]
+    if "quality" in names and options.checkpoint is None:
+        names.remove("quality")
+        report.update("quality", state=states.SKIPPED, fault="needs trained weights: --checkpoint")
+    first = next((k for k, name in enumerate(names) if name in NEEDS_GSPLAT), None)
+    if first is not None:
+        before = [name for name in names[:first] if name != GSPLAT_BUILD]
+        names = [*before, GSPLAT_BUILD, *(name for name in names[first:] if name != GSPLAT_BUILD)]
+    return [BY_NAME[name] for name in names]
 
 
-class _Outcomes:
-    """A pytest plug-in that keeps what each test came to."""
-
-    def __init__(self) -> None:
-        self.results: dict[str, dict[str, object]] = {}
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when != "call" and report.passed:
-            return
-        result: dict[str, object] = {"outcome": report.outcome, "seconds": round(report.duration, 3)}
-        if not report.passed:
-            result["message"] = report.longreprtext[-2000:]
-        self.results[report.nodeid.split("::", 1)[-1]] = result
-
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed:
-            self.results[report.nodeid] = {"outcome": "failed", "message": report.longreprtext[-2000:]}
-
-
-def _run_with_pytest() -> dict[str, dict[str, object]]:
-    import pytest
-
-    outcomes = _Outcomes()
-    here = Path(__file__).resolve().parent
-    # Its own configuration: the project's asks for plug-ins that this Python need not have.
-    options = ["-c", str(here / "pytest.ini"), f"--rootdir={ROOT}", f"--confcutdir={here}", "-p", "no:cacheprovider"]
-    code = pytest.main([*options, "-q", "-rs", "--durations=0", str(here)], plugins=[outcomes])
-    if code not in (0, 1):
-        outcomes.results["pytest"] = {"outcome": "failed", "message": f"exit code {int(code)}"}
-    return outcomes.results
+def _run_step(step: Step, options: argparse.Namespace, report: Report, left_s: float) -> None:
+    """In a process of its own, whose crash or memory is nobody else's; its state stands in the report afterwards."""
+    print(f"\n=== {step.name}: {step.what} ({left_s:.0f} s left)", flush=True)
+    before = report.step(step.name)
+    if options.again or step.name == GSPLAT_BUILD:
+        before["rows"] = {}
+    report.update(step.name, state=states.RUNNING, fault=None)
+    start = time.monotonic()
+    code = _wait(_child_command(step, options, left_s), left_s, rehearsal=options.rehearse)
+    report.reload()
+    after = report.step(step.name)
+    if code is None:
+        after |= {"state": states.PARTIAL, "fault": f"stopped: its time of {left_s:.0f} s was over"}
+    elif code != 0:
+        after |= {"state": states.FAILED, "fault": f"the process ended with {_exit_text(code)}"}
+    after["seconds"] = round(before.get("seconds", 0.0) + time.monotonic() - start, 1)
+    report.write()
+    print(f"=== {step.name}: {after['state']} {after.get('fault') or ''}", flush=True)
 
 
-def _run_directly() -> dict[str, dict[str, object]]:
-    """The same tests without pytest, whose few names in the test module are stood in for."""
-    sys.modules["pytest"] = _stand_in()
-    from tests.gpu import test_gsplat, test_harmonizer
+def _exit_text(code: int) -> str:
+    return f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
 
-    tests = {name: test for module in (test_gsplat, test_harmonizer) for name, test in vars(module).items()}
-    results: dict[str, dict[str, object]] = {}
-    for name, test in tests.items():
-        if not name.startswith("test_"):
-            continue
-        start = time.perf_counter()
+
+def _child_command(step: Step, options: argparse.Namespace, left_s: float) -> list[str]:
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", step.name, "--json", str(options.json)]
+    command += ["--limit-s", f"{left_s:.1f}"]
+    command += ["--checkpoint", str(options.checkpoint)] if options.checkpoint else []
+    return command + (["--rehearse"] if options.rehearse else [])
+
+
+def _wait(command: Sequence[str], seconds: float, *, rehearsal: bool) -> int | None:
+    """The exit code, None where the time was over. The process and what it started are ended in any case."""
+    environment = os.environ | ({REHEARSAL: "1"} if rehearsal else {})
+    # A group and not a session: what a killed command leaves behind must not go on holding the GPU.
+    with subprocess.Popen(command, env=environment, cwd=ROOT, process_group=0) as child:
         try:
-            test()
-            result: dict[str, object] = {"outcome": "passed"}
-        except _Skipped as skipped:
-            result = {"outcome": "skipped", "message": str(skipped)}
-        except Exception:
-            result = {"outcome": "failed", "message": traceback.format_exc()[-2000:]}
-        results[name] = {**result, "seconds": round(time.perf_counter() - start, 3)}
-        print(f"{name}: {results[name]['outcome']} {results[name].get('message', '')}", flush=True)
-    return results
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
 
 
-class _Skipped(Exception):
-    pass
+def run_child(options: argparse.Namespace) -> int:
+    """One step, in this process."""
+    import torch
 
+    from tests.gpu.setting import Setting
 
-class _Raises:
-    """pytest.raises as a context manager."""
-
-    def __init__(self, error: type[Exception], match: str) -> None:
-        self._error, self._match = error, match
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        import re
-
-        assert isinstance(error, self._error), f"expected {self._error.__name__}, got {error!r}"
-        assert re.search(self._match, str(error)), f"'{self._match}' is not in '{error}'"
-        return True
-
-
-def _stand_in() -> types.ModuleType:
-    module = types.ModuleType("pytest")
-
-    def importorskip(name: str, reason: str) -> Any:
-        try:
-            return __import__(name)
-        except ImportError:
-            raise _Skipped(reason) from None
-
-    def skip(reason: str) -> None:
-        raise _Skipped(reason)
-
-    mark = types.SimpleNamespace(gpu=None, skipif=lambda condition, reason: None)
-    vars(module).update(
-        importorskip=importorskip, skip=skip, raises=lambda error, match: _Raises(error, match), mark=mark
+    step, report = BY_NAME[options.child], Report(options.json)
+    setting = Setting(
+        device=torch.device("cpu" if options.rehearse else "cuda:0"),
+        rehearsal=options.rehearse,
+        deadline_s=time.monotonic() + options.limit_s - (0.0 if options.rehearse else RESERVE_S),
+        checkpoint=options.checkpoint,
     )
-    return module
+    part = Part(report, step.name)
+    state: dict[str, Any] = {"state": states.DONE, "fault": None}
+    try:
+        step.work(setting, part)
+    except OutOfTimeError as error:
+        state = {"state": states.PARTIAL, "fault": str(error)}
+    except StepError as error:
+        state = {"state": states.FAILED, "fault": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        state = {"state": states.FAILED, "fault": f"{type(error).__name__}: {error}"[:1000]}
+    report.update(step.name, **state)
+    return DONE
 
 
-def _measure() -> list[dict[str, object]]:
-    from tests.gpu.measure import as_json, cases, measure, table
+def exit_code(options: argparse.Namespace, report: Report) -> int:
+    """Of the steps asked for: 1 for a failure or a row with a fault, 3 for one that is not complete."""
+    found = {name: report.data["steps"].get(name, {}) for name in _names(options)}
+    faults = [name for name, step in found.items() if any("fault" in row for row in _rows(step))]
+    failed = [name for name, step in found.items() if step.get("state") == states.FAILED]
+    for name in dict.fromkeys([*failed, *faults]):
+        print(f"FAILED {name}: {found[name].get('fault') or 'a row has a fault'}", file=sys.stderr)
+    if failed or faults:
+        return FAILED
+    complete = (states.DONE, states.SKIPPED)
+    return DONE if all(step.get("state") in complete for step in found.values()) else UNFINISHED
 
-    measurements = []
-    for case in cases():
-        measurements.append(measure(case))
-        print(measurements[-1], flush=True)
-    print(table(measurements))
-    return as_json(measurements)
+
+def _rows(step: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in step.get("rows", {}).values() if isinstance(row, dict)]
 
 
-def _write(path: Path | None, report: dict[str, Any]) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + "\n")
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

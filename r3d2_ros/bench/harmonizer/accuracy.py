@@ -121,7 +121,8 @@ def judged(error: Error, *, dtype: str, yardstick: Error | None) -> dict[str, An
     facts: dict[str, Any] = {**asdict(error), "eager_16bit": None, "ratio_l2": None, "ratio_max": None}
     if yardstick is None:
         reason = {"float32": "float32 has no 16-bit yardstick", "float8": "8-bit numbers change the output"}
-        return {**facts, "within_limit": None, "not_judged": reason.get(dtype, f"no yardstick for {dtype}")}
+        overflow = f"the plain module in {dtype} gives NaN or infinity"
+        return {**facts, "within_limit": None, "not_judged": reason.get(dtype, overflow)}
     ratio_l2, ratio_max = error.relative_l2 / yardstick.relative_l2, error.max_abs / yardstick.max_abs
     return {
         **facts,

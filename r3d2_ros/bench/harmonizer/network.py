@@ -22,6 +22,7 @@ from r3d2_ros.bench.harmonizer.accuracy import (
     make_reference,
     plain_path,
 )
+from r3d2_ros.bench.harmonizer.faults import BrokenPathError
 from r3d2_ros.bench.harmonizer.kernels import top_kernels
 from r3d2_ros.bench.harmonizer.pictures import comparison_pictures, rotating_inputs
 from r3d2_ros.bench.harmonizer.protocol import Protocol, Run, middle_run, summary
@@ -80,9 +81,17 @@ class Bench:
         self._model, self._work, self._device, self._say = model, work, device, say
         self._stopwatch = stopwatch or stopwatch_for(device)
         self._make = make or _make_runtime
-        self._reference: Reference | None = None
-        self._yardsticks: dict[str, Error] = {}
+        self._references: list[Reference] = []
+        self._yardsticks: dict[str, Error | None] = {}
         self._flop = measure_size(model.config, height_px=work.size[0], width_px=work.size[1]).total_flop * work.batch
+
+    def for_work(self, work: Work) -> Bench:
+        """The same for other work on images of the same size; what is made once is shared."""
+        if work.size != self._work.size:
+            raise ValueError(f"expected size {self._work.size}, got {work.size}")
+        other = Bench(self._model, work, self._device, say=self._say, stopwatch=self._stopwatch, make=self._make)
+        other._references, other._yardsticks = self._references, self._yardsticks
+        return other
 
     def measure(self, candidate: Candidate) -> Row:
         """Make the path, compare it, time it. BrokenPathError when its output cannot be used."""
@@ -156,22 +165,26 @@ class Bench:
         return dtype_name(self._model.dtype) if config.dtype == "checkpoint" else config.dtype
 
     def _reference_once(self) -> Reference:
-        if self._reference is None:
+        if not self._references:
             self._say("the plain module in float32, for comparison")
-            self._reference = make_reference(self._model, comparison_pictures(self._work.size), self._device)
+            pictures = comparison_pictures(self._work.size)
+            self._references.append(make_reference(self._model, pictures, self._device))
             _release(self._device)
-        return self._reference
+        return self._references[0]
 
-    def _yardstick_once(self, dtype: str) -> Error:
+    def _yardstick_once(self, dtype: str) -> Error | None:
+        """None where the plain module itself overflows in `dtype`."""
         if dtype not in self._yardsticks:
             self._say(f"the plain module in {dtype}, for comparison")
             reference = self._reference_once()
-            outputs = checked_outputs(
-                plain_path(self._model, DTYPES[dtype], self._device),  # type: ignore[index]
-                reference.pictures,
-                self._device,
-            )
-            self._yardsticks[dtype] = error_of(outputs, reference)
+            plain = plain_path(self._model, DTYPES[dtype], self._device)  # type: ignore[index]
+            try:
+                outputs = checked_outputs(plain, reference.pictures, self._device)
+                self._yardsticks[dtype] = error_of(outputs, reference)
+            except BrokenPathError as error:
+                self._say(f"no yardstick: {error}")
+                self._yardsticks[dtype] = None
+            del plain
             _release(self._device)
         return self._yardsticks[dtype]
 

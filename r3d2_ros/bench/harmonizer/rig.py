@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -57,14 +58,29 @@ def measure_rig(
 
 
 def measure_frames(config: SimConfig, drive: Drive, *, say: Say = lambda text: None) -> dict[str, Any]:
-    """Stage times of the drive's ticks made one after the other, with nothing beside them: what a frame costs."""
+    """Stage times of the drive's ticks made one after the other, with nothing beside them: what a frame costs.
+
+    cpu_ms  processor time of all threads, median: the cost when other programs use the cores too
+    """
     simulator = assemble(config, say).simulator
     stepper, states = Stepper(simulator), world_states(drive)
     for k in range(min(WARM_UP_TICKS, len(states))):
         stepper.step(states[k])
     stepper.reset()
-    stages = [stages_of(stepper.step(state)) for state in states]
-    return {"ticks": len(states), "stages_ms": stage_facts(stages), **scene_facts(simulator, drive)}
+    stages, cpu_ms = [], {"render": [0.0] * len(states), "harmonize": [0.0] * len(states)}
+    for k, state in enumerate(states):
+        begin = time.process_time()
+        rendered = simulator.render(state)
+        between = time.process_time()
+        stages.append(stages_of(stepper.harmonize(rendered)))
+        cpu_ms["render"][k] = (between - begin) * 1e3
+        cpu_ms["harmonize"][k] = (time.process_time() - between) * 1e3
+    return {
+        "ticks": len(states),
+        "stages_ms": stage_facts(stages),
+        "cpu_ms": {stage: statistics.median(times) for stage, times in cpu_ms.items()},
+        **scene_facts(simulator, drive),
+    }
 
 
 class Stepper:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
-from typing import IO, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +17,6 @@ FIELDS = {"sm_clock_mhz": "clocks.sm", "power_w": "power.draw", "temperature_c":
 QUERY = ",".join(FIELDS.values())
 STOP_S = 5.0
 
-Start = Callable[[Sequence[str]], "subprocess.Popen[str]"]
-
-
-def _start(command: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
 class Telemetry:
     """A block during which `gpu` (an index or UUID that nvidia-smi takes) is asked five times a second.
 
@@ -29,9 +24,9 @@ class Telemetry:
     `reason` where nothing could be read.
     """
 
-    def __init__(self, gpu: str | None, *, start: Start = _start) -> None:
-        self._gpu, self._start = gpu, start
-        self._process: subprocess.Popen[str] | None = None
+    def __init__(self, gpu: str | None) -> None:
+        self._gpu = gpu
+        self._process: subprocess.Popen[bytes] | None = None
         self._lines: list[str] = []
         self.facts: dict[str, Any] | None = None
         self.reason = ""
@@ -43,15 +38,23 @@ class Telemetry:
             self.reason = "nvidia-smi is not installed"
         else:
             command = ["nvidia-smi", "-i", self._gpu, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"]
-            try:
-                self._process = self._start([*command, f"--loop-ms={PERIOD_MS}"])
-            except OSError as error:
-                self.reason = f"nvidia-smi does not start: {error.strerror}"
-                return self
-            assert self._process.stdout is not None
-            self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
-            self._reader.start()
+            self._open([*command, f"--loop-ms={PERIOD_MS}"])
         return self
+
+    def _open(self, command: Sequence[str]) -> None:
+        # At the other end of a terminal a program writes line by line; into a pipe it may keep lines to itself until it
+        # is ended, and they are lost.
+        ours, theirs = os.openpty()
+        try:
+            self._process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL)
+        except OSError as error:
+            self.reason = f"nvidia-smi does not start: {error.strerror}"
+            os.close(ours)
+            return
+        finally:
+            os.close(theirs)
+        self._reader = threading.Thread(target=self._read, args=(ours,), daemon=True)
+        self._reader.start()
 
     def __exit__(self, *error: object) -> None:
         if self._process is None:
@@ -67,9 +70,11 @@ class Telemetry:
         if self.facts is None:
             self.reason = "nvidia-smi gave no sample: " + (self._lines[-1].strip() if self._lines else "no output")
 
-    def _read(self, lines: IO[str]) -> None:
-        with lines:
-            self._lines.extend(lines)
+    def _read(self, terminal: int) -> None:
+        # A terminal whose other end is closed fails to be read: that is its end.
+        with open(terminal, errors="replace") as lines, contextlib.suppress(OSError):
+            for line in lines:
+                self._lines.append(line)
 
 
 def digest(lines: Sequence[str]) -> dict[str, Any] | None:
