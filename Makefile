@@ -30,7 +30,7 @@ test: setup ## the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: setup ## the tests that take long
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 400 -o faulthandler_timeout=430
 
 test-gpu: ## what needs CUDA, with the Python given (PYTHON=...), without ROS; tests and measurements in out/gpu.json
 	@mkdir -p out
