@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import _dynamo, _inductor
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel
+from r3d2_ros.harmonizer.kernel_cache import INDUCTOR
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
@@ -19,7 +21,10 @@ MAX_PROGRAMS = 1024
 
 
 def compile_network(model: R3D2, config: RuntimeConfig) -> ImageModel:
-    """`model` for padded images, compiled at the first call with each shape. MissingPackageError: no compiler."""
+    """`model` for padded images, compiled at the first call with each shape. MissingPackageError: no compiler.
+
+    The first call raises InputError where the compiler fails, for example over what a killed run left in its cache.
+    """
     device = model.prompt_embedding.device
     check_compiler(device)
     program = torch.compile(
@@ -28,9 +33,20 @@ def compile_network(model: R3D2, config: RuntimeConfig) -> ImageModel:
 
     def network(images: torch.Tensor) -> torch.Tensor:
         with _dynamo.config.patch(recompile_limit=MAX_PROGRAMS, accumulated_recompile_limit=MAX_PROGRAMS):
-            return program(images)
+            try:
+                return program(images)
+            except _dynamo.exc.BackendCompilerFailed as error:
+                raise _failure(error) from error
 
     return network
+
+
+def _failure(error: _dynamo.exc.BackendCompilerFailed) -> InputError:
+    lines = [line.strip() for line in str(error.inner_exception).splitlines() if line.strip()] or ["no message"]
+    telling = [line for line in lines if "error: " in line.lower() or "file too short" in line]
+    folder = os.environ.get(INDUCTOR, "its cache folder")
+    hint = f"If a run was killed while it compiled, delete {folder} and start again; else use runtime.kind eager"
+    return InputError(NEEDED_FOR, "a network that compiles", (telling or lines)[0][:300], hint)
 
 
 def inductor_options(config: RuntimeConfig, device: torch.device) -> dict[str, Any]:

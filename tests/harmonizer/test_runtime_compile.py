@@ -172,3 +172,20 @@ def test_odd_sizes_in_the_unet(tmp_path: Path, patience: None) -> None:
     model, images = seeded(TINY), picture(72, 136)
     config = HarmonizerConfig(runtime=RuntimeConfig(kind="torch-compile", cache=str(tmp_path)))
     assert float((make_runtime(model, config)(images) - model(images)).abs().max()) <= LIMIT
+
+
+def test_what_a_killed_run_left_in_the_cache_is_named_with_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(graph: Any, inputs: Any) -> Any:
+        raise OSError("C++ compile error\n/cache/ab/main.so: file too short\nmore")
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **_: real(function, fullgraph=True, backend=broken))
+    torch._dynamo.reset()
+    with compiling_into(cache_folder(str(tmp_path))):
+        network = compile_network(Small(), RuntimeConfig())  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="got /cache/ab/main.so: file too short") as caught:
+            network(torch.zeros(1, 3, 8, 8))
+        assert f"delete {os.environ[INDUCTOR]} and start again" in str(caught.value)
+    torch._dynamo.reset()
