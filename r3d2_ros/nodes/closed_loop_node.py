@@ -12,7 +12,7 @@ from typing import Any, Self
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
@@ -27,6 +27,7 @@ from r3d2_ros.closed_loop.run_log import LogWriter
 from r3d2_ros.nodes.command_inputs import CommandInputs
 from r3d2_ros.nodes.conversions import camera_transforms
 from r3d2_ros.nodes.diagnostics import OK, WARN, Diagnostics
+from r3d2_ros.nodes.executor import LastingExecutor
 from r3d2_ros.nodes.loop_driver import LoopDriver, OnFrame
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.qos import overridable, reliable
@@ -72,7 +73,7 @@ class ClosedLoopNode(Node):
         self._statistics = Statistics()
         self._ended = False
         self._max_age_ns = round(plan.spec.scenario.control.max_age_s * 1e9)
-        self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS, context=context)
+        self._executor = LastingExecutor(num_threads=EXECUTOR_THREADS, context=context)
         self._serving = threading.Thread(target=self._serve, name="closed_loop_node", daemon=True)
         try:
             self._join(simulator, stack_fault, on_frame, transport or Transport("as the process has it"))

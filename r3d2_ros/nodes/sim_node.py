@@ -14,7 +14,6 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -25,6 +24,7 @@ from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.nodes.conversions import camera_transforms
 from r3d2_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
+from r3d2_ros.nodes.executor import LastingExecutor
 from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.parameters import ConfigParameters
@@ -318,7 +318,7 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
         print(f"sim_node: {what}{error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
+    executor = LastingExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
     serving = threading.Thread(target=_serve, args=(executor, ended), name="executor", daemon=True)
     serving.start()
@@ -339,7 +339,7 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
     return 0
 
 
-def _serve(executor: MultiThreadedExecutor, ended: threading.Event) -> None:
+def _serve(executor: LastingExecutor, ended: threading.Event) -> None:
     try:
         executor.spin()
     finally:

@@ -11,7 +11,7 @@ import numpy as np
 import rclpy
 from nav_msgs.msg import Odometry
 from r3d2_ros.msg import Actor, ActorArray, FrameSet
-from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -22,6 +22,7 @@ from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.pipeline import Harmonizer, ImageNetwork
 from r3d2_ros.nodes.conversions import ns_to_stamp
+from r3d2_ros.nodes.executor import LastingExecutor
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.sim_node import SimNode
 from r3d2_ros.rendering.base import PlacedScene, RenderedImage
@@ -104,7 +105,7 @@ class Running:
     ) -> None:
         overrides = [Parameter(name, value=value) for name, value in (parameters or {}).items()]
         self.node = SimNode(assemble=assemble or assembler(), parameter_overrides=overrides)
-        self._executor = MultiThreadedExecutor(num_threads=4)
+        self._executor = LastingExecutor(num_threads=4)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()

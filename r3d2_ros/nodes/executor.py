@@ -1,0 +1,21 @@
+"""An executor that outlives what is destroyed below it."""
+
+from __future__ import annotations
+
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import MultiThreadedExecutor
+
+
+class LastingExecutor(MultiThreadedExecutor):
+    """A MultiThreadedExecutor for nodes that destroy subscriptions, timers or publishers while they are spun.
+
+    rclpy's executors collect handles first and use them afterwards. A handle that another thread destroys in between
+    (a lifecycle transition does) raises InvalidHandle out of `spin`, which would end every service of the process.
+    Here the wait starts anew: what was ready with it is still ready then.
+    """
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        try:
+            super().spin_once(timeout_sec)
+        except InvalidHandle:
+            return

@@ -1,0 +1,67 @@
+"""The executor goes on when what it waits for is destroyed by another thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import rclpy
+from rclpy.event_handler import EventHandler
+from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.node import Node
+from std_msgs.msg import Empty
+
+from r3d2_ros.nodes.executor import LastingExecutor
+from tests.nodes.harness import wait_for
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    rclpy.init()
+    node = rclpy.create_node("restless")
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def destroy_a_subscription_during_a_wait(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subscription goes when the wait has collected it, at the moment that another thread would have to hit."""
+    subscription = node.create_subscription(Empty, "~/topic", lambda _: None, 10)
+    add_to_wait_set = EventHandler.add_to_wait_set
+
+    def destroy_first(handler: EventHandler, wait_set: object) -> None:
+        if handler in subscription.event_handlers:
+            node.destroy_subscription(subscription)
+        add_to_wait_set(handler, wait_set)
+
+    monkeypatch.setattr(EventHandler, "add_to_wait_set", destroy_first)
+
+
+@pytest.mark.parametrize(("kind", "survives"), [(MultiThreadedExecutor, False), (LastingExecutor, True)])
+def test_a_handle_destroyed_during_a_wait_ends_only_rclpys_executor(
+    node: Node, monkeypatch: pytest.MonkeyPatch, kind: type[Executor], survives: bool
+) -> None:
+    beats: list[int] = []
+    node.create_timer(0.01, lambda: beats.append(1))
+    destroy_a_subscription_during_a_wait(node, monkeypatch)
+    executor = kind(num_threads=2)
+    executor.add_node(node)
+    ended = threading.Event()
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except Exception:
+            pass
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    if survives:
+        wait_for(lambda: len(beats) > 5, "the node's timer")
+    else:
+        assert ended.wait(20), "rclpy waits again by itself: LastingExecutor is no longer needed"
+    executor.shutdown(timeout_sec=2.0)
+    thread.join(5.0)
