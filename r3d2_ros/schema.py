@@ -27,6 +27,9 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 T = TypeVar("T")
 
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+"""By dataclass: making one takes milliseconds, and a dataset has thousands of files."""
+
 
 def load_yaml(path: str | Path) -> Any:
     """The parsed file, plain values only (safe loading).
@@ -93,7 +96,9 @@ def _repeated(node: yaml.Node, key: str = "") -> list[tuple[str, int]]:
 def validate(cls: type[T], data: Any, where: str) -> T:
     """`data` as an instance of the dataclass `cls`; `where` names the file. InputErrors: one fault per wrong key."""
     try:
-        return TypeAdapter(cls).validate_python({} if data is None else data)
+        if cls not in _ADAPTERS:
+            _ADAPTERS[cls] = TypeAdapter(cls)
+        return _ADAPTERS[cls].validate_python({} if data is None else data)
     except ValidationError as error:
         raise InputErrors([_fault(cls, entry, where) for entry in error.errors()]) from None
 

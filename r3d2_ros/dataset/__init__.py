@@ -1,0 +1,1 @@
+"""Training pairs: how they lie on disk, and how they are made."""

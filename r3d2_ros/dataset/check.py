@@ -1,0 +1,96 @@
+"""Faults of a dataset, each with the sample it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from r3d2_ros.dataset.meta import SampleMeta
+from r3d2_ros.dataset.samples import (
+    INPUT,
+    MASK,
+    META,
+    SHADOW,
+    SPLITS,
+    TARGET,
+    read_made,
+    read_meta,
+    read_pixels,
+    sample_folders,
+)
+from r3d2_ros.errors import InputError, InputErrors
+
+
+def check_dataset(folder: str | Path) -> tuple[int, list[InputError]]:
+    """How many samples there are, and every fault found; each names the file. Nothing is changed.
+
+    InputError when `folder` is no dataset.
+    """
+    folder = Path(folder)
+    read_made(folder)
+    faults: list[InputError] = []
+    count, sequences = 0, dict[str, tuple[str, Path]]()
+    for split in SPLITS:
+        for path in sample_folders(folder / split):
+            count += 1
+            try:
+                meta = read_meta(path)
+            except InputError as error:
+                faults.append(error)
+                continue
+            except InputErrors as error:
+                faults += error.faults
+                continue
+            faults += _image_faults(path, meta)
+            first_split, first = sequences.setdefault(meta.sequence, (split, path))
+            if first_split != split:
+                expected, got = f"sequence '{meta.sequence}' in one split", f"it in {split} and in {first_split}"
+                faults.append(InputError(str(path / META), expected, f"{got} ({first.name})"))
+    if not count:
+        faults.append(InputError(str(folder), "samples in train, val or test", "none"))
+    return count, faults
+
+
+def _image_faults(path: Path, meta: SampleMeta) -> Iterator[InputError]:
+    size = (meta.camera.height_px, meta.camera.width_px)
+    images = {}
+    for name, channels in ((INPUT, 3), (TARGET, 3), (MASK, 1), (SHADOW, 1)):
+        if name == SHADOW and not (path / name).exists():
+            continue
+        try:
+            images[name] = read_pixels(path / name, size, channels=channels)
+        except InputError as error:
+            yield error
+    if MASK in images:
+        yield from _mask_faults(path, meta, images[MASK])
+    if INPUT in images and TARGET in images and np.array_equal(images[INPUT], images[TARGET]):
+        yield InputError(str(path / TARGET), "another image than input.png", "the same: nothing can be learned from it")
+    for name in (INPUT, TARGET):
+        if name in images and images[name].min() == images[name].max():
+            yield InputError(str(path / name), "an image", f"one colour, {images[name].min()}, everywhere")
+
+
+def _mask_faults(path: Path, meta: SampleMeta, mask: np.ndarray) -> Iterator[InputError]:
+    where = str(path / MASK)
+    grey = np.count_nonzero((mask != 0) & (mask != 255))
+    if grey:
+        yield InputError(where, "0 or 255 in every pixel", f"other values in {grey} pixels")
+    if not mask.any():
+        yield InputError(where, "an insert", "an empty mask")
+    if not meta.actors:
+        yield InputError(f"{path / META}: actors", "at least one insert", "none")
+    inside = np.zeros(mask.shape, bool)
+    for k, actor in enumerate(meta.actors):
+        left, top, right, bottom = actor.box_px
+        if not (0 <= left < right <= mask.shape[1] and 0 <= top < bottom <= mask.shape[0]):
+            expected = f"left, top, right, bottom within {mask.shape[1]}x{mask.shape[0]} pixels"
+            yield InputError(f"{path / META}: actors.{k}.box_px", expected, str(list(actor.box_px)))
+            continue
+        inside[top:bottom, left:right] = True
+        if not mask[top:bottom, left:right].any():
+            yield InputError(f"{path / META}: actors.{k}.box_px", "a box with pixels of the mask", "one without")
+    outside = np.count_nonzero((mask >= 128) & ~inside)
+    if meta.actors and outside:
+        yield InputError(where, "pixels within the boxes of meta.json only", f"{outside} pixels outside of them")
