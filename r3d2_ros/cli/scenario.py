@@ -6,7 +6,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from r3d2_ros.closed_loop.commands import Result, Say
+    from r3d2_ros.closed_loop.interrupts import Interrupts
 
 EXAMPLES = """examples:
   r3d2 scenario list                                          the shipped scenarios
@@ -79,17 +83,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action and return the exit status. InputError(s) for what cannot be used."""
-    from r3d2_ros.closed_loop import commands
+    from r3d2_ros.closed_loop.interrupts import Interrupts
 
-    actions = {
-        "run": commands.run_scenarios if getattr(args, "controller", None) is not None else _run_over_ros,
-        "list": commands.list_scenarios,
-        "check": commands.check_scenarios,
-        "replay": commands.replay_run,
-        "from-log": commands.from_log,
-        "report": commands.report_folder,
-    }
-    result = actions[args.action](args, _say)
+    with Interrupts() as interrupts:
+        result = _result(args, interrupts)
     if getattr(args, "json", False):
         print(json.dumps(result.data, indent=2, allow_nan=False))
     elif result.text:
@@ -97,10 +94,26 @@ def run(args: argparse.Namespace) -> int:
     return result.status
 
 
-def _run_over_ros(args: argparse.Namespace, say: Any) -> Any:
+def _result(args: argparse.Namespace, interrupts: Interrupts) -> Result:
+    from r3d2_ros.closed_loop import commands
+
+    if args.action == "run":
+        start = commands.run_scenarios if args.controller is not None else _run_over_ros
+        return start(args, _say, interrupts)
+    actions = {
+        "list": commands.list_scenarios,
+        "check": commands.check_scenarios,
+        "replay": commands.replay_run,
+        "from-log": commands.from_log,
+        "report": commands.report_folder,
+    }
+    return actions[args.action](args, _say)
+
+
+def _run_over_ros(args: argparse.Namespace, say: Say, interrupts: Interrupts) -> Result:
     from r3d2_ros.cli.scenario_stack import run_over_ros
 
-    return run_over_ros(args, say)
+    return run_over_ros(args, say, interrupts)
 
 
 def _say(text: str) -> None:

@@ -15,6 +15,7 @@ from r3d2_ros.closed_loop.film import Film
 from r3d2_ros.closed_loop.from_log import LogOptions, scenario_from_log
 from r3d2_ros.closed_loop.header import header
 from r3d2_ros.closed_loop.in_process import run_in_process
+from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.replaying import LoggedCommands, spec_of
 from r3d2_ros.closed_loop.report import REPORT
@@ -42,16 +43,21 @@ class Result:
     data: Any = None
 
 
-def run_scenarios(args: argparse.Namespace, say: Say) -> Result:
+def run_scenarios(args: argparse.Namespace, say: Say, interrupts: Interrupts) -> Result:
     """Run the scenarios with a built-in controller."""
     if args.controller not in CONTROLLERS:
         raise InputError("--controller", f"one of {', '.join(CONTROLLERS)}", f"'{args.controller}'")
-    return run_with(args, say, connect=lambda scenes: nullcontext(InProcess(scenes, args.controller)))
+
+    def made(scenes: Scenes) -> InProcess:
+        return InProcess(scenes, args.controller, interrupts)
+
+    return run_with(args, say, interrupts, connect=lambda scenes: nullcontext(made(scenes)))
 
 
 def run_with(
     args: argparse.Namespace,
     say: Say,
+    interrupts: Interrupts,
     *,
     connect: Callable[[Scenes], AbstractContextManager[Execute]],
     adapt: Callable[[RunSpec], RunSpec] = lambda spec: spec,
@@ -62,8 +68,8 @@ def run_with(
     scenes = Scenes(say)
     options = SessionOptions(out, args.baseline, args.resume)
     say(f"{len(specs)} run{'s' if len(specs) > 1 else ''} into {out}")
-    with connect(scenes) as execute:
-        results = run_session(specs, options, scenes=scenes, execute=execute, say=say)
+    with interrupts.held(), connect(scenes) as execute:
+        results = run_session(specs, options, scenes=scenes, execute=execute, interrupts=interrupts, say=say)
     return Result(exit_code(results["runs"]), _results_text(out, results), results)
 
 
@@ -131,15 +137,16 @@ def _results_text(out: Path, results: dict[str, Any]) -> str:
 class InProcess:
     """Does a run in this process with a built-in controller, and films it."""
 
-    def __init__(self, scenes: Scenes, name: str) -> None:
-        self._scenes, self._name = scenes, name
+    def __init__(self, scenes: Scenes, name: str, interrupts: Interrupts) -> None:
+        self._scenes, self._name, self._interrupts = scenes, name, interrupts
 
     def __call__(self, plan: RunPlan, folder: Path) -> Outcome:
         controller = CONTROLLERS[self._name](plan)
         return self.drive(plan, folder, controller=controller, name=self._name)
 
     def drive(self, plan: RunPlan, folder: Path, *, controller: Controller, name: str) -> Outcome:
-        simulator = self._scenes.simulator(plan.spec.sim).simulator
+        with self._interrupts.ready():
+            simulator = self._scenes.simulator(plan.spec.sim).simulator
         film = Film(folder, simulator.rig)
 
         def on_frame(frame_set: FrameSet, observation: Observation) -> None:
@@ -147,7 +154,7 @@ class InProcess:
 
         with LogWriter(folder / LOG) as log:
             log.write("header", **header(plan, controller=name, renderer=simulator.renderer.name))
-            return run_in_process(plan, simulator, controller, log, on_frame=on_frame)
+            return run_in_process(plan, simulator, controller, log, interrupts=self._interrupts, on_frame=on_frame)
 
 
 def from_log(args: argparse.Namespace, say: Say) -> Result:

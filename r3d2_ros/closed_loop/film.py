@@ -10,7 +10,7 @@ import simplejpeg
 
 from r3d2_ros.cameras import Camera, Rig
 from r3d2_ros.closed_loop.actions import Snapshot
-from r3d2_ros.formats.files import atomic_output, make_folder
+from r3d2_ros.formats.files import atomic_output, free_name, make_folder
 from r3d2_ros.simulator import FrameSet
 
 FOLDER = "film"
@@ -20,16 +20,28 @@ QUALITY = 80
 
 
 class Film:
-    """Writes `film/<milliseconds>.jpg` into the run's folder; nothing of the start-up, where the world stands still."""
+    """Writes `film/<milliseconds>.jpg` into the run's folder; nothing of the start-up, where the world stands still.
+
+    The pictures of an earlier run in that folder, or of one that was reset, become `film.1/`, `film.2/`, ..., as its
+    log becomes `run.jsonl.1`.
+    """
 
     def __init__(self, folder: Path, rig: Rig) -> None:
         self._folder = folder / FOLDER
         self._camera = ahead(rig).name
-        self._next_s = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._last_s, self._next_s = 0.0, 0.0
+        if self._folder.is_dir() and any(self._folder.iterdir()):
+            self._folder.rename(free_name(self._folder))
         make_folder(self._folder)
 
     def add(self, frame_set: FrameSet, snapshot: Snapshot) -> None:
         """Keep the picture if it is time for one."""
+        if snapshot.t_s < self._last_s:
+            self._begin()
+        self._last_s = snapshot.t_s
         if snapshot.phase == "startup" or snapshot.t_s < self._next_s - 1e-6:
             return
         self._next_s = snapshot.t_s + EVERY_S

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from r3d2_ros.closed_loop.actions import Done, Frame, FrameFacts, Outcome
 from r3d2_ros.closed_loop.controllers import Controller, Observation
 from r3d2_ros.closed_loop.inbox import Commands, Inbox
+from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import LogWriter
@@ -23,11 +24,13 @@ def run_in_process(
     log: LogWriter,
     *,
     commands: Commands | None = None,
+    interrupts: Interrupts | None = None,
     on_frame: Callable[[FrameSet, Observation], None] = lambda frame_set, observation: None,
 ) -> Outcome:
     """Run to the end and return how it ended. The log already has its header. `on_frame` sees each frame set.
 
-    commands  where commands come from when nobody drives (controller None): the log of an earlier run
+    commands    where commands come from when nobody drives (controller None): the log of an earlier run
+    interrupts  the first signal ends the run before its next action, the second one at once
     A run that is interrupted or fails gets its last record all the same, then the exception goes on.
     """
     inbox = Inbox(round(plan.spec.scenario.control.max_age_s * 1e9))
@@ -43,20 +46,25 @@ def run_in_process(
         if command is not None:
             inbox.offer(command, time.monotonic())
 
+    asked: list[str] = []
     try:
-        return _drive(loop, simulator, answer)
+        with (interrupts or Interrupts()).ready(asked.append):
+            return _drive(loop, simulator, answer, asked)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
-        reason, detail = ("interrupted", "") if interrupted else ("error", f"{type(error).__name__}: {error}")
+        reason, detail = ("interrupted", str(error)) if interrupted else ("error", f"{type(error).__name__}: {error}")
         with contextlib.suppress(InputError):  # a full disk takes no last record either
             loop.end(Outcome(reason, detail, infrastructure=True))
         raise
 
 
-def _drive(loop: Loop, simulator: Simulator, answer: Callable[[Observation], None]) -> Outcome:
+def _drive(loop: Loop, simulator: Simulator, answer: Callable[[Observation], None], asked: list[str]) -> Outcome:
+    """asked: names of signals that want the run to end."""
     actions, history = loop.run(), History()
     action = next(actions)
     while True:
+        if asked:
+            raise KeyboardInterrupt(asked[0])
         done = Done(time.monotonic())
         # For Wait there is nothing to do: the controller has answered already, or does not answer at all.
         if isinstance(action, Frame):

@@ -17,6 +17,7 @@ import numpy as np
 
 from r3d2_ros.assembly import Assembled, assemble, load_config_library, scene_path
 from r3d2_ros.closed_loop.actions import Outcome
+from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.plan import RunPlan, plan_run
 from r3d2_ros.closed_loop.report import write_report
 from r3d2_ros.closed_loop.results import (
@@ -36,7 +37,7 @@ from r3d2_ros.closed_loop.runs import RunSpec
 from r3d2_ros.closed_loop.scores.data import SceneFacts
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.files import atomic_output, make_folder
+from r3d2_ros.formats.files import atomic_output, free_name, make_folder
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.scenes import SceneFiles, build_scene, find_scene
 from r3d2_ros.lane_map import LaneMap, load_labels, load_lane_map
@@ -115,30 +116,39 @@ def run_session(
     *,
     scenes: Scenes,
     execute: Execute,
+    interrupts: Interrupts,
     say: Say,
 ) -> dict[str, Any]:
     """Plan everything, run everything, write the results; returns them.
 
-    Faults of scenarios are found before the first run. A run that is interrupted ends the session with what is done.
+    Faults of scenarios are found before the first run. A signal ends the session with the results of what is done;
+    signals are held but for the planning and where `execute` is ready for them.
     """
-    plans = [scenes.plan(spec) for spec in specs]
+    with interrupts.ready():
+        plans = [scenes.plan(spec) for spec in specs]
     if twice := sorted({p.spec.run_id for p in plans if [q.spec.run_id for q in plans].count(p.spec.run_id) > 1}):
         raise InputError("scenarios", "run ids that differ", f"{', '.join(twice[:3])} more than once")
     baseline = None if options.baseline is None else read_results(options.baseline)
     done = {plan.spec.run_id: _finished(options, plan) for plan in plans}
     _check_folder(options, plans, done)
-    summaries: list[dict[str, Any]] = []
     seconds: dict[str, float] = {}
     try:
         for number, plan in enumerate(plans, start=1):
             run_id = plan.spec.run_id
-            if (summary := done[run_id]) is None:
+            summary = done[run_id]
+            if summary is None:
+                interrupts.check()
                 start = time.monotonic()
-                summary = _run(plan, options.out / RUNS / run_id, scenes, execute)
+                summary = done[run_id] = _run(plan, options.out / RUNS / run_id, scenes, execute)
                 seconds[run_id] = time.monotonic() - start
-            summaries.append(summary)
             say(f"[{number}/{len(plans)}] {one_line(summary)}")
+    except KeyboardInterrupt as error:
+        count = sum(summary is not None for summary in done.values())
+        say(f"interrupted{f' by {error}' if str(error) else ''}: {count} of {len(plans)} runs are done, "
+            f"--out {options.out} --resume does the others")  # fmt: skip
+        raise
     finally:
+        summaries = [summary for summary in done.values() if summary is not None]
         results = write_results(options.out, summaries, seconds=seconds, baseline=baseline)
     return results
 
@@ -179,8 +189,7 @@ def _check_folder(options: SessionOptions, plans: list[RunPlan], done: dict[str,
         if not options.resume:
             hint = "Choose another folder, or --resume to keep the finished runs and repeat the others"
             raise InputError(str(options.out), "a folder without earlier runs", f"the log {log}", hint)
-        aside = next(path for k in range(1, 10_000) if not (path := log.with_name(f"{LOG}.{k}")).exists())
-        log.rename(aside)
+        log.rename(free_name(log))
 
 
 def write_results(

@@ -15,6 +15,7 @@ from typing import NoReturn, Self
 TERM_S, KILL_S = 6.0, 2.0
 """How long a child may take to end after SIGTERM, and after SIGKILL."""
 
+POLL_S = 0.02
 TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
 
@@ -29,7 +30,10 @@ def module_command(module: str, arguments: Sequence[str]) -> list[str]:
 
 
 class Child:
-    """A program as a process of its own session, with its output in `log`. env: None takes a variable away."""
+    """A program as a process of its own session, with its output in `log`. env: None takes a variable away.
+
+    What it starts itself belongs to it: `ros2 run` and shells do not hand signals on, so all of them get each signal.
+    """
 
     def __init__(self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str | None]) -> None:
         self.name, self.log = name, log
@@ -78,14 +82,25 @@ class Child:
         return True
 
     def ask_to_end(self) -> None:
-        if self.exit_code is None:
-            self._process.terminate()
+        self._signal(signal.SIGTERM)
 
     def end(self, deadline: float) -> None:
         """Wait until `deadline` (time.monotonic), then kill."""
-        if not self.wait(max(0.0, deadline - time.monotonic())):
-            self._process.kill()
-            self.wait(KILL_S)
+        while self._signal(0):
+            if time.monotonic() > deadline:
+                self._signal(signal.SIGKILL)
+                break
+            time.sleep(POLL_S)
+        self.wait(KILL_S)
+
+    def _signal(self, number: int) -> bool:
+        """Signal the program and what it started; whether any of them is there."""
+        self._process.poll()  # one that has ended counts as there until it is asked for its exit code
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
 
 
 class Children:

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,6 +48,11 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(str(path), "a folder that can be written", write_problem(path, error)) from error
+
+
+def free_name(path: Path) -> Path:
+    """Where something that is called `path` can be set aside: path.1, path.2, ..., the first that is free."""
+    return next(aside for k in count(1) if not (aside := path.with_name(f"{path.name}.{k}")).exists())
 
 
 def write_problem(path: Path, error: OSError) -> str:

@@ -6,7 +6,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Self
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
@@ -24,6 +23,7 @@ from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_control import POLL_S, ResetAsked, RunControl
 from r3d2_ros.closed_loop.run_log import LogWriter
+from r3d2_ros.formats.files import free_name
 from r3d2_ros.nodes.command_inputs import CommandInputs
 from r3d2_ros.nodes.conversions import camera_transforms
 from r3d2_ros.nodes.diagnostics import OK, WARN, Diagnostics
@@ -153,7 +153,7 @@ class ClosedLoopNode(Node):
                     return self._driver.run(self._inputs.inbox, log)
                 except ResetAsked:
                     self.get_logger().info("reset: the run begins anew")
-            set_aside(log.path)
+            log.path.rename(free_name(log.path))  # kept beside the new one
 
     # Services
 
@@ -213,12 +213,6 @@ class ClosedLoopNode(Node):
         except Exception:
             self.get_logger().fatal(f"the node serves no longer\n{traceback.format_exc()}")
             self._control.stop("a fault of the node")
-
-
-def set_aside(log: Path) -> None:
-    """Keep the log of a run that begins anew beside the new one: run.jsonl.1, run.jsonl.2, ..."""
-    aside = next(path for k in range(1, 1_000_000) if not (path := log.with_name(f"{log.name}.{k}")).exists())
-    log.rename(aside)
 
 
 def main() -> int:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 import rclpy
@@ -19,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from r3d2_ros.closed_loop.actions import Outcome
 from r3d2_ros.closed_loop.example_stacks import StackCommand
 from r3d2_ros.closed_loop.header import header
+from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_control import RunControl, Stopped
 from r3d2_ros.closed_loop.run_log import LogWriter
@@ -32,7 +30,6 @@ from r3d2_ros.nodes.transport import PROFILE_VARIABLES, prepare_transport
 from r3d2_ros.simulator import Simulator
 
 STACK_LOG = "stack.log"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class RosRuns:
@@ -42,7 +39,8 @@ class RosRuns:
                None: somebody else starts it, in the user's domain
     simulator  makes, or finds, the simulator of a configuration
     on_frame   makes what sees the frame sets of a run into a folder
-    A signal ends the run that goes on, with its log whole, and then raises KeyboardInterrupt.
+    interrupts the first signal ends the run that goes on, with its log whole, and then raises KeyboardInterrupt; while
+               node and stack are ended signals are held
     """
 
     def __init__(
@@ -51,13 +49,14 @@ class RosRuns:
         *,
         stack: StackCommand | None,
         log_name: str,
+        interrupts: Interrupts | None = None,
         on_frame: Callable[[Path, Simulator], OnFrame] | None = None,
         ros_args: list[str] | None = None,
         parameters: dict[str, Any] | None = None,
     ) -> None:
         self._simulator, self._stack, self._log_name = simulator, stack, log_name
         self._on_frame, self._ros_args, self._parameters = on_frame, ros_args or [], parameters
-        self._control: RunControl | None = None
+        self._interrupts = interrupts or Interrupts()
         self._context = Context()
         self._opened = ExitStack()
         self._children_environment: dict[str, str | None] = {}
@@ -81,7 +80,6 @@ class RosRuns:
             except RuntimeError as error:
                 raise InputError("--ros-args", "arguments that ROS 2 can use", " ".join(str(error).split())) from error
             opened.callback(self._context.try_shutdown)
-            opened.enter_context(_signals(self._on_signal))
             self._opened = opened.pop_all()
         return self
 
@@ -90,7 +88,8 @@ class RosRuns:
 
     def __call__(self, plan: RunPlan, folder: Path) -> Outcome:
         """Run into `folder`. KeyboardInterrupt when a signal ended it."""
-        simulator = self._simulator(plan.spec.sim)
+        with self._interrupts.ready():
+            simulator = self._simulator(plan.spec.sim)
         control = RunControl()
         started: list[Child] = []
 
@@ -99,18 +98,16 @@ class RosRuns:
             log.write("header", **header(plan, controller=self.name, renderer=simulator.renderer.name))
             return log
 
-        with Children(self._children_environment) as children:
+        with self._interrupts.held(), Children(self._children_environment) as children:
             node = self._node(plan, simulator, control, folder=folder, started=started)
             with node:
                 if self._stack is not None:
                     started.append(self._start(children, self._stack, folder))
-                self._control = control
                 try:
-                    return node.run(make_log)
+                    with self._interrupts.ready(control.stop):
+                        return node.run(make_log)
                 except Stopped as error:
-                    raise KeyboardInterrupt from error
-                finally:
-                    self._control = None
+                    raise KeyboardInterrupt(str(error)) from error
 
     def _node(
         self, plan: RunPlan, simulator: Simulator, control: RunControl, *, folder: Path, started: list[Child]
@@ -139,13 +136,6 @@ class RosRuns:
         except OSError as error:
             raise InputError("stack", "a program that can be started", f"{stack.name}: {error.strerror}") from error
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal lets the run write its end; before and after a run, and at the second one, it leaves."""
-        control, self._control = self._control, None
-        if control is None:
-            raise KeyboardInterrupt
-        control.stop(signal.Signals(number).name)
-
 
 def _ended(started: list[Child]) -> str:
     """Says that the stack's process has ended, and its last words."""
@@ -167,17 +157,3 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
-
-
-@contextmanager
-def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle signals inside the block; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

@@ -80,6 +80,17 @@ def test_a_stubborn_child_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert child.exit_code == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("leader", ["stays", "has ended"])
+def test_what_a_child_has_started_ends_with_it(tmp_path: Path, leader: str) -> None:
+    """A shell hands no signal on, and neither does `ros2 run`; one that has ended leaves behind what it started."""
+    shell = f"{sys.executable} -m child_sleeps & wait" if leader == "stays" else f"{sys.executable} -m child_sleeps &"
+    with Children({"MARK": "x"}) as children:
+        child = children.start_command("shell", ["sh", "-c", shell], log=tmp_path / "s.log")
+        pid = int(wait_for_line(tmp_path / "s.log").split()[0])
+        assert is_running(pid) and (leader == "stays" or child.wait(20))
+    assert not is_running(pid)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel ends orphans on Linux only")
 def test_a_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     log = tmp_path / "s.log"
