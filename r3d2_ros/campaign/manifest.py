@@ -34,7 +34,8 @@ class Entry:
     made_of     what decides its result: options, configuration, threads, versions, and `file PATH` -> hash of the bytes
     file_times  of the input files, hashed: by these a command that is resumed knows its inputs again
     tries       so far, of what it is made of now; reason: why it failed, or what is missing
-    versions    of the packages where it ran; result: what the command printed
+    versions    of the packages where it ran
+    result      what is kept of what the command printed; told: the same in words
     """
 
     __pydantic_config__ = STRICT
@@ -53,6 +54,7 @@ class Entry:
     made_of: dict[str, Scalar] = field(default_factory=dict)
     file_times: str = ""
     result: dict[str, Any] | None = None
+    told: str = ""
 
 
 @dataclass(kw_only=True)
@@ -70,7 +72,7 @@ class _Contents:
 
 
 class Manifest:
-    """The manifest of a folder, read when made; every change is written at once, whole."""
+    """The manifest of a folder, read when made; `write` writes it whole."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / MANIFEST
@@ -117,15 +119,13 @@ class Manifest:
         return changes
 
     def runs_on(self, engine: str) -> None:
-        """Say where the tasks run, and write everything."""
+        """Say where the tasks run."""
         self._contents.engine = engine
-        self._write()
 
     def started(self, task: Task) -> int:
         """A try begins; returns its number."""
         entry = self.entries[task.name]
         entry.state, entry.tries = "running", entry.tries + 1
-        self._write()
         return entry.tries
 
     def ended(self, task: Task, ended: Ended, *, again: bool) -> None:
@@ -133,9 +133,8 @@ class Manifest:
         entry = self.entries[task.name]
         entry.state = "waiting" if again or ended.state == "stopped" else ended.state
         entry.reason, entry.seconds, entry.result = ended.reason, ended.seconds, ended.result
-        entry.host, entry.versions = ended.host, ended.versions
+        entry.told, entry.host, entry.versions = ended.told, ended.host, ended.versions
         entry.ended = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        self._write()
 
     def _hash(self, path: Path) -> str:
         """Of the file's bytes; those of a file of the same size and time of change are not read again."""
@@ -152,7 +151,8 @@ class Manifest:
             self._contents.hashes[str(path)] = (stat.st_size, stat.st_mtime_ns, known)
         return known
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write what has changed, whole."""
         with atomic_output(self.path) as file:
             file.write(json.dumps(dataclasses.asdict(self._contents), indent=1, allow_nan=False).encode() + b"\n")
 

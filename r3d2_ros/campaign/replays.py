@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from r3d2_ros.campaign.task import Configuration, Task, TryState, chosen
+from r3d2_ros.campaign.task import Configuration, Judged, Task, chosen
 from r3d2_ros.config import Scalar
 from r3d2_ros.replay.manifest import WITHOUT_EFFECT, described_files
 from r3d2_ros.replay.options import BAG_SUFFIX
@@ -89,14 +89,16 @@ def _files(bag: Path) -> Iterator[Path]:
         yield bag
 
 
-def judge_replay(status: int, result: dict[str, Any] | None) -> tuple[TryState, str] | None:
-    """State and reason of a replay that ended by itself; None when it did neither all nor all that can be done."""
-    if status == 0:
-        return "done", ""
-    if status != PARTLY or result is None:
+def judge_replay(status: int, result: dict[str, Any] | None) -> Judged | None:
+    """The end of a replay that ended by itself; None when it did neither all nor all that can be done."""
+    if status not in (0, PARTLY) or result is None:
         return None
-    missing = [f"{count} without pictures: {reason}" for reason, count in result["frame_sets"]["missing"].items()]
+    counts = result["frame_sets"]
+    told = f"{counts['done']} of {counts['asked_for']} frame sets"
+    if status == 0:
+        return Judged("done", "", told, result)
+    missing = [f"{count} without pictures: {reason}" for reason, count in counts["missing"].items()]
     missing += [f"not read: {text}" for text in result["unreadable"]]
-    if result["fault"] or result["frame_sets"]["not_begun"]:
-        return "failed", result["fault"] or "some frame sets are not done"
-    return "partly", "; ".join(missing)
+    if result["fault"] or counts["not_begun"]:
+        return Judged("failed", result["fault"] or "some frame sets are not done", told, result)
+    return Judged("partly", "; ".join(missing), told, result)

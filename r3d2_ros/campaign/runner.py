@@ -9,13 +9,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
-import yaml
-
-from r3d2_ros.campaign.file import Campaign
+from r3d2_ros.campaign.keys import Campaign
 from r3d2_ros.campaign.manifest import Change, Manifest
 from r3d2_ros.campaign.task import Ended, Task
 from r3d2_ros.campaign.work import Stop, locked_log, run_task
-from r3d2_ros.config import as_mapping
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder
 from r3d2_ros.replay.locks import lock
@@ -136,6 +133,7 @@ def run_campaign(
         try:
             _prepare(campaign, changes, say)
             manifest.runs_on(running.title)
+            manifest.write()
             _Run(campaign, manifest, running, say).run([change.task for change in changes], stop)
         finally:
             running.close()
@@ -146,17 +144,19 @@ def run_campaign(
 
 def _prepare(campaign: Campaign, changes: Sequence[Change], say: Say) -> None:
     """Remove results that are no longer valid, and write what the tasks read."""
-    for folder in ("configurations", "logs", "tasks"):
-        make_folder(campaign.out / folder)
+    for folder in {path.parent for task in campaign.tasks for path in (task.out, task.log)}:
+        make_folder(folder)
     for change in changes:
         if change.why:
             say(f"{change.task.name} runs again: {change.why}")
         if change.stale:
             with locked_log(change.task):
                 _remove(change.task)
-    for configuration in campaign.configurations:
-        with atomic_output(configuration.file) as file:
-            file.write(yaml.safe_dump(as_mapping(configuration.config), sort_keys=False).encode())
+    for path, data in campaign.files.items():
+        make_folder(path.parent)
+        if not path.is_file() or path.read_bytes() != data:
+            with atomic_output(path) as file:
+                file.write(data)
 
 
 def _remove(task: Task) -> None:
@@ -175,6 +175,7 @@ class _Run:
     def __init__(self, campaign: Campaign, manifest: Manifest, engine: Engine, say: Say) -> None:
         self._campaign, self._manifest, self._engine, self._say = campaign, manifest, engine, say
         self._tries: dict[str, int] = {}
+        self._changed = False
 
     def run(self, tasks: Sequence[Task], stop: threading.Event) -> None:
         waiting, running, asked = list(tasks), 0, False
@@ -184,19 +185,28 @@ class _Run:
                     asked = True
                     self._engine.stop()
             else:
-                started = [task for task in waiting if self._start(task)]
-                waiting = [task for task in waiting if task not in started]
-                running += len(started)
+                left = [task for task in waiting if not self._start(task)]
+                running += len(waiting) - len(left)
+                waiting = left
+            self._write()
             for task, ended in self._engine.ended(POLL_S):
                 running -= 1
                 if self._ended(task, ended):
                     waiting.append(task)
+            self._write()
+
+    def _write(self) -> None:
+        """Of many tasks that begin or end together the manifest is written once: it is as long as the campaign."""
+        if self._changed:
+            self._changed = False
+            self._manifest.write()
 
     def _start(self, task: Task) -> bool:
         if not self._engine.start(task):
             return False
         self._tries[task.name] = self._tries.get(task.name, 0) + 1
         self._manifest.started(task)
+        self._changed = True
         return True
 
     def _ended(self, task: Task, ended: Ended) -> bool:
@@ -204,8 +214,9 @@ class _Run:
         tries, most = self._tries[task.name], self._campaign.tries
         again = ended.state in ("partly", "failed") and tries < most
         self._manifest.ended(task, ended, again=again)
+        self._changed = True
         text = f"{task.name}: {ended.state} after {ended.seconds:.1f} s"
         if ended.state == "failed":
             text += f" (try {tries} of {most}; {task.log})"
-        self._say(f"{text}: {ended.reason}" if ended.reason else text)
+        self._say(": ".join(part for part in (text, ended.reason or ended.told) if part))
         return again

@@ -14,8 +14,8 @@ State = Literal["waiting", "running", "done", "partly", "failed"]
 
 TryState = Literal["done", "partly", "failed", "stopped"]
 """stopped: it was asked to end."""
-PACKAGES = ("numpy", "numba", "torch", "diffusers", "gsplat")
-"""Packages whose versions can change a picture."""
+PACKAGES = ("numpy", "scipy", "numba", "torch", "diffusers", "gsplat")
+"""Packages whose versions can change a result."""
 FINISHED: tuple[Literal["done", "partly"], ...] = ("done", "partly")
 
 
@@ -42,6 +42,7 @@ class Task:
     log      what it says
     gpus     share of one GPU; 0: it sees none
     version  of r3d2_ros, which is to be that of the machine it runs on
+    unset    variables of the environment that it does not get
     """
 
     name: str
@@ -55,6 +56,17 @@ class Task:
     gpus: float
     version: str
     timeout_s: float | None = None
+    unset: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the end of a command means. told: its result in words; result: what is kept of the JSON that it printed."""
+
+    state: TryState
+    reason: str = ""
+    told: str = ""
+    result: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class Ended:
     """How a try ended.
 
     versions  of the packages where it ran
-    result    what the command printed as JSON
+    result    what is kept of the JSON that the command printed; told: the same in words
     """
 
     state: TryState
@@ -71,6 +83,7 @@ class Ended:
     host: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     result: dict[str, Any] | None = None
+    told: str = ""
 
 
 def chosen(config: SimConfig) -> dict[str, Scalar]:

@@ -16,11 +16,15 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from r3d2_ros.campaign.replays import judge_replay
-from r3d2_ros.campaign.task import FINISHED, PACKAGES, Ended, Task, TryState
+from r3d2_ros.campaign.scenarios import judge_scenario
+from r3d2_ros.campaign.task import FINISHED, PACKAGES, Ended, Judged, Task
 from r3d2_ros.errors import InputError
 from r3d2_ros.versions import versions
 
-JUDGES: dict[str, Callable[[int, dict[str, Any] | None], tuple[TryState, str] | None]] = {"replay": judge_replay}
+JUDGES: dict[str, Callable[[int, dict[str, Any] | None], Judged | None]] = {
+    "replay": judge_replay,
+    "scenario": judge_scenario,
+}
 """Kind of a task -> what an exit status and the printed JSON mean; None: that the command failed."""
 
 COMMAND = (sys.executable, "-m", "r3d2_ros.campaign.child")
@@ -50,15 +54,15 @@ def run_task(task: Task, *, stop: Stop | None = None, device: str | None = None)
     """
     start = time.monotonic()
     here = versions(*PACKAGES)
-    state: TryState
     try:
         if here["r3d2_ros"] != task.version:
             raise InputError(f"r3d2_ros on {socket.gethostname()}", f"version {task.version}", here["r3d2_ros"])
         with locked_log(task) as log:
-            state, reason, result = _tried(task, log, stop=stop or Stop(), device=device)
+            judged = _tried(task, log, stop=stop or Stop(), device=device)
     except (InputError, OSError) as error:  # such as a log that cannot be written, or no memory for a process
-        state, reason, result = "failed", str(error), None
-    return Ended(state, reason, round(time.monotonic() - start, 3), socket.gethostname(), here, result)
+        judged = Judged("failed", str(error))
+    seconds = round(time.monotonic() - start, 3)
+    return Ended(judged.state, judged.reason, seconds, socket.gethostname(), here, judged.result, judged.told)
 
 
 @contextmanager
@@ -79,18 +83,17 @@ def locked_log(task: Task) -> Iterator[BinaryIO]:
         yield log
 
 
-def _tried(task: Task, log: BinaryIO, *, stop: Stop, device: str | None) -> tuple[TryState, str, dict[str, Any] | None]:
+def _tried(task: Task, log: BinaryIO, *, stop: Stop, device: str | None) -> Judged:
     log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()}: {task.name}\n".encode())
     log.flush()
     begin = log.tell()
     status, output, cause = _run(task, log, stop=stop, device=device)
-    result = _json(output)
-    judged = JUDGES[task.kind](status, result)
-    if judged is not None and (judged[0] in FINISHED or not cause):
-        return *judged, result
+    judged = JUDGES[task.kind](status, _json(output))
+    if judged is not None and (judged.state in FINISHED or not cause):
+        return judged
     if cause == STOP_CAUSE:
-        return "stopped", "interrupted", None
-    return "failed", cause or _failure(status, _last_words(task, begin)), result
+        return Judged("stopped", "interrupted")
+    return Judged("failed", cause or _failure(status, _last_words(task, begin)))
 
 
 def _run(task: Task, log: BinaryIO, *, stop: Stop, device: str | None) -> tuple[int, bytes, str]:
@@ -145,6 +148,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _environment(task: Task, device: str | None) -> dict[str, str]:
     environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(task.threads))
+    for name in task.unset:
+        environment.pop(name, None)
     if task.gpus == 0:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     elif device is not None:

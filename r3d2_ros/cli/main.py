@@ -18,7 +18,7 @@ COMMANDS = {
     "render": "one moment as pictures, without ROS",
     "replay": "a recorded drive (rosbag2) as pictures, videos or a bag, without ROS",
     "play": "play a recorded drive to a running simulator, over ROS 2",
-    "campaign": "many replays: bags x configurations, in processes here or over Ray",
+    "campaign": "many replays or closed-loop runs, in processes here or over Ray",
     "street": "make the procedural street",
     "scene": "inspect and convert Gaussian scenes",
     "model": "build, inspect, convert and compare harmonizer checkpoints",

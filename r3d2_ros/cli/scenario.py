@@ -52,6 +52,7 @@ def add_parser(subparsers: Any) -> None:
     run.add_argument("--resume", action="store_true", help="keep the finished runs of --out")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                      help="key of the simulator's configuration, as rig.source=surround6; can repeat")  # fmt: skip
+    run.add_argument("--no-report", action="store_true", help="write the runs alone: no results of them together")
     run.add_argument("--json", action="store_true", help="print the results as JSON")
     listing = commands.add_parser("list", help="the shipped scenarios")
     listing.add_argument("--json", action="store_true", help="print as JSON")
@@ -105,9 +106,21 @@ def _result(args: argparse.Namespace, interrupts: Interrupts) -> Result:
         "check": commands.check_scenarios,
         "replay": commands.replay_run,
         "from-log": commands.from_log,
-        "report": commands.report_folder,
+        "report": _report,
     }
     return actions[args.action](args, _say)
+
+
+def _report(args: argparse.Namespace, say: Say) -> Result:
+    from r3d2_ros.campaign.scenario_results import is_scenario_campaign, write_campaign_results
+    from r3d2_ros.closed_loop import commands
+    from r3d2_ros.closed_loop.results import exit_code, read_results
+
+    if not is_scenario_campaign(args.folder):
+        return commands.report_folder(args, say)
+    baseline = None if args.baseline is None else read_results(args.baseline)
+    results = write_campaign_results(args.folder, baseline=baseline, anew=True, say=say)
+    return commands.Result(exit_code(results["runs"]), commands.results_text(args.folder, results), results)
 
 
 def _run_over_ros(args: argparse.Namespace, say: Say, interrupts: Interrupts) -> Result:

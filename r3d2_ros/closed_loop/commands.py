@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from r3d2_ros.closed_loop.replaying import LoggedCommands, spec_of
 from r3d2_ros.closed_loop.report import REPORT
 from r3d2_ros.closed_loop.results import JUNIT, LOG, RESULTS, RUNS, exit_code, read_results, score_folder
 from r3d2_ros.closed_loop.run_log import LogWriter, read_log
-from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios
-from r3d2_ros.closed_loop.session import Execute, Scenes, SessionOptions, run_session, write_results
+from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios, with_seeds
+from r3d2_ros.closed_loop.session import Execute, Scenes, SessionOptions, results_of, run_session, write_results
 from r3d2_ros.config import Scalar, config_from
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.files import make_folder
@@ -31,7 +31,6 @@ from r3d2_ros.resources import user_path
 from r3d2_ros.simulator import FrameSet
 
 Say = Callable[[str], None]
-MAX_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,12 @@ def run_with(
     specs = [adapt(spec) for spec in _specs(args)]
     out = args.out or _new_folder()
     scenes = Scenes(say)
-    options = SessionOptions(out, args.baseline, args.resume)
+    options = SessionOptions(out, args.baseline, args.resume, report=not args.no_report)
     say(f"{len(specs)} run{'s' if len(specs) > 1 else ''} into {out}")
     with interrupts.held(), connect(scenes) as execute:
         results = run_session(specs, options, scenes=scenes, execute=execute, interrupts=interrupts, say=say)
-    return Result(exit_code(results["runs"]), _results_text(out, results), results)
+    text = results_text(out, results) if options.report else ""
+    return Result(exit_code(results["runs"]), text, results)
 
 
 def _specs(args: argparse.Namespace) -> list[RunSpec]:
@@ -86,19 +86,7 @@ def _specs(args: argparse.Namespace) -> list[RunSpec]:
             faults.append(error)
     if faults:
         raise InputErrors(faults)
-    return specs if args.seeds is None else _seeded(specs, args.seeds)
-
-
-def _seeded(specs: list[RunSpec], count: int) -> list[RunSpec]:
-    """Each combination with the seeds 0 to count - 1."""
-    if not 1 <= count <= MAX_SEEDS:
-        raise InputError("--seeds", f"1 to {MAX_SEEDS}", str(count))
-    once = {spec.run_id.rpartition("-s")[0]: spec for spec in specs}
-    return [
-        replace(spec, run_id=f"{name}-s{seed}", seed=seed, variation={**spec.variation, "seed": seed})
-        for name, spec in once.items()
-        for seed in range(count)
-    ]
+    return specs if args.seeds is None else with_seeds(specs, args.seeds, "--seeds")
 
 
 def _override(text: str) -> tuple[str, Scalar]:
@@ -121,15 +109,16 @@ def _new_folder() -> Path:
     )
 
 
-def _results_text(out: Path, results: dict[str, Any]) -> str:
+def results_text(out: Path, results: dict[str, Any]) -> str:
+    """What is worse, the means, and where everything is."""
     lines = [f"worse: {line}" for line in results["regressions"]]
-    means = results["means"]
-    scores = [
-        f"{name} {means[name]:.3f}"
-        for name in ("neuroncap", "hd", "alpasim", "collision_rate")
-        if means[name] is not None
-    ]
-    lines.append(f"means of {means['runs']} runs: {', '.join(scores) or 'none'}")
+    for name, means in (results["groups"] or {"": results["means"]}).items():
+        scores = [
+            f"{key} {means[key]:.3f}"
+            for key in ("neuroncap", "hd", "alpasim", "collision_rate")
+            if means[key] is not None
+        ]
+        lines.append(f"{name}{': ' if name else ''}means of {means['runs']} runs: {', '.join(scores) or 'none'}")
     lines.append(f"{out / RESULTS}  {out / JUNIT}  {out / REPORT}")
     return "\n".join(lines)
 
@@ -273,8 +262,9 @@ def report_folder(args: argparse.Namespace, say: Say) -> Result:
     for path in logs:
         summaries.append(score_folder(path.parent, scenes.facts(spec_of(read_log(path)).sim)))
     baseline = None if args.baseline is None else read_results(args.baseline)
-    results = write_results(folder, summaries, seconds=_seconds(folder), baseline=baseline)
-    return Result(exit_code(summaries), _results_text(folder, results), results)
+    results = results_of(summaries, seconds=_seconds(folder), baseline=baseline)
+    write_results(folder, results)
+    return Result(exit_code(summaries), results_text(folder, results), results)
 
 
 def _seconds(folder: Path) -> dict[str, float]:

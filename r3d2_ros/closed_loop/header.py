@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from typing import Any
 
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import FORMAT
-from r3d2_ros.config import as_mapping
+from r3d2_ros.closed_loop.runs import described
 from r3d2_ros.versions import versions
 
 PLANNED_STEP_S = 0.5
@@ -19,26 +18,18 @@ PLANNED_STEP_S = 0.5
 def header(plan: RunPlan, *, controller: str, renderer: str) -> dict[str, Any]:
     """Values of the record `header`. controller: what drives; renderer: what makes the pictures."""
     spec, reference = plan.spec, plan.reference
-    configuration = {
-        "scenario": dataclasses.asdict(spec.scenario),
-        "sim": as_mapping(spec.sim),
-        "vehicle": dataclasses.asdict(plan.vehicle),
-        "seed": spec.seed,
-    }
-    text = json.dumps(configuration, sort_keys=True, default=str)
+    run = described(spec)
+    text = json.dumps(run["configuration"], sort_keys=True, default=str)
     return {
         "format": FORMAT,
-        "run_id": spec.run_id,
+        **run,
         "scenario": spec.scenario.name,
         "type": spec.scenario.type,
         "description": spec.scenario.description,
         "seed": spec.seed,
-        "variation": spec.variation,
         "controller": controller,
         "renderer": renderer,
-        "folder": str(spec.folder.absolute()),
         "configuration_hash": hashlib.sha256(text.encode()).hexdigest(),
-        "configuration": configuration,
         "versions": versions("numpy", "scipy", "numba", "gsplat", "torch"),
         "vehicle": {
             "length_m": plan.vehicle.length_m,

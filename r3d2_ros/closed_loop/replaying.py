@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from r3d2_ros.closed_loop.demands import Command, Trajectory, demand_of
 from r3d2_ros.closed_loop.inbox import Plan, Received, Refusal
 from r3d2_ros.closed_loop.run_log import RunLog
-from r3d2_ros.closed_loop.runs import RunSpec
-from r3d2_ros.closed_loop.scenario import Scenario
-from r3d2_ros.closed_loop.vehicle import Vehicle
-from r3d2_ros.config import config_from
+from r3d2_ros.closed_loop.runs import RunSpec, run_from
 from r3d2_ros.errors import InputError
-from r3d2_ros.schema import validate
 
 
 def spec_of(log: RunLog) -> RunSpec:
     """The run that a log is of. InputError(s) for a header that a run does not write."""
-    header, where = log.header, f"{log.path}: header"
-    try:
-        configuration = header["configuration"]
-        scenario = dict(configuration["scenario"])
-        scenario["pass"] = scenario.pop("criteria")
-        return RunSpec(
-            run_id=str(header["run_id"]),
-            scenario=validate(Scenario, scenario, where),
-            seed=int(header["seed"]),
-            sim=config_from(configuration["sim"], where=where),
-            vehicle=validate(Vehicle, configuration["vehicle"], where),
-            folder=Path(header["folder"]),
-            where=where,
-            variation=dict(header["variation"]),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(where, "what a run writes", f"{type(error).__name__}: {error}") from error
+    return run_from(log.header, f"{log.path}: header")
 
 
 class LoggedCommands:

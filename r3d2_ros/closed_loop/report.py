@@ -39,7 +39,7 @@ def write_report(out: Path, results: Mapping[str, Any]) -> Path:
     detailed = {run["run_id"] for run in ranked[:MAX_DETAILED]}
     body = [
         _head(runs),
-        _means(results["means"]),
+        *_all_means(results),
         _regressions(results["regressions"]),
         _table(runs, detailed),
         *(_run(out, run) for run in runs if run["run_id"] in detailed),
@@ -68,7 +68,13 @@ def _head(runs: list[dict[str, Any]]) -> str:
     )
 
 
-def _means(means: Mapping[str, Any]) -> str:
+def _all_means(results: Mapping[str, Any]) -> list[str]:
+    """Of each group by itself where there are several: a mean over stacks says nothing about any of them."""
+    groups = results.get("groups") or {"": results["means"]}
+    return [_means(means, f"Means: {name}" if name else "Means") for name, means in groups.items()]
+
+
+def _means(means: Mapping[str, Any], title: str) -> str:
     names = [*SCORE_NAMES.values(), "collision rate"]
     keys = [*SCORE_NAMES, "collision_rate"]
     head = "".join(f"<th>{name}</th>" for name in names)
@@ -79,7 +85,7 @@ def _means(means: Mapping[str, Any]) -> str:
     rows.append(_means_row("mean of the types", means, keys, "total"))
     counted = escape(str(means["runs"]))
     text = f"Over runs, then sequences, then types; {counted} runs, for invalid and broken ones do not count."
-    return f'<h2>Means</h2><p>{text}</p><table><tr><th class="left"></th>{head}</tr>{"".join(rows)}</table>'
+    return f'<h2>{escape(title)}</h2><p>{text}</p><table><tr><th class="left"></th>{head}</tr>{"".join(rows)}</table>'
 
 
 def _means_row(name: str, group: Mapping[str, Any], keys: list[str], kind: str) -> str:

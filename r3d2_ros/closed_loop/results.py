@@ -68,6 +68,14 @@ def _mean(values: list[float | None]) -> float | None:
     return round(sum(known) / len(known), DIGITS) if known else None
 
 
+def means_of_groups(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The means of each group by itself; empty where there are not several."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for summary in summaries:
+        groups.setdefault(summary.get("group", ""), []).append(summary)
+    return {name: means(runs) for name, runs in groups.items()} if len(groups) > 1 else {}
+
+
 def regressions(summaries: Iterable[Mapping[str, Any]], baseline: Mapping[str, Any]) -> list[str]:
     """What is worse than in the results of an earlier time: verdicts and scores of runs with the same id."""
     before = {run["run_id"]: run for run in baseline["runs"]}
@@ -96,16 +104,17 @@ def exit_code(summaries: Iterable[Mapping[str, Any]]) -> int:
 
 
 def junit(summaries: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) -> bytes:
-    """JUnit XML: a suite per scenario, a case per run. seconds: wall time by run id."""
+    """JUnit XML: a suite per scenario and group, a case per run. seconds: wall time by run id."""
     root = ElementTree.Element("testsuites", name="r3d2 scenario")
-    summaries = list(summaries)
-    for scenario in dict.fromkeys(s["scenario"] for s in summaries):
-        runs = [s for s in summaries if s["scenario"] == scenario]
+    suites: dict[str, list[Mapping[str, Any]]] = {}
+    for summary in summaries:
+        suites.setdefault(_suite(summary), []).append(summary)
+    for name, runs in suites.items():
         verdicts = Counter(s["verdict"] for s in runs)
         suite = ElementTree.SubElement(
             root,
             "testsuite",
-            name=scenario,
+            name=name,
             tests=str(len(runs)),
             failures=str(verdicts["failed"] + verdicts["invalid"]),
             errors=str(verdicts["error"]),
@@ -116,6 +125,11 @@ def junit(summaries: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) 
             _case(suite, run, seconds.get(run["run_id"], 0.0))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _suite(summary: Mapping[str, Any]) -> str:
+    group = summary.get("group", "")
+    return f"{summary['scenario']} ({group})" if group else str(summary["scenario"])
 
 
 def _case(suite: ElementTree.Element, run: Mapping[str, Any], seconds: float) -> None:
@@ -164,6 +178,24 @@ def read_results(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(str(path), "the results of `r3d2 scenario run`", str(error)) from error
     return data
+
+
+def one_line(summary: Mapping[str, Any]) -> str:
+    """A run in a line for people."""
+    return f"{summary['run_id']}: {what_happened(summary)}"
+
+
+def what_happened(summary: Mapping[str, Any]) -> str:
+    """Verdict, reasons, how it ended and scores."""
+    outcome = summary["outcome"]
+    scores = ", ".join(
+        f"{name} {score['value']:.3f}" for name, score in summary["scores"].items() if score["value"] is not None
+    )
+    reasons = f": {'; '.join(summary['reasons'])}" if summary["reasons"] else ""
+    text = f"{summary['verdict'].upper()}{reasons}"
+    if summary["verdict"] != "error":  # of which the end is the reason
+        text += f"; {outcome['reason']} {outcome['detail']}".rstrip()
+    return text + (f" ({scores})" if scores else "")
 
 
 def score_folder(folder: Path, scene: SceneFacts) -> dict[str, Any]:

@@ -1,23 +1,29 @@
-"""Scenario files: found, read, checked, and expanded into the runs that they stand for."""
+"""Scenario files: found, read, checked, and expanded into the runs that they stand for.
+
+A run file holds one of these runs with everything that is chosen, and is read like a scenario file.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from r3d2_ros.closed_loop.scenario import ActorKeys, FollowPath, LanePlace, MapPlace, Scenario
 from r3d2_ros.closed_loop.vehicle import Vehicle, load_vehicle
-from r3d2_ros.config import Scalar, SimConfig, config_from
+from r3d2_ros.config import Scalar, SimConfig, as_mapping, config_from
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.input_files import not_a_file
 from r3d2_ros.resources import config_dir, user_path
 from r3d2_ros.schema import load_yaml, validate
 
 MAX_RUNS = 100_000
+MAX_SEEDS = 10_000
 NOT_SCENARIOS = ("reference",)
 """Files in config/scenarios/ that document the keys."""
 
@@ -28,6 +34,7 @@ class RunSpec:
 
     variation  what was chosen: asset, offset_m, speed_mps, seed, those that vary
     folder     what relative paths of the scenario are relative to
+    group      runs that are averaged together, such as those of one stack; empty: all
     """
 
     run_id: str
@@ -38,15 +45,17 @@ class RunSpec:
     folder: Path
     where: str
     variation: dict[str, Any] = field(default_factory=dict)
+    group: str = ""
 
 
-def scenario_path(source: str | Path) -> Path:
-    """The file that `source` means: a path, or NAME of the shipped `config/scenarios/NAME.yaml`."""
-    path = user_path(source, "scenario")
+def scenario_path(source: str | Path, folder: Path = Path()) -> Path:
+    """The file that `source` means: a path, of `folder`, or NAME of the shipped `config/scenarios/NAME.yaml`."""
+    name = user_path(source, "scenario")
+    path = folder / name
     if not_a_file(path) is None:
         return path
-    shipped = config_dir() / "scenarios" / f"{path.name}.yaml"
-    if len(path.parts) == 1 and shipped.is_file():
+    shipped = config_dir() / "scenarios" / f"{name}.yaml"
+    if len(name.parts) == 1 and shipped.is_file():
         return shipped
     expected = f"a scenario file or one of {', '.join(shipped_scenarios())}"
     raise InputError("scenario", expected, f"'{source}': {not_a_file(path)}")
@@ -59,7 +68,9 @@ def shipped_scenarios() -> list[str]:
 
 
 def load_runs(source: str | Path, overrides: dict[str, Scalar] | None = None) -> list[RunSpec]:
-    """The runs of a scenario file. `overrides`: dotted keys of the simulator's configuration, which beat the file's.
+    """The runs of a scenario file, or the one of a run file.
+
+    overrides  dotted keys of the simulator's configuration, which beat the file's
 
     InputErrors with file and key of every fault.
     """
@@ -67,6 +78,8 @@ def load_runs(source: str | Path, overrides: dict[str, Scalar] | None = None) ->
     data = load_yaml(path)
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping of keys such as 'ego' and 'actors'", type(data).__name__)
+    if "run_id" in data:
+        return [run_from(data, str(path), overrides)]
     scenario = validate(Scenario, {"name": path.stem, **data}, str(path))
     faults: list[InputError] = []
     sim, vehicle = SimConfig(), None
@@ -84,6 +97,64 @@ def load_runs(source: str | Path, overrides: dict[str, Scalar] | None = None) ->
         RunSpec(run_id, varied, seed, sim, vehicle, path.parent, str(path), variation)
         for run_id, varied, seed, variation in _expanded(scenario, str(path))
     ]
+
+
+def described(spec: RunSpec) -> dict[str, Any]:
+    """A run as plain values, from which `run_from` makes it again."""
+    return {
+        "run_id": spec.run_id,
+        "group": spec.group,
+        "variation": spec.variation,
+        "folder": str(spec.folder.absolute()),
+        "configuration": {
+            "scenario": dataclasses.asdict(spec.scenario),
+            "sim": as_mapping(spec.sim),
+            "vehicle": dataclasses.asdict(spec.vehicle),
+            "seed": spec.seed,
+        },
+    }
+
+
+def run_from(data: Mapping[str, Any], where: str, overrides: dict[str, Scalar] | None = None) -> RunSpec:
+    """The run that `described` described. InputError(s), with `where`, for something else."""
+    try:
+        configuration = data["configuration"]
+        scenario = dict(configuration["scenario"])
+        scenario["pass"] = scenario.pop("criteria")
+        return RunSpec(
+            run_id=str(data["run_id"]),
+            scenario=validate(Scenario, scenario, where),
+            seed=int(configuration["seed"]),
+            sim=config_from(configuration["sim"], where=where, overrides=overrides),
+            vehicle=validate(Vehicle, configuration["vehicle"], where),
+            folder=Path(data["folder"]),
+            where=where,
+            variation=dict(data["variation"]),
+            group=str(data.get("group", "")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError | InputErrors):
+            raise
+        raise InputError(where, "a run as it is written", f"{type(error).__name__}: {error}") from error
+
+
+def with_seeds(specs: Sequence[RunSpec], count: int, where: str) -> list[RunSpec]:
+    """Each combination with the seeds 0 to count - 1 instead of its own. InputError for a wrong count."""
+    if not 1 <= count <= MAX_SEEDS:
+        raise InputError(where, f"1 to {MAX_SEEDS}", str(count))
+    once = {spec.run_id.rpartition("-s")[0]: spec for spec in specs}
+    return [
+        replace(spec, run_id=f"{name}-s{seed}", seed=seed, variation={**spec.variation, "seed": seed})
+        for name, spec in once.items()
+        for seed in range(count)
+    ]
+
+
+def check_differ(specs: Sequence[RunSpec]) -> None:
+    """InputError when two runs would have the same folder."""
+    counts = Counter(spec.run_id for spec in specs)
+    if twice := sorted(run_id for run_id, count in counts.items() if count > 1):
+        raise InputError("scenarios", "run ids that differ", f"{', '.join(twice[:3])} more than once")
 
 
 def _faults(error: InputError | InputErrors) -> list[InputError]:
@@ -111,7 +182,8 @@ def _expanded(scenario: Scenario, where: str) -> list[tuple[str, Scenario, int, 
         seed = chosen.get("seed", scenario.seed)
         words = [scenario.name, *(_word(name, value) for name, value in chosen.items() if name != "seed"), f"s{seed}"]
         runs.append(("-".join(words), _varied(scenario, chosen), seed, chosen))
-    if twice := sorted({run[0] for run in runs if [r[0] for r in runs].count(run[0]) > 1}):
+    counts = Counter(run_id for run_id, *_ in runs)
+    if twice := sorted(run_id for run_id, count in counts.items() if count > 1):
         raise InputError(f"{where}: vary", "values that differ", f"{', '.join(twice[:3])} more than once")
     return runs
 

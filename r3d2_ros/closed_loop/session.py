@@ -28,12 +28,14 @@ from r3d2_ros.closed_loop.results import (
     SUMMARY,
     junit,
     means,
+    means_of_groups,
+    one_line,
     read_results,
     regressions,
     score_folder,
     write_json,
 )
-from r3d2_ros.closed_loop.runs import RunSpec
+from r3d2_ros.closed_loop.runs import RunSpec, check_differ
 from r3d2_ros.closed_loop.scores.data import SceneFacts
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
@@ -103,11 +105,15 @@ def scene_facts(files: SceneFiles) -> SceneFacts:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """out: folder; baseline: folder of earlier results; resume: keep runs that are finished."""
+    """out: folder; baseline: folder of earlier results; resume: keep runs that are finished.
+
+    report  write the results of the runs together; without it others may write runs into the same folder meanwhile
+    """
 
     out: Path
     baseline: Path | None = None
     resume: bool = False
+    report: bool = True
 
 
 def run_session(
@@ -119,15 +125,14 @@ def run_session(
     interrupts: Interrupts,
     say: Say,
 ) -> dict[str, Any]:
-    """Plan everything, run everything, write the results; returns them.
+    """Plan everything, run everything, write the results where that is asked for; returns them.
 
     Faults of scenarios are found before the first run. A signal ends the session with the results of what is done;
     signals are held but for the planning and where `execute` is ready for them.
     """
     with interrupts.ready():
         plans = [scenes.plan(spec) for spec in specs]
-    if twice := sorted({p.spec.run_id for p in plans if [q.spec.run_id for q in plans].count(p.spec.run_id) > 1}):
-        raise InputError("scenarios", "run ids that differ", f"{', '.join(twice[:3])} more than once")
+    check_differ(specs)
     baseline = None if options.baseline is None else read_results(options.baseline)
     done = {plan.spec.run_id: _finished(options, plan) for plan in plans}
     _check_folder(options, plans, done)
@@ -149,7 +154,9 @@ def run_session(
         raise
     finally:
         summaries = [summary for summary in done.values() if summary is not None]
-        results = write_results(options.out, summaries, seconds=seconds, baseline=baseline)
+        results = results_of(summaries, seconds=seconds, baseline=baseline)
+        if options.report:
+            write_results(options.out, results)
     return results
 
 
@@ -192,29 +199,22 @@ def _check_folder(options: SessionOptions, plans: list[RunPlan], done: dict[str,
         log.rename(free_name(log))
 
 
-def write_results(
-    out: Path, summaries: list[dict[str, Any]], *, seconds: dict[str, float], baseline: dict[str, Any] | None
+def results_of(
+    summaries: list[dict[str, Any]], *, seconds: dict[str, float], baseline: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """results.json, junit.xml and report.html of these runs; returns the results."""
-    results = {
+    """These runs together."""
+    return {
         "means": means(summaries),
+        "groups": means_of_groups(summaries),
         "regressions": [] if baseline is None else regressions(summaries, baseline),
         "seconds": {run_id: round(value, 3) for run_id, value in seconds.items()},
         "runs": summaries,
     }
+
+
+def write_results(out: Path, results: dict[str, Any]) -> None:
+    """results.json, junit.xml and report.html of these results."""
     write_json(out / RESULTS, results)
     with atomic_output(out / JUNIT) as file:
-        file.write(junit(summaries, seconds))
+        file.write(junit(results["runs"], results["seconds"]))
     write_report(out, results)
-    return results
-
-
-def one_line(summary: dict[str, Any]) -> str:
-    """A run in a line for people."""
-    outcome = summary["outcome"]
-    scores = ", ".join(
-        f"{name} {score['value']:.3f}" for name, score in summary["scores"].items() if score["value"] is not None
-    )
-    reasons = f": {'; '.join(summary['reasons'])}" if summary["reasons"] else ""
-    text = f"{summary['run_id']}: {summary['verdict'].upper()}{reasons}; {outcome['reason']} {outcome['detail']}"
-    return text.rstrip() + (f" ({scores})" if scores else "")

@@ -1,9 +1,12 @@
-"""A campaign whose tasks do what the text of their bag says."""
+"""A campaign whose tasks do what the text of their bag says, and a Ray cluster."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +57,19 @@ class Place:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(work, "COMMAND", FAKE)
     return Place(tmp_path)
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """Address of a Ray cluster of two workers."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed: pip install 'r3d2_ros[ray]'")
+    script = Path(__file__).with_name("ray_cluster.py")
+    process = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        line = next((line for line in process.stdout if line.startswith("address ")), "")
+        assert line, "the cluster did not start"
+        yield line.split()[1]
+    finally:
+        process.communicate()

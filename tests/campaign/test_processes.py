@@ -8,20 +8,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from r3d2_ros.cli.main import main
+from tests.campaign.watching import WAIT_S, parent_of, processes, until
 from tests.replay.bags import drive, write_bag
 from tests.replay.small import write_small
 
 pytestmark = pytest.mark.slow
-WAIT_S = 100.0
 LONG = 1500
 """Frame sets of a drive that takes long enough to be killed in."""
 
@@ -72,29 +69,6 @@ def hashes(folder: Path) -> list[str]:
     return [entry["cameras"]["eye"]["content_hash"] for entry in entries(folder)]
 
 
-def until(happened: Callable[[], Any]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
-def processes(*words: str) -> list[int]:
-    """Processes whose command line has all these words."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if all(word in line for word in words):
-                found.append(int(path.parent.name))
-    return found
-
-
-def parent_of(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
-
-
 @pytest.fixture
 def drives(tmp_path: Path) -> Drives:
     return Drives(tmp_path)
@@ -124,22 +98,6 @@ def test_a_task_that_was_killed_goes_on_in_its_next_try(drives: Drives) -> None:
     drives.assert_complete()
     task = drives.tasks()["long.plain"]
     assert task["tries"] == 2 and task["result"]["frame_sets"]["from_earlier_runs"] >= 10
-
-
-@pytest.fixture
-def cluster() -> Iterator[str]:
-    """Address of a Ray cluster of two workers."""
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("ray is not installed: pip install 'r3d2_ros[ray]'")
-    script = Path(__file__).with_name("ray_cluster.py")
-    process = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        line = next((line for line in process.stdout if line.startswith("address ")), "")
-        assert line, "the cluster did not start"
-        yield line.split()[1]
-    finally:
-        process.communicate()
 
 
 @pytest.mark.timeout(300)

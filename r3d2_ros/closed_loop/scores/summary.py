@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from r3d2_ros.closed_loop.run_log import RunLog
+from r3d2_ros.closed_loop.runs import RunSpec
 from r3d2_ros.closed_loop.scenario import Criteria
 from r3d2_ros.closed_loop.scores.alpasim import alpasim
 from r3d2_ros.closed_loop.scores.collisions import first_contact, margins
@@ -44,6 +45,7 @@ def _summary(log: RunLog, scene: SceneFacts, *, compat: bool) -> dict[str, Any]:
         "type": header["type"],
         "seed": header["seed"],
         "variation": header["variation"],
+        "group": header.get("group", ""),
         "controller": header["controller"],
         "outcome": {
             "reason": end["reason"] if end is not None else "cut_off",
@@ -66,6 +68,26 @@ def _summary(log: RunLog, scene: SceneFacts, *, compat: bool) -> dict[str, Any]:
         broken=broken,
     )
     return summary | {"verdict": result.status, "reasons": list(result.reasons)}
+
+
+def never_began(spec: RunSpec, *, controller: str, reason: str) -> dict[str, Any]:
+    """The summary of a run of which there is no log."""
+    return {
+        "run_id": spec.run_id,
+        "scenario": spec.scenario.name,
+        "type": spec.scenario.type,
+        "seed": spec.seed,
+        "variation": spec.variation,
+        "group": spec.group,
+        "controller": controller,
+        "outcome": {"reason": "never_began", "detail": reason, "infrastructure": True, "t_s": 0.0},
+        "deterministic": False,
+        "digest": None,
+        "commands": {"consumed": 0, "misses": 0, "refused": {}, "latency_ms": None, "age_ms": None},
+        **_described(Figures(), reason),
+        "verdict": "error",
+        "reasons": [reason],
+    }
 
 
 def _broken(log: RunLog) -> str:
