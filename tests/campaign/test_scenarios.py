@@ -150,28 +150,26 @@ def test_a_baseline_shows_what_is_worse(faked: Place, tmp_path: Path, capsys: py
 
 
 def test_results_are_those_of_scenario_run_for_each_stack(world: Path, tmp_path: Path) -> None:
-    """Two seeds that the scenario varies, with two controllers: verdicts, digests, means, and the report made anew."""
+    """A seed that the scenario varies, with two controllers: verdicts, digest, means, and the report made anew."""
     place = Place(world, tmp_path)
     place.write(parked="real")
     scenario = tmp_path / "parked.yaml"
-    scenario.write_text(scenario.read_text() + "vary: {seed: [3, 5]}\n")
+    scenario.write_text(scenario.read_text() + "vary: {seed: [3]}\n")
     place.file.write_text(
         "out: out\nscenarios: [parked.yaml]\n"
         "stacks: {aeb: {controller: depth_aeb}, blind: {controller: constant_velocity}}\n"
     )
     assert place.run("--workers", "2") == 1
     results = place.results()
-    assert place.verdicts() == {
-        "parked-s3.aeb": "passed", "parked-s3.blind": "failed", "parked-s5.aeb": "passed", "parked-s5.blind": "failed"
-    }  # fmt: skip
+    assert place.verdicts() == {"parked-s3.aeb": "passed", "parked-s3.blind": "failed"}
     assert {name: means["collision_rate"] for name, means in results["groups"].items()} == {"aeb": 0.0, "blind": 1.0}
     alone = tmp_path / "alone"
     assert main(["scenario", "run", str(scenario), "--controller", "depth_aeb", "--out", str(alone)]) == 0
     digests = {run["run_id"]: run["digest"] for run in results["runs"]}
-    for run in json.loads((alone / "results.json").read_text())["runs"]:
-        assert digests[f"{run['run_id']}.aeb"] == run["digest"]
+    (run,) = json.loads((alone / "results.json").read_text())["runs"]
+    assert run["run_id"] == "parked-s3" and digests["parked-s3.aeb"] == run["digest"] != digests["parked-s3.blind"]
     page = (place.out / "report.html").read_text()
-    assert "<h2>Means: aeb</h2>" in page and "<h2>Means: blind</h2>" in page and page.count("<svg") == 16
+    assert "<h2>Means: aeb</h2>" in page and "<h2>Means: blind</h2>" in page and page.count("<svg") == 8
     (place.out / "results.json").unlink()
     (place.out / "runs" / "parked-s3.aeb" / "summary.json").unlink()
     assert main(["scenario", "report", str(place.out)]) == 1
