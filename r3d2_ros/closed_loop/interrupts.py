@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,11 +19,15 @@ Wish = Callable[[str], None]
 """Told the name of a signal; ends what goes on in its own time. It is called by a signal handler and takes no lock."""
 
 
+AGAIN_S = 1.0
+"""One that follows sooner is the same one: on Ctrl-C in a terminal `ros2 launch` hands on what everybody has got."""
+
+
 class Interrupts:
     """Handles SIGINT, SIGTERM and SIGHUP inside its block; only the main thread can. There are three kinds of places:
 
     ready        a signal raises KeyboardInterrupt; this holds where nothing else is said
-    ready(wish)  the first signal is given to `wish`, the second one raises KeyboardInterrupt
+    ready(wish)  the first signal is given to `wish`, one that comes AGAIN_S later raises KeyboardInterrupt
     held         a signal is kept for the next place that is ready: results are written, processes are ended
     """
 
@@ -30,7 +35,7 @@ class Interrupts:
         self._ready = True
         self._wish: Wish | None = None
         self._kept = ""
-        self._again = False
+        self._first_s: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -70,12 +75,12 @@ class Interrupts:
             self._ready, self._wish = before
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        name, again = signal.Signals(number).name, self._again
-        self._again = True
+        name, now_s = signal.Signals(number).name, time.monotonic()
+        self._first_s = now_s if self._first_s is None else self._first_s
         if not self._ready:
             self._kept = name
             _tell(f"{name}: ending as soon as what is under way is done")
-        elif self._wish is not None and not again:
+        elif self._wish is not None and now_s < self._first_s + AGAIN_S:
             self._wish(name)
             _tell(f"{name}: ending the run; a second one does not wait for it")
         else:

@@ -148,6 +148,7 @@ class Loop:
                 outcome = self._ended()
                 if outcome is not None:
                     self._write_tick()
+                    self._commands.set_time(self._now_ns)
                     yield Tick(self.snapshot)
                     return outcome
                 if k < self._per_frame - 1:

@@ -18,6 +18,9 @@ from r3d2_ros.nodes.statistics import Statistics
 from r3d2_ros.nodes.world_outputs import WorldOutputs
 from r3d2_ros.simulator import FrameSet, History, Simulator
 
+SETTLE_S = 0.5
+"""A reader that has just been matched still has to match the writer; what is published before is lost to it."""
+
 OnFrame = Callable[[FrameSet, Snapshot], None]
 
 
@@ -49,6 +52,7 @@ class LoopDriver:
         clock = plan.spec.scenario.clock
         self._tick_s = clock.tick_ns * 1e-9 / clock.rtf_max if clock.rtf_max > 0 else 0.0
         self._due_s = 0.0
+        self._readers = 0
         self._history = History()
         self.loop: Loop | None = None
         self.last: FrameSet | None = None
@@ -110,6 +114,7 @@ class LoopDriver:
 
     def _frame(self, snapshot: Snapshot) -> FrameFacts:
         begun = time.monotonic()
+        self._readers = self._count_readers()
         frame_set, history = self._simulator.step(snapshot.world_state(), self._history)
         # However many frame sets the stack needs to start, the scenario begins without a past.
         self._history = History() if snapshot.phase == "startup" else history
@@ -126,13 +131,22 @@ class LoopDriver:
         return FrameFacts.of(frame_set)
 
     def _wait(self, inbox: Inbox, stamp_ns: int, timeout_s: float) -> None:
+        """Until there is a command for the frame set. A stack that joins during the start-up has not got it: then no
+        longer than that takes, and it gets the next one.
+        """
         end = self._control.now_s() + timeout_s
+        starting = self.loop is not None and self.loop.phase == "startup"
         while not inbox.fresh(stamp_ns):
             self._check()
-            left = end - self._control.now_s()
-            if left <= 0:
+            now_s = self._control.now_s()
+            if starting and (readers := self._count_readers()) > self._readers:
+                self._readers, end = readers, now_s + SETTLE_S
+            if now_s >= end:
                 return
-            inbox.wait(lambda: inbox.fresh(stamp_ns), min(left, POLL_S))
+            inbox.wait(lambda: inbox.fresh(stamp_ns), min(end - now_s, POLL_S))
+
+    def _count_readers(self) -> int:
+        return self._world.readers() + self._outputs.readers()
 
 
 def _ended_by(error: BaseException) -> Outcome:

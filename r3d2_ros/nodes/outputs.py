@@ -48,6 +48,9 @@ class Publishers:
         self._made.append(publisher)
         return publisher
 
+    def readers(self) -> int:
+        return sum(publisher.get_subscription_count() for publisher in self._made)
+
     def destroy(self) -> None:
         while self._made:
             self._destroy(self._made.pop())
@@ -132,6 +135,10 @@ class Outputs:
     def begin_run(self) -> None:
         """Frame sets are counted from 0 in each run."""
         self._next_index = 0
+
+    def readers(self) -> int:
+        """Matched readers of all topics."""
+        return self._publishers.readers()
 
     def missing_subscribers(self, wanted: int) -> list[str]:
         """Cameras whose pictures have fewer than `wanted` matched readers."""

@@ -35,6 +35,11 @@ class WorldOutputs:
         self._actors = _publisher(node, ActorArray, "~/actors", DEPTH)
         self._reference = _publisher(node, Path, "~/reference", 1, transient_local=True)
 
+    def readers(self) -> int:
+        """Matched readers of all topics."""
+        ticked = (self._clock, self._tf, self._odometry, self._actors, self._reference)
+        return sum(publisher.get_subscription_count() for publisher in ticked)
+
     def publish_reference(self, stamp_ns: int) -> None:
         """The path that the ego is meant to drive."""
         path = Path()

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from r3d2_ros.cli.main import main
+from r3d2_ros.closed_loop import interrupts as interrupts_module
 from r3d2_ros.closed_loop import session
 from r3d2_ros.closed_loop.controllers import CONTROLLERS, ConstantVelocityController, Observation
 from r3d2_ros.closed_loop.demands import Command
@@ -119,12 +120,24 @@ def test_in_each_phase_the_log_has_its_last_record(
 
 def test_the_second_one_does_not_wait(scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
+    monkeypatch.setattr(interrupts_module, "AGAIN_S", 0.0)
     twice = controller(signal.SIGINT, lambda o: o.snapshot.t_s > 0.5, times=2)
     monkeypatch.setitem(CONTROLLERS, "constant_velocity", twice)
     assert run(scenario, out) == 130
     log = read_log(out / "runs" / "parked-s0" / "run.jsonl")
     assert log.cut == 0 and log.end is not None and log.end["reason"] == "interrupted"
     assert [record["t_s"] for record in log.of("command")][-1] == pytest.approx(0.5)  # that at 0.6 s was not given
+
+
+def test_two_at_once_are_one(scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a terminal reaches a node from the terminal and from `ros2 launch`: its tick is done all the same."""
+    out = tmp_path / "out"
+    twice = controller(signal.SIGINT, lambda o: o.snapshot.t_s > 0.5, times=2)
+    monkeypatch.setitem(CONTROLLERS, "constant_velocity", twice)
+    assert run(scenario, out) == 130
+    log = read_log(out / "runs" / "parked-s0" / "run.jsonl")
+    assert log.end is not None and (log.end["reason"], log.end["detail"]) == ("interrupted", "SIGINT")
+    assert [record["t_s"] for record in log.of("frame")][-1] == pytest.approx(0.6)
 
 
 @BOTH

@@ -21,6 +21,7 @@ from r3d2_ros.nodes.conversions import ns_to_stamp
 from r3d2_ros.nodes.qos import reliable
 from tests.closed_loop.small_world import parked
 from tests.closed_loop_ros.harness import MS, Run, TestStack, drive, tiny_plan
+from tests.nodes.harness import wait_for
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
@@ -169,3 +170,14 @@ def test_autoware_commands_need_their_package(tmp_path: Path) -> None:
         pytest.skip("autoware_control_msgs is installed, and this is about an environment without it")
     with pytest.raises(MissingPackageError, match="autoware_control_msgs"):
         Run(tmp_path / "run.jsonl", tiny_plan(), parameters={"autoware_control": True})
+
+
+def test_a_stack_that_joins_late_gets_a_frame_set_of_its_own(tmp_path: Path) -> None:
+    """It has missed the first one, whose answer the simulator would wait for for hours."""
+    with Run(tmp_path / "run.jsonl", tiny_plan(control={"timeout_s": 1e4})) as run:
+        wait_for(lambda: run.path.exists() and b'"frame"' in run.path.read_bytes(), "the first frame set")
+        with TestStack():
+            outcome = run.wait()
+    log = run.read()
+    assert outcome.reason == "duration" and log.counts["miss"] == 0
+    assert len([f for f in log.of("frame") if f["phase"] == "startup"]) >= 2
