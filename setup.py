@@ -22,6 +22,7 @@ CORE = [
     "zstandard>=0.21",
 ]
 HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.4"]
+EVALUATION = [*HARMONIZER, "torchmetrics>=1.4"]
 RAY = ["ray>=2.40"]
 GPU = ["gsplat>=1.5.3", "torch>=2.4"]
 # A ROS 2 runtime and what it takes to build message packages, as wheels. A ROS 2 installation has all of it.
@@ -61,6 +62,6 @@ setup(
     packages=find_packages(include=["r3d2_ros", "r3d2_ros.*"]),
     data_files=[(f"share/r3d2_ros/{path.parent}", [str(path)]) for path in SHARED],
     install_requires=CORE,
-    extras_require={"gpu": GPU, "harmonizer": HARMONIZER, "ray": RAY, "ros": ROS, "dev": DEV},
+    extras_require={"gpu": GPU, "harmonizer": HARMONIZER, "evaluation": EVALUATION, "ray": RAY, "ros": ROS, "dev": DEV},
     entry_points={"console_scripts": ["r3d2 = r3d2_ros.cli.main:main"]},
 )

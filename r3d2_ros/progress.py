@@ -12,14 +12,14 @@ LINE_EVERY_S = 5.0
 
 
 class Progress:
-    """Frame sets done, their rate and the time left, on stderr. `done` of them were there before."""
+    """How many of `unit` are done, their rate and the time left, on stderr. `done` of them were there before."""
 
-    def __init__(self, total: int, *, done: int = 0) -> None:
-        self._total, self._done, self._before = total, done, done
+    def __init__(self, total: int, *, done: int = 0, unit: str = "frame sets") -> None:
+        self._total, self._done, self._before, self._unit = total, done, done, unit
         self._start = self._said = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, unit=" frame sets", file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(total=total, initial=done, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True)
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +43,7 @@ class Progress:
             print(self._line(now), file=sys.stderr)
 
     def _line(self, now: float) -> str:
-        text = f"{self._done} of {self._total} frame sets"
+        text = f"{self._done} of {self._total} {self._unit}"
         passed = self._done - self._before - 1
         if passed > 0 and self._done < self._total and now > self._start:
             rate = passed / (now - self._start)

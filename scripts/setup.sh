@@ -95,7 +95,7 @@ install_packages() {
   say "installing the packages; the first time takes some minutes"
   local pip=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input --constraint constraints.txt)
   logged pip-setuptools "${pip[@]}" setuptools
-  logged pip "${pip[@]}" --no-build-isolation --editable '.[gpu,harmonizer,ray,ros,dev]'
+  logged pip "${pip[@]}" --no-build-isolation --editable '.[gpu,harmonizer,evaluation,ray,ros,dev]'
 }
 
 # build_interfaces NAME SOURCE OPTION...: one CMake package with messages, installed into .venv.

@@ -77,7 +77,7 @@ def _core_modules() -> list[str]:
 
 
 def _for_gpu(name: str) -> bool:
-    return any(word in name for word in ("gsplat", "gpu", "cuda", "harmonizer", "cli.model"))
+    return any(word in name for word in ("gsplat", "gpu", "cuda", "harmonizer", "cli.model", "evaluation"))
 
 
 @pytest.fixture(scope="module")

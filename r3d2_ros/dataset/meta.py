@@ -100,6 +100,8 @@ class SampleMeta:
     origin    where the sample is from, for people: a street and a place in it, a scene and a stamp
     seed      from which the sample alone can be made again; 0 where nothing was random
     details   what else the maker knows: plain values, read by nobody
+    stamp_ns  when it was filmed, of the sequence's clock; None where the sequence is no film. Samples of one camera and
+              sequence whose stamps are near to each other are frames of a film, from which flicker is measured
     """
 
     __pydantic_config__ = STRICT
@@ -111,6 +113,7 @@ class SampleMeta:
     origin: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
     details: dict[str, Any] = field(default_factory=dict)
+    stamp_ns: Annotated[int, Field(ge=0)] | None = None
 
 
 def rows(matrix: Array) -> Any:

@@ -6,6 +6,8 @@
                                   mask.png   255 where an insert is seen, else 0
                                   meta.json  `SampleMeta`
                                   shadow.png only where it is known: share of the sunlight that the inserts take away
+                                  original.png only where the target is a photo: the reconstruction as it was, from
+                                             which the input was made. It bounds what a render can reach
 
 All images of a sample have the size of its camera, 8 bits a channel.
 """
@@ -35,7 +37,7 @@ from r3d2_ros.schema import validate
 FORMAT = 1
 SPLITS = ("train", "val", "test")
 DATASET, META = "dataset.json", "meta.json"
-INPUT, TARGET, MASK, SHADOW = "input.png", "target.png", "mask.png", "shadow.png"
+INPUT, TARGET, MASK, SHADOW, ORIGINAL = "input.png", "target.png", "mask.png", "shadow.png", "original.png"
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_META_BYTES = 2**20
 UNFINISHED = ".making-"

@@ -1,0 +1,178 @@
+"""What makes the pictures of a row: the dataset, a folder of pictures, or a network run as the simulator runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from r3d2_ros.dataset.samples import ORIGINAL, Sample, read_pixels
+from r3d2_ros.errors import InputError
+from r3d2_ros.evaluation.editing import load_editing
+from r3d2_ros.evaluation.inserts import Picture
+from r3d2_ros.evaluation.rows import EditingRow, EvalConfig, HarmonizerRow, ImagesRow, Row, StoredRow
+from r3d2_ros.evaluation.subjects import Subject
+from r3d2_ros.harmonizer.moment import Moment
+from r3d2_ros.harmonizer.network import load_network
+from r3d2_ros.harmonizer.outcome import Failed
+from r3d2_ros.harmonizer.pipeline import Harmonizer, ImageNetwork
+from r3d2_ros.harmonizer.pipeline_calls import resized
+from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
+from r3d2_ros.rendering.frames import RenderedFrame
+from r3d2_ros.rendering.rgb8 import to_rgb8
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A row's picture of a sample [H, W, 3] uint8; `raw` is the model's whole output, before its composite."""
+
+    picture: Picture
+    raw: Picture | None = None
+
+
+class Source(Protocol):
+    """Makes pictures; `made` says how, in plain values."""
+
+    made: dict[str, Any]
+
+    def picture(self, subject: Subject) -> Made:
+        """InputError when it cannot be made."""
+        ...
+
+
+def open_source(row: Row, config: EvalConfig, *, name: str) -> Source:
+    """Ready to make pictures. InputError(s), MissingPackageError: what the row needs is missing or cannot be used."""
+    if isinstance(row, StoredRow):
+        return StoredSource(row)
+    if isinstance(row, ImagesRow):
+        return ImagesSource(row, name)
+    if not row.checkpoint:
+        expected = "the folder of its weights"
+        raise InputError(f"row '{name}'", expected, "none", f"Give it by --row {name}=FOLDER or in --config")
+    if isinstance(row, EditingRow):
+        return ModelSource(row, config, load_editing(row, device=config.device, name=name))
+    return ModelSource(row, config, _harmonizer_network(row, config))
+
+
+def _harmonizer_network(row: HarmonizerRow, config: EvalConfig) -> ImageNetwork:
+    pipeline = is_pipeline_folder(Path(row.checkpoint))
+    return load_network(replace(config.harmonizer(row), backend="pipeline" if pipeline else "r3d2"))
+
+
+class StoredSource:
+    """Pictures that lie in the dataset."""
+
+    def __init__(self, row: StoredRow) -> None:
+        self.row = row
+        self.made: dict[str, Any] = {"kind": row.kind}
+
+    def picture(self, subject: Subject) -> Made:
+        if self.row.kind == "input":
+            return Made(subject.input)
+        if self.row.kind == "target":
+            return Made(subject.target)
+        return Made(_rgb(subject.sample.folder / ORIGINAL, subject))
+
+
+class ImagesSource:
+    """Pictures that something else made."""
+
+    def __init__(self, row: ImagesRow, name: str) -> None:
+        """InputError when there is no such folder."""
+        self.folder = Path(row.folder)
+        if not self.folder.is_dir():
+            got = "a file" if self.folder.exists() else "no such folder"
+            raise InputError(f"row '{name}'", "a folder of pictures", f"'{row.folder}': {got}")
+        self.made: dict[str, Any] = {"kind": "images", "folder": row.folder}
+
+    def picture(self, subject: Subject) -> Made:
+        return Made(_rgb(picture_path(self.folder, subject.sample), subject))
+
+
+def picture_path(folder: Path, sample: Sample) -> Path:
+    """Where the picture of a sample lies in a folder of pictures. InputError when it is nowhere."""
+    places = [folder / sample.split / f"{sample.folder.name}.png", folder / f"{sample.folder.name}.png"]
+    for place in places:
+        if place.is_file():
+            return place
+    raise InputError(str(folder), f"{sample.split}/{sample.folder.name}.png, or without the split", "neither")
+
+
+class ModelSource:
+    """A network in the simulator's harmonizer, given whole frames one by one."""
+
+    def __init__(self, row: HarmonizerRow | EditingRow, config: EvalConfig, network: ImageNetwork) -> None:
+        """`network` runs at the row's size."""
+        self._network = _Remembering(network if row.size_px is None else _Resizing(network, row.size_px))
+        self._harmonizer = Harmonizer(config.harmonizer(), self._network)
+        self.made: dict[str, Any] = {
+            "kind": row.kind,
+            "checkpoint": row.checkpoint,
+            "size_px": row.size_px,
+            "composite": config.composite,
+            "device": str(network.device),
+            "dtype": row.dtype,
+        }
+        if isinstance(row, EditingRow):
+            names = ("prompt", "steps", "strength", "guidance", "image_guidance", "seed")
+            self.made |= {key: getattr(row, key) for key in names}
+
+    def picture(self, subject: Subject) -> Made:
+        outcome = self._harmonizer.apply(_moment(subject))[0][0]
+        if isinstance(outcome, Failed):
+            raise InputError(subject.sample.name, "a picture", outcome.reason)
+        assert self._network.last is not None
+        return Made(outcome.rgb, to_rgb8(self._network.last[0].nan_to_num().permute(1, 2, 0).cpu().numpy()))
+
+
+def _moment(subject: Subject) -> Moment:
+    """The sample as a moment of one camera. Its depth says nothing, and the region is found without it."""
+    height, width = subject.mask.shape
+    frame = RenderedFrame(
+        rgb8=subject.input,
+        rgb=subject.input.astype(np.float32) / np.float32(255),
+        depth=np.ones((height, width), np.float32),
+        actor_weight=subject.mask.astype(np.float32),
+        instance=None,
+    )
+    boxes = tuple(actor.box for actor in subject.sample.meta.actors)
+    name = subject.sample.meta.camera.name or "camera"
+    return Moment(subject.sample.meta.stamp_ns or 0, (name,), (subject.view,), (frame,), boxes)
+
+
+class _Remembering:
+    """A network whose last output [B, 3, H, W] can be looked at."""
+
+    def __init__(self, network: ImageNetwork) -> None:
+        self._network, self.device = network, network.device
+        self.last: Tensor | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.last = self._network(images)
+        return self.last
+
+    def warm_up(self, shapes: Iterable[tuple[int, int, int]]) -> None:
+        self._network.warm_up(shapes)
+
+
+class _Resizing:
+    """A network that works at `size` (rows, columns): images are resized there and back, bicubic with antialiasing."""
+
+    def __init__(self, network: ImageNetwork, size: tuple[int, int]) -> None:
+        self._network, self._size, self.device = network, size, network.device
+
+    def __call__(self, images: Tensor) -> Tensor:
+        small = torch.stack([resized(image, *self._size) for image in images]).clamp(0, 1)
+        return torch.stack([resized(out, *images.shape[-2:]) for out in self._network(small)]).clamp(0, 1)
+
+    def warm_up(self, shapes: Iterable[tuple[int, int, int]]) -> None:
+        self._network.warm_up([(batch, *self._size) for batch in sorted({shape[0] for shape in shapes})])
+
+
+def _rgb(path: Path, subject: Subject) -> Picture:
+    return np.ascontiguousarray(read_pixels(path, subject.mask.shape, channels=3)[..., ::-1])

@@ -1,0 +1,234 @@
+"""Measures against pictures whose values were worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from r3d2_ros.dataset.samples import Sample, open_dataset
+from r3d2_ros.evaluation import inserts as of
+from r3d2_ros.evaluation.flicker import Flicker
+from r3d2_ros.evaluation.similarity import mean_db, psnr, similarity
+from r3d2_ros.evaluation.subjects import Subject, load_subject
+from r3d2_ros.evaluation.tally import Tally
+from r3d2_ros.harmonizer.region import actor_region
+from r3d2_ros.harmonizer.settings import RegionConfig
+from tests.evaluation.small import (
+    BOX,
+    GREY,
+    HEIGHT,
+    INSERT,
+    SHADED,
+    SHADOW,
+    TARGET_INSERT,
+    WIDTH,
+    meta,
+    picture,
+    shifted,
+    view,
+    write_dataset,
+)
+
+REGION = RegionConfig()
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    return load_subject(open_dataset(write_dataset(tmp_path / "d")).samples[0], REGION)
+
+
+def test_psnr_over_a_part_counts_its_pixels_only() -> None:
+    a, b = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6, 3), np.uint8)
+    b[0, 0] = 51  # a fifth of the peak in one of 24 pixels
+    part = np.zeros((4, 6), bool)
+    part[0, :2] = True
+    assert psnr(a, b) == pytest.approx(10 * math.log10(25 * 24))
+    assert psnr(a, b, part) == pytest.approx(10 * math.log10(25 * 2))
+    assert psnr(a, b, ~part) == math.inf
+    assert psnr(a, b, np.zeros((4, 6), bool)) is None
+
+
+def test_ssim_of_flat_pictures_is_its_luminance_term() -> None:
+    a, b = np.full((32, 32, 3), 51, np.uint8), np.full((32, 32, 3), 102, np.uint8)  # 0.2 and 0.4
+    c1 = 0.01**2
+    expected = (2 * 0.2 * 0.4 + c1) / (0.2**2 + 0.4**2 + c1)
+    half = np.zeros((32, 32), bool)
+    half[:, :16] = True
+    found = similarity(a, b, {"full": None, "half": half})
+    assert found["full"].ssim == pytest.approx(expected, abs=1e-9)
+    assert found["half"].ssim == pytest.approx(expected, abs=1e-9)
+
+
+def test_ssim_map_is_that_of_the_formula_in_every_pixel() -> None:
+    """Wang et al. 2004, with Gaussian means by OpenCV, borders reflected."""
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    b = np.clip(a.astype(int) + rng.integers(-60, 60, a.shape), 0, 255).astype(np.uint8)
+
+    def mean(image: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(image, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT_101)
+
+    x, y = a / 255, b / 255
+    mx, my, c1, c2 = mean(x), mean(y), 0.01**2, 0.03**2
+    sx, sy, sxy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    expected = ((2 * mx * my + c1) * (2 * sxy + c2) / ((mx**2 + my**2 + c1) * (sx + sy + c2))).mean(axis=2)
+    part = rng.random((40, 50)) < 0.3
+    found = similarity(a, b, {"full": None, "part": part})
+    assert found["full"].ssim == pytest.approx(expected.mean(), abs=1e-9)
+    assert found["part"].ssim == pytest.approx(expected[part].mean(), abs=1e-9)
+
+
+def test_infinite_psnr_is_told_and_does_not_enter_the_mean() -> None:
+    assert mean_db([20.0, 30.0]) == (25.0, "")
+    mean, remark = mean_db([20.0, math.inf])
+    assert mean == 20.0 and "1 of 2" in remark
+    assert mean_db([math.inf])[0] is None
+
+
+def test_the_region_is_the_one_that_the_harmonizer_may_change(subject: Subject) -> None:
+    left, top, right, bottom = BOX
+    assert subject.mask.sum() == 24 * 16
+    assert subject.region[subject.mask].all() and subject.beside.sum() == subject.region.sum() - 24 * 16
+    weight = subject.mask.astype(np.float32)
+    boxes = [actor.box for actor in meta().actors]
+    config = replace(REGION, depth_test=False)
+    mask = actor_region(actor_weight=weight, depth=np.ones_like(weight), view=view(), boxes=boxes, config=config)
+    assert mask is not None and np.array_equal(subject.region, mask > 0)
+    assert subject.region[SHADOW].all() and not subject.region[0].any()
+    assert (subject.inserts[0].bottom, left, top, right) == (bottom, 36, 24, 60)
+
+
+def test_shadow_score_is_darkening_per_pixel_of_the_insert(subject: Subject) -> None:
+    base = of.luminance(subject.input)
+    darker = of.darkening(of.luminance(picture(shadow=SHADED)), base)
+    # 24 x 6 pixels at half the luminance, for an insert of 24 x 16 pixels
+    assert of.shadow_score(darker, subject.inserts[0]) == pytest.approx(24 * 6 * 0.5 / (24 * 16))
+    assert of.shadow_score(of.darkening(base, base), subject.inserts[0]) == 0
+    brighter = of.darkening(of.luminance(picture(ground=250)), base)
+    assert of.shadow_score(brighter, subject.inserts[0]) == 0
+
+
+def test_shadow_score_leaves_out_the_upper_part_of_the_region(subject: Subject) -> None:
+    dark_above = picture()
+    dark_above[: BOX[1]] = 0
+    darker = of.darkening(of.luminance(dark_above), of.luminance(subject.input))
+    assert subject.region[: BOX[1]].any()
+    assert of.shadow_score(darker, subject.inserts[0]) == 0
+
+
+def test_luminance_ratio_and_how_far_it_is_from_the_right_one(subject: Subject) -> None:
+    nothing = np.zeros_like(subject.mask)
+    before = of.luminance_ratio(of.luminance(subject.input), subject.inserts[0], nothing)
+    after = of.luminance_ratio(of.luminance(picture(insert=TARGET_INSERT)), subject.inserts[0], nothing)
+    assert before == pytest.approx(INSERT / GREY) and after == pytest.approx(TARGET_INSERT / GREY)
+    assert of.log_ratio(before, after) == pytest.approx(math.log(INSERT / TARGET_INSERT))
+    assert of.log_ratio(after, before) == pytest.approx(math.log(INSERT / TARGET_INSERT))
+    assert of.luminance_ratio(of.luminance(picture(ground=0)), subject.inserts[0], nothing) is None
+
+
+def test_shadow_overlap_with_the_true_shadow(subject: Subject) -> None:
+    assert subject.shadow is not None
+    base = of.luminance(subject.input)
+
+    def iou(image: np.ndarray) -> float:
+        darker = of.darkening(of.luminance(image), base)
+        intersection, union, true = of.shadow_overlap(darker, subject.shadow, subject.beside)
+        assert true == 24 * 6
+        return intersection / union
+
+    half, moved = picture(), picture()
+    half[40:46, 36:48] = SHADED
+    moved[40:46, 30:54] = SHADED
+    moved[BOX[1] : BOX[3], BOX[0] : BOX[2]] = INSERT
+    assert iou(picture(shadow=SHADED)) == 1
+    assert iou(half) == pytest.approx(0.5)
+    assert iou(moved) == pytest.approx(18 / 30)  # of 24 columns 18 are common, 30 are in either
+    assert iou(subject.input) == 0
+    everything = picture(ground=SHADED)
+    assert iou(everything) == pytest.approx(24 * 6 / subject.beside.sum())  # merely darkening the ground does not pass
+    assert iou(picture(shadow=GREY - 6)) == 0  # 5 % darker is none
+
+
+@pytest.mark.parametrize(("x_m", "z_m", "gap_m"), [(10.0, 0.0, 0.0), (8.0, 0.0, 0.2), (10.0, -0.1, 0.1)])
+def test_ground_gap_of_a_short_box(x_m: float, z_m: float, gap_m: float) -> None:
+    """Row of the contact: 32 + 80 (1 - z) / x. The insert's lowest edge is row 40; a row is x / 80 metres."""
+    subject = _subject_of(shifted(meta(), x_m, z_m))
+    assert of.ground_gap_m(subject.inserts[0], view()) == pytest.approx(gap_m)
+
+
+def test_ground_gap_of_a_vehicle_is_at_its_nearest_wheels() -> None:
+    """Rear wheels of a box of 4.4 m at 12 m: 12 - (2.2 - 0.7) = 10.5 m, row 32 + 80 / 10.5."""
+    one = shifted(meta(), 12.0, 0.0)
+    one = replace(one, actors=(replace(one.actors[0], size_m=(4.4, 1.8, 1.5)),))
+    subject = _subject_of(one)
+    assert of.ground_gap_m(subject.inserts[0], view()) == pytest.approx((32 + 80 / 10.5 - 40) * 10.5 / 80)
+
+
+def test_an_insert_that_the_image_cuts_off_has_no_ground_gap() -> None:
+    subject = _subject_of(meta())
+    assert of.ground_gap_m(replace(subject.inserts[0], bottom=None), view()) is None
+
+
+def test_flicker_is_what_changes_beside_what_changes_in_the_input(tmp_path: Path) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "d", names=("s0", "s1", "s2"), film=True))
+    subjects = [load_subject(sample, REGION) for sample in dataset.samples]
+    steady, restless = Flicker(), Flicker()
+    for k, subject in enumerate(subjects):
+        steady.add(subject, picture(ground=100, insert=150))
+        restless.add(subject, picture(ground=100 + 4 * (k % 2), insert=(148, 152, 148)[k]))
+    assert steady.facts() == {"flicker_surroundings": 0.0, "flicker_insert_percent": 0.0}
+    facts = restless.facts()
+    assert facts["flicker_surroundings"] == pytest.approx(4)
+    # differences +4 and -4: standard deviation 4, of a mean of (148 + 152 + 148) / 3
+    assert facts["flicker_insert_percent"] == pytest.approx(100 * 4 / (448 / 3))
+    assert restless.pairs == 2
+
+
+def test_a_change_of_the_input_is_no_flicker(tmp_path: Path) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "d", names=("s0", "s1"), film=True))
+    first, second = (load_subject(sample, REGION) for sample in dataset.samples)
+    brighter = replace(second, input=picture(ground=GREY + 30))
+    flicker = Flicker()
+    flicker.add(first, picture(ground=100))
+    flicker.add(brighter, picture(ground=130))
+    assert flicker.facts()["flicker_surroundings"] == 0
+
+
+def test_samples_without_stamps_are_no_film(tmp_path: Path) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "d", names=("s0", "s1")))
+    flicker = Flicker()
+    for sample in dataset.samples:
+        flicker.add(load_subject(sample, REGION), picture())
+    assert flicker.facts() == {"flicker_surroundings": None, "flicker_insert_percent": None}
+
+
+def test_a_tally_has_every_key_and_says_why_a_value_is_missing(tmp_path: Path) -> None:
+    subject = load_subject(open_dataset(write_dataset(tmp_path / "d", shadow=False)).samples[0], REGION)
+    tally = Tally(None, "no trunk")
+    tally.add(subject, subject.input)
+    facts = tally.facts()
+    missing = {f"{part}.{key}" for part in ("full", "region") for key, value in facts[part].items() if value is None}
+    assert missing == set(facts["reasons"])
+    assert missing >= {"full.lpips", "region.lpips", "region.shadow_iou", "region.flicker_surroundings"}
+    assert facts["reasons"]["region.lpips"] == "no trunk"
+    assert facts["full"]["changed_outside_px"] == 0
+    squares = (INSERT - TARGET_INSERT) ** 2 * 24 * 16 + (GREY - SHADED) ** 2 * 24 * 6
+    assert facts["full"]["psnr"] == pytest.approx(10 * math.log10(255**2 * HEIGHT * WIDTH / squares))
+    assert facts["region"]["psnr"] == pytest.approx(10 * math.log10(255**2 * subject.region.sum() / squares))
+    assert list(facts["region"])[:3] == ["psnr", "ssim", "lpips"]
+
+
+def _subject_of(one: object) -> Subject:
+    """The pictures of `small` under other facts of the sample."""
+    from tests.evaluation.small import pair
+
+    sample = Sample(Path("nowhere"), "test", one)  # type: ignore[arg-type]
+    found = pair()
+    mask = found.mask
+    insert = of.Insert(mask, ~mask, sample.meta.actors[0].box, BOX[3])
+    return Subject(sample, picture(), picture(), mask, mask, None, (insert,))
