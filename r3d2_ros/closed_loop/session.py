@@ -38,7 +38,7 @@ from r3d2_ros.closed_loop.results import (
 from r3d2_ros.closed_loop.runs import RunSpec, check_differ
 from r3d2_ros.closed_loop.scores.data import SceneFacts
 from r3d2_ros.config import SimConfig
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.formats.files import atomic_output, free_name, make_folder
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.scenes import SceneFiles, build_scene, find_scene
@@ -166,7 +166,7 @@ def _run(
     make_folder(folder)
     try:
         execute(plan, folder)
-    except (InputError, MemoryError):
+    except (InputError, MissingPackageError, MemoryError):
         raise  # the next run would meet the same
     except Exception as error:
         # Its log has it as the run's end; the other runs go on.
