@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from r3d2_ros.bags import read_ego_path
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array
 from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.input_files import read_input
+from r3d2_ros.replay.ego_path import read_ego_path
 from r3d2_ros.resources import user_path
 
 COLUMNS = ("x", "y", "z", "yaw_deg")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from r3d2_ros.bags import EgoPath
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.lines import Line
 from r3d2_ros.polylines import thinned
+from r3d2_ros.replay.ego_path import EgoPath
 
 RATE_HZ = 10.0
 START_NS = 10_000_000_000

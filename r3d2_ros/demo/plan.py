@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from r3d2_ros.bags import EgoPath, read_ego_path
 from r3d2_ros.demo.drive import Drive
 from r3d2_ros.demo.ego import RATE_HZ, SLOW_FROM_M, recorded_motion, scripted_motion
 from r3d2_ros.demo.script import CAST, make_drive
@@ -14,6 +13,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import LIBRARY, load_library
 from r3d2_ros.lines import Line
 from r3d2_ros.polylines import thinned
+from r3d2_ros.replay.ego_path import EgoPath, read_ego_path
 from r3d2_ros.street import StreetOptions, cached_street, load_lanes
 
 Say = Callable[[str], None]

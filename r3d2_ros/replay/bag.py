@@ -248,9 +248,7 @@ def _storage(path: Path) -> Storage:
         return RosbagsFile(path)
     try:
         file = RosbagsFile(path)
-    except MemoryError:
-        raise
-    except Exception as error:
+    except Exception as error:  # also MemoryError, for a length in a damaged index that no memory holds
         scanned = ScannedMcap(path, one_line(error))
         if not scanned.topics:
             raise

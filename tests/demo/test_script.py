@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r3d2_ros.bags import EgoPath
 from r3d2_ros.boxes import box, touch
 from r3d2_ros.demo.drive import Drive
 from r3d2_ros.demo.ego import RATE_HZ, START_NS, recorded_motion, scripted_motion
 from r3d2_ros.demo.script import make_drive
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.lines import Line
+from r3d2_ros.replay.ego_path import EgoPath
 from r3d2_ros.street.lanes import Lanes
 from tests.demo.streets import SIZES, curved_street, overlaps, straight_street
 

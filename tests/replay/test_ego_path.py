@@ -11,8 +11,8 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from r3d2_ros.bags import read_ego_path
 from r3d2_ros.errors import InputError
+from r3d2_ros.replay.ego_path import read_ego_path
 from tests.data import shared_data
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -101,8 +101,14 @@ def test_without_metadata_the_file_and_its_folder_work(tmp_path: Path, storage: 
     (file,) = bag.iterdir()
     assert len(read_ego_path(file)) == len(read_ego_path(bag)) == 5
     file.with_stem("second").write_bytes(file.read_bytes())
-    with pytest.raises(InputError, match=r"single \.db3 or \.mcap file, in the folder, got bag.*, second"):
-        read_ego_path(bag)
+    twice = read_ego_path(bag)  # both files, whose messages have the same stamps
+    assert (len(twice), twice.skipped) == (5, 5)
+
+
+def test_metadata_that_cannot_be_read_is_not_needed(tmp_path: Path):
+    bag = write_bag(tmp_path / "bag", {"/pose": drive()})
+    (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: [1, 2")
+    assert len(read_ego_path(bag)) == 5
 
 
 def test_the_autoware_bag():
@@ -240,11 +246,6 @@ def _other_suffix(bag: Path) -> Path:
     return path
 
 
-def _broken_metadata(bag: Path) -> Path:
-    (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: [1, 2")
-    return bag
-
-
 def _missing_storage(bag: Path) -> Path:
     next(bag.glob("*.db3")).unlink()
     return bag
@@ -268,7 +269,6 @@ def _nothing(bag: Path) -> Path:
         _empty_file,
         _empty_folder,
         _other_suffix,
-        _broken_metadata,
         _missing_storage,
         _pipe,
         _nothing,
@@ -276,7 +276,7 @@ def _nothing(bag: Path) -> Path:
 )
 def test_what_is_no_bag_is_an_input_error_that_names_it(tmp_path: Path, damage: Callable[[Path], Path]):
     path = damage(write_bag(tmp_path / "bag", {"/pose": drive()}))
-    with pytest.raises(InputError, match=r"rosbag2|metadata\.yaml") as caught:
+    with pytest.raises(InputError, match=r"rosbag2|metadata\.yaml|\.mcap") as caught:
         read_ego_path(path)
     assert str(path) in caught.value.where
 
