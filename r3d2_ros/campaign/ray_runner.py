@@ -45,7 +45,7 @@ class RayEngine:
                 say(f"no machine of the cluster has {threads} CPUs and {gpus:g} GPUs: such tasks wait until one joins")
 
     def start(self, task: Task) -> bool:
-        remote = self._ray.remote(run_task).options(
+        remote = self._ray.remote(_run_in_worker).options(
             num_cpus=task.threads, num_gpus=task.gpus, max_retries=0, name=task.name
         )
         self._refs[remote.remote(task)] = task
@@ -70,6 +70,13 @@ class RayEngine:
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _run_in_worker(task: Task) -> Ended:
+    """The task in a worker of the cluster. Ray ends it by SIGINT, which workers ignore whose cluster was started in the
+    background of a script."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return run_task(task)
 
 
 def _check_reachable(address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,11 +62,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 @pytest.fixture
 def cluster() -> Iterator[str]:
-    """Address of a Ray cluster of two workers."""
+    """Address of a Ray cluster of two workers, which ignores SIGINT as one does that a script started with `&`."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed: pip install 'r3d2_ros[ray]'")
     script = Path(__file__).with_name("ray_cluster.py")
-    process = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
     assert process.stdin is not None and process.stdout is not None
     try:
         line = next((line for line in process.stdout if line.startswith("address ")), "")
