@@ -13,6 +13,7 @@ CORE = [
     "pillow>=10.1",
     "pydantic>=2",
     "pyyaml>=6",
+    "regex>=2022.1",
     "rosbags>=0.10",
     "scipy>=1.13",
     "shapely>=2",

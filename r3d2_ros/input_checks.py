@@ -122,7 +122,7 @@ class ActorRules:
 
 def ego_state(*, stamp_ns: int, position_m: Sequence[float], quat_wxyz: Sequence[float]) -> EgoState | Fault:
     """EgoState from raw numbers: position [3] in metres, quaternion [4] (wxyz, of any length but zero)."""
-    pose = _pose("ego", "ego", position_m, quat_wxyz)
+    pose = checked_pose("ego", "ego", position_m, quat_wxyz)
     return pose if isinstance(pose, Fault) else EgoState(stamp_ns, pose)
 
 
@@ -137,7 +137,7 @@ def actor_state(actor: ActorInput, rules: ActorRules) -> ActorState | Fault:
     size_m = _size(actor)
     if isinstance(size_m, Fault):
         return size_m
-    pose = _pose(f"actors.{actor.id[:80]}", name, actor.position_m, actor.quat_wxyz)
+    pose = checked_pose(f"actors.{actor.id[:80]}", name, actor.position_m, actor.quat_wxyz)
     if isinstance(pose, Fault):
         return pose
     if (actor.actor_pose or rules.actor_pose) == "box_center":
@@ -188,7 +188,8 @@ def without_repeated(actors: Iterable[Identified]) -> tuple[list[Identified], li
     return [actor for actor in actors if times[actor.id] == 1], faults
 
 
-def _pose(cause: str, name: str, position_m: Sequence[float], quat_wxyz: Sequence[float]) -> Rigid | Fault:
+def checked_pose(cause: str, name: str, position_m: Sequence[float], quat_wxyz: Sequence[float]) -> Rigid | Fault:
+    """The transform, or what is wrong with its position [3] in metres or its quaternion [4] (wxyz)."""
     position = np.asarray(position_m, np.float64)
     quat = np.asarray(quat_wxyz, np.float64)
     if position.shape != (3,) or not np.all(np.abs(position) <= MAX_COORDINATE_M):

@@ -17,7 +17,10 @@ Phase = Literal["startup", "warmup", "engage", "drive"]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The world at one tick. t_s: scenario time, 0 at the beginning of the warm-up and during the start-up."""
+    """The world at one tick. t_s: scenario time, 0 at the beginning of the warm-up and during the start-up.
+
+    ids  every actor of the run so far: an actor's number in the instance images is its place here, from 1 on
+    """
 
     stamp_ns: int
     t_s: float
@@ -25,15 +28,22 @@ class Snapshot:
     ego: VehicleState
     T_world_ego: Rigid
     actors: tuple[PlacedActor, ...]
+    ids: tuple[str, ...]
 
     def world_state(self) -> WorldState:
         """What a frame set of this moment is a function of."""
+        number = {name: k for k, name in enumerate(self.ids, start=1)}
         actors = tuple(
-            ActorState(a.id, a.actor.asset, a.T_world_actor, a.actor.size_m, instance=k)
-            for k, a in enumerate(self.actors, start=1)
+            ActorState(a.id, a.actor.asset, a.T_world_actor, a.actor.size_m, instance=number[a.id])
+            for a in self.actors
         )
         ego = EgoState(self.stamp_ns, self.T_world_ego)
-        return WorldState(self.stamp_ns, ego, actors, tuple(actor.id for actor in self.actors))
+        return WorldState(self.stamp_ns, ego, actors, self.ids)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Time is about to go on: a driver that can be paused waits here."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Wait:
     timeout_s: float
 
 
-Action = Tick | Frame | Wait
+Action = Gate | Tick | Frame | Wait
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from r3d2_ros.closed_loop.header import header
 from r3d2_ros.closed_loop.in_process import run_in_process
 from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.plan import RunPlan
-from r3d2_ros.closed_loop.replaying import LoggedCommands, spec_of
+from r3d2_ros.closed_loop.replaying import LoggedCommands, LoggedEdits, spec_of
 from r3d2_ros.closed_loop.report import REPORT
 from r3d2_ros.closed_loop.results import JUNIT, LOG, RESULTS, RUNS, exit_code, read_results, score_folder
 from r3d2_ros.closed_loop.run_log import LogWriter, read_log
@@ -228,7 +228,8 @@ def replay_run(args: argparse.Namespace, say: Say) -> Result:
         writer.write(
             "header", **header(plan, controller=f"log of {log.header['controller']}", renderer=simulator.renderer.name)
         )
-        run_in_process(plan, simulator, None, writer, commands=LoggedCommands(log))
+        edits = LoggedEdits(log, simulator.library)
+        run_in_process(plan, simulator, None, writer, commands=LoggedCommands(log), edits=edits)
     again = read_log(folder / LOG)
     score_folder(folder, scenes.facts(spec.sim))
     same = log.end is not None and again.end is not None and log.end["digest"] == again.end["digest"]

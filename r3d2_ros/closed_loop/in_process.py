@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from r3d2_ros.closed_loop.actions import Done, Frame, FrameFacts, Outcome
 from r3d2_ros.closed_loop.controllers import Controller, Observation
+from r3d2_ros.closed_loop.entities import Edits
 from r3d2_ros.closed_loop.inbox import Commands, Inbox
 from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.loop import Loop
@@ -24,17 +25,19 @@ def run_in_process(
     log: LogWriter,
     *,
     commands: Commands | None = None,
+    edits: Edits | None = None,
     interrupts: Interrupts | None = None,
     on_frame: Callable[[FrameSet, Observation], None] = lambda frame_set, observation: None,
 ) -> Outcome:
     """Run to the end and return how it ended. The log already has its header. `on_frame` sees each frame set.
 
     commands    where commands come from when nobody drives (controller None): the log of an earlier run
+    edits       where changes of the actors come from: the log of an earlier run
     interrupts  the first signal ends the run before its next action, the second one at once
     A run that is interrupted or fails gets its last record all the same, then the exception goes on.
     """
     inbox = Inbox(round(plan.spec.scenario.control.max_age_s * 1e9))
-    loop = Loop(plan, inbox if commands is None else commands, log)
+    loop = Loop(plan, inbox if commands is None else commands, log, edits=edits)
 
     def answer(observation: Observation) -> None:
         on_frame(observation.frame_set, observation)
@@ -66,7 +69,7 @@ def _drive(loop: Loop, simulator: Simulator, answer: Callable[[Observation], Non
         if asked:
             raise KeyboardInterrupt(asked[0])
         done = Done(time.monotonic())
-        # For Wait there is nothing to do: the controller has answered already, or does not answer at all.
+        # For Gate and Wait there is nothing to do: the controller has answered already, or does not answer at all.
         if isinstance(action, Frame):
             frame_set, history = simulator.step(action.snapshot.world_state(), history)
             if action.snapshot.phase == "startup":

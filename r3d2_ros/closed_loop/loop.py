@@ -11,6 +11,8 @@ the generator's return value is the outcome. A run is
 and a frame period, from one frame set to the next, is
 
     Tick (clock, transforms, odometry, actors) -> Frame -> Wait for a command, if there is none -> Tick, Tick, ...
+
+with a Gate before every step of time. There a run is paused, and there the actors are changed from outside.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from collections import Counter
 from collections.abc import Generator
 
 from r3d2_ros.boxes import touch
-from r3d2_ros.closed_loop.actions import Action, Done, Frame, Outcome, Phase, Snapshot, Tick, Wait
+from r3d2_ros.closed_loop.actions import Action, Done, Frame, Gate, Outcome, Phase, Snapshot, Tick, Wait
 from r3d2_ros.closed_loop.control import Control, stopping
 from r3d2_ros.closed_loop.demands import demand_record, plan_points
+from r3d2_ros.closed_loop.entities import Edit, Edits, NoEdits, World, applied, edit_record
 from r3d2_ros.closed_loop.inbox import Commands, Received
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import LogWriter
 from r3d2_ros.closed_loop.vehicle import VehicleState, advance
+from r3d2_ros.errors import InputError
 
 START_NS = 10_000_000_000
 """Simulation time begins here: zero would mean `no stamp` to many ROS programs."""
@@ -40,15 +44,24 @@ Steps = Generator[Action, Done, Outcome | None]
 class Loop:
     """One run of a plan. `snapshot` is the newest moment, `misses` how often a frame had no command."""
 
-    def __init__(self, plan: RunPlan, commands: Commands, log: LogWriter, *, start_ns: int = START_NS) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        commands: Commands,
+        log: LogWriter,
+        *,
+        edits: Edits | None = None,
+        start_ns: int = START_NS,
+    ) -> None:
         self._plan, self._commands, self._log = plan, commands, log
+        self._edits: Edits = NoEdits() if edits is None else edits
         self._scenario = plan.spec.scenario
         clock = self._scenario.clock
         self._tick_ns, self._per_frame = clock.tick_ns, clock.ticks_per_frame
         self._max_age_ns = round(self._scenario.control.max_age_s * 1e9)
         self._control = Control(plan.vehicle)
         self._ego = plan.start
-        self._traffic = plan.traffic.start()
+        self._traffic, self._traffic_state = plan.traffic, plan.traffic.start()
         self._phase: Phase = "startup"
         self._epoch_ns = self._now_ns = start_ns
         self._engage_from_ns = 0
@@ -60,7 +73,8 @@ class Loop:
         self._published_s = 0.0
         self._frames = self._ticks = 0
         self.counts: Counter[str] = Counter()
-        self.snapshot = self._look()
+        self.snapshot = self._look(self._ego)
+        self._before: Snapshot | None = None
 
     @property
     def phase(self) -> Phase:
@@ -68,6 +82,7 @@ class Loop:
 
     def run(self) -> Generator[Action, Done, Outcome]:
         """The actions of the whole run."""
+        yield from self._gate()
         outcome = yield from self._startup()
         if outcome is None:
             outcome = yield from self._scenario_time()
@@ -89,6 +104,7 @@ class Loop:
             frames=self._frames,
             ticks=self._ticks,
             misses=self.counts["misses"],
+            edits=self.counts["edits"],
             refused=self._commands.refused(),
             deterministic=self.deterministic,
             digest=self._log.digest,
@@ -96,9 +112,10 @@ class Loop:
 
     @property
     def deterministic(self) -> bool:
-        """Whether nothing depended on how fast the stack answered."""
+        """Whether nothing depended on how fast the stack answered, or on when the actors were changed from outside."""
         control = self._scenario.control
-        return control.wait and control.max_age_s == 0.0 and self.counts["misses"] == 0
+        from_outside = self.counts["misses"] + self.counts["edits"]
+        return control.wait and control.max_age_s == 0.0 and from_outside == 0
 
     # Start-up
 
@@ -113,10 +130,12 @@ class Loop:
             if control.wait and self._max_age_ns == 0 and not self._commands.started():
                 done = yield Wait(self._now_ns, control.timeout_s)
             for _ in range(self._per_frame - 1):
+                yield from self._gate()
                 self._now_ns += self._tick_ns
-                self.snapshot = self._look(self._ego_standing())
+                self._see(self._ego_standing())
                 self._commands.set_time(self._now_ns)
                 done = yield Tick(self.snapshot)
+            yield from self._gate()
             self._now_ns += self._tick_ns
             self._write_arrivals()
             if self._commands.started():
@@ -134,9 +153,10 @@ class Loop:
     def _scenario_time(self) -> Generator[Action, Done, Outcome]:
         self._epoch_ns = self._now_ns
         self._commands.begin(self._epoch_ns)
+        self._edits.begin(self._epoch_ns)
         self._log.begin(self._epoch_ns)
         self._set_phase("warmup")
-        self.snapshot = self._look()
+        self._see(self._ego)
         while True:
             self._change_phase()
             yield from self._show(self._ego)
@@ -144,6 +164,7 @@ class Loop:
             if outcome is not None:
                 return outcome
             for k in range(self._per_frame):
+                yield from self._gate()
                 self._advance()
                 outcome = self._ended()
                 if outcome is not None:
@@ -162,11 +183,11 @@ class Loop:
         if self._phase == "warmup" and self.snapshot.t_s >= self._scenario.phases.warmup_s - ROUNDING:
             self._engage_from_ns = self._now_ns
             self._set_phase("engage")
-            self.snapshot = self._look()
+            self._see(self._ego)
 
     def _show(self, ego: VehicleState) -> Generator[Action, Done, Done]:
         """A tick with its frame set."""
-        self.snapshot = self._look(ego)
+        self._see(ego)
         self._commands.set_time(self._now_ns)
         if self._phase != "startup":
             self._write_tick()
@@ -271,15 +292,42 @@ class Loop:
 
     # The world
 
-    def _look(self, ego: VehicleState | None = None) -> Snapshot:
-        ego = ego or self._ego
+    def _gate(self) -> Generator[Action, Done, None]:
+        """Wait until time may go on, then change the actors as it was asked for meanwhile."""
+        yield Gate()
+        for edit in self._edits.take(self._now_ns):
+            self._change(edit)
+        self._show_world()
+
+    def _change(self, edit: Edit) -> None:
+        try:
+            self._traffic, self._traffic_state = applied(edit, self._traffic, self._traffic_state)
+        except KeyError as error:
+            # The services check what they accept: only a log that was altered comes here.
+            raise InputError("changes of actors", "such as fit the actors of the run", str(error.args[0])) from error
+        self.counts["edits"] += 1
+        t_s = self.snapshot.t_s
+        self._log.write("entity", stamp_ns=self._now_ns, t_s=t_s, phase=self._phase, **edit_record(edit))
+
+    def _see(self, ego: VehicleState) -> None:
+        """Make it the newest moment."""
+        if self.snapshot.stamp_ns != self._now_ns:
+            self._before = self.snapshot
+        self.snapshot = self._look(ego)
+        self._show_world()
+
+    def _show_world(self) -> None:
+        self._edits.show(World(self._traffic, self._traffic_state, self.snapshot, self._before))
+
+    def _look(self, ego: VehicleState) -> Snapshot:
         return Snapshot(
             stamp_ns=self._now_ns,
             t_s=0.0 if self._phase == "startup" else (self._now_ns - self._epoch_ns) / 1e9,
             phase=self._phase,
             ego=ego,
             T_world_ego=self._plan.reference.pose(ego),
-            actors=self._plan.traffic.placed(self._traffic),
+            actors=self._traffic.placed(self._traffic_state),
+            ids=self._traffic.ids,
         )
 
     def _advance(self) -> None:
@@ -288,8 +336,8 @@ class Loop:
         self._now_ns += self._tick_ns
         t_s = (self._now_ns - self._epoch_ns) / 1e9
         box = self._ego.box(self._plan.vehicle)
-        self._traffic = self._plan.traffic.advance(
-            self._traffic, t_s, ego=(box, before.T_world_ego, self._ego.speed_mps)
+        self._traffic_state = self._traffic.advance(
+            self._traffic_state, t_s, ego=(box, before.T_world_ego, self._ego.speed_mps)
         )
         if self._phase == "drive":
             stop = self._missing and self._scenario.control.on_miss == "stop"
@@ -303,7 +351,7 @@ class Loop:
             )
         else:
             self._ego = self._plan.reference.state_at(t_s, self._plan.vehicle)
-        self.snapshot = self._look()
+        self._see(self._ego)
 
     def _ended(self) -> Outcome | None:
         """Whether the run is over at this tick."""

@@ -15,6 +15,7 @@ from r3d2_ros.lines import Line
 
 SMOOTH_STEP_M = 0.25
 SAME_PLACE_M = 1e-6
+BETWEEN_M = 1e-3
 IDM_EXPONENT = 4
 BESIDE_M = 0.2
 """Whoever is this far beside a follower's own width is still ahead of it."""
@@ -176,6 +177,10 @@ def smooth_line(points: Array) -> tuple[Line, Array]:
     if len(own) == 2:
         line = Line(own)
         return line, line.s[number]
-    fine = np.union1d(np.linspace(0.0, s[-1], max(2, math.ceil(s[-1] / SMOOTH_STEP_M) + 1)), s)
+    between = np.linspace(0.0, s[-1], max(2, math.ceil(s[-1] / SMOOTH_STEP_M) + 1))
+    # One that all but coincides with a point would be dropped from the line as the same place, and the count be wrong.
+    after = np.searchsorted(s, between).clip(1, len(s) - 1)
+    apart = np.minimum(np.abs(between - s[after]), np.abs(between - s[after - 1])) > BETWEEN_M
+    fine = np.union1d(between[apart], s)
     line = Line(CubicSpline(s, own, bc_type="natural")(fine))
     return line, line.s[np.searchsorted(fine, s)][number]

@@ -17,7 +17,8 @@ from r3d2_ros.closed_loop.film import pictures
 from r3d2_ros.closed_loop.report_style import STYLE
 from r3d2_ros.closed_loop.run_log import RunLog, read_log
 from r3d2_ros.closed_loop.scores.collisions import first_contact
-from r3d2_ros.closed_loop.scores.data import ACCELERATION, SPEED, YAW, RunData, X, Y, run_data
+from r3d2_ros.closed_loop.scores.data import RunData, run_data
+from r3d2_ros.closed_loop.scores.track import ACCELERATION, SPEED, YAW, X, Y
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.geometry import Array
@@ -184,7 +185,8 @@ def _drawings(log: RunLog) -> str:
     ]
     target = data.target
     if target is not None:
-        speed.insert(1, Series(f"{target.id} m/s", "actor", np.stack([t, target.rows[:, 4]], axis=1)))
+        there = ~np.isnan(target.rows[:, X])
+        speed.insert(1, Series(f"{target.id} m/s", "actor", np.stack([t, target.rows[:, 4]], axis=1)[there]))
     epoch_ns = log.of("tick")[0]["stamp_ns"]
     latencies = [((r["stamp_ns"] - epoch_ns) / 1e9, r["latency_ms"]) for r in log.of("command")]
     misses = [((r["stamp_ns"] - epoch_ns) / 1e9, r["waited_ms"]) for r in log.of("miss")]
@@ -222,10 +224,14 @@ def _map(data: RunData) -> str:
     ticks = [*range(0, len(data.t_s), every)]
     for actor in data.actors:
         kind = "actor" if actor.target else "other"
-        shapes.append(Shape(kind, actor.rows[:, :2]))
-        moved = np.ptp(actor.rows[:, :2], axis=0).max() > 0.5
-        shapes += [Shape(f"{kind} faint", actor.box(k), closed=True) for k in ticks] if moved else []
-        shapes.append(Shape(kind, actor.box(len(data.t_s) - 1), closed=True, label=actor.id))
+        there = np.flatnonzero(~np.isnan(actor.rows[:, X]))
+        if not len(there):
+            continue
+        rows = actor.rows[there, :2]
+        shapes.append(Shape(kind, rows))
+        moved = np.ptp(rows, axis=0).max() > 0.5
+        shapes += [Shape(f"{kind} faint", actor.box(k), closed=True) for k in ticks if moved and actor.there(k)]
+        shapes.append(Shape(kind, actor.box(int(there[-1])), closed=True, label=actor.id))
     shapes.append(Shape("ego", data.centres))
     shapes += [Shape("ego faint", data.ego_box(k), closed=True) for k in ticks]
     shapes.append(Shape("ego", data.ego_box(len(data.t_s) - 1), closed=True, label="ego"))
@@ -254,13 +260,15 @@ def _facts(run: Mapping[str, Any]) -> str:
     rows = [
         ("seed", run["seed"]),
         ("varied", ", ".join(f"{k} {v}" for k, v in run["variation"].items()) or "nothing"),
-        ("deterministic", "yes" if run["deterministic"] else "no: commands depended on the wall clock"),
+        ("deterministic", "yes" if run["deterministic"] else "no: something depended on the wall clock"),
         ("digest", run["digest"] or ""),
         (
             "commands",
             f"{commands['consumed']} consumed, {commands['misses']} misses, refused: {commands['refused'] or 'none'}",
         ),
     ]
+    if changes := run.get("entities"):
+        rows.append(("changed from outside", ", ".join(f"{c['edit']} {c['id']} at {c['t_s']:.2f} s" for c in changes)))
     for key, name in SCORE_NAMES.items():
         score = run["scores"][key]
         parts = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in score["parts"].items())

@@ -24,7 +24,7 @@ FORMAT = 1
 WALL_KEYS = ("wall_s", "latency_ms", "render_ms", "harmonize_ms", "waited_ms")
 """Keys whose values depend on how fast the machine is; everything else is the same in two equal runs."""
 
-DIGESTED = ("tick", "frame", "command", "miss", "phase")
+DIGESTED = ("tick", "frame", "command", "miss", "phase", "entity")
 
 
 class LogWriter:

@@ -64,8 +64,15 @@ class TrafficState:
 class Traffic:
     """The planned actors. It has no state of its own: `advance` takes one and gives the next."""
 
-    def __init__(self, actors: tuple[PlannedActor, ...]) -> None:
+    def __init__(self, actors: tuple[PlannedActor, ...], ids: tuple[str, ...] = ()) -> None:
         self.actors = actors
+        known = set(ids)
+        self.ids = (*ids, *(actor.id for actor in actors if actor.id not in known))
+        """Every actor of the run so far, in the order in which they appeared; those that are gone keep their place."""
+
+    def with_actors(self, actors: tuple[PlannedActor, ...]) -> Traffic:
+        """Other actors from now on."""
+        return Traffic(actors, self.ids)
 
     def start(self) -> TrafficState:
         """The actors at t = 0."""

@@ -18,11 +18,13 @@ from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
 from r3d2_ros.closed_loop.actions import Outcome
+from r3d2_ros.closed_loop.entity_desk import EntityDesk
 from r3d2_ros.closed_loop.inbox import Inbox
 from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.plan import RunPlan
-from r3d2_ros.closed_loop.run_control import POLL_S, ResetAsked, RunControl
+from r3d2_ros.closed_loop.run_control import MAX_WAITING, POLL_S, ResetAsked, RunControl
 from r3d2_ros.closed_loop.run_log import LogWriter
+from r3d2_ros.closed_loop.simulation_control import SimulationControl
 from r3d2_ros.formats.files import free_name
 from r3d2_ros.nodes.command_inputs import CommandInputs
 from r3d2_ros.nodes.conversions import camera_transforms
@@ -31,14 +33,15 @@ from r3d2_ros.nodes.executor import LastingExecutor
 from r3d2_ros.nodes.loop_driver import LoopDriver, OnFrame
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.qos import overridable, reliable
+from r3d2_ros.nodes.simulation_interfaces import SimulationInterfaces, wanted
 from r3d2_ros.nodes.statistics import Statistics
 from r3d2_ros.nodes.transport import Transport, transport_fault
 from r3d2_ros.nodes.world_outputs import WorldOutputs
 from r3d2_ros.simulator import Simulator
 
 NAME = "closed_loop_node"
-EXECUTOR_THREADS = 4
-"""One for commands, one for diagnostics, two for services, which wait for the run."""
+EXECUTOR_THREADS = MAX_WAITING + 3
+"""For requests that wait for the run, and one each for commands, diagnostics and requests that are answered at once."""
 
 SERVICE_S = 60.0
 """A step or a reset takes less than this, or is reported as not done."""
@@ -73,12 +76,13 @@ class ClosedLoopNode(Node):
         self._statistics = Statistics()
         self._ended = False
         self._max_age_ns = round(plan.spec.scenario.control.max_age_s * 1e9)
+        self._interfaces: SimulationInterfaces | None = None
         self._executor = LastingExecutor(num_threads=EXECUTOR_THREADS, context=context)
         self._serving = threading.Thread(target=self._serve, name="closed_loop_node", daemon=True)
         try:
             self._join(simulator, stack_fault, on_frame, transport or Transport("as the process has it"))
         except BaseException:
-            self.destroy_node()
+            self._leave()
             raise
 
     def _join(
@@ -86,22 +90,25 @@ class ClosedLoopNode(Node):
     ) -> None:
         sim, scenario = self._plan.spec.sim, self._plan.spec.scenario
         autoware = bool(self.declare_parameter("autoware_control", False).value)
+        frames = sim.frames
+        self._desk = EntityDesk(self._plan, simulator.library, map_frame=frames.map, base_link=frames.base_link)
         self._diagnostics = Diagnostics(self)
         self._transport_status = self._transport(transport)
         self._inputs = CommandInputs(
             self,
             inbox=Inbox(self._max_age_ns),
             now_s=self._control.now_s,
-            map_frame=sim.frames.map,
+            map_frame=frames.map,
             path_spacing_s=scenario.control.path_spacing_s,
             autoware_control=autoware,
         )
         self._driver = LoopDriver(
             self._plan,
             simulator,
-            world=WorldOutputs(self, self._plan, sim.frames),
+            world=WorldOutputs(self, self._plan, frames),
             outputs=Outputs(self, sim, simulator.rig.cameras),
             control=self._control,
+            desk=self._desk,
             statistics=self._statistics,
             stack_fault=stack_fault,
             on_frame=on_frame,
@@ -112,11 +119,16 @@ class ClosedLoopNode(Node):
                 TFMessage, "/tf_static", qos, qos_overriding_options=overridable()
             )
             now = self.get_clock().now().to_msg()
-            self._tf_static.publish(camera_transforms(simulator.rig.cameras, sim.frames.base_link, now))
+            self._tf_static.publish(camera_transforms(simulator.rig.cameras, frames.base_link, now))
         services = ReentrantCallbackGroup()
         self.create_service(SetBool, "~/pause", self._on_pause, callback_group=services)
         self.create_service(Trigger, "~/step", self._on_step, callback_group=services)
         self.create_service(Trigger, "~/reset", self._on_reset, callback_group=services)
+        if wanted(self):
+            simulation = SimulationControl(self._control, self._desk, SERVICE_S)
+            self._interfaces = SimulationInterfaces(
+                self, self._desk, simulation, map_frame=frames.map, group=services
+            )
         self.create_timer(
             1.0,
             self._diagnose,
@@ -134,6 +146,11 @@ class ClosedLoopNode(Node):
         self._ended = True
         self._serving.join(END_S)
         self._executor.shutdown(timeout_sec=END_S)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._interfaces is not None:
+            self._interfaces.close()
         self.destroy_node()
 
     @property
@@ -146,14 +163,18 @@ class ClosedLoopNode(Node):
 
         Stopped when the run was told to stop; its log has its last record.
         """
-        while True:
-            self._inputs.inbox = Inbox(self._max_age_ns)
-            with make_log() as log:
-                try:
-                    return self._driver.run(self._inputs.inbox, log)
-                except ResetAsked:
-                    self.get_logger().info("reset: the run begins anew")
-            log.path.rename(free_name(log.path))  # kept beside the new one
+        try:
+            while True:
+                self._inputs.inbox = Inbox(self._max_age_ns)
+                with make_log() as log:
+                    try:
+                        return self._driver.run(self._inputs.inbox, log)
+                    except ResetAsked:
+                        self.get_logger().info("reset: the run begins anew")
+                log.path.rename(free_name(log.path))  # kept beside the new one
+        finally:
+            self._control.end()
+            self._desk.end_run()
 
     # Services
 

@@ -6,7 +6,8 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from r3d2_ros.closed_loop.actions import Action, Done, Frame, FrameFacts, Outcome, Snapshot, Tick
+from r3d2_ros.closed_loop.actions import Action, Done, Frame, FrameFacts, Gate, Outcome, Snapshot, Tick
+from r3d2_ros.closed_loop.entity_desk import EntityDesk
 from r3d2_ros.closed_loop.inbox import Inbox
 from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.plan import RunPlan
@@ -42,12 +43,13 @@ class LoopDriver:
         world: WorldOutputs,
         outputs: Outputs,
         control: RunControl,
+        desk: EntityDesk,
         statistics: Statistics,
         stack_fault: Callable[[], str] = lambda: "",
         on_frame: OnFrame = lambda frame_set, snapshot: None,
     ) -> None:
         self._plan, self._simulator = plan, simulator
-        self._world, self._outputs, self._control = world, outputs, control
+        self._world, self._outputs, self._control, self._desk = world, outputs, control, desk
         self._statistics, self._stack_fault, self._on_frame = statistics, stack_fault, on_frame
         clock = plan.spec.scenario.clock
         self._tick_s = clock.tick_ns * 1e-9 / clock.rtf_max if clock.rtf_max > 0 else 0.0
@@ -64,7 +66,8 @@ class LoopDriver:
         """
         self._history, self._due_s = History(), 0.0
         self._outputs.begin_run()
-        self.loop = loop = Loop(self._plan, inbox, log)
+        self._desk.begin_run()
+        self.loop = loop = Loop(self._plan, inbox, log, edits=self._desk)
         self._world.publish_reference(loop.snapshot.stamp_ns)
         self._control.begin()
         try:
@@ -90,8 +93,10 @@ class LoopDriver:
 
     def _perform(self, action: Action, inbox: Inbox) -> FrameFacts | None:
         self._check()
-        if isinstance(action, Tick):
+        if isinstance(action, Gate):
             self._control.gate()
+            return None
+        if isinstance(action, Tick):
             self._pace()
             self._world.publish(action.snapshot)
             return None

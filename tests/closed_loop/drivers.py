@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from r3d2_ros.closed_loop.actions import Action, Done, Frame, FrameFacts, Outcome, Snapshot, Tick, Wait
+from r3d2_ros.closed_loop.actions import Action, Done, Frame, FrameFacts, Gate, Outcome, Snapshot, Tick, Wait
 from r3d2_ros.closed_loop.demands import Command, Demand
+from r3d2_ros.closed_loop.entity_desk import EntityDesk
 from r3d2_ros.closed_loop.header import header
 from r3d2_ros.closed_loop.inbox import Inbox
 from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
 from r3d2_ros.closed_loop.vehicle import Actuation
-from tests.closed_loop.small_world import plan
+from tests.closed_loop.small_world import LIBRARY, plan
 
 Stack = Callable[[Snapshot, "Run"], None]
 FACTS = FrameFacts({"front": "00" * 16}, 0.1, 0.2, 0.0)
@@ -25,17 +26,28 @@ OPEN: list[LogWriter] = []
 class Run:
     """A run with a stack that is called after each frame set (`on_frame`) and after each tick (`on_tick`).
 
+    `on_gate` is called with the newest moment before time goes on; `desk` takes changes of the actors.
+
     wall_s goes on by `frame_s` for each frame set and by what the loop waits in vain.
     """
 
-    def __init__(self, path: Path, *, on_frame: Stack | None = None, on_tick: Stack | None = None, **keys: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        on_frame: Stack | None = None,
+        on_tick: Stack | None = None,
+        on_gate: Stack | None = None,
+        **keys: Any,
+    ) -> None:
         self.plan = plan(**keys)
         self.log = LogWriter(path)
         self.log.write("header", **header(self.plan, controller="test", renderer="none"))
         OPEN.append(self.log)
         self.inbox = Inbox(round(self.plan.spec.scenario.control.max_age_s * 1e9))
-        self.loop = Loop(self.plan, self.inbox, self.log)
-        self.on_frame, self.on_tick = on_frame, on_tick
+        self.desk = EntityDesk(self.plan, LIBRARY, map_frame="map", base_link="base_link")
+        self.loop = Loop(self.plan, self.inbox, self.log, edits=self.desk)
+        self.on_frame, self.on_tick, self.on_gate = on_frame, on_tick, on_gate
         self.wall_s, self.frame_s = 0.0, 0.05
         self.actions: list[Action] = []
         self.refused: list[str] = []
@@ -72,6 +84,8 @@ class Run:
                 self.wall_s += action.timeout_s
         elif isinstance(action, Tick) and self.on_tick is not None:
             self.on_tick(action.snapshot, self)
+        elif isinstance(action, Gate) and self.on_gate is not None:
+            self.on_gate(self.loop.snapshot, self)
         return Done(self.wall_s)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from r3d2_ros.closed_loop.actions import Frame, Outcome, Snapshot, Tick, Wait
+from r3d2_ros.closed_loop.actions import Frame, Gate, Outcome, Snapshot, Tick, Wait
 from r3d2_ros.closed_loop.loop import START_NS
 from r3d2_ros.closed_loop.vehicle import Actuation
 from tests.closed_loop.drivers import Run, answering
@@ -34,7 +34,7 @@ def test_ten_ticks_for_each_frame_set_and_time_never_skips(tmp_path: Path) -> No
     assert made.go() == Outcome("duration", "t = 1.00 s")
     kinds = [type(action) for action in made.actions]
     # The first frame set is the start-up's; then t = 0.0 ... 0.9.
-    assert kinds[:11] == [Tick, Frame, *[Tick] * 9]
+    assert kinds[:22] == [Gate, Tick, Frame, *[Gate, Tick] * 9, Gate]
     assert kinds.count(Frame) == 11 and kinds.count(Wait) == 0  # the answers are there already
     stamps = [snapshot.stamp_ns for snapshot in made.ticks()]
     assert stamps[0] == START_NS

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
-from r3d2_ros.closed_loop.motions import Following
+from r3d2_ros.closed_loop.motions import Following, smooth_line
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.scenario import IdmFollower
 from r3d2_ros.closed_loop.traffic import PlacedActor
@@ -110,3 +111,12 @@ def test_a_follower_waits_for_its_start() -> None:
 def test_the_same_ego_gives_the_same_traffic() -> None:
     once, again = (drive(plan(actors=[follower()]), 5.0, 6.0, ego_x_m=40.0) for _ in range(2))
     assert [x(once[t]["f"]) for t in once] == [x(again[t]["f"]) for t in again]
+
+
+def test_a_smooth_line_goes_through_points_that_all_but_fall_on_its_grid() -> None:
+    """Equal chords are multiples of the grid up to rounding: neither point nor grid may be lost or counted twice."""
+    angles = np.arange(21) / 20
+    points = np.stack([20.0 * np.sin(angles), 20.0 - 20.0 * np.cos(angles), np.zeros(21)], axis=1)
+    line, s = smooth_line(points)
+    assert s == pytest.approx(20.0 * angles, rel=1e-3)
+    assert np.allclose([line.at(float(v)) for v in s], points, atol=1e-9)

@@ -12,7 +12,8 @@ import numpy as np
 import shapely
 
 from r3d2_ros.boxes import rectangle
-from r3d2_ros.closed_loop.scores.data import RunData, Score, X, Y
+from r3d2_ros.closed_loop.scores.data import RunData, Score
+from r3d2_ros.closed_loop.scores.track import X, Y
 from r3d2_ros.geometry import Array
 from r3d2_ros.lane_map import LaneMap
 
@@ -116,7 +117,7 @@ def _collision(data: RunData, k: int) -> tuple[bool, bool, bool]:
     """(front, rear, lateral) at tick k. With several actors the last one of the scenario that is hit counts."""
     found = (False, False, False)
     ego = _Rounded.of_ego(data, k)
-    for actor in data.actors:
+    for actor in data.actors_at(k):
         x, y, _, yaw, _ = actor.rows[k]
         length_m, width_m, _ = actor.size_m
         corners = rectangle(x, y, yaw, length_m=length_m * SHRINK, width_m=width_m * SHRINK)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from r3d2_ros.boxes import gap_m, time_to_touch, touch
-from r3d2_ros.closed_loop.scores.data import SPEED, YAW, ActorTrack, RunData
+from r3d2_ros.closed_loop.scores.data import RunData
+from r3d2_ros.closed_loop.scores.track import SPEED, YAW, ActorTrack
 from r3d2_ros.geometry import Array
 
 
@@ -25,7 +26,7 @@ def first_contact(data: RunData, counts: Callable[[ActorTrack], bool] = lambda a
     """The first one; in a tick with several, the actor that comes first in the scenario."""
     for k in range(len(data.t_s)):
         ego = data.ego_box(k)
-        for actor in data.actors:
+        for actor in data.actors_at(k):
             if counts(actor) and touch(ego, actor.box(k)):
                 return Contact(k, actor)
     return None
@@ -47,7 +48,7 @@ def margins(data: RunData) -> Margins:
     distance, ttc = math.inf, math.inf
     for k in range(len(data.t_s)):
         ego, velocity = data.ego_box(k), _velocity(data.ego[k])
-        for actor in data.actors:
+        for actor in data.actors_at(k):
             other = actor.box(k)
             relative = _velocity(actor.rows[k]) - velocity
             # Nothing nearer than the smallest distance so far can be in a circle that lies beyond it.

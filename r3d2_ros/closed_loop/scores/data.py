@@ -14,13 +14,12 @@ from r3d2_ros.boxes import rectangle
 from r3d2_ros.closed_loop.demands import Trajectory, demand_of
 from r3d2_ros.closed_loop.reference import Reference
 from r3d2_ros.closed_loop.run_log import RunLog
+from r3d2_ros.closed_loop.scores.track import YAW, ActorTrack, X, Y
+from r3d2_ros.closed_loop.scores.tracks import tracks
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array
 from r3d2_ros.lane_map import ROAD, SIDEWALK, SKY, LaneMap
 from r3d2_ros.lines import Line
-
-X, Y, Z, YAW, SPEED, ACCELERATION, STEER = range(7)
-"""Columns of the ego; those of actors end with the speed."""
 
 PLAN_STEP_S = 0.5
 
@@ -32,23 +31,6 @@ class Score:
     value: float | None
     missing: tuple[str, ...] = ()
     parts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class ActorTrack:
-    """An actor at every tick: rows [N, 5] of x, y, z, yaw, speed; planned [M, 4] x, y, z, yaw every 0.5 s or None."""
-
-    id: str
-    category: str
-    size_m: tuple[float, float, float]
-    target: bool
-    rows: Array
-    planned: Array | None
-
-    def box(self, k: int) -> Array:
-        """Corners [4, 2] on the ground at tick k."""
-        x, y, _, yaw, _ = self.rows[k]
-        return rectangle(x, y, yaw, length_m=self.size_m[0], width_m=self.size_m[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +61,10 @@ class RunData:
     @property
     def target(self) -> ActorTrack | None:
         return next((actor for actor in self.actors if actor.target), None)
+
+    def actors_at(self, k: int) -> tuple[ActorTrack, ...]:
+        """The actors that are in the world at tick k."""
+        return tuple(actor for actor in self.actors if actor.there(k))
 
     def until(self, tick: int) -> RunData:
         """The run up to and with a tick, as if it had ended there."""
@@ -132,15 +118,14 @@ def run_data(log: RunLog) -> RunData:
     try:
         ego = np.array([tick["ego"] for tick in ticks], np.float64)
         t_s = np.array([tick["t_s"] for tick in ticks], np.float64)
-        header, reference = log.header, log.header["reference"]
-        actors = tuple(_track(name, entry, ticks) for name, entry in header["actors"].items())
+        reference = log.header["reference"]
         frame_times = [frame["t_s"] for frame in log.of("frame") if frame["phase"] != "startup"]
         return RunData(
             log=log,
             t_s=t_s,
             ego=ego,
             driven=np.array([tick["phase"] == "drive" for tick in ticks]),
-            actors=actors,
+            actors=tracks(log),
             frames=np.searchsorted(t_s, np.array(frame_times) - 1e-6),
             reference=Reference(
                 Line(reference["path"]), np.array(reference["times_s"]), np.array(reference["s_m"])
@@ -148,18 +133,6 @@ def run_data(log: RunLog) -> RunData:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(str(log.path), "records as a run writes them", f"{type(error).__name__}: {error}") from error
-
-
-def _track(name: str, entry: dict[str, Any], ticks: list[dict[str, Any]]) -> ActorTrack:
-    planned = entry["planned"]
-    return ActorTrack(
-        id=name,
-        category=entry["category"],
-        size_m=tuple(entry["size_m"]),
-        target=entry["target"],
-        rows=np.array([tick["actors"][name] for tick in ticks], np.float64),
-        planned=None if planned is None else np.array(planned, np.float64),
-    )
 
 
 def _plans(data: RunData) -> tuple[PlanAt, ...]:

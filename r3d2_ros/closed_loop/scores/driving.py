@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from r3d2_ros.closed_loop.scores.data import ACCELERATION, SPEED, YAW, RunData, X, Y
+from r3d2_ros.closed_loop.scores.data import RunData
+from r3d2_ros.closed_loop.scores.track import ACCELERATION, SPEED, YAW, X, Y
 
 
 def progress(data: RunData) -> float:

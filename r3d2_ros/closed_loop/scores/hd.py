@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from r3d2_ros.boxes import rectangle, touch
-from r3d2_ros.closed_loop.scores.data import PLAN_STEP_S, YAW, PlanAt, RunData, SceneFacts, Score, X, Y, Z
+from r3d2_ros.closed_loop.scores.data import PLAN_STEP_S, PlanAt, RunData, SceneFacts, Score
+from r3d2_ros.closed_loop.scores.track import YAW, X, Y, Z
 from r3d2_ros.geometry import Array
 
 BOX_LENGTH_M, BOX_WIDTH_M, BOX_HEIGHT_M = 3.0, 1.6, 1.5
@@ -148,7 +149,7 @@ def _free(data: RunData, scene: SceneFacts, tick: int, points: Array, yaws: Arra
     step = round(PLAN_STEP_S / data.tick_s)
     for i, box in enumerate(_boxes(data, points, yaws)):
         k = min(tick + i * step, len(data.t_s) - 1)  # beyond the recording, its last moment
-        if any(touch(box, actor.box(k)) for actor in data.actors):
+        if any(touch(box, actor.box(k)) for actor in data.actors_at(k)):
             return False
         if _inside(scene, box, float(data.ego[tick, Z])) > MAX_POINTS_INSIDE:
             return False

@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from r3d2_ros.closed_loop.scores.collisions import Contact, first_contact
-from r3d2_ros.closed_loop.scores.data import SPEED, YAW, ActorTrack, RunData, Score, Z
+from r3d2_ros.closed_loop.scores.data import RunData, Score
+from r3d2_ros.closed_loop.scores.track import SPEED, YAW, ActorTrack, Z
 from r3d2_ros.geometry import Array
 
 NOT_COUNTED = ("pedestrian",)
@@ -30,8 +31,9 @@ def neuroncap(data: RunData, *, compat: bool = True) -> Score:
     if contact is None:
         return Score(5.0, parts={"collision": False})
     target = data.target
-    if target is not None and target.planned is None:
-        what = f"the trajectory of '{target.id}' without the ego: it depends on what the ego does"
+    if target is not None and (target.edited or target.planned is None):
+        why = "it was changed from outside" if target.edited else "it depends on what the ego does"
+        what = f"the trajectory of '{target.id}' without the ego: {why}"
         return Score(None, (what,), {"collision": True})
     reference = reference_velocity(data, compat=compat)
     if reference is None:
@@ -70,12 +72,21 @@ def target_velocity(target: ActorTrack | None) -> Array:
     return (target.planned[k + 1, :2] - target.planned[k, :2]) / STEP_S
 
 
+def _velocity_of(actor: ActorTrack, before: int, after: int, seconds: float) -> Array:
+    """Velocity [3] from its places at two ticks; where it was put to the second one, from its speed there."""
+    if after in actor.jumps or not (actor.there(before) and actor.there(after)):
+        k = after if actor.there(after) else before
+        yaw, speed = float(actor.rows[k, YAW]), float(actor.rows[k, SPEED])
+        return np.array([speed * math.cos(yaw), speed * math.sin(yaw), 0.0])
+    return (actor.rows[after, :3] - actor.rows[before, :3]) / seconds
+
+
 def impact_speed(data: RunData, contact: Contact) -> float:
     """Speed of the ego against the actor when they first touch, in space."""
     k = contact.tick
     before, after = (k - 1, k) if k > 0 else (0, min(1, len(data.t_s) - 1))
     seconds = max(float(data.t_s[after] - data.t_s[before]), 1e-9)
-    actor = (contact.actor.rows[after, :3] - contact.actor.rows[before, :3]) / seconds
+    actor = _velocity_of(contact.actor, before, after, seconds)
     climb = float(data.ego[after, Z] - data.ego[before, Z]) / seconds
     speed = float(data.ego[k, SPEED])
     level = math.sqrt(max(speed**2 - climb**2, 0.0))

@@ -56,6 +56,7 @@ def _summary(log: RunLog, scene: SceneFacts, *, compat: bool) -> dict[str, Any]:
         "deterministic": bool(end is not None and end["deterministic"]),
         "digest": end["digest"] if end is not None else None,
         "commands": _commands(log),
+        "entities": [{name: record[name] for name in ("t_s", "edit", "id")} for record in log.of("entity")],
     }
     figures = Figures() if broken else _figures(run_data(log), scene, compat=compat)
     summary |= _described(figures, broken)
