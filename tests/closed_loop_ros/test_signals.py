@@ -22,6 +22,7 @@ from r3d2_ros.closed_loop.actions import Snapshot
 from r3d2_ros.closed_loop.example_stacks import StackCommand
 from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.run_log import RunLog, read_log
+from r3d2_ros.demo import children
 from r3d2_ros.nodes.ros_runs import RosRuns
 from r3d2_ros.simulator import FrameSet
 from tests.closed_loop_ros.harness import pose_simulator, tiny_plan
@@ -96,8 +97,11 @@ def test_while_the_stack_starts(tmp_path: Path, number: signal.Signals) -> None:
 
 
 @BOTH
-def test_while_it_waits_for_a_stack_that_hangs(tmp_path: Path, number: signal.Signals) -> None:
+def test_while_it_waits_for_a_stack_that_hangs(
+    tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The stack is stopped in the middle: it hears no SIGTERM either and has to be killed."""
+    monkeypatch.setattr(children, "TERM_S", 0.5)
 
     def happens(drive: Drive) -> None:
         os.kill(drive.stack_pid, signal.SIGSTOP)

@@ -79,7 +79,7 @@ def test_all_processes_end_with_the_run(tmp_path: Path, kill: signal.Signals) ->
     children = children_of(process.pid)
     assert len(children) >= 2
     process.send_signal(kill)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     all_end(children)
     done = len(place.entries())
@@ -93,7 +93,7 @@ def test_a_process_that_dies_is_named_and_its_part_done_later(tmp_path: Path) ->
     process = started(place, "--workers", "2")
     wait_for_pictures(place, process, 60)
     os.kill(working(children_of(process.pid))[-1], signal.SIGKILL)
-    out, _ = process.communicate(timeout=90)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 3
     assert "ended with exit code -9" in out and "the same command goes on" in out
     assert place.run() == 0
@@ -107,7 +107,7 @@ def test_when_the_run_is_killed_its_processes_end(tmp_path: Path) -> None:
     wait_for_pictures(place, process, 40)
     children = children_of(process.pid)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     all_end(children)
 
 
