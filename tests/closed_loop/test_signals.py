@@ -212,6 +212,15 @@ def test_an_exception_that_is_swallowed_does_not_lose_the_signal(capsys: pytest.
             interrupts.check()
 
 
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts():
+            send(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_handlers_are_given_back(unhandled: list[int]) -> None:
     with Interrupts():
         pass
