@@ -28,8 +28,8 @@ LOWER_SHARE = 0.7
 HAS_SHADOW = 0.05
 """A picture has a shadow from this score on."""
 
-DARKENED = 0.1
-"""Predicted shadow: luminance at most 1 - DARKENED of the input's."""
+DARKENED = 0.2
+"""Predicted shadow: luminance at most 1 - DARKENED of the input's. Contact darkening is mostly weaker, sun stronger."""
 
 TRUE_SHADOW = 0.5
 """True shadow: the inserts take away at least this share of the sunlight."""

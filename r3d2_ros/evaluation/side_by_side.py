@@ -1,4 +1,4 @@
-"""One picture of what a row did: input, output, target; whole frames above, the region enlarged below."""
+"""One picture of what a row did: input, output, target; whole frames above, a small region enlarged below."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from r3d2_ros.formats.files import atomic_output, make_folder
 
 PANEL_PX = 620
 GAP_PX, HEAD_PX, LABEL_PX = 8, 44, 26
+WORTH_ENLARGING = 0.75
+"""Where the region is at most this share of the frame's width or height, it is shown enlarged."""
 BACKGROUND, TEXT, FAINT, FRAME = (18, 20, 24), (238, 240, 243), (150, 156, 166), (255, 176, 64)
 
 Box = tuple[int, int, int, int]
@@ -27,11 +29,10 @@ def side_by_side(row: str, subject: Subject, output: Picture, facts: str = "") -
     box = zoom_box(subject.region)
     panels = {"input": subject.input, row: output, "target": subject.target}
     whole, part = _scaled(width, height), _scaled(box[2] - box[0], box[3] - box[1])
-    sheet = Image.new(
-        "RGB",
-        (3 * PANEL_PX + 4 * GAP_PX, HEAD_PX + LABEL_PX + whole[1] + part[1] + 3 * GAP_PX),
-        BACKGROUND,
-    )
+    enlarged = min((box[2] - box[0]) / width, (box[3] - box[1]) / height) <= WORTH_ENLARGING
+    below = part[1] + GAP_PX if enlarged else 0
+    size = (3 * PANEL_PX + 4 * GAP_PX, HEAD_PX + LABEL_PX + whole[1] + GAP_PX + below)
+    sheet = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP_PX, 10), f"{row}   {subject.sample.name}   {facts}", fill=TEXT, font=ImageFont.load_default(20))
     for k, (name, picture) in enumerate(panels.items()):
@@ -39,11 +40,11 @@ def side_by_side(row: str, subject: Subject, output: Picture, facts: str = "") -
         draw.text((left, top), name, fill=FAINT, font=ImageFont.load_default(17))
         top += LABEL_PX
         sheet.paste(_resized(picture, whole), (left, top))
-        factor = whole[0] / width
-        draw.rectangle([left + box[0] * factor, top + box[1] * factor, left + box[2] * factor, top + box[3] * factor],
-                       outline=FRAME)
-        cut = picture[box[1] : box[3], box[0] : box[2]]
-        sheet.paste(_resized(cut, part), (left, top + whole[1] + GAP_PX))
+        if enlarged:
+            x, y = (np.array(box[k::2]) * (whole[0] / width) for k in (0, 1))
+            draw.rectangle([left + x[0], top + y[0], left + x[1], top + y[1]], outline=FRAME)
+            cut = picture[box[1] : box[3], box[0] : box[2]]
+            sheet.paste(_resized(cut, part), (left, top + whole[1] + GAP_PX))
     return sheet
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from r3d2_ros.errors import MissingPackageError
 
 Picture = NDArray[np.uint8]
 Part = NDArray[np.bool_]
+
+REACH_PX = 5
+"""How far the windows of SSIM reach."""
+BAND_ROWS = 64
 
 INSTALL = "pip install 'r3d2_ros[evaluation]'"
 
@@ -43,15 +48,35 @@ def similarity(picture: Picture, target: Picture, parts: dict[str, Part | None])
     PSNR has a peak of 255. SSIM is that of Gaussian windows of 11 pixels (sigma 1.5) in each channel, torchmetrics'
     default; over a part it is the mean of its map over the part's pixels, whose windows reach beyond the part.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     if picture.shape != target.shape:
         raise ValueError(f"expected pictures of one size, got {picture.shape} and {target.shape}")
-    # In float32 the variances of even surfaces drown in rounding: equal pictures would not give 1.
-    a, b = _unit(picture), _unit(target)
-    _, image = structural_similarity_index_measure(a, b, data_range=1.0, return_full_image=True)
-    ssim = image[0].mean(dim=0).numpy()
+    ssim = ssim_map(picture, target)
     return {name: _of_part(picture, target, ssim, part) for name, part in parts.items()}
+
+
+def ssim_map(picture: Picture, target: Picture) -> NDArray[np.float64]:
+    """[H, W], the mean of the channels. Both pictures have more than REACH_PX pixels a side.
+
+    In float64, because in float32 the variances of even surfaces drown in rounding, and equal pictures do not give 1.
+    That is slow and takes memory: only windows with a difference are computed, some rows at a time; the others have 1.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    found = np.ones(picture.shape[:2])
+    rows, columns = picture.shape[0], picture.shape[1]
+    left, top, width, height = cv2.boundingRect((picture != target).any(axis=2).astype(np.uint8))
+    first, last = max(top - REACH_PX, 0), min(top + height + REACH_PX, rows)
+    across = slice(max(left - REACH_PX, 0), min(left + width + REACH_PX, columns))
+    seen_across = slice(max(across.start - REACH_PX, 0), min(across.stop + REACH_PX, columns))
+    for row in range(first, last if height else first, BAND_ROWS):
+        down = slice(row, min(row + BAND_ROWS, last))
+        seen_down = slice(max(down.start - REACH_PX, 0), min(down.stop + REACH_PX, rows))
+        a, b = (_unit(image[seen_down, seen_across]) for image in (picture, target))
+        _, image = structural_similarity_index_measure(a, b, data_range=1.0, return_full_image=True)
+        band = image[0].mean(dim=0).numpy()
+        inside = [slice(p.start - s.start, p.stop - s.start) for p, s in ((down, seen_down), (across, seen_across))]
+        found[down, across] = band[inside[0], inside[1]]
+    return found
 
 
 def psnr(picture: Picture, target: Picture, part: Part | None = None) -> float | None:

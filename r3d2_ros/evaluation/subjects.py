@@ -13,6 +13,9 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.evaluation.inserts import Insert, Part, Picture
 from r3d2_ros.harmonizer.settings import RegionConfig
 
+SMALLEST_PX = 16
+"""LPIPS halves an image four times."""
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -43,7 +46,11 @@ class Subject:
 
 
 def load_subject(sample: Sample, config: RegionConfig) -> Subject:
-    """InputError for images that are missing, damaged or of another size, and for a mask without an insert."""
+    """InputError for images that are missing, damaged, small or of another size, and for a mask without an insert."""
+    camera = sample.meta.camera
+    if min(camera.height_px, camera.width_px) < SMALLEST_PX:
+        got = f"{camera.height_px}x{camera.width_px}"
+        raise InputError(str(sample.folder), f"images of {SMALLEST_PX} pixels a side or more", got)
     pair = sample.load()
     region = sample.region(pair.mask, config) > 0
     if not region.any():
