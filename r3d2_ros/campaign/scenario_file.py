@@ -26,6 +26,7 @@ from r3d2_ros.resources import user_path
 from r3d2_ros.rigs.fields import Number
 from r3d2_ros.schema import STRICT
 
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MAX_NAME_BYTES = 200
 """Of a run, whose name becomes one of files."""
 
@@ -115,7 +116,7 @@ class _Maker:
                 )
         check_differ(specs)
         files = {
-            run_file(self._out, spec.run_id): yaml.safe_dump(described(spec), sort_keys=False).encode()
+            run_file(self._out, spec.run_id): yaml.dump(described(spec), Dumper=DUMPER, sort_keys=False).encode()
             for spec in specs
         }
         return Campaign(self._path, self._out, "scenario", tuple(tasks), files, keys.tries)

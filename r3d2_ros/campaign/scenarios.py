@@ -11,7 +11,7 @@ from typing import Any
 
 import xxhash
 
-from r3d2_ros.campaign.task import Judged, Task, chosen
+from r3d2_ros.campaign.task import Judged, Task
 from r3d2_ros.closed_loop.results import RUNS, what_happened
 from r3d2_ros.closed_loop.runs import RunSpec
 from r3d2_ros.config import Scalar
@@ -77,7 +77,7 @@ def scenario_task(spec: RunSpec, *, driver: Driver, inputs: tuple[Path, ...], ou
 
 def _options(spec: RunSpec, driver: Driver) -> dict[str, Scalar]:
     """What decides the result of a run, by name, without what is left at its default."""
-    sim = {f"sim.{name}": value for name, value in chosen(spec.sim).items() if name not in WITHOUT_EFFECT}
+    sim = {f"sim.{name}": value for name, value in given(spec.sim) if name not in WITHOUT_EFFECT}
     scenario = {name: value for name, value in given(spec.scenario) if name not in NO_OPTIONS}
     vehicle = dict(given(spec.vehicle, "vehicle."))
     return {DRIVER: driver.name, **driver.options, "seed": spec.seed, **scenario, **sim, **vehicle}
