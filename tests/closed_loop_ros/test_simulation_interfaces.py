@@ -76,17 +76,18 @@ class Client:
         return self.call(kind, **fields).result.result
 
     def spawn(self, name: str, uri: str = "car", **fields: Any) -> Any:
-        return self.call("SpawnEntity", **self.spawn_fields(name, uri, **fields))
+        return self.call("SpawnEntity", **self.spawn_fields(self.srv.SpawnEntity.Request, name, uri, **fields))
 
     def spawn_fields(
-        self, name: str, uri: str = "car", *, x: float = 0.0, y: float = 0.0, resource_string: str = "", **fields: Any
+        self, kind: Any, name: str, uri: str, *, x: float = 0, y: float = 0, resource_string: str = "", **fields: Any
     ) -> dict[str, Any]:
+        """Of a message of `kind`. 1.x has the resource in the request itself, and apart in the entries of a list."""
         from geometry_msgs.msg import PoseStamped
 
         pose = PoseStamped()
-        pose.pose.position.x, pose.pose.position.y = x, y
+        pose.pose.position.x, pose.pose.position.y = float(x), float(y)
         resource = {"uri": uri, "resource_string": resource_string}
-        if hasattr(self.msg, "Resource") and hasattr(self.srv.SpawnEntity.Request(), "entity_resource"):
+        if hasattr(kind(), "entity_resource"):
             resource = {"entity_resource": self.msg.Resource(**resource)}
         return {"name": name, "initial_pose": pose, **resource, **fields}
 
@@ -200,7 +201,8 @@ def test_several_at_once(tmp_path: Path, client: Client) -> None:
     if not hasattr(client.srv, "SpawnEntities"):
         pytest.skip("simulation_interfaces is older than its SpawnEntities")
     with paused(tmp_path):
-        wanted = [client.msg.SpawnEntity(**client.spawn_fields(name, uri)) for name, uri in (("a", "car"), ("b", "no"))]
+        kind = client.msg.SpawnEntity
+        wanted = [kind(**client.spawn_fields(kind, name, uri)) for name, uri in (("a", "car"), ("b", "no"))]
         answer = client.call("SpawnEntities", spawn_requests=wanted)
         assert answer.result.result == 150
         assert [result.result.result for result in answer.results] == [OK, 107]
