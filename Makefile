@@ -15,6 +15,9 @@ unexport $(filter-out ROS_DOMAIN_ID,$(filter ROS_%,$(.VARIABLES)))
 
 BIN := .venv/bin
 
+# Two processes, each with files of its own: much of the tests' time is waiting for other processes.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
 .PHONY: help setup demo test test-slow test-gpu bench lint clean
 
 help: ## what can be made
@@ -27,10 +30,10 @@ demo: setup ## drive through the shipped street over ROS 2; pictures and videos 
 	$(BIN)/r3d2 demo
 
 test: setup ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-slow: setup ## the tests that take long
-	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 400 -o faulthandler_timeout=430
+	$(PYTEST) -m "slow and not gpu" --timeout 400 -o faulthandler_timeout=430
 
 test-gpu: ## what needs CUDA, with the Python given (PYTHON=...), without ROS; tests and measurements in out/gpu.json
 	@mkdir -p out

@@ -46,7 +46,7 @@ ROS = [
     "lark-parser",
     "ninja",
 ]
-DEV = ["cyclonedds", "hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"]
+DEV = ["cyclonedds", "hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff"]
 
 SHARED = sorted(path for folder in ("launch", "config") for path in Path(folder).rglob("*.*") if path.suffix != ".pyc")
 

@@ -18,7 +18,9 @@ settings.register_profile("project", deadline=None, derandomize=True, suppress_h
 settings.load_profile("project")
 
 # Set before anything imports rclpy, and inherited by the processes that tests start.
-os.environ["ROS_DOMAIN_ID"] = str(free_domain_id())
+worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ["ROS_DOMAIN_ID"] = str(free_domain_id(share=worker % workers, shares=workers))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["CYCLONEDDS_URI"] = CYCLONE_ON_THIS_MACHINE
 # PyTorch's threads spin while they wait for each other: on a busy machine small networks take ten times as long.

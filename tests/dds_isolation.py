@@ -20,13 +20,16 @@ CYCLONE_ON_THIS_MACHINE = (
 """Lets Cyclone DDS meet Fast DDS under ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, where nobody hears multicast."""
 
 
-def free_domain_id() -> int:
+def free_domain_id(*, share: int = 0, shares: int = 1) -> int:
     """A domain id from 1 to 101 whose first participant's port nobody has bound.
+
+    Processes that start together and know of each other take a different `share` of `shares` each.
 
     Ports by DDSI-RTPS 9.6.1.1: 7400 + 250 * domain, + 10 for the first participant's unicast discovery. Domains above
     101 reach into the ports that Linux hands out to clients.
     """
-    candidates = random.SystemRandom().sample(range(1, 102), 101)
+    domains = range(1 + share, 102, shares)
+    candidates = random.SystemRandom().sample(domains, len(domains))
     for domain in candidates:
         if _port_is_free(7400 + 250 * domain + 10):
             return domain
