@@ -24,6 +24,7 @@ COMMANDS = {
     "model": "build, inspect, convert and compare harmonizer checkpoints",
     "scenario": "closed-loop runs of a driving stack, with scores, verdicts and a report",
     "stack": "an example driving stack as a ROS node",
+    "dataset": "make and check training pairs for the harmonizer",
     "check": "validate a configuration, rig, scene, library, scenario, actors or Gaussian file",
     "bench": "measure the renderer, the transport and the harmonizer",
 }
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str], command: str | None) -> int:
     words, ros_words = _split_ros(words) if command in NODES else (words, [])
     args = build_parser(command).parse_args([_shielded(word) for word in words])
-    args.ros_args = ros_words
+    args.ros_args, args.words = ros_words, words
     return import_module(f"r3d2_ros.cli.{args.command}").run(args)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,7 @@ def open_dataset(folder: str | Path) -> Dataset:
     """
     folder = Path(folder)
     made = read_made(folder)
-    samples = tuple(
-        Sample(path, split, read_meta(path)) for split in SPLITS for path in sample_folders(folder / split)
-    )
+    samples = tuple(Sample(path, split, read_meta(path)) for split in SPLITS for path in sample_folders(folder / split))
     split_of: dict[str, Sample] = {}
     for sample in samples:
         first = split_of.setdefault(sample.meta.sequence, sample)
@@ -211,16 +209,17 @@ class DatasetWriter:
     """Writes samples, each whole or not at all. `made` says how the dataset is made and goes into dataset.json.
 
     A folder that holds the same dataset is continued (`has`); one with another or with other files is an InputError.
+    Two are the same when `made` agrees in everything but the keys `ignored`. Several processes may write into one.
     """
 
-    def __init__(self, folder: str | Path, made: Mapping[str, Any]) -> None:
+    def __init__(self, folder: str | Path, made: Mapping[str, Any], *, ignored: Sequence[str] = ()) -> None:
         self.folder = Path(folder)
         make_folder(self.folder)
         told = json.loads(json.dumps({"format": FORMAT, **made}))
         path = self.folder / DATASET
         if path.exists():
             earlier = read_made(self.folder)
-            if different := sorted(k for k in {*told, *earlier} if told.get(k) != earlier.get(k)):
+            if different := sorted(k for k in {*told, *earlier} if k not in ignored and told.get(k) != earlier.get(k)):
                 got = f"another one: {', '.join(different)} differ"
                 raise InputError(str(path), "the same dataset, to continue it", got, "Choose another folder")
         elif inside := sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith(".")):

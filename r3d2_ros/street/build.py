@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from r3d2_ros.gaussians import Gaussians
+from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 from r3d2_ros.geometry import Array, Rigid, Similarity, rotation_from_rpy
 from r3d2_ros.lane_map import BUILDING, POLE, ROAD, SIDEWALK, TERRAIN, VEGETATION, LaneMap, MapLane
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.street.assets import make_library
 from r3d2_ros.street.furnishing import furniture_surfels
 from r3d2_ros.street.greenery import greenery_surfels
-from r3d2_ros.street.ground import grit_surfels, road_surfels
+from r3d2_ros.street.ground import grit_surfels, ground_height, road_surfels
 from r3d2_ros.street.houses import house_surfels
 from r3d2_ros.street.land import land_surfels, underlay_surfels
 from r3d2_ros.street.lanes import Lanes
 from r3d2_ros.street.layout import HALF_ROAD_M, KERB_HEIGHT_M, PAVEMENT_EDGE_M
 from r3d2_ros.street.lighting import ShadowMap, SkyView, shade
 from r3d2_ros.street.lots import place_lots
-from r3d2_ros.street.options import StreetOptions
+from r3d2_ros.street.options import StreetOptions, Sun
 from r3d2_ros.street.road_paint import RoadPlan, plan_road
 from r3d2_ros.street.route import LANE_OFFSET_M, Route, make_route
 from r3d2_ros.street.sky import make_sky
@@ -46,11 +46,48 @@ class Street:
     labels: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, eq=False)
+class LitStreet:
+    """A street, and what lights it: enough to light other things that are put there, or to take light away.
+
+    Positions are in the scene's frame: the map without its `offset` [3].
+    surfels, sunlit, sky_view  of every Gaussian of the background; sunlit [N] is the share of the sun that reaches it
+    """
+
+    street: Street
+    sun: Sun
+    route: Route
+    offset: Array
+    shadows: ShadowMap
+    sky: SkyView
+    surfels: Surfels
+    sunlit: Array
+    sky_view: Array
+
+    def ground_height(self, xy: Array) -> Array:
+        """Height [N] of the carriageway or footway at xy [N, 2]; NaN beyond them."""
+        s, t, z = self.route.locate(xy)
+        on_it = (np.abs(t) < PAVEMENT_EDGE_M) & (s > self.route.start_m) & (s < self.route.end_m)
+        return np.where(on_it, z + ground_height(t), np.nan)
+
+    def without_sun(self) -> Gaussians:
+        """The background where no sun reaches it directly: the light of the sky and of what the sun shines on."""
+        shown = shade(self.surfels, self.sun, sunlit=0.0, sky_view=self.sky_view)
+        return replace(self.street.scene.background, sh=rgb_to_sh(shown))
+
+
 def build_street(options: StreetOptions | None = None, progress: Progress | None = None) -> Street:
     """Make the street of `options`: the same options give the same bytes.
 
     `progress` is called with the name of a stage and the share of the work done before it.
     """
+    return build_lit_street(options, progress).street
+
+
+def build_lit_street(
+    options: StreetOptions | None = None, progress: Progress | None = None, *, with_assets: bool = True
+) -> LitStreet:
+    """As `build_street`, with what lights the street. Without its assets the library is empty."""
     options = options or StreetOptions()
     tell = progress or (lambda _stage, _done: None)
     path = np.array(options.path if options.path is not None else [(0.0, 0.0, 0.0), (options.length_m, 0.0, 0.0)])
@@ -80,7 +117,10 @@ def build_street(options: StreetOptions | None = None, progress: Progress | None
     )
     tell("light", 0.65)
     underlay = underlay_surfels(route)
-    background = _lit(ground, standing, underlay, shadows, SkyView.of(houses), options)
+    everything = join([ground, standing, underlay])
+    sky = SkyView.of(houses)
+    sunlit, sky_view = _lit(everything, underlay, shadows, sky)
+    background = to_gaussians(everything, shade(everything, options.sun, sunlit=sunlit, sky_view=sky_view))
     labels = np.concatenate(
         [
             _ground_labels(route, ground),
@@ -91,28 +131,21 @@ def build_street(options: StreetOptions | None = None, progress: Progress | None
         ]
     ).astype(np.uint8)
     tell("assets", 0.85)
-    library = make_library(options.sun)
+    library = make_library(options.sun) if with_assets else AssetLibrary()
     tell("sky", 0.95)
-    return _street(options, route, plan, offset, background, library, labels)
+    street = _street(options, route, plan, offset, background, library, labels)
+    return LitStreet(street, options.sun, route, offset, shadows, sky, everything, sunlit, sky_view)
 
 
-def _lit(
-    ground: Surfels,
-    standing: Surfels,
-    underlay: Surfels,
-    shadows: ShadowMap,
-    sky: SkyView,
-    options: StreetOptions,
-) -> Gaussians:
-    everything = join([ground, standing, underlay])
+def _lit(everything: Surfels, underlay: Surfels, shadows: ShadowMap, sky: SkyView) -> tuple[Array, Array]:
+    """Share [N] of the sun and of the sky that reaches each surfel; the last are those of the underlay."""
     normal = everything.normal
     sunlit = shadows.lit(everything.position, normal)
     hidden = len(everything) - len(underlay)
     # Leaves shade one another softly; the underlay must look like the road above it.
     sunlit = np.where(everything.leafy > 0, 0.25 + 0.75 * sunlit, sunlit)
     sunlit[hidden:] = shadows.lit(underlay.position + [0, 0, 0.75], normal[hidden:])
-    view = sky.openness(everything.position, normal)
-    return to_gaussians(everything, shade(everything, options.sun, sunlit=sunlit, sky_view=view))
+    return sunlit, sky.openness(everything.position, normal)
 
 
 def _ground_labels(route: Route, ground: Surfels) -> NDArray[np.int64]:

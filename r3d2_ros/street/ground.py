@@ -239,12 +239,20 @@ def _strip(
     )
 
 
+def ground_height(t: NDArray) -> Array:
+    """Height [N] of the carriageway and the footways above the route at offset t [N]."""
+    return _camber(t) + np.where(np.abs(t) < HALF_ROAD_M, 0.0, KERB_HEIGHT_M)
+
+
+def _camber(t: NDArray) -> Array:
+    """The middle of the road is highest: water runs to the gutters. 0 in the middle of a lane."""
+    return 0.018 * (LANE_CENTRE_M - np.minimum(np.abs(t), HALF_ROAD_M))
+
+
 def _place(route: Route, cells: GroundCells) -> tuple[Array, Array, Array]:
     """Positions [N, 3] and tangents along and across, so that their cross product is the outward normal."""
     position = route.at(cells.s, cells.t)
-    # The camber sheds water to the gutters.
-    camber = np.where(np.abs(cells.t) < HALF_ROAD_M, -0.018 * np.abs(cells.t), -0.018 * HALF_ROAD_M)
-    position[:, 2] += cells.z + camber + 0.018 * LANE_CENTRE_M
+    position[:, 2] += cells.z + _camber(cells.t)
     left = route.left(cells.s)
     along = np.stack([left[:, 1], -left[:, 0], np.zeros(len(left))], axis=1)
     across = np.stack([left[:, 0], left[:, 1], np.zeros(len(left))], axis=1)

@@ -18,11 +18,13 @@ from r3d2_ros.street.surfels import F32, Surfels
 
 GROUND_ALBEDO = 0.18
 EXPOSURE = 1.5
+BRIGHTEST = 0.998
 SHADOW_CELL_M = 0.09
 SHADOW_BIAS_M = 0.16
 SHADOW_CHUNK = 30_000
 """Surfels drawn into the shadow map at once."""
 SKY_CELL_M = 0.5
+SKY_AZIMUTHS = np.arange(8) * np.pi / 4 + 0.3
 SKY_STEPS_M = (0.8, 1.6, 3.0, 5.0, 8.0, 13.0, 20.0)
 
 
@@ -30,6 +32,12 @@ def display(radiance: NDArray) -> Array:
     """Linear radiance -> displayed value in [0, 1): exponential shoulder, then the sRGB curve (IEC 61966-2-1)."""
     x = 1.0 - np.exp(-EXPOSURE * np.maximum(radiance, 0.0))
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-6) ** (1 / 2.4) - 0.055)
+
+
+def radiance(displayed: NDArray) -> Array:
+    """The inverse of `display`; values above BRIGHTEST count as that, because the shoulder has no inverse at 1."""
+    s = np.clip(displayed, 0.0, BRIGHTEST)
+    return -np.log(1.0 - linear(s)) / EXPOSURE
 
 
 def linear(srgb: ArrayLike) -> Array:
@@ -65,7 +73,7 @@ class ShadowMap:
         height = np.full(size[0] * size[1], -1e9, np.float32)
         for start in range(0, len(samples), SHADOW_CHUNK):
             part = slice(start, start + SHADOW_CHUNK)
-            points = _filled(centre[part], u[part], v[part], half[part])
+            points = filled(centre[part], u[part], v[part], half[part], spacing_m=SHADOW_CELL_M)
             index = ((points[:, :2] - low) / SHADOW_CELL_M).astype(np.int64)
             np.maximum.at(height, index[:, 0] * size[1] + index[:, 1], points[:, 2])
         return cls(toward, axes[:2], low, height.reshape(size))
@@ -92,9 +100,9 @@ def _tent(offset: Array) -> Array:
     return np.maximum(0.0, 2.0 - np.abs(offset)) / 4.0
 
 
-def _filled(centre: F32, u: F32, v: F32, half: F32) -> F32:
-    """Points [M, 3] that cover the cells centre +- half * (u, v) at most SHADOW_CELL_M apart."""
-    counts = np.maximum(1, np.ceil(2 * half / SHADOW_CELL_M)).astype(np.int64)
+def filled(centre: F32, u: F32, v: F32, half: F32, *, spacing_m: float) -> F32:
+    """Points [M, 3] that cover the cells centre +- half * (u, v) at most `spacing_m` apart."""
+    counts = np.maximum(1, np.ceil(2 * half / spacing_m)).astype(np.int64)
     total = counts.prod(axis=1)
     row = np.repeat(np.arange(len(centre)), total)
     local = np.arange(len(row)) - np.repeat(np.cumsum(total) - total, total)
@@ -121,15 +129,26 @@ class SkyView:
 
     def openness(self, position: NDArray, normal: NDArray) -> Array:
         """Visible share [N] of the sky hemisphere above each surface, weighted towards its normal."""
-        total, weights = np.zeros(len(position)), np.zeros(len(position))
-        for azimuth in np.arange(8) * np.pi / 4 + 0.3:
+        return self.seen(self.horizon(position), normal)
+
+    def horizon(self, position: NDArray) -> Array:
+        """Slopes [8, N] up to the highest thing in each of the directions, at positions [N, 3]."""
+        slopes = np.zeros((len(SKY_AZIMUTHS), len(position)))
+        for slope, azimuth in zip(slopes, SKY_AZIMUTHS, strict=True):
             direction = np.array([np.cos(azimuth), np.sin(azimuth)])
-            slope = np.zeros(len(position))
             for step in SKY_STEPS_M:
                 index = ((position[:, :2] + step * direction - self.low) / SKY_CELL_M).astype(np.int64)
                 i = np.clip(index[:, 0], 0, self.height.shape[0] - 1)
                 j = np.clip(index[:, 1], 0, self.height.shape[1] - 1)
-                slope = np.maximum(slope, (self.height[i, j] - position[:, 2] - 0.2) / step)
+                np.maximum(slope, (self.height[i, j] - position[:, 2] - 0.2) / step, out=slope)
+        return slopes
+
+    @staticmethod
+    def seen(horizon: Array, normal: NDArray) -> Array:
+        """`openness` of surfaces with these normals [N, 3] and the slopes [8, N] of their horizons."""
+        total, weights = np.zeros(len(normal)), np.zeros(len(normal))
+        for slope, azimuth in zip(horizon, SKY_AZIMUTHS, strict=True):
+            direction = np.array([np.cos(azimuth), np.sin(azimuth)])
             weight = np.clip(0.5 + 0.5 * normal[:, 2] + 0.6 * (normal[:, :2] @ direction), 0.02, None)
             total += weight * (1.0 - slope / np.sqrt(1.0 + slope * slope))
             weights += weight

@@ -44,6 +44,7 @@ class StreetOptions:
                        around it, `None` for a straight one
     sun_azimuth_deg    towards the sun, counter-clockwise from +x of map
     sun_elevation_deg  15 to 80
+    sun_power, sky     irradiance of the sun and of the sky, see `Sun`
     detail             multiplies the sampling density per length: 1 gives about 850 000 splats for 240 m
     """
 
@@ -52,6 +53,8 @@ class StreetOptions:
     path: tuple[tuple[float, float, float], ...] | None = None
     sun_azimuth_deg: float = Sun.azimuth_deg
     sun_elevation_deg: float = Sun.elevation_deg
+    sun_power: tuple[float, float, float] = Sun.power
+    sky: tuple[float, float, float] = Sun.sky
     detail: float = 1.0
 
     def __post_init__(self) -> None:
@@ -61,6 +64,8 @@ class StreetOptions:
             raise InputError("street: sun_elevation_deg", "15 to 80 degrees", f"{self.sun_elevation_deg:g}")
         if not 0.3 <= self.detail <= 2.0:
             raise InputError("street: detail", "0.3 to 2", f"{self.detail:g}")
+        if not all(0.0 <= value <= 10.0 for value in (*self.sun_power, *self.sky)):
+            raise InputError("street: sun_power and sky", "0 to 10", f"{self.sun_power} and {self.sky}")
         if self.path is not None:
             self._check_path(np.asarray(self.path, np.float64))
 
@@ -76,4 +81,4 @@ class StreetOptions:
 
     @property
     def sun(self) -> Sun:
-        return Sun(azimuth_deg=self.sun_azimuth_deg, elevation_deg=self.sun_elevation_deg)
+        return Sun(self.sun_azimuth_deg, self.sun_elevation_deg, self.sun_power, self.sky)

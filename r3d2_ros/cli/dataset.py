@@ -1,0 +1,96 @@
+"""`r3d2 dataset build|check`: training pairs for the harmonizer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from r3d2_ros.cli.sizes import size_px
+from r3d2_ros.errors import InputError
+
+HELD_OUT = 0.04
+"""Share of the samples for val, and as many for test, where the command does not say."""
+
+EXAMPLES = """examples:
+  r3d2 dataset build --procedural --seed 1 --count 2700 --val 100 --test 100 --out pairs
+                                     256x256 parts of the demo's camera images; some 0.5 s a sample and core
+  r3d2 dataset build --procedural --seed 2 --count 40 --size 540x960 --out frames      whole images
+  r3d2 dataset check pairs           every fault of a dataset, with the sample it is in
+
+A run that was interrupted is continued by the same command. docs/dataset.md describes folder and files.
+Exit status: 0 done, 1 an input cannot be used or the dataset has faults, 2 wrong arguments."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `dataset` to the result of `ArgumentParser.add_subparsers`."""
+    raw = argparse.RawDescriptionHelpFormatter
+    dataset = subparsers.add_parser(
+        "dataset", help="make and check training pairs", description=__doc__, epilog=EXAMPLES, formatter_class=raw
+    )
+    commands = dataset.add_subparsers(dest="dataset_command", required=True, metavar="{build,check}")
+    build = commands.add_parser("build", help="make pairs", epilog=EXAMPLES, formatter_class=raw)
+    build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the dataset")
+    build.add_argument("--procedural", action="store_true", required=True,
+                       help="assets in procedural streets under a known sun")  # fmt: skip
+    build.add_argument("--seed", type=int, required=True, metavar="S", help="from which everything is drawn")
+    build.add_argument("--count", type=int, required=True, metavar="N", help="samples in all")
+    build.add_argument("--val", type=int, metavar="N", help=f"of these for val ({HELD_OUT:.0%})")
+    build.add_argument("--test", type=int, metavar="N", help=f"of these for test ({HELD_OUT:.0%})")
+    build.add_argument("--size", type=size_px, default=(256, 256), metavar="HxW", help="of a sample (256x256)")
+    build.add_argument("--frame", type=size_px, default=(540, 960), metavar="HxW",
+                       help="of the camera's image, of which a sample is a part (540x960)")  # fmt: skip
+    build.add_argument("--per-street", type=int, default=40, metavar="N", help="samples of a street (%(default)s)")
+    build.add_argument("--detail", type=float, default=1.0, help="of the streets, as in the demo: 1; 0.3 to 2")
+    build.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one core each (%(default)s)")
+    check = commands.add_parser("check", help="name bad samples", epilog=EXAMPLES, formatter_class=raw)
+    check.add_argument("dir", type=Path, metavar="DIR", help="folder of a dataset")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the parsed command and return the exit status. InputError(s) for what cannot be used."""
+    return _check(args) if args.dataset_command == "check" else _build(args)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from r3d2_ros.dataset.make import make_dataset
+    from r3d2_ros.dataset.procedural import ProceduralOptions
+    from r3d2_ros.progress import Progress
+
+    if not 1 <= args.workers <= 256:
+        raise InputError("--workers", "1 to 256", str(args.workers))
+    held_out = round(HELD_OUT * args.count)
+    val, test = (held_out if number is None else number for number in (args.val, args.test))
+    options = ProceduralOptions(
+        seed=args.seed,
+        counts=(args.count - val - test, val, test),
+        size=args.size,
+        frame=args.frame,
+        per_street=args.per_street,
+        detail=args.detail,
+    )
+    command = "r3d2 " + shlex.join(args.words)
+    start = time.monotonic()
+    with Progress(args.count, unit="samples") as progress:
+        made = make_dataset(args.out, options, command=command, workers=args.workers, tell=progress.at)
+    seconds = time.monotonic() - start
+    print(f"{args.out}: {args.count} samples, {made} of them made now in {seconds:.0f} s")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from r3d2_ros.dataset.check import check_dataset
+
+    count, faults = check_dataset(args.dir)
+    if args.json:
+        print(json.dumps({"samples": count, "faults": [str(fault) for fault in faults]}, indent=2))
+    else:
+        for fault in faults:
+            print(fault, file=sys.stderr)
+        print(f"{args.dir}: {count} samples, " + (f"{len(faults)} faults" if faults else "no fault"))
+    return 1 if faults else 0

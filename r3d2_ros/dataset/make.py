@@ -1,0 +1,84 @@
+"""Makes a procedural dataset, sequence by sequence, in this process or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from r3d2_ros.dataset.procedural import ProceduralOptions, Sequence, make_sample, make_stage, plan_sequences
+from r3d2_ros.dataset.samples import DatasetWriter
+from r3d2_ros.rendering import make_renderer
+from r3d2_ros.rendering.base import RenderSettings
+from r3d2_ros.rigs import load_rig
+
+RIG = "demo3"
+
+
+def make_dataset(
+    folder: str | Path,
+    options: ProceduralOptions,
+    *,
+    command: str,
+    workers: int = 1,
+    tell: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Make what is missing of a procedural dataset in `folder`; returns the number of samples made.
+
+    An interrupted run is continued: samples are the same in whatever order, and in however many processes, they are
+    made. `tell` is called with the number of samples that are there. InputError for a folder that holds something
+    else, and when the disk is full.
+    """
+    made = {"kind": "procedural", "rig": RIG, "options": asdict(options), "command": command}
+    writer = DatasetWriter(folder, made, ignored=("command",))
+    writer.tidy()
+    plan = plan_sequences(options)
+    there = sum(options.counts) - sum(len(_missing(writer, sequence)) for sequence in plan)
+    tell(there)
+    count = 0
+    for _ in _all_made(partial(_make_sequence, folder, made, options), plan, workers):
+        count += 1
+        tell(there + count)
+    return count
+
+
+def _missing(writer: DatasetWriter, sequence: Sequence) -> list[int]:
+    return [n for n in range(sequence.count) if not writer.has(sequence.split, sequence.sample_name(n))]
+
+
+Make = Callable[[Sequence], Iterator[int]]
+
+
+def _all_made(make: Make, plan: list[Sequence], workers: int) -> Iterator[int]:
+    """One number for every sample that was made."""
+    if workers <= 1:
+        for sequence in plan:
+            yield from make(sequence)
+        return
+    # A process forked from one that has rendered could not render.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for numbers in pool.map(partial(_listed, make), plan):
+            yield from numbers
+
+
+def _listed(make: Make, sequence: Sequence) -> list[int]:
+    return list(make(sequence))
+
+
+def _make_sequence(
+    folder: str | Path, made: dict[str, Any], options: ProceduralOptions, sequence: Sequence
+) -> Iterator[int]:
+    writer = DatasetWriter(folder, made, ignored=("command",))
+    missing = _missing(writer, sequence)
+    if not missing:
+        return
+    rig = load_rig(RIG, width_px=options.frame[1], height_px=options.frame[0])
+    renderer = make_renderer("cpu", RenderSettings(), threads=1)
+    stage = make_stage(sequence, options.detail, renderer)
+    for number in missing:
+        writer.write(sequence.split, *make_sample(stage, sequence, number, options, rig))
+        yield number

@@ -1,0 +1,217 @@
+"""Procedural pairs: which streets there are, and what is seen in each. Everything follows from the dataset's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from r3d2_ros.boxes import box
+from r3d2_ros.cameras import Rig
+from r3d2_ros.dataset.garage import draw_kind, make_thing
+from r3d2_ros.dataset.light import CameraGrade, Insert, draw_foreign_light, sky_colour, sun_colour
+from r3d2_ros.dataset.meta import SampleActor, SampleCamera, SampleMeta, SampleSun, rows
+from r3d2_ros.dataset.pairs import Stage, make_pair, naive_render
+from r3d2_ros.dataset.placement import Standpoint, crop_of, draw_place, draw_standpoint
+from r3d2_ros.dataset.samples import SPLITS, Pair
+from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Array
+from r3d2_ros.harmonizer.region import BOX_CORNERS
+from r3d2_ros.rendering.base import Renderer
+from r3d2_ros.sky import Sky
+from r3d2_ros.street.build import build_lit_street
+from r3d2_ros.street.options import StreetOptions
+
+Rng = np.random.Generator
+
+SEEDS_PER_SPLIT = 1_000_000_000
+"""Streets of a split have seeds of their own range, whatever the dataset's seed: train from 1e9, val from 2e9, test
+from 3e9. Seeds that people type are below all of them."""
+LENGTH_M = 60.0
+FEWEST_STREETS = 4
+"""In val and test, where they have as many samples: what is measured must not hang on one street."""
+MAX_SEED = 2**32 - 1
+HOUSE_M, SHADE_REACH_M = 11.0, 7.0
+"""Houses of this height mostly keep the sun from no more than this much of the street's width: else there would hardly
+be a shadow to learn from."""
+TRIES = 60
+SMALLEST_PX, LARGEST_SHARE = 160, 0.6
+"""Pixels of the inserts in a sample: at least so many, and at most this share of the image."""
+
+
+@dataclass(frozen=True)
+class ProceduralOptions:
+    """What a procedural dataset is a function of.
+
+    counts      samples of train, val and test
+    size        rows, columns of a sample: a part of a camera's image, or the whole
+    frame       rows, columns of a camera's image; the demo's cameras have 540x960
+    per_street  samples of one street
+    detail      of the streets, see `StreetOptions`
+    """
+
+    seed: int
+    counts: tuple[int, int, int]
+    size: tuple[int, int] = (256, 256)
+    frame: tuple[int, int] = (540, 960)
+    per_street: int = 40
+    detail: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError("--seed", f"0 to {MAX_SEED}", str(self.seed))
+        if min(self.counts) < 0 or not sum(self.counts):
+            raise InputError("--count", "at least one sample, and no more of val and test than all", str(self.counts))
+        if self.size[0] > self.frame[0] or self.size[1] > self.frame[1]:
+            whole, part = (f"{h}x{w}" for h, w in (self.frame, self.size))
+            raise InputError("--size", f"at most the size of the camera's image, {whole}", part, "See --frame")
+        if min(self.size) < 64:
+            raise InputError("--size", "at least 64 pixels a side", f"{self.size[0]}x{self.size[1]}")
+        if not 1 <= self.per_street <= 10_000:
+            raise InputError("--per-street", "1 to 10000", str(self.per_street))
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A street of a split, and the numbers of its samples. `key` seeds everything that is drawn for it."""
+
+    split: str
+    name: str
+    street_seed: int
+    count: int
+    key: tuple[int, int, int]
+
+    def sample_name(self, number: int) -> str:
+        return f"{self.name}_{number:04d}"
+
+
+def plan_sequences(options: ProceduralOptions) -> list[Sequence]:
+    """The streets of all splits: no two have the same seed."""
+    plan = []
+    for k, (split, count) in enumerate(zip(SPLITS, options.counts, strict=True)):
+        if not count:
+            continue
+        streets = max(-(-count // options.per_street), 1 if split == "train" else min(FEWEST_STREETS, count))
+        # Different datasets start at different places of the range; within one the seeds follow each other.
+        start = int(np.random.default_rng([options.seed, k]).integers(SEEDS_PER_SPLIT))
+        for number in range(streets):
+            seed = (k + 1) * SEEDS_PER_SPLIT + (start + number) % SEEDS_PER_SPLIT
+            share = count * (number + 1) // streets - count * number // streets
+            plan.append(Sequence(split, f"street{seed}", seed, share, (options.seed, k, number)))
+    return plan
+
+
+def street_options(sequence: Sequence, detail: float = 1.0) -> StreetOptions:
+    """The street of a sequence: straight or a bend, under a sun that mostly reaches the road."""
+    rng = np.random.default_rng([*sequence.key, 0])
+    bend = 0.0 if rng.random() < 0.5 else float(rng.choice([-1, 1])) / rng.uniform(90, 300)
+    s = np.arange(0.0, LENGTH_M + 0.5, 1.0)
+    heading = bend * s
+    x, y = (np.concatenate([[0.0], np.cumsum(f(heading[:-1]))]) for f in (np.cos, np.sin))
+    elevation = float(rng.uniform(25, 62))
+    across = min(1.0, SHADE_REACH_M * np.tan(np.radians(elevation)) / HOUSE_M) if rng.random() < 0.85 else 1.0
+    azimuth = rng.choice([0.0, 180.0]) + np.degrees(np.arcsin(rng.uniform(-across, across)))
+    return StreetOptions(
+        seed=sequence.street_seed,
+        path=tuple((float(a), float(b), 0.0) for a, b in zip(x, y, strict=True)),
+        sun_azimuth_deg=float(azimuth) % 360,
+        sun_elevation_deg=elevation,
+        sun_power=_plain(sun_colour(rng, elevation)),
+        sky=_plain(sky_colour(rng)),
+        detail=detail,
+    )
+
+
+def make_stage(sequence: Sequence, detail: float, renderer: Renderer) -> Stage:
+    """Build the street of a sequence; its sky is a little brighter or duller than the next one's."""
+    lit = build_lit_street(street_options(sequence, detail), with_assets=False)
+    rng = np.random.default_rng([*sequence.key, 1])
+    image = lit.street.scene.sky.image
+    assert image is not None
+    tint = rng.uniform(0.85, 1.05) * np.exp(rng.normal(0, 0.03, 3))
+    return Stage.of(lit, Sky(image=np.clip(image * tint, 0, 1).astype(np.float32)), renderer)
+
+
+def make_sample(
+    stage: Stage, sequence: Sequence, number: int, options: ProceduralOptions, rig: Rig
+) -> tuple[SampleMeta, Pair]:
+    """Sample `number` of a sequence, the same whatever was made before. RuntimeError when no place is found."""
+    rng = np.random.default_rng([*sequence.key, 2, number])
+    for _ in range(TRIES):
+        standpoint = draw_standpoint(stage.lit, rig, rng)
+        inserts = _draw_inserts(stage, standpoint, rng)
+        if not inserts:
+            continue
+        view = crop_of(standpoint.view, options.size, _interest(inserts, stage), rng)
+        lights = [draw_foreign_light(rng, stage.lit.sun) for _ in inserts]
+        naive = naive_render(stage, inserts, lights, view)
+        assert naive.instance is not None
+        seen = np.count_nonzero(naive.instance)
+        if not SMALLEST_PX <= seen <= LARGEST_SHARE * naive.instance.size:
+            continue
+        grade = CameraGrade.draw(rng)
+        sun_radius = float(np.radians(np.exp(rng.uniform(np.log(0.27), np.log(1.5)))))
+        pair = make_pair(stage, inserts, naive, view, sun_radius_rad=sun_radius, grade=grade)
+        details = {
+            "lights": [light.kind for light in lights],
+            "gain": list(grade.gain),
+            "sun_radius_deg": float(np.degrees(sun_radius)),
+            "sun_power": list(stage.lit.sun.power),
+            "sky": list(stage.lit.sun.sky),
+        }
+        camera = SampleCamera.of(view, standpoint.camera.name)
+        meta = SampleMeta(
+            name=sequence.sample_name(number),
+            sequence=sequence.name,
+            camera=camera,
+            actors=tuple(_seen(inserts, naive.instance)),
+            sun=SampleSun.of(stage.lit.sun.direction, view),
+            origin=f"procedural street {sequence.street_seed}, sample {number}",
+            seed=sequence.street_seed,
+            details=details,
+        )
+        return meta, pair
+    raise RuntimeError(f"no place for an insert in street {sequence.street_seed} after {TRIES} tries")
+
+
+def _draw_inserts(stage: Stage, standpoint: Standpoint, rng: Rng) -> list[Insert]:
+    inserts: list[Insert] = []
+    taken: list[Array] = []
+    for k in range(2 if rng.random() < 0.2 else 1):
+        thing = make_thing(draw_kind(rng), rng)
+        pose = draw_place(thing, stage.lit, standpoint, taken, rng)
+        if pose is not None:
+            inserts.append(Insert(thing, pose, f"insert_{k}", len(inserts) + 1))
+            taken.append(box(pose, thing.size_m))
+    return inserts
+
+
+def _interest(inserts: list[Insert], stage: Stage) -> Array:
+    """Points [N, 3] that a sample should show: the first insert's box and the end of its shadow on the ground."""
+    first, toward = inserts[0], stage.lit.sun.direction
+    corners = first.T_scene_thing.apply(BOX_CORNERS * first.thing.size_m)
+    height = corners[:, 2] - first.T_scene_thing.translation[2]
+    return np.concatenate([corners, corners - (height / toward[2])[:, None] * toward])
+
+
+def _seen(inserts: list[Insert], instance: np.ndarray) -> Iterator[SampleActor]:
+    """The inserts that have pixels in the image."""
+    for insert in inserts:
+        left, top, width, height = cv2.boundingRect((instance == insert.instance).view(np.uint8))
+        if width:
+            yield SampleActor(
+                id=insert.id,
+                asset=insert.thing.kind,
+                category=insert.thing.kind,
+                box_px=(left, top, left + width, top + height),
+                size_m=insert.thing.size_m,
+                T_world_actor=rows(insert.T_scene_thing.matrix()),
+                instance=insert.instance,
+            )
+
+
+def _plain(values: Array) -> tuple[float, float, float]:
+    r, g, b = (float(v) for v in values)
+    return r, g, b
