@@ -24,6 +24,8 @@ CORE = [
 ]
 HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.4"]
 EVALUATION = [*HARMONIZER, "torchmetrics>=1.4"]
+# LPIPS takes but a file of numbers from its package, which asks for torchvision; scripts/setup.sh installs it alone.
+TRAINING = [*HARMONIZER, "accelerate>=1.4", "peft>=0.17", "tensorboard>=2.19"]
 RAY = ["ray>=2.40"]
 GPU = ["gsplat>=1.5.3", "torch>=2.4"]
 # A ROS 2 runtime and what it takes to build message packages, as wheels. A ROS 2 installation has all of it.
@@ -63,6 +65,14 @@ setup(
     packages=find_packages(include=["r3d2_ros", "r3d2_ros.*"]),
     data_files=[(f"share/r3d2_ros/{path.parent}", [str(path)]) for path in SHARED],
     install_requires=CORE,
-    extras_require={"gpu": GPU, "harmonizer": HARMONIZER, "evaluation": EVALUATION, "ray": RAY, "ros": ROS, "dev": DEV},
+    extras_require={
+        "gpu": GPU,
+        "harmonizer": HARMONIZER,
+        "evaluation": EVALUATION,
+        "training": TRAINING,
+        "ray": RAY,
+        "ros": ROS,
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["r3d2 = r3d2_ros.cli.main:main"]},
 )

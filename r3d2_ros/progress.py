@@ -29,7 +29,7 @@ class Progress:
             self._bar.close()
 
     def at(self, done: int) -> None:
-        """`done` frame sets are complete."""
+        """`done` of them are complete."""
         if done == self._done:
             return
         if self._bar is not None:
@@ -47,5 +47,6 @@ class Progress:
         passed = self._done - self._before - 1
         if passed > 0 and self._done < self._total and now > self._start:
             rate = passed / (now - self._start)
-            text += f", {rate:.1f} per second, {(self._total - self._done) / rate:.0f} s left"
+            pace = f"{rate:.1f} per second" if rate >= 0.1 else f"{1 / rate:.0f} s each"
+            text += f", {pace}, {(self._total - self._done) / rate:.0f} s left"
         return text

@@ -95,7 +95,10 @@ install_packages() {
   say "installing the packages; the first time takes some minutes"
   local pip=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input --constraint constraints.txt)
   logged pip-setuptools "${pip[@]}" setuptools
-  logged pip "${pip[@]}" --no-build-isolation --editable '.[gpu,harmonizer,evaluation,ray,ros,dev]'
+  logged pip "${pip[@]}" --no-build-isolation --editable '.[gpu,harmonizer,evaluation,training,ray,ros,dev]'
+  # Without what it asks for: torchvision, of whose builds on PyPI none can be imported beside a CPU build of torch, and
+  # which other packages would then try to import. Only lpips' file of numbers is read.
+  logged pip-lpips "${pip[@]}" --no-deps lpips
 }
 
 # build_interfaces NAME SOURCE OPTION...: one CMake package with messages, installed into .venv.

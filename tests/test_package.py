@@ -77,7 +77,8 @@ def _core_modules() -> list[str]:
 
 
 def _for_gpu(name: str) -> bool:
-    return any(word in name for word in ("gsplat", "gpu", "cuda", "harmonizer", "cli.model", "evaluation"))
+    words = ("gsplat", "gpu", "cuda", "harmonizer", "cli.model", "evaluation", "r3d2_ros.training")
+    return any(word in name for word in words)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ COMMANDS = {
     "street": "make the procedural street",
     "scene": "inspect and convert Gaussian scenes",
     "model": "build, inspect, convert and compare harmonizer checkpoints",
+    "train": "train a harmonizer on pairs of pictures",
     "scenario": "closed-loop runs of a driving stack, with scores, verdicts and a report",
     "stack": "an example driving stack as a ROS node",
     "dataset": "make and check training pairs for the harmonizer",

@@ -62,10 +62,17 @@ class R3D2(nn.Module):
 
     def harmonize_padded(self, image: Tensor) -> Tensor:
         """`forward` for an image in the model's dtype whose size already is a multiple of the padding rule's."""
+        return self.harmonize_latents(*self.encode(image)).clamp(0, 1)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Latents and taps of a padded image in [0, 1]."""
         signed = self.config.input_range == "signed"
-        latents, taps = self.encoder(image if signed else (image + 1) / 2)
+        return self.encoder(image if signed else (image + 1) / 2)
+
+    def harmonize_latents(self, latents: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
+        """The padded image of what the encoder gave, unclamped."""
         epsilon = self.predict_epsilon(latents)
-        return self.decoder(clean_latents(latents, epsilon, self.alpha_bar), taps).clamp(0, 1)
+        return self.decoder(clean_latents(latents, epsilon, self.alpha_bar), taps)
 
     def predict_epsilon(self, latents: Tensor) -> Tensor:
         """The UNet's noise prediction [B,4,h,w] for latents of that shape."""

@@ -1,0 +1,1 @@
+"""Training the harmonizer: losses, the loop, and what it writes."""

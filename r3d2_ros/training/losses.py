@@ -1,0 +1,78 @@
+"""The loss of a training: weighted terms, computed together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from r3d2_ros.training.config import LossConfig
+from r3d2_ros.training.perceptual import COARSEST, LpipsHeads, crop_features, gram_loss
+from r3d2_ros.training.trunk import Trunk, load_trunk
+
+if TYPE_CHECKING:
+    from r3d2_ros.training.data import Batch
+
+CHANGED = 0.02
+"""A pixel is one that input and target differ in from this on, of a full scale of 1: five grey levels."""
+
+
+class TrainingLoss(nn.Module):
+    """Terms by name, and their weighted sum as `total`; each is the mean over the samples of the batch."""
+
+    def __init__(self, config: LossConfig, trunk: Trunk | None = None) -> None:
+        """`trunk`: in place of the one that the configuration names. InputError(s): `load_trunk`'s."""
+        super().__init__()
+        self.config = config
+        self.trunk = (trunk or load_trunk(config.trunk)) if config.needs_trunk else None
+        self.heads = LpipsHeads() if config.lpips > 0 else None
+
+    def forward(self, output: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """`output` [B,3,H,W] in about [0, 1] against the targets; `generator` (CPU) places the Gram term's crop."""
+        output, target = output.float(), batch.target
+        terms: dict[str, Tensor] = {}
+        if self.config.l1 > 0:
+            terms["l1"] = weighted_l1(output, batch, self.config.l1_insert_weight).mean()
+        if self.trunk is not None:
+            terms |= self._of_features(output, target, generator)
+        weights = {"l1": self.config.l1, "lpips": self.config.lpips, "gram": self.config.gram}
+        terms["total"] = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+        return terms
+
+    def _of_features(self, output: Tensor, target: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        assert self.trunk is not None
+        with torch.no_grad():
+            wanted = self.trunk(target)
+        got = self.trunk(output)
+        terms = {}
+        if self.heads is not None:
+            terms["lpips"] = self.heads(got, wanted).mean()
+        if self.config.gram > 0:
+            place = gram_crop(output.shape[-2:], self.config.gram_crop_px, generator)
+            if place is not None:
+                top, left, size_px = place
+                got, wanted = (crop_features(f, top=top, left=left, size_px=size_px) for f in (got, wanted))
+            terms["gram"] = gram_loss(got, wanted, self.config.gram_normalisation).mean()
+        return terms
+
+
+def weighted_l1(output: Tensor, batch: Batch, insert_weight: float) -> Tensor:
+    """[B] mean absolute differences, where pixels of an insert or with a change count `insert_weight` times."""
+    changed = (batch.input - batch.target).abs().amax(1, keepdim=True) > CHANGED
+    weight = torch.where(changed | (batch.mask > 0.5), insert_weight, 1.0)
+    return ((output - batch.target).abs() * weight).mean((1, 2, 3))
+
+
+def gram_crop(size: torch.Size, side_px: int, generator: torch.Generator) -> tuple[int, int, int] | None:
+    """Top, left and side of a random square on the grid of the coarsest features; None: the whole image.
+
+    A side beyond the image's is the image's shorter one.
+    """
+    if side_px == 0:
+        return None
+    rows, columns = (length // COARSEST for length in size)
+    side = max(1, min(side_px // COARSEST, rows, columns))
+    top = int(torch.randint(rows - side + 1, (), generator=generator))
+    left = int(torch.randint(columns - side + 1, (), generator=generator))
+    return top * COARSEST, left * COARSEST, side * COARSEST

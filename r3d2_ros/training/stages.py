@@ -1,0 +1,112 @@
+"""What is computed in a training step, as modules that `accelerate` can wrap: their `forward` is the step's."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from r3d2_ros.errors import MissingPackageError
+from r3d2_ros.harmonizer.autoencoders import KLDecoder
+from r3d2_ros.harmonizer.convert_lora import Adapted, merge, take_apart
+from r3d2_ros.harmonizer.model import R3D2, pad_image
+from r3d2_ros.training.config import LoraConfig, TrainConfig
+
+LORA_TARGETS = (
+    "to_q", "to_k", "to_v", "to_out.0", "conv", "conv1", "conv2", "conv_shortcut", "conv_out", "proj_in", "proj_out",
+    "ff.net.0.proj", "ff.net.2",
+)  # fmt: skip
+"""Of the UNet, as img2img-turbo has them."""
+
+
+class AutoencoderStage(nn.Module):
+    """Images to their reconstructions, by encoder and decoder: without skips the latents must carry the picture."""
+
+    def __init__(self, model: R3D2, *, skips: bool) -> None:
+        super().__init__()
+        self.model = model
+        model.requires_grad_(False)
+        model.encoder.requires_grad_(True)
+        model.decoder.requires_grad_(True)
+        model.decoder.skips.requires_grad_(skips)
+
+    def forward(self, image: Tensor, share_of_skips: float = 0.0) -> Tensor:
+        """[B,3,H,W] in [0, 1] to the same shape, unclamped; what comes through the skips is multiplied by the share."""
+        padded, (height, width) = pad_image(image, self.model.config.padding), image.shape[-2:]
+        latents, taps = self.model.encode(padded)
+        return self.model.decoder(latents, tuple(tap * share_of_skips for tap in taps))[..., :height, :width]
+
+
+class HarmonizerStage(nn.Module):
+    """Inputs to harmonized images, with gradients for UNet, decoder and skips; the encoder is frozen."""
+
+    def __init__(self, model: R3D2, lora: LoraConfig) -> None:
+        super().__init__()
+        self.model = model
+        model.encoder.requires_grad_(False)
+        model.unet.requires_grad_(True)
+        model.decoder.requires_grad_(True)
+        if lora.rank:
+            add_lora(model, lora)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """[B,3,H,W] in [0, 1] to the same shape, unclamped: beyond [0, 1] a clamp has no gradient that leads back."""
+        padded, (height, width) = pad_image(image, self.model.config.padding), image.shape[-2:]
+        with torch.no_grad():
+            latents, taps = self.model.encode(padded)
+        return self.model.harmonize_latents(latents, taps)[..., :height, :width]
+
+
+Stage = AutoencoderStage | HarmonizerStage
+
+
+def build_stage(model: R3D2, config: TrainConfig, *, autoencoder: bool) -> Stage:
+    """One of the two stages; the other must not train `model` any more."""
+    return (
+        AutoencoderStage(model, skips=config.autoencoder.skips) if autoencoder else HarmonizerStage(model, config.lora)
+    )
+
+
+def precision(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """The context in which a step's networks compute."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
+def trained(stage: Stage) -> dict[str, nn.Parameter]:
+    """Name in the model -> each parameter that the optimizer changes."""
+    return {name: parameter for name, parameter in stage.model.named_parameters() if parameter.requires_grad}
+
+
+def add_lora(model: R3D2, lora: LoraConfig) -> None:
+    """Adapters in the UNet, whose own weights are frozen. MissingPackageError without peft."""
+    try:
+        from peft import LoraConfig as PeftConfig
+        from peft import inject_adapter_in_model
+    except ImportError:
+        raise MissingPackageError("peft", "lora.rank above 0", "pip install 'r3d2_ros[training]'") from None
+    settings = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(LORA_TARGETS))
+    inject_adapter_in_model(settings, model.unet)
+
+
+def merged_state(model: R3D2, lora: LoraConfig, changed: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The model's state dictionary with `changed` in place of its own tensors, and adapters merged into the weights."""
+    state = model.state_dict() | (changed or {})
+    parts: Adapted = take_apart(state, where="the trained model")
+    return merge({}, parts, alpha=lora.alpha, where="the trained model")
+
+
+def checkpoint_activations(model: R3D2) -> None:
+    """Compute the activations of UNet and decoder again in the backward pass, block by block, instead of keeping them.
+
+    The frozen encoder keeps none. (In diffusers' tiny encoder the same switch changes the range of the image.)
+    """
+    model.unet.enable_gradient_checkpointing()
+    decoder = model.decoder
+    if isinstance(decoder, KLDecoder):
+        blocks = [decoder.mid_block, *(resnet for block in decoder.up_blocks for resnet in block.resnets)]
+    else:
+        blocks = [layer for layer in decoder.layers if any(True for _ in layer.parameters())]
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)

@@ -1,0 +1,151 @@
+"""Checkpoints of a training: each a model of our own format that can be used as it is, and what resuming needs.
+
+    OUT/checkpoints/harmonizer_00000500/config.json, model.safetensors   the model (running mean, adapters merged)
+                                        training.safetensors             weights, optimizer, running mean as they are
+                                        training.json                    stage, step, processes, configuration
+
+A folder gets its name when it is complete. No random state is in it: each step's numbers follow from the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.formats.files import make_folder, write_problem
+from r3d2_ros.harmonizer.base import ModelConfig
+from r3d2_ros.harmonizer.checkpoints import assemble, read_json, save_checkpoint
+from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
+from r3d2_ros.schema import STRICT, validate
+from r3d2_ros.training.config import TrainConfig, bound_keys
+
+STATE_TENSORS, STATE_FACTS = "training.safetensors", "training.json"
+UNFINISHED = ".making"
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+"""What AdamW keeps for each parameter."""
+
+StageName = Literal["autoencoder", "harmonizer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """Contents of training.json: `step` steps of `stage` are done, by so many processes."""
+
+    __pydantic_config__ = STRICT
+    stage: StageName
+    step: Annotated[int, Field(ge=0)]
+    processes: Annotated[int, Field(ge=1)]
+    config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}_{self.step:08d}"
+
+
+class Checkpoints:
+    """Those of one training, in its folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out / "checkpoints"
+
+    def newest(self) -> Path | None:
+        """The one to go on from; stages sort by their names."""
+        return max((path for path in self.all()), default=None, key=lambda path: path.name)
+
+    def all(self) -> list[Path]:
+        """Complete ones, the oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if (path / STATE_FACTS).is_file() and path.name[0] != ".")
+
+    def write(self, reached: Reached, *, model: R3D2, tensors: Mapping[str, Tensor], keep: int) -> Path:
+        """A new one; then all but the newest `keep` go. InputError when it cannot be written: the others stay."""
+        place, making = self.folder / reached.name, self.folder / UNFINISHED
+        shutil.rmtree(making, ignore_errors=True)
+        make_folder(self.folder)
+        try:
+            save_checkpoint(model, making)
+            write_tensors(making / STATE_TENSORS, tensors)
+            (making / STATE_FACTS).write_text(json.dumps(asdict(reached), indent=1), encoding="utf-8")
+            shutil.rmtree(place, ignore_errors=True)
+            making.rename(place)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(making, ignore_errors=True)
+            problem = write_problem(place, error) if isinstance(error, OSError) else " ".join(str(error).split())
+            last = self.newest()
+            hint = f"{last} is complete: make room and go on from it with --resume" if last else "Make room"
+            raise InputError(str(place), "room for a checkpoint", problem, hint) from error
+        for old in self.all()[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return place
+
+
+def read_reached(folder: Path, config: TrainConfig, processes: int) -> Reached:
+    """How far a checkpoint is. InputErrors when it was made with other settings than `config`."""
+    path = folder / STATE_FACTS
+    reached = validate(Reached, read_json(path), str(path))
+    now = json.loads(json.dumps(bound_keys(config))) | {"processes": processes}
+    then = reached.config | {"processes": reached.processes}
+    different = [key for key in sorted(now.keys() | then.keys()) if now.get(key) != then.get(key)]
+    if different:
+        hint = "Resume it as it was begun, or train into another folder"
+        raise InputErrors([InputError(f"{path}: {k}", repr(then.get(k)), repr(now.get(k)), hint) for k in different])
+    return reached
+
+
+def collect(
+    weights: Mapping[str, Tensor], trained: Mapping[str, nn.Parameter], optimizer: Optimizer, mean: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors of `training.safetensors`: all weights, and of the trained ones moments and running mean."""
+    tensors = {f"weight/{key}": tensor for key, tensor in weights.items()}
+    for name, parameter in trained.items():
+        tensors |= {f"{key}/{name}": value for key, value in optimizer.state[parameter].items()}
+    return tensors | {f"mean/{name}": tensor for name, tensor in mean.items()}
+
+
+def restore(
+    folder: Path,
+    *,
+    model: nn.Module,
+    trained: Mapping[str, nn.Parameter],
+    optimizer: Optimizer,
+    mean: Mapping[str, Tensor],
+) -> None:
+    """Fill all of them from a checkpoint. InputErrors when its tensors are not theirs."""
+    path = folder / STATE_TENSORS
+    tensors = read_tensors(path)
+    needed = {f"weight/{key}": tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    needed |= {f"{key}/{n}": () if key == "step" else tuple(p.shape) for n, p in trained.items() for key in MOMENTS}
+    needed |= {f"mean/{name}": tuple(tensor.shape) for name, tensor in mean.items()}
+    check_keys(str(path), needed=needed, present=shapes_of(tensors.items()))
+    model.load_state_dict({key: tensors[f"weight/{key}"] for key in model.state_dict()})
+    for name, tensor in mean.items():
+        tensor.copy_(tensors[f"mean/{name}"])
+    state = optimizer.state_dict()
+    # In the order in which the optimizer was given them, which is that of `trained`.
+    state["state"] = {i: {key: tensors[f"{key}/{n}"] for key in MOMENTS} for i, n in enumerate(trained)}
+    optimizer.load_state_dict(state)
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """All weights of a checkpoint, as they were trained."""
+    tensors = read_tensors(folder / STATE_TENSORS)
+    return {key.removeprefix("weight/"): tensor for key, tensor in tensors.items() if key.startswith("weight/")}
+
+
+def exported(config: ModelConfig, state: Mapping[str, Tensor]) -> R3D2:
+    """A model in float32 to save, on the CPU."""
+    tensors = {key: tensor.detach().to("cpu", torch.float32) for key, tensor in state.items()}
+    return assemble(config, tensors, where="the trained model")

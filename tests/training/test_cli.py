@@ -1,0 +1,106 @@
+"""`r3d2 train` as a process: signals, exit status, and two processes of one training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from r3d2_ros.cli import train as command
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.tensor_files import read_tensors
+from tests.harmonizer.small import TINY, seeded
+from tests.training.small import config, write_pairs
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def write_config(tmp_path: Path, name: str = "mine.yaml", **changes: object) -> Path:
+    """A training that begins with a small checkpoint."""
+    if not (tmp_path / "start").exists():
+        save_checkpoint(seeded(TINY), tmp_path / "start")
+        write_pairs(tmp_path / "pairs")
+    model = {"checkpoint": str(tmp_path / "start"), "variant": "", "timestep": -1}
+    settings = asdict(config(tmp_path, pairs=tmp_path / "pairs", model=model, **changes))
+    settings["licences"] = list(settings["licences"])
+    (tmp_path / name).write_text(yaml.safe_dump(settings))
+    return tmp_path / name
+
+
+def launched(*words: str | Path) -> subprocess.Popen[str]:
+    line = [sys.executable, "-m", "r3d2_ros.cli.main", "train", *map(str, words)]
+    return subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_a_signal_saves_a_checkpoint_that_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    endless = write_config(tmp_path, steps=1_000_000, save={"every": 1_000_000}, ema=0.0)
+    process = launched(endless)
+    log = tmp_path / "out" / "log.jsonl"
+    begin = time.monotonic()
+    while not (log.is_file() and log.read_text().count("\n") > 2):
+        assert process.poll() is None and time.monotonic() - begin < 90, process.communicate()
+        time.sleep(0.2)
+    process.send_signal(number)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    checkpoints = list((tmp_path / "out" / "checkpoints").iterdir())
+    assert len(checkpoints) == 1 and out == f"ended early: {checkpoints[0]}; --resume goes on\n"
+    steps = json.loads((checkpoints[0] / "training.json").read_text())["step"]
+    assert checkpoints[0].name == f"harmonizer_{steps:08d}" and steps >= 3
+    assert json.loads(log.read_text().splitlines()[-1])["step"] == steps
+
+
+def run(*words: str | Path) -> int:
+    parser = argparse.ArgumentParser(prog="r3d2")
+    command.add_parser(parser.add_subparsers(dest="command"))
+    return command.run(parser.parse_args(["train", *map(str, words)]))
+
+
+def test_options_take_the_place_of_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--data", tmp_path / "pairs", "--out", tmp_path / "other", "--checkpoint", tmp_path / "start")
+    mine = write_config(tmp_path, data={"folder": "nowhere"}, steps=2, save={"every": 2, "tensorboard": True})
+    assert run(mine, *options) == 0
+    assert capsys.readouterr().out == f"trained: {tmp_path / 'other' / 'checkpoints' / 'harmonizer_00000002'}\n"
+    assert list((tmp_path / "other" / "tensorboard" / "harmonizer").glob("events*"))
+
+
+def test_shipped_recipes_go_by_name() -> None:
+    assert command.config_file("nano").name == "nano.yaml"
+    with pytest.raises(InputError, match="CONFIG: expected a file, or one of nano, r3d2, r3d2_big, got 'nana'"):
+        command.config_file("nana")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_both_their_samples(tmp_path: Path) -> None:
+    """The gradients are averaged, so two processes with one sample each take the step of one process with two."""
+    one = write_config(tmp_path, "one.yaml", batch=2, ema=0.0, steps=2, out="one")
+    two = write_config(tmp_path, "two.yaml", batch=1, ema=0.0, steps=2, out="two")
+    single = launched(one)
+    _, said = single.communicate(timeout=110)
+    assert single.returncode == 0, said
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    words = ["-m", "r3d2_ros.cli.main", "train", str(two)]
+    done = subprocess.run([*line, *words], env=ENVIRONMENT, check=True, timeout=110, cwd=ROOT, capture_output=True)
+    assert done.stdout.decode().count("trained:") == 1
+    facts = json.loads((tmp_path / "two" / "checkpoints" / "harmonizer_00000002" / "training.json").read_text())
+    assert facts["processes"] == 2
+    results = [
+        read_tensors(tmp_path / name / "checkpoints" / "harmonizer_00000002" / "training.safetensors")
+        for name in ("one", "two")
+    ]
+    for key in results[0]:
+        if key.startswith("exp_avg/"):
+            torch.testing.assert_close(results[0][key], results[1][key], rtol=1e-3, atol=1e-6)

@@ -1,0 +1,277 @@
+"""Trainings of a few steps: what is trained, what is written, and that an interruption leaves no trace."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from r3d2_ros.dataset.samples import open_dataset
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer.checkpoints import load_checkpoint, save_checkpoint
+from r3d2_ros.harmonizer.tensor_files import read_tensors
+from r3d2_ros.training import states
+from r3d2_ros.training.config import TrainConfig
+from r3d2_ros.training.train import initial_model, learning_rate, train
+from tests.harmonizer.small import KL, seeded
+from tests.training.small import config, write_pairs
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("data") / "pairs")
+
+
+def run(settings: TrainConfig, *, resume: bool = False) -> Path:
+    ended = train(settings, resume=resume, stop=threading.Event())
+    assert ended.complete
+    return ended.checkpoint
+
+
+class StopAfter(threading.Event):
+    """Set when it has been asked so many times: once a step."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_loss_falls_and_the_checkpoint_is_a_model(tmp_path: Path, pairs: Path) -> None:
+    settings = config(tmp_path, pairs=pairs, steps=60, save={"every": 60, "pictures_every": 60})
+    checkpoint = run(settings)
+    lines = [line for line in log(tmp_path / "out") if "l1" in line]
+    assert lines[-1]["l1"] < 0.6 * lines[0]["l1"]
+    looked = next(line for line in log(tmp_path / "out") if "val/psnr" in line)
+    assert looked["step"] == 60 and looked["val/psnr"] > 5 and looked["val/psnr_naive"] > 5
+    assert (tmp_path / "out" / "pictures" / "harmonizer_00000060.png").stat().st_size > 500
+    model = load_checkpoint(checkpoint)
+    before = initial_model(settings)
+    assert all(torch.equal(a, b) for a, b in zip(model.encoder.parameters(), before.encoder.parameters(), strict=True))
+    assert torch.equal(model.prompt_embedding, before.prompt_embedding)
+    for part in (model.unet, model.decoder.layers, model.decoder.skips):
+        same = [
+            torch.equal(p, dict(before.named_parameters())[n])
+            for n, p in model.named_parameters()
+            if p in set(part.parameters())
+        ]
+        assert same and not any(same[:1])
+    assert all(float(skip.weight.abs().max()) > 0 for skip in model.decoder.skips)
+
+
+LORA = {"lora": {"rank": 2}, "gradient_checkpointing": True}
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "changes"), [(1, {}), (2, {}), (4, {}), (4, LORA)], ids=["first", "at the seam", "second", "lora"]
+)
+def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
+    tmp_path: Path, pairs: Path, stop_at: int, changes: dict[str, Any]
+) -> None:
+    """Both stages, with crops, mirroring, a running mean and a decaying rate. Steps 1 and 2 are the autoencoder's."""
+    changes = {
+        **changes,
+        "data": {"crop_px": 16},
+        "autoencoder": {"steps": 2, "skips": True},
+        "steps": 3,
+        "optimizer": {"decay": "cosine"},
+    }
+    whole = run(config(tmp_path, pairs=pairs, out="whole", **changes))
+    parts = config(tmp_path, pairs=pairs, out="parts", **changes)
+    ended = train(parts, resume=False, stop=StopAfter(stop_at))
+    assert not ended.complete
+    torch.manual_seed(99)  # whatever the process did in between
+    torch.rand(7)
+    resumed = run(parts, resume=True)
+    for file in ("model.safetensors", "training.safetensors"):
+        assert (resumed / file).read_bytes() == (whole / file).read_bytes(), file
+    numbers = [
+        [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in log(tmp_path / out)]
+        for out in ("whole", "parts")
+    ]
+    assert numbers[0] == numbers[1] and len(numbers[0]) == 5
+
+
+def test_other_settings_and_used_folders_are_refused(tmp_path: Path, pairs: Path) -> None:
+    settings = config(tmp_path, pairs=pairs, steps=2)
+    with pytest.raises(InputError, match="a training to go on with, got no checkpoint.*Leave --resume out"):
+        run(settings, resume=True)
+    run(settings)
+    with pytest.raises(InputError, match="harmonizer_00000002. Go on with it by --resume"):
+        run(settings)
+    other = replace(settings, batch=1, optimizer=replace(settings.optimizer, learning_rate=0.5))
+    with pytest.raises(
+        InputErrors, match=r"(?s)batch: expected 2, got 1.*optimizer.learning_rate: expected 0.002, got 0.5"
+    ):
+        run(other, resume=True)
+    assert run(replace(settings, save=replace(settings.save, keep=5)), resume=True).name == "harmonizer_00000002"
+
+
+def test_an_unfinished_checkpoint_is_not_one(tmp_path: Path, pairs: Path) -> None:
+    """As after kill -9 while one was written."""
+    settings = config(tmp_path, pairs=pairs)
+    train(settings, resume=False, stop=StopAfter(3))
+    making = tmp_path / "out" / "checkpoints" / ".making"
+    making.mkdir()
+    (making / "training.json").write_text("{")
+    assert run(settings, resume=True).name == "harmonizer_00000006"
+    assert not making.exists()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(tmp_path, pairs=pairs)
+    write = states.write_tensors
+
+    def full(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        if "step" not in path.name and (tmp_path / "out" / "checkpoints" / "harmonizer_00000002").exists():
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, tensors)
+
+    monkeypatch.setattr(states, "write_tensors", full)
+    with pytest.raises(
+        InputError, match=r"harmonizer_00000004: expected room .* no space left.*harmonizer_00000002 is complete"
+    ):
+        run(settings)
+    monkeypatch.setattr(states, "write_tensors", write)
+    assert sorted(p.name for p in (tmp_path / "out" / "checkpoints").iterdir()) == ["harmonizer_00000002"]
+    assert run(settings, resume=True).name == "harmonizer_00000006"
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path: Path, pairs: Path) -> None:
+    last = run(config(tmp_path, pairs=pairs, save={"keep": 2}))
+    assert sorted(path.name for path in last.parent.iterdir()) == ["harmonizer_00000004", "harmonizer_00000006"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_samples(tmp_path: Path, pairs: Path) -> None:
+    """The second batch goes through weights that overflowed: the first update was far too large."""
+    settings = config(
+        tmp_path, pairs=pairs, optimizer={"learning_rate": 1.0, "warmup_steps": 0}, steps=50, save={"every": 1}
+    )
+    samples = {sample.name for sample in open_dataset(pairs).split("train")}
+    model = initial_model(settings)
+    model.unet.conv_in.weight.data[:] = float("nan")
+    save_checkpoint(model, tmp_path / "broken")
+    broken = config(tmp_path, pairs=pairs, model={"checkpoint": str(tmp_path / "broken"), "timestep": -1}, ema=0.0)
+    with pytest.raises(
+        InputError, match="step 1 of the harmonizer: samples .*: expected a finite loss and gradient, got l1 nan"
+    ) as caught:
+        run(broken)
+    named = caught.value.where.split("samples ")[1].split(", ")
+    assert len(named) == 2 and set(named) <= samples
+    assert not list((tmp_path / "out").glob("checkpoints/*"))
+
+
+def test_the_running_mean_is_what_is_written(tmp_path: Path, pairs: Path) -> None:
+    """mean = 0.75 mean + 0.25 weights after each of two steps, from the initial weights on."""
+    settings = config(tmp_path, pairs=pairs, ema=0.75, steps=2, save={"every": 1})
+    start = initial_model(settings).state_dict()
+    last = run(settings)
+    one, two = (read_tensors(last.parent / f"harmonizer_0000000{n}" / "training.safetensors") for n in (1, 2))
+    model = load_checkpoint(last)
+    for name, parameter in model.named_parameters():
+        weights = [tensors[f"weight/{name}"] for tensors in (one, two)]
+        expected = 0.75 * (0.75 * start[name] + 0.25 * weights[0]) + 0.25 * weights[1]
+        torch.testing.assert_close(parameter.data, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_lora_leaves_the_unets_own_weights_and_is_merged(tmp_path: Path, pairs: Path) -> None:
+    """Merged means: what it changed has the adapters' rank, in every adapted layer."""
+    settings = config(tmp_path, pairs=pairs, lora={"rank": 2, "alpha": 4.0}, ema=0.0, steps=4)
+    start = initial_model(settings).state_dict()
+    last = run(settings)
+    model, tensors = load_checkpoint(last), read_tensors(last / "training.safetensors")
+    adapted = 0
+    for name, parameter in model.unet.named_parameters():
+        change = (
+            (parameter.data - start[f"unet.{name}"]).flatten(1)
+            if parameter.ndim > 1
+            else parameter.data - start[f"unet.{name}"]
+        )
+        down = tensors.get(f"weight/unet.{name.removesuffix('.weight')}.lora_A.default.weight")
+        if down is None:
+            assert not change.any(), name
+        elif parameter.ndim > 1 and change.any():
+            adapted += 1
+            up = tensors[f"weight/unet.{name.removesuffix('.weight')}.lora_B.default.weight"]
+            torch.testing.assert_close(change, 4.0 / 2 * up.flatten(1) @ down.flatten(1), rtol=1e-3, atol=1e-6)
+    assert adapted > 20
+
+
+@pytest.mark.parametrize("kind", ["tiny", "kl"])
+def test_checkpointed_activations_give_the_same_gradients(tmp_path: Path, pairs: Path, kind: str) -> None:
+    settings = config(tmp_path, pairs=pairs, steps=1, ema=0.0)
+    if kind == "kl":
+        save_checkpoint(seeded(KL), tmp_path / "kl")
+        settings = replace(
+            settings, model=replace(settings.model, checkpoint=str(tmp_path / "kl"), variant="", timestep=-1)
+        )
+    results = [
+        read_tensors(
+            run(replace(settings, out=str(tmp_path / name), gradient_checkpointing=on)) / "training.safetensors"
+        )
+        for name, on in (("kept", False), ("again", True))
+    ]
+    moments = [key for key in results[0] if key.startswith("exp_avg/")]
+    assert len(moments) > 50
+    for key in moments:
+        torch.testing.assert_close(results[0][key], results[1][key], rtol=1e-4, atol=1e-7)
+
+
+def test_training_in_bfloat16_keeps_float32_weights(tmp_path: Path, pairs: Path) -> None:
+    last = run(config(tmp_path, pairs=pairs, precision="bfloat16"))
+    assert {t.dtype for t in read_tensors(last / "training.safetensors").values()} == {torch.float32}
+    losses = [line["l1"] for line in log(tmp_path / "out")]
+    exact = run(config(tmp_path, pairs=pairs, out="exact"))
+    assert exact.name == last.name
+    assert losses == pytest.approx([line["l1"] for line in log(tmp_path / "exact")], rel=0.05)
+
+
+def test_the_autoencoder_stage_trains_the_encoder_and_leaves_the_skips_at_zero(tmp_path: Path, pairs: Path) -> None:
+    settings = config(tmp_path, pairs=pairs, autoencoder={"steps": 3, "skips": False}, save={"every": 1, "keep": 9})
+    start = initial_model(settings).state_dict()
+    run(settings)
+    first = load_checkpoint(tmp_path / "out" / "checkpoints" / "autoencoder_00000003")
+    last = load_checkpoint(tmp_path / "out" / "checkpoints" / "harmonizer_00000006")
+    changed = {name for name, tensor in first.state_dict().items() if not torch.equal(tensor, start[name])}
+    assert {name.split(".")[0] for name in changed} == {"encoder", "decoder"}
+    assert not any(skip.weight.any() for skip in first.decoder.skips)
+    assert all(skip.weight.any() for skip in last.decoder.skips)
+    for one, other in zip(first.encoder.parameters(), last.encoder.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_rate_by_hand(tmp_path: Path, pairs: Path) -> None:
+    """Warm-up of 4: 1/4, 2/4, 3/4, 4/4. Cosine over the 8 steps behind: half of the peak in the middle, step 8."""
+    constant = config(tmp_path, pairs=pairs, optimizer={"warmup_steps": 4})
+    falling = config(tmp_path, pairs=pairs, optimizer={"warmup_steps": 4, "decay": "cosine"})
+    assert [learning_rate(constant, 8.0, step, 12) for step in (0, 1, 2, 3, 4, 11)] == [2, 4, 6, 8, 8, 8]
+    assert [learning_rate(falling, 8.0, step, 12) for step in (3, 4, 8)] == pytest.approx([8, 8, 4])
+
+
+def test_a_dataset_without_training_samples(tmp_path: Path) -> None:
+    empty = write_pairs(tmp_path / "empty", train=0)
+    with pytest.raises(InputError, match="train: expected at least one sample, got none"):
+        run(config(tmp_path, pairs=empty))
+
+
+def test_a_checkpoint_of_other_sizes_than_said(tmp_path: Path, pairs: Path) -> None:
+    save_checkpoint(seeded(KL), tmp_path / "kl")
+    settings = config(
+        tmp_path, pairs=pairs, model={"checkpoint": str(tmp_path / "kl"), "variant": "nano", "timestep": -1}
+    )
+    with pytest.raises(InputError, match="model.checkpoint: expected a checkpoint of nano, got kl test"):
+        run(settings)
