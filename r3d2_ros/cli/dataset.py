@@ -1,4 +1,4 @@
-"""`r3d2 dataset build|check`: training pairs for the harmonizer."""
+"""`r3d2 dataset build|assets|check`: training pairs for the harmonizer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from r3d2_ros.cli import dataset_assets
 from r3d2_ros.cli.sizes import size_px
 from r3d2_ros.errors import InputError
 
@@ -33,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     dataset = subparsers.add_parser(
         "dataset", help="make and check training pairs", description=__doc__, epilog=EXAMPLES, formatter_class=raw
     )
-    commands = dataset.add_subparsers(dest="dataset_command", required=True, metavar="{build,check}")
+    commands = dataset.add_subparsers(dest="dataset_command", required=True, metavar="{build,assets,check}")
     build = commands.add_parser("build", help="make pairs", epilog=EXAMPLES, formatter_class=raw)
     build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the dataset")
     kind = build.add_mutually_exclusive_group(required=True)
@@ -49,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
     build.add_argument("--per-street", type=int, default=40, metavar="N", help="samples of a street (%(default)s)")
     build.add_argument("--detail", type=float, default=1.0, help="of the streets, as in the demo: 1; 0.3 to 2")
     build.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one core each (%(default)s)")
+    dataset_assets.add_parser(commands)
     check = commands.add_parser("check", help="name bad samples", epilog=EXAMPLES, formatter_class=raw)
     check.add_argument("dir", type=Path, metavar="DIR", help="folder of a dataset")
     check.add_argument("--json", action="store_true", help="print one JSON object")
@@ -58,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the parsed command and return the exit status. InputError(s) for what cannot be used."""
     if args.dataset_command == "check":
         return _check(args)
+    if args.dataset_command == "assets":
+        return dataset_assets.run(args)
     return _procedural(args) if args.procedural else _recorded(args)
 
 
