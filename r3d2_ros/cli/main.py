@@ -23,6 +23,7 @@ COMMANDS = {
     "scene": "inspect and convert Gaussian scenes",
     "model": "build, inspect, convert and compare harmonizer checkpoints",
     "train": "train a harmonizer on pairs of pictures",
+    "eval": "measure harmonizers on a dataset, as the paper did",
     "scenario": "closed-loop runs of a driving stack, with scores, verdicts and a report",
     "stack": "an example driving stack as a ROS node",
     "dataset": "make and check training pairs for the harmonizer",

@@ -86,15 +86,20 @@ class EditingNetwork:
     def _edited(self, image: Tensor) -> Tensor:
         row = self._row
         own = {"strength": row.strength} if row.kind == "sdedit" else {"image_guidance_scale": row.image_guidance}
-        with torch.no_grad():
-            result = self._pipe(
-                prompt=row.prompt,
-                image=to_pil(image),
-                num_inference_steps=row.steps,
-                guidance_scale=row.guidance,
-                generator=torch.Generator(self.device).manual_seed(row.seed),
-                output_type="pt",
-                **own,
-            )
+        try:
+            with torch.no_grad():
+                result = self._pipe(
+                    prompt=row.prompt,
+                    image=to_pil(image),
+                    num_inference_steps=row.steps,
+                    guidance_scale=row.guidance,
+                    generator=torch.Generator(self.device).manual_seed(row.seed),
+                    output_type="pt",
+                    **own,
+                )
+        except (ValueError, TypeError) as error:  # how pipelines refuse settings
+            got = " ".join(str(error).split())[:400]
+            expected = f"a pipeline that takes an image and the settings of {row.kind}"
+            raise InputError(row.checkpoint, expected, got) from error
         out = to_tensor(first_image(result)).to(self.device)
         return resized(out, *image.shape[-2:]).clamp(0, 1)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import xxhash
 from torch import Tensor
 
 from r3d2_ros.dataset.samples import ORIGINAL, Sample, read_pixels
@@ -17,12 +18,14 @@ from r3d2_ros.evaluation.editing import load_editing
 from r3d2_ros.evaluation.inserts import Picture
 from r3d2_ros.evaluation.rows import EditingRow, EvalConfig, HarmonizerRow, ImagesRow, Row, StoredRow
 from r3d2_ros.evaluation.subjects import Subject
+from r3d2_ros.harmonizer.checkpoints import WEIGHTS_FILE, load_config
 from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.network import load_network
 from r3d2_ros.harmonizer.outcome import Failed
 from r3d2_ros.harmonizer.pipeline import Harmonizer, ImageNetwork
 from r3d2_ros.harmonizer.pipeline_calls import resized
 from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
+from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE
 from r3d2_ros.rendering.frames import RenderedFrame
 from r3d2_ros.rendering.rgb8 import to_rgb8
 
@@ -118,6 +121,8 @@ class ModelSource:
             "device": str(network.device),
             "dtype": row.dtype,
         }
+        if isinstance(row, HarmonizerRow) and not is_pipeline_folder(Path(row.checkpoint)):
+            self.made |= checkpoint_facts(Path(row.checkpoint))
         if isinstance(row, EditingRow):
             names = ("prompt", "steps", "strength", "guidance", "image_guidance", "seed")
             self.made |= {key: getattr(row, key) for key in names}
@@ -128,6 +133,17 @@ class ModelSource:
             raise InputError(subject.sample.name, "a picture", outcome.reason)
         assert self._network.last is not None
         return Made(outcome.rgb, to_rgb8(self._network.last[0].nan_to_num().permute(1, 2, 0).cpu().numpy()))
+
+
+def checkpoint_facts(folder: Path) -> dict[str, Any]:
+    """Which numbers a checkpoint holds: its size's name, whether they are random, and a fingerprint of the file."""
+    config = load_config(folder)
+    hashed = xxhash.xxh3_128()
+    with (folder / WEIGHTS_FILE).open("rb") as file:
+        while block := file.read(2**20):
+            hashed.update(block)
+    random = RANDOM_LICENCE in config.licences
+    return {"variant": config.variant, "random_weights": random, "weights_xxh3": hashed.hexdigest()}
 
 
 def _moment(subject: Subject) -> Moment:

@@ -44,12 +44,18 @@ class LpipsHeads(nn.Module):
     def forward(self, one: Features, other: Features) -> Tensor:
         """[B] distances; 0 for equal features."""
         total: Tensor | float = 0.0
-        for number, (a, b) in enumerate(zip(one, other, strict=True)):
-            difference = (_unit(a.float()) - _unit(b.float())).square()
-            weights = self.get_buffer(f"lin{number}").float()
-            total = total + (difference * weights).sum(1).mean((1, 2))
+        for layer in self.maps(one, other):
+            total = total + layer.mean((1, 2))
         assert isinstance(total, Tensor)
         return total
+
+    def maps(self, one: Features, other: Features) -> list[Tensor]:
+        """Of each layer where its part of the distance comes from, [B, h, w]; the distance is the sum of the means."""
+        found = []
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            difference = (_unit(a.float()) - _unit(b.float())).square()
+            found.append((difference * self.get_buffer(f"lin{number}").float()).sum(1))
+        return found
 
 
 def gram_loss(one: Features, other: Features, normalisation: Normalisation) -> Tensor:
