@@ -1,4 +1,4 @@
-"""`r3d2 dataset build|check`: training pairs for the harmonizer."""
+"""`r3d2 dataset build|assets|check`: training pairs for the harmonizer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from r3d2_ros.cli import dataset_assets
 from r3d2_ros.cli.sizes import size_px
 from r3d2_ros.errors import InputError
 
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
   r3d2 dataset build --procedural --seed 1 --count 2700 --val 100 --test 100 --out pairs
                                      256x256 parts of the demo's camera images; some 0.5 s a sample and core
   r3d2 dataset build --procedural --seed 2 --count 40 --size 540x960 --out frames      whole images
+  r3d2 dataset build --recorded drives.yaml --out real       from recorded drives
   r3d2 dataset check pairs           every fault of a dataset, with the sample it is in
 
 A run that was interrupted is continued by the same command. docs/dataset.md describes folder and files.
@@ -32,13 +34,14 @@ def add_parser(subparsers: Any) -> None:
     dataset = subparsers.add_parser(
         "dataset", help="make and check training pairs", description=__doc__, epilog=EXAMPLES, formatter_class=raw
     )
-    commands = dataset.add_subparsers(dest="dataset_command", required=True, metavar="{build,check}")
+    commands = dataset.add_subparsers(dest="dataset_command", required=True, metavar="{build,assets,check}")
     build = commands.add_parser("build", help="make pairs", epilog=EXAMPLES, formatter_class=raw)
     build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the dataset")
-    build.add_argument("--procedural", action="store_true", required=True,
-                       help="assets in procedural streets under a known sun")  # fmt: skip
-    build.add_argument("--seed", type=int, required=True, metavar="S", help="from which everything is drawn")
-    build.add_argument("--count", type=int, required=True, metavar="N", help="samples in all")
+    kind = build.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--procedural", action="store_true", help="assets in procedural streets under a known sun")
+    kind.add_argument("--recorded", type=Path, metavar="FILE", help="recorded drives; docs/dataset.md describes FILE")
+    build.add_argument("--seed", type=int, metavar="S", help="from which everything is drawn")
+    build.add_argument("--count", type=int, metavar="N", help="samples in all")
     build.add_argument("--val", type=int, metavar="N", help=f"of these for val ({HELD_OUT:.0%})")
     build.add_argument("--test", type=int, metavar="N", help=f"of these for test ({HELD_OUT:.0%})")
     build.add_argument("--size", type=size_px, default=(256, 256), metavar="HxW", help="of a sample (256x256)")
@@ -47,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
     build.add_argument("--per-street", type=int, default=40, metavar="N", help="samples of a street (%(default)s)")
     build.add_argument("--detail", type=float, default=1.0, help="of the streets, as in the demo: 1; 0.3 to 2")
     build.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one core each (%(default)s)")
+    dataset_assets.add_parser(commands)
     check = commands.add_parser("check", help="name bad samples", epilog=EXAMPLES, formatter_class=raw)
     check.add_argument("dir", type=Path, metavar="DIR", help="folder of a dataset")
     check.add_argument("--json", action="store_true", help="print one JSON object")
@@ -54,14 +58,48 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the parsed command and return the exit status. InputError(s) for what cannot be used."""
-    return _check(args) if args.dataset_command == "check" else _build(args)
+    if args.dataset_command == "check":
+        return _check(args)
+    if args.dataset_command == "assets":
+        return dataset_assets.run(args)
+    return _procedural(args) if args.procedural else _recorded(args)
 
 
-def _build(args: argparse.Namespace) -> int:
+def _recorded(args: argparse.Namespace) -> int:
+    from r3d2_ros.dataset.recorded import make_recorded
+    from r3d2_ros.dataset.recorded_settings import load_settings
+
+    for option in ("seed", "count", "val", "test"):
+        if getattr(args, option) is not None:
+            raise InputError(
+                f"--{option}", "only with --procedural", "it with --recorded", "The file says what is made"
+            )
+    settings = load_settings(args.recorded)
+    tally = make_recorded(
+        args.out,
+        settings,
+        base=args.recorded.parent,
+        command=_command(args),
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    print(f"{args.out}: {tally.pop('used', 0)} samples")
+    for reason, count in sorted(tally.items()):
+        print(f"  not used: {count} ({reason})")
+    return 0
+
+
+def _command(args: argparse.Namespace) -> str:
+    return "r3d2 " + shlex.join(args.words)
+
+
+def _procedural(args: argparse.Namespace) -> int:
     from r3d2_ros.dataset.make import make_dataset
     from r3d2_ros.dataset.procedural import ProceduralOptions
     from r3d2_ros.progress import Progress
 
+    for option in ("seed", "count"):
+        if getattr(args, option) is None:
+            raise InputError(f"--{option}", "a number, with --procedural", "none")
     if not 1 <= args.workers <= 256:
         raise InputError("--workers", "1 to 256", str(args.workers))
     held_out = round(HELD_OUT * args.count)
@@ -74,10 +112,9 @@ def _build(args: argparse.Namespace) -> int:
         per_street=args.per_street,
         detail=args.detail,
     )
-    command = "r3d2 " + shlex.join(args.words)
     start = time.monotonic()
     with Progress(args.count, unit="samples") as progress:
-        made = make_dataset(args.out, options, command=command, workers=args.workers, tell=progress.at)
+        made = make_dataset(args.out, options, command=_command(args), workers=args.workers, tell=progress.at)
     seconds = time.monotonic() - start
     print(f"{args.out}: {args.count} samples, {made} of them made now in {seconds:.0f} s")
     return 0

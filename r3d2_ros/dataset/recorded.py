@@ -1,0 +1,193 @@
+"""Pairs from recorded drives: each recorded actor replaced by an asset, beside the photo or the reconstruction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from r3d2_ros.assembly import assemble, load_config_library, load_config_rig
+from r3d2_ros.cameras import Camera
+from r3d2_ros.config import SimConfig, load_config
+from r3d2_ros.dataset.meta import SampleActor, SampleCamera, SampleMeta, rows
+from r3d2_ros.dataset.recorded_settings import RecordedDrive, RecordedSettings, SelectionRules, why_left_out
+from r3d2_ros.dataset.replacement import PREFIX, Replacer, joint_library
+from r3d2_ros.dataset.samples import DatasetWriter, Pair
+from r3d2_ros.errors import InputError
+from r3d2_ros.formats.images import read_image
+from r3d2_ros.formats.libraries import load_library
+from r3d2_ros.harmonizer.region import actor_boxes
+from r3d2_ros.rendering.frames import RenderedFrame
+from r3d2_ros.replay.recording import open_recording
+from r3d2_ros.replay.ticks import Selection, Ticks, replay_config, replay_rig
+from r3d2_ros.scene import AssetLibrary
+from r3d2_ros.simulator import Simulator
+from r3d2_ros.world import WorldState
+
+Say = Callable[[str], None]
+PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def make_recorded(folder: Path, settings: RecordedSettings, *, base: Path, command: str, say: Say) -> Counter[str]:
+    """Make the pairs of all drives in `folder`; returns how many pictures were used, and why others were not.
+
+    base  folder that the paths of the settings are relative to
+
+    What is there already is kept. InputError(s) for files that cannot be used, and for a folder with another dataset.
+    """
+    made = {"kind": "recorded", "settings": asdict(settings), "command": command}
+    writer = DatasetWriter(folder, made, ignored=("command",))
+    writer.tidy()
+    replacements = load_library(base / settings.assets)
+    tally: Counter[str] = Counter()
+    for drive in settings.drives:
+        if (reason := why_left_out(drive, settings.select)) is not None:
+            say(f"{drive.name}: left out ({reason})")
+            tally[f"drive left out: {reason}"] += 1
+            continue
+        tally += _Drive(drive, settings, base, replacements, say).make(writer)
+    return tally
+
+
+class _Drive:
+    """A drive with everything that its pictures are made from."""
+
+    def __init__(
+        self, drive: RecordedDrive, settings: RecordedSettings, base: Path, replacements: AssetLibrary, say: Say
+    ) -> None:
+        self._drive, self._settings, self._base, self._say = drive, settings, base, say
+        self._config: SimConfig = replay_config(load_config(base / drive.config), None)
+        self._rig = replay_rig(load_config_rig(self._config), cameras=settings.cameras)
+        self._recorded = load_config_library(self._config, say)
+        self._library = joint_library(self._recorded, replacements)
+        self._replacer = Replacer(self._library, fit_box=settings.fit == "box", seed=settings.seed)
+
+    def make(self, writer: DatasetWriter) -> Counter[str]:
+        config = replace(self._config, output=replace(self._config.output, instance=True))
+        config = replace(config, harmonizer=replace(config.harmonizer, backend="none"))
+        simulator = assemble(config, self._say, rig=self._rig, library=self._library).simulator
+        tally: Counter[str] = Counter()
+        recording = open_recording(
+            self._base / self._drive.bag,
+            config=self._config,
+            library=self._recorded,
+            ego=self._drive.ego or None,
+            actors=self._drive.actors or None,
+        )
+        with recording:
+            ticks = Ticks(recording, config=self._config, rig=self._rig, library=self._recorded)
+            wanted = {*Selection(every=self._settings.every).indices(ticks.moments())}
+            for planned in ticks:
+                if planned.index not in wanted:
+                    continue
+                if planned.tick.state is None:
+                    tally[f"no state: {planned.tick.cause}"] += 1
+                    continue
+                tally += self._pictures(simulator, planned.tick.state, planned.tick.due, writer)
+        self._say(f"{self._drive.name}: {tally['used']} pictures")
+        return tally
+
+    def _pictures(
+        self, simulator: Simulator, state: WorldState, due: Sequence[Camera], writer: DatasetWriter
+    ) -> Counter[str]:
+        tally: Counter[str] = Counter()
+        left = [camera for camera in due if not writer.has(self._drive.split, self._name(state, camera))]
+        tally["used"] += len(due) - len(left)
+        actors = tuple(found for actor in state.actors if (found := self._replacer.replaced(actor)) is not None)
+        if not actors or not left:
+            tally["no actor that can be replaced"] += len(left)
+            return tally
+        # Actors for which nothing fits stay as they were recorded, in both pictures.
+        by_id = {actor.id: actor for actor in actors}
+        changed = replace(state, actors=tuple(by_id.get(actor.id, actor) for actor in state.actors))
+        after = simulator.render(changed, cameras=left)
+        before = simulator.render(state, cameras=left) if self._settings.target == "reconstruction" else None
+        for k, camera in enumerate(left):
+            seen = _seen(after.frames[k], changed, self._library, self._settings.select)
+            reason = _why_not(seen, after.frames[k], self._settings.select)
+            target = None
+            if reason is None:
+                target = before.frames[k].rgb8 if before is not None else self._photo(camera, state.stamp_ns)
+                reason = "no photo" if target is None else None
+            tally[reason or "used"] += 1
+            if target is not None:
+                writer.write(self._drive.split, *self._sample(camera, state, after.frames[k], seen, target))
+        return tally
+
+    def _name(self, state: WorldState, camera: Camera) -> str:
+        return f"{self._drive.name}_{state.stamp_ns}_{camera.name}"
+
+    def _photo(self, camera: Camera, stamp_ns: int) -> NDArray[np.uint8] | None:
+        """The photo of that moment, or None. InputError when it cannot be read or has another size."""
+        stem = self._base / self._drive.photos / camera.name / str(stamp_ns)
+        path = next((p for suffix in PHOTO_SUFFIXES if (p := stem.with_suffix(suffix)).is_file()), None)
+        if path is None:
+            return None
+        image = np.round(read_image(path) * 255).astype(np.uint8)
+        if image.shape[:2] != (camera.height_px, camera.width_px):
+            got = f"{image.shape[1]}x{image.shape[0]}"
+            raise InputError(str(path), f"the camera's {camera.width_px}x{camera.height_px} pixels", got)
+        return image
+
+    def _sample(
+        self,
+        camera: Camera,
+        state: WorldState,
+        frame: RenderedFrame,
+        seen: Sequence[SampleActor],
+        target: NDArray[np.uint8],
+    ) -> tuple[SampleMeta, Pair]:
+        assert frame.instance is not None
+        meta = SampleMeta(
+            name=self._name(state, camera),
+            sequence=self._drive.name,
+            camera=SampleCamera.of(camera.view(state.ego.T_world_ego), camera.name),
+            actors=tuple(seen),
+            origin=f"drive {self._drive.name}, stamp {state.stamp_ns}, {self._settings.target}",
+            details=_details(self._drive, state),
+        )
+        mask = np.isin(frame.instance, [actor.instance for actor in seen])
+        shown, wanted = (image.astype(np.float32) / np.float32(255) for image in (frame.rgb8, target))
+        return meta, Pair(shown, wanted, mask)
+
+
+def _details(drive: RecordedDrive, state: WorldState) -> dict[str, Any]:
+    return {"weather": list(drive.weather), "recorded": {actor.id: actor.asset for actor in state.actors}}
+
+
+def _seen(frame: RenderedFrame, state: WorldState, library: AssetLibrary, rules: SelectionRules) -> list[SampleActor]:
+    """The replaced actors that are seen in a picture."""
+    assert frame.instance is not None
+    found = []
+    for actor, box in zip(state.actors, actor_boxes(state.actors, library), strict=True):
+        own = (frame.instance == actor.instance).view(np.uint8)
+        if not actor.asset.startswith(PREFIX) or np.count_nonzero(own) < rules.min_pixels:
+            continue
+        left, top, width, height = cv2.boundingRect(own)
+        found.append(
+            SampleActor(
+                id=actor.id,
+                asset=actor.asset.removeprefix(PREFIX),
+                category=library[actor.asset].category,
+                box_px=(left, top, left + width, top + height),
+                size_m=box.size_m,
+                T_world_actor=rows(actor.T_world_actor.matrix()),
+                instance=actor.instance,
+            )
+        )
+    return found
+
+
+def _why_not(seen: Sequence[SampleActor], frame: RenderedFrame, rules: SelectionRules) -> str | None:
+    """The rule that leaves a picture out, or None."""
+    assert frame.instance is not None
+    if len(seen) < rules.min_actors:
+        return "too few actors seen"
+    share = np.isin(frame.instance, [actor.instance for actor in seen]).mean()
+    return "actors cover too much" if share > rules.largest_share else None

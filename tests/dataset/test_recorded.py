@@ -1,0 +1,144 @@
+"""Pairs from recorded drives: actors are replaced, rules choose, photos or the reconstruction are the target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from r3d2_ros.cli.main import main
+from r3d2_ros.dataset.check import check_dataset
+from r3d2_ros.dataset.recorded_settings import load_settings
+from r3d2_ros.dataset.replacement import PREFIX, Replacer, joint_library
+from r3d2_ros.dataset.samples import Sample, open_dataset
+from r3d2_ros.errors import InputErrors
+from r3d2_ros.formats.ply import write_inria_ply
+from r3d2_ros.geometry import Rigid
+from r3d2_ros.scene import Asset, AssetLibrary
+from r3d2_ros.world import ActorState
+from tests.cli.small import blobs
+from tests.replay.bags import drive, ns, oncoming, write_bag
+from tests.replay.small import write_small
+
+SECONDS = np.arange(0.0, 0.5, 0.1)
+SETTINGS = """
+assets: generated/assets.yaml
+select: {min_pixels: 3}
+cameras: [eye]
+drives:
+  - {name: town, split: train, bag: bag, config: sim/sim.yaml, weather: [clear]}
+  - {name: storm, split: train, bag: bag, config: sim/sim.yaml, weather: [clear, heavy_rain]}
+  - {name: dazzled, split: test, bag: bag, config: sim/sim.yaml, glare: true}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A drive towards a red and blue car, and a green one to take its place."""
+    write_small(tmp_path / "sim")
+    write_bag(tmp_path / "bag", [*drive(SECONDS), *oncoming(SECONDS)])
+    (tmp_path / "generated").mkdir()
+    body = [(x, y, z) for x in (-1.0, 1.0) for y in (-0.5, 0.0, 0.5) for z in (0.5, 1.0, 1.5)]
+    write_inria_ply(tmp_path / "generated" / "green.ply", blobs(body, [(0.0, 1.0, 0.0)] * len(body), 0.3))
+    (tmp_path / "generated" / "assets.yaml").write_text(
+        "assets: {green: {file: green.ply, size_m: [2.0, 1.0, 1.5], category: car}}\n"
+    )
+    (tmp_path / "drives.yaml").write_text(SETTINGS)
+    return tmp_path
+
+
+def build(place: Path) -> list[Sample]:
+    assert main(["dataset", "build", "--recorded", str(place / "drives.yaml"), "--out", str(place / "out")]) == 0
+    return list(open_dataset(place / "out").samples)
+
+
+def test_the_input_has_the_asset_where_the_target_has_the_recorded_actor(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = build(place)
+    assert (
+        len(samples) >= 4 and {s.split for s in samples} == {"train"} and {s.meta.sequence for s in samples} == {"town"}
+    )
+    assert check_dataset(place / "out") == (len(samples), [])
+    for sample in samples:
+        pair = sample.load()
+        green, was = pair.input[pair.mask].mean(axis=0), pair.target[pair.mask].mean(axis=0)
+        assert green[1] > 2 * green[0] and was[1] < was[0], "green takes the place of red"
+        np.testing.assert_array_equal(pair.input[:4], pair.target[:4])
+        (actor,) = sample.meta.actors
+        assert (
+            actor.asset == "green" and actor.category == "car" and sample.meta.details["recorded"] == {"other": "car"}
+        )
+        assert sample.meta.sun is None and pair.shadow is None
+    said = capsys.readouterr()
+    assert "storm: left out (weather: heavy_rain)" in said.err and "dazzled: left out (sun glare)" in said.err
+    assert "not used: 1 (drive left out: sun glare)" in said.out
+
+
+def test_a_second_run_makes_nothing_anew(place: Path) -> None:
+    before = {s.name: (s.folder / "input.png").stat().st_mtime_ns for s in build(place)}
+    assert before == {s.name: (s.folder / "input.png").stat().st_mtime_ns for s in build(place)}
+
+
+def test_photos_are_the_target_where_there_are_some(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "photos" / "eye").mkdir(parents=True)
+    photo = np.full((49, 65, 3), 77, np.uint8)
+    photo[0] = 5
+    cv2.imwrite(str(place / "photos" / "eye" / f"{ns(0.1)}.png"), photo)
+    text = SETTINGS.replace("weather: [clear]}", "weather: [clear], photos: photos}").split("  - {name: storm")[0]
+    (place / "drives.yaml").write_text(text + "target: photo\n")
+    (sample,) = build(place)
+    assert sample.meta.name == f"town_{ns(0.1)}_eye"
+    np.testing.assert_allclose(sample.load().target[1:], 77 / 255)
+    assert "(no photo)" in capsys.readouterr().out
+    cv2.imwrite(str(place / "photos" / "eye" / f"{ns(0.2)}.png"), photo[:-1])
+    assert main(["dataset", "build", "--recorded", str(place / "drives.yaml"), "--out", str(place / "out")]) == 1
+    assert f"{ns(0.2)}.png: expected the camera's 65x49 pixels, got 65x48" in capsys.readouterr().err
+
+
+def test_pictures_in_which_too_little_is_seen_are_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "drives.yaml").write_text(SETTINGS.replace("min_pixels: 3", "min_pixels: 3000"))
+    assert build(place) == []
+    assert "(too few actors seen)" in capsys.readouterr().out
+
+
+def test_faults_of_the_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "drives.yaml"
+    path.write_text(
+        "assets: a\ntarget: photo\nselect: {min_actors: 0}\n"
+        "drives: [{name: a/b, split: training, bag: b, config: c}]\nsed: 3\n"
+    )
+    with pytest.raises(InputErrors) as caught:
+        load_settings(path)
+    text = str(caught.value)
+    for part in ("select.min_actors", "drives.0.name", "drives.0.split", "sed"):
+        assert part in text
+    path.write_text("assets: a\ntarget: photo\ndrives: [{name: a, split: val, bag: b, config: c}]\n")
+    with pytest.raises(InputErrors, match=r"drives\.0\.photos: expected a folder"):
+        load_settings(path)
+
+
+def library(**sizes: tuple[str, tuple[float, float, float]]) -> AssetLibrary:
+    one = blobs([(0.0, 0.0, 0.5)], [(1.0, 1.0, 1.0)], 0.1)
+    return AssetLibrary({name: Asset(name, one, size, category=kind) for name, (kind, size) in sizes.items()})
+
+
+def test_replacements_fit_by_id_then_by_category_and_size() -> None:
+    recorded = library(car=("car", (4.5, 1.8, 1.5)), walker=("pedestrian", (0.5, 0.5, 1.8)))
+    joint = joint_library(
+        recorded, library(small=("car", (3.6, 1.6, 1.5)), large=("car", (5.2, 2.0, 1.9)), obj_7=("bus", (11, 2.5, 3)))
+    )
+    replacer = Replacer(joint, fit_box=True, seed=0)
+
+    def actor(name: str, asset: str, size_m: tuple[float, float, float] | None = None) -> ActorState:
+        return ActorState(name, asset, Rigid.identity(), size_m, 1)
+
+    assert replacer.replaced(actor("obj_7", "car")).asset == f"{PREFIX}obj_7", "made from this very actor"
+    assert replacer.replaced(actor("a", "car", (5.0, 2.0, 1.8))).asset == f"{PREFIX}large"
+    assert replacer.replaced(actor("b", "car", (3.5, 1.6, 1.5))).asset == f"{PREFIX}small"
+    assert replacer.replaced(actor("c", "walker")) is None, "no pedestrian was generated"
+    assert replacer.replaced(actor("d", "car")).size_m == (4.5, 1.8, 1.5)
+    own = Replacer(joint, fit_box=False, seed=0).replaced(actor("d", "car"))
+    assert own is not None and own.size_m is None
