@@ -107,17 +107,21 @@ class _Drive:
         by_id = {actor.id: actor for actor in actors}
         changed = replace(state, actors=tuple(by_id.get(actor.id, actor) for actor in state.actors))
         after = simulator.render(changed, cameras=left)
-        before = simulator.render(state, cameras=left) if self._settings.target == "reconstruction" else None
+        before = simulator.render(state, cameras=left)
+        rendered = self._settings.target == "reconstruction"
         for k, camera in enumerate(left):
             seen = _seen(after.frames[k], changed, self._library, self._settings.select)
             reason = _why_not(seen, after.frames[k], self._settings.select)
             target = None
             if reason is None:
-                target = before.frames[k].rgb8 if before is not None else self._photo(camera, state.stamp_ns)
+                target = before.frames[k].rgb8 if rendered else self._photo(camera, state.stamp_ns)
                 reason = "no photo" if target is None else None
             tally[reason or "used"] += 1
             if target is not None:
-                writer.write(self._drive.split, *self._sample(camera, state, after.frames[k], seen, target))
+                meta, pair = self._sample(camera, state, after.frames[k], seen, target)
+                if not rendered:
+                    pair = replace(pair, original=before.frames[k].rgb8.astype(np.float32) / np.float32(255))
+                writer.write(self._drive.split, meta, pair)
         return tally
 
     def _name(self, state: WorldState, camera: Camera) -> str:
@@ -151,6 +155,7 @@ class _Drive:
             actors=tuple(seen),
             origin=f"drive {self._drive.name}, stamp {state.stamp_ns}, {self._settings.target}",
             details=_details(self._drive, state),
+            stamp_ns=state.stamp_ns,
         )
         mask = np.isin(frame.instance, [actor.instance for actor in seen])
         shown, wanted = (image.astype(np.float32) / np.float32(255) for image in (frame.rgb8, target))

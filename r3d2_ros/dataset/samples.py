@@ -92,13 +92,15 @@ class Sample:
 class Pair:
     """Images of a sample: input, target [H, W, 3] float32 RGB in [0, 1], mask [H, W] bool.
 
-    shadow  [H, W] float32, the share of the sunlight that the inserts take away, or None where that is not known
+    shadow    [H, W] float32, the share of the sunlight that the inserts take away, or None where that is not known
+    original  [H, W, 3], the reconstruction as it was, to be written beside a photo as the target; `load` leaves it out
     """
 
     input: F32
     target: F32
     mask: NDArray[np.bool_]
     shadow: F32 | None = None
+    original: F32 | None = None
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,8 @@ class DatasetWriter:
         images = {INPUT: pair.input, TARGET: pair.target, MASK: pair.mask.astype(np.float32)}
         if pair.shadow is not None:
             images[SHADOW] = pair.shadow
+        if pair.original is not None:
+            images[ORIGINAL] = pair.original
         if split not in SPLITS or any(image.shape[:2] != size for image in images.values()):
             raise ValueError(f"expected images {size} for a split, got {[i.shape for i in images.values()]}, {split}")
         place = self.folder / split / meta.name

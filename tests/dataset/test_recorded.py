@@ -93,6 +93,13 @@ def test_photos_are_the_target_where_there_are_some(place: Path, capsys: pytest.
     assert sample.meta.name == f"town_{ns(0.1)}_eye"
     np.testing.assert_allclose(sample.load().target[1:], 77 / 255)
     assert "(no photo)" in capsys.readouterr().out
+    assert sample.meta.stamp_ns == ns(0.1)
+    (place / "drives.yaml").write_text(text.replace("photos: photos", "photos: ''"))
+    rendered = place / "rendered"
+    assert main(["dataset", "build", "--recorded", str(place / "drives.yaml"), "--out", str(rendered)]) == 0
+    target = cv2.imread(str(rendered / "train" / sample.meta.name / "target.png"))
+    np.testing.assert_array_equal(cv2.imread(str(sample.folder / "original.png")), target)
+    (place / "drives.yaml").write_text(text + "target: photo\n")
     cv2.imwrite(str(place / "photos" / "eye" / f"{ns(0.2)}.png"), photo[:-1])
     assert main(["dataset", "build", "--recorded", str(place / "drives.yaml"), "--out", str(place / "out")]) == 1
     assert f"{ns(0.2)}.png: expected the camera's 65x49 pixels, got 65x48" in capsys.readouterr().err
