@@ -71,7 +71,7 @@ def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
     if args.data:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, folder=args.data))
     if args.checkpoint:
-        source = dataclasses.replace(config.model, checkpoint=args.checkpoint, timestep=-1)
+        source = dataclasses.replace(config.model, checkpoint=args.checkpoint, timestep=-1, image_skip=False)
         config = dataclasses.replace(config, model=source, autoencoder=AutoencoderStage())
     return dataclasses.replace(config, out=args.out) if args.out else config
 

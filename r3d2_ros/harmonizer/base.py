@@ -69,12 +69,15 @@ class SkipOptions:
     """How encoder taps reach the decoder: through convolutions that start at exactly 0.
 
     `position`: the sum is formed with the upsampled tensor, or with the result of the convolution that follows it.
+    `image`: the input image is added to what the decoder gives, which then says what changes. Not in R3D2: a small
+    autoencoder cannot carry texture, and this way it need not.
     """
 
     enabled: bool = True
     kernel_size: Literal[1, 3] = 1
     bias: bool = False
     position: Literal["after_upsample", "after_convolution"] = "after_convolution"
+    image: bool = False
 
     __pydantic_config__ = STRICT
 

@@ -62,7 +62,8 @@ class R3D2(nn.Module):
 
     def harmonize_padded(self, image: Tensor) -> Tensor:
         """`forward` for an image in the model's dtype whose size already is a multiple of the padding rule's."""
-        return self.harmonize_latents(*self.encode(image)).clamp(0, 1)
+        latents, taps = self.encode(image)
+        return self.finish(image, self.harmonize_latents(latents, taps)).clamp(0, 1)
 
     def encode(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Latents and taps of a padded image in [0, 1]."""
@@ -70,9 +71,13 @@ class R3D2(nn.Module):
         return self.encoder(image if signed else (image + 1) / 2)
 
     def harmonize_latents(self, latents: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
-        """The padded image of what the encoder gave, unclamped."""
+        """What the decoder makes of what the encoder gave."""
         epsilon = self.predict_epsilon(latents)
         return self.decoder(clean_latents(latents, epsilon, self.alpha_bar), taps)
+
+    def finish(self, image: Tensor, decoded: Tensor) -> Tensor:
+        """The output for a padded image, unclamped."""
+        return image + decoded if self.config.skips.image else decoded
 
     def predict_epsilon(self, latents: Tensor) -> Tensor:
         """The UNet's noise prediction [B,4,h,w] for latents of that shape."""

@@ -67,6 +67,7 @@ def _traced(model: R3D2, compiled: Callable[[nn.Module], Any]) -> ImageModel:
         latents, taps = encoder(image if signed else (image + 1) / 2)
         prompt = model.prompt_embedding.expand(latents.shape[0], -1, -1)
         epsilon = unet(latents, model.timestep, encoder_hidden_states=prompt, return_dict=False)[0]
-        return decoder(clean_latents(latents, epsilon, model.alpha_bar), taps).clamp(0, 1)
+        decoded = decoder(clean_latents(latents, epsilon, model.alpha_bar), taps)
+        return model.finish(image, decoded).clamp(0, 1)
 
     return network

@@ -30,11 +30,15 @@ class ModelSource:
         int, _doc("timestep of the single step of random weights; -1: the variant's own", ge=-1, le=999)
     ] = -1
 
+    image_skip: Annotated[
+        bool, _doc("random weights: the decoder's output is added to the input, and begins by changing nothing")
+    ] = False
+
     def __post_init__(self) -> None:
         if not self.checkpoint and not self.variant:
             raise ValueError("the folder of a checkpoint in 'checkpoint', or the name of a size in 'variant'")
-        if self.checkpoint and self.timestep >= 0:
-            raise ValueError("timestep -1 beside a checkpoint, which says its own")
+        if self.checkpoint and (self.timestep >= 0 or self.image_skip):
+            raise ValueError("timestep -1 and no image_skip beside a checkpoint, which says its own")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +62,9 @@ class LossConfig:
     lpips: Annotated[float, _doc("weight of LPIPS (version 0.1, VGG16)", ge=0)] = 1.0
     gram: Annotated[float, _doc("weight of the Gram-matrix loss", ge=0)] = 0.5
     l1: Annotated[float, _doc("weight of the mean absolute difference; the paper has none", ge=0)] = 0.0
-    l1_insert_weight: Annotated[
-        float,
-        _doc("weight, in the L1 term, of pixels of an insert and of pixels that input and target differ in", ge=1),
+    l2: Annotated[float, _doc("weight of the mean squared difference; the paper has none", ge=0)] = 0.0
+    insert_weight: Annotated[
+        float, _doc("in the terms l1 and l2, weight of pixels of an insert and where input and target differ", ge=1)
     ] = 1.0
     gram_normalisation: Annotated[
         Literal["film", "difix"],
@@ -78,8 +82,8 @@ class LossConfig:
         return self.lpips > 0 or self.gram > 0
 
     def __post_init__(self) -> None:
-        if not (self.needs_trunk or self.l1 > 0):
-            raise ValueError("a weight above 0 in lpips, gram or l1")
+        if not (self.needs_trunk or self.l1 > 0 or self.l2 > 0):
+            raise ValueError("a weight above 0 in lpips, gram, l1 or l2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +100,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderStage:
-    """A first stage for random weights: the autoencoder alone learns to reproduce images, by the L1 term."""
+    """A first stage for random weights: the autoencoder alone learns to reproduce images, by the same loss."""
 
     __pydantic_config__ = STRICT
     steps: Annotated[int, _doc("0: no such stage", ge=0)] = 0
     learning_rate: Annotated[float, _doc("after the warm-up, which is that of the optimizer", gt=0, le=1)] = 1e-3
-    skips: Annotated[
-        bool, _doc("every second step goes through the skips, which then begin the next stage as trained ones")
-    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,11 +32,13 @@ class TrainingLoss(nn.Module):
         """`output` [B,3,H,W] in about [0, 1] against the targets; `generator` (CPU) places the Gram term's crop."""
         output, target = output.float(), batch.target
         terms: dict[str, Tensor] = {}
-        if self.config.l1 > 0:
-            terms["l1"] = weighted_l1(output, batch, self.config.l1_insert_weight).mean()
+        if self.config.l1 > 0 or self.config.l2 > 0:
+            weight, difference = pixel_weight(batch, self.config.insert_weight), output - target
+            terms["l1"] = (difference.abs() * weight).mean()
+            terms["l2"] = (difference.square() * weight).mean()
         if self.trunk is not None:
             terms |= self._of_features(output, target, generator)
-        weights = {"l1": self.config.l1, "lpips": self.config.lpips, "gram": self.config.gram}
+        weights = {"l1": self.config.l1, "l2": self.config.l2, "lpips": self.config.lpips, "gram": self.config.gram}
         terms["total"] = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return terms
 
@@ -57,11 +59,10 @@ class TrainingLoss(nn.Module):
         return terms
 
 
-def weighted_l1(output: Tensor, batch: Batch, insert_weight: float) -> Tensor:
-    """[B] mean absolute differences, where pixels of an insert or with a change count `insert_weight` times."""
+def pixel_weight(batch: Batch, insert_weight: float) -> Tensor:
+    """[B,1,H,W]: `insert_weight` in pixels of an insert and in those that input and target differ in, else 1."""
     changed = (batch.input - batch.target).abs().amax(1, keepdim=True) > CHANGED
-    weight = torch.where(changed | (batch.mask > 0.5), insert_weight, 1.0)
-    return ((output - batch.target).abs() * weight).mean((1, 2, 3))
+    return torch.where(changed | (batch.mask > 0.5), insert_weight, 1.0)
 
 
 def gram_crop(size: torch.Size, side_px: int, generator: torch.Generator) -> tuple[int, int, int] | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from r3d2_ros.errors import MissingPackageError
-from r3d2_ros.harmonizer.autoencoders import KLDecoder
+from r3d2_ros.harmonizer.autoencoders import KLDecoder, TinyDecoder
 from r3d2_ros.harmonizer.convert_lora import Adapted, merge, take_apart
 from r3d2_ros.harmonizer.model import R3D2, pad_image
 from r3d2_ros.training.config import LoraConfig, TrainConfig
@@ -24,19 +24,20 @@ LORA_TARGETS = (
 class AutoencoderStage(nn.Module):
     """Images to their reconstructions, by encoder and decoder: without skips the latents must carry the picture."""
 
-    def __init__(self, model: R3D2, *, skips: bool) -> None:
+    def __init__(self, model: R3D2) -> None:
         super().__init__()
         self.model = model
         model.requires_grad_(False)
         model.encoder.requires_grad_(True)
         model.decoder.requires_grad_(True)
-        model.decoder.skips.requires_grad_(skips)
+        model.decoder.skips.requires_grad_(False)
 
-    def forward(self, image: Tensor, share_of_skips: float = 0.0) -> Tensor:
-        """[B,3,H,W] in [0, 1] to the same shape, unclamped; what comes through the skips is multiplied by the share."""
+    def forward(self, image: Tensor) -> Tensor:
+        """[B,3,H,W] in [0, 1] to the same shape, unclamped."""
         padded, (height, width) = pad_image(image, self.model.config.padding), image.shape[-2:]
         latents, taps = self.model.encode(padded)
-        return self.model.decoder(latents, tuple(tap * share_of_skips for tap in taps))[..., :height, :width]
+        # The skip convolutions are zero and stay so here: what they add is exactly nothing.
+        return self.model.decoder(latents, taps)[..., :height, :width]
 
 
 class HarmonizerStage(nn.Module):
@@ -56,7 +57,8 @@ class HarmonizerStage(nn.Module):
         padded, (height, width) = pad_image(image, self.model.config.padding), image.shape[-2:]
         with torch.no_grad():
             latents, taps = self.model.encode(padded)
-        return self.model.harmonize_latents(latents, taps)[..., :height, :width]
+        output = self.model.finish(padded, self.model.harmonize_latents(latents, taps))
+        return output[..., :height, :width]
 
 
 Stage = AutoencoderStage | HarmonizerStage
@@ -64,9 +66,19 @@ Stage = AutoencoderStage | HarmonizerStage
 
 def build_stage(model: R3D2, config: TrainConfig, *, autoencoder: bool) -> Stage:
     """One of the two stages; the other must not train `model` any more."""
-    return (
-        AutoencoderStage(model, skips=config.autoencoder.skips) if autoencoder else HarmonizerStage(model, config.lora)
-    )
+    if autoencoder:
+        return AutoencoderStage(model)
+    if config.autoencoder.steps and model.config.skips.image:
+        begin_with_the_input(model.decoder)
+    return HarmonizerStage(model, config.lora)
+
+
+@torch.no_grad()
+def begin_with_the_input(decoder: TinyDecoder | KLDecoder) -> None:
+    """Zero the last convolution: a decoder that gave whole pictures is to give changes, and begins with none."""
+    last = decoder.conv_out if isinstance(decoder, KLDecoder) else decoder.layers[-1]
+    last.weight.zero_()
+    last.bias.zero_()
 
 
 def precision(config: TrainConfig, device: torch.device) -> torch.autocast:

@@ -32,7 +32,14 @@ from r3d2_ros.training.data import Batch, batches
 from r3d2_ros.training.logs import Logs
 from r3d2_ros.training.looks import look
 from r3d2_ros.training.losses import TrainingLoss
-from r3d2_ros.training.stages import build_stage, checkpoint_activations, merged_state, precision, trained
+from r3d2_ros.training.stages import (
+    begin_with_the_input,
+    build_stage,
+    checkpoint_activations,
+    merged_state,
+    precision,
+    trained,
+)
 from r3d2_ros.training.states import (
     Checkpoints,
     Reached,
@@ -162,10 +169,10 @@ class Run:
         torch.manual_seed(drawn)
         self.optimizer.param_groups[0]["lr"] = rate = learning_rate(self.config, self.peak, step, self.steps)
         if self.name == "autoencoder":  # both are pictures that it will have to carry, taken by turns
-            wanted = batch.input if step // 2 % 2 else batch.target
+            wanted = batch.input if step % 2 else batch.target
             batch = replace(batch, input=wanted, target=wanted)
         with precision(self.config, self.accelerator.device):
-            output = self.module(batch.input.contiguous(memory_format=torch.channels_last), *self.through_skips(step))
+            output = self.module(batch.input.contiguous(memory_format=torch.channels_last))
             terms = self.loss(output, batch, torch.Generator().manual_seed(drawn))
         self.accelerator.backward(terms["total"])
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.config.optimizer.clip_norm)
@@ -175,10 +182,6 @@ class Run:
         if self.mean:
             self.average(list(self.mean.values()), [self.trained[name].detach() for name in self.mean], step + 1)
         return {**terms, "gradient": norm, "learning_rate": torch.tensor(rate)}
-
-    def through_skips(self, step: int) -> tuple[float, ...]:
-        """Of the autoencoder's stage, whether this step goes through the skips."""
-        return (float(self.config.autoencoder.skips and step % 2 == 1),) if self.name == "autoencoder" else ()
 
     def check(self, step: int, terms: dict[str, Tensor], norm: Tensor, batch: Batch) -> None:
         """The gradient is that of all processes, so it is not finite in all of them where a loss in one is not."""
@@ -258,9 +261,12 @@ def initial_model(config: TrainConfig) -> R3D2:
     sizes = variant(source.variant)
     timestep = sizes.timestep if source.timestep < 0 else source.timestep
     torch.manual_seed(config.seed)
-    model = R3D2(replace(sizes, timestep=timestep, licences=added))
+    skips = replace(sizes.skips, image=source.image_skip)
+    model = R3D2(replace(sizes, timestep=timestep, skips=skips, licences=added))
     torch.nn.init.normal_(model.prompt_embedding)
     # The first prediction is 0, so that training begins with the picture that the autoencoder gives and not with noise.
     torch.nn.init.zeros_(model.unet.conv_out.weight)
     torch.nn.init.zeros_(model.unet.conv_out.bias)
+    if source.image_skip and not config.autoencoder.steps:
+        begin_with_the_input(model.decoder)
     return model

@@ -12,6 +12,8 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.autoencoders import TinyDecoder, kl_autoencoder, tiny_autoencoder
 from r3d2_ros.harmonizer.base import ModelConfig, Padding, Schedule, SkipOptions
 from r3d2_ros.harmonizer.model import R3D2, alpha_bar, clean_latents, pad_image
+from r3d2_ros.harmonizer.rewrites import rewritten
+from r3d2_ros.harmonizer.settings import RewritesConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
@@ -231,3 +233,16 @@ def test_sizes_that_do_not_divide_are_named() -> None:
         R3D2(config)
     assert "unet.attention_heads: expected a divisor of 16 channels, got 3" in str(caught.value)
     assert "unet.norm_groups: expected a divisor of 8 channels, got 3" in str(caught.value)
+
+
+def test_image_skip_adds_the_input_to_what_the_decoder_gives() -> None:
+    """Also on an image that is padded, and in the copy that the rewrites make."""
+    plain = seeded(replace(TINY, padding=Padding(multiple_px=32)))
+    model = seeded(replace(plain.config, skips=SkipOptions(image=True)))
+    image = picture(24, 40) * 0.1
+    padded = pad_image(image, plain.config.padding)
+    decoded = plain.harmonize_latents(*plain.encode(padded))[..., :24, :40]
+    expected = (image + decoded).clamp(0, 1)
+    torch.testing.assert_close(model(image), expected)
+    torch.testing.assert_close(rewritten(model, RewritesConfig())(image), expected, rtol=0, atol=1e-4)
+    assert not torch.allclose(plain(image), expected, atol=1e-3)

@@ -43,7 +43,7 @@ def test_every_fault_is_named_with_its_key(tmp_path: Path) -> None:
     assert f"{path}: model: expected the folder of a checkpoint in 'checkpoint'" in text
     assert f"{path}: data.crop: expected one of the keys folder, crop_px" in text
     assert f"{path}: steps: expected greater than or equal to 1, got 0" in text
-    assert f"{path}: loss: expected a weight above 0 in lpips, gram or l1" in text
+    assert f"{path}: loss: expected a weight above 0 in lpips, gram, l1 or l2" in text
     assert f"{path}: batch: expected" in text
 
 

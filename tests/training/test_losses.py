@@ -16,7 +16,7 @@ from torch import nn
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.training.config import LossConfig
 from r3d2_ros.training.data import Batch
-from r3d2_ros.training.losses import TrainingLoss, gram_crop, weighted_l1
+from r3d2_ros.training.losses import TrainingLoss, gram_crop
 from r3d2_ros.training.perceptual import LpipsHeads, crop_features, gram_loss, gram_matrix
 from r3d2_ros.training.trunk import TRUNK_FILE, Trunk, load_trunk, random_trunk, torchvision_state
 
@@ -184,7 +184,13 @@ def test_terms_are_weighted_and_added(trunk: Trunk) -> None:
     batch = Batch(images(2, 4), images(2, 5), torch.zeros(2, 1, 48, 48), ("a", "b"))
     terms = TrainingLoss(config, trunk)(batch.input, batch, torch.Generator())
     expected = terms["lpips"] + 0.5 * terms["gram"] + 2.0 * terms["l1"]
-    assert float(terms["total"]) == pytest.approx(float(expected)) and set(terms) == {"lpips", "gram", "l1", "total"}
+    assert float(terms["total"]) == pytest.approx(float(expected)) and set(terms) == {
+        "lpips",
+        "gram",
+        "l1",
+        "l2",
+        "total",
+    }
     with torch.no_grad():
         got, wanted = trunk(batch.input), trunk(batch.target)
     assert float(terms["gram"]) == pytest.approx(float(gram_loss(got, wanted, "film").mean()), rel=1e-5)
@@ -206,12 +212,15 @@ def test_the_gram_crop_is_the_same_place_in_both_images_and_all_levels(trunk: Tr
     )  # type: ignore[index]
 
 
-def test_weighted_l1_by_hand() -> None:
+def test_differences_by_hand() -> None:
     """Of 4 pixels one is an insert's (off by 0.2), one changed between input and target (off by 0.1), two are neither
-    (off by 0.1 and 0): (5 * 0.2 + 5 * 0.1 + 0.1 + 0) / 4 = 0.4."""
+    (off by 0.1 and 0): l1 (5 * 0.2 + 5 * 0.1 + 0.1) / 4 = 0.4, l2 (5 * 0.04 + 5 * 0.01 + 0.01) / 4 = 0.065."""
     target = torch.full((1, 3, 2, 2), 0.5)
     given = target.clone()
     given[..., 0, 1] = 0.6
     mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
     output = target + torch.tensor([[0.2, 0.1], [0.1, 0.0]])
-    assert weighted_l1(output, Batch(given, target, mask, ("a",)), 5.0).item() == pytest.approx(0.4)
+    config = LossConfig(lpips=0, gram=0, l1=1.0, l2=10.0, insert_weight=5.0)
+    terms = TrainingLoss(config)(output, Batch(given, target, mask, ("a",)), torch.Generator())
+    got = {name: value.item() for name, value in terms.items()}
+    assert got == pytest.approx({"l1": 0.4, "l2": 0.065, "total": 1.05})

@@ -19,7 +19,7 @@ from r3d2_ros.harmonizer.tensor_files import read_tensors
 from r3d2_ros.training import states
 from r3d2_ros.training.config import TrainConfig
 from r3d2_ros.training.train import initial_model, learning_rate, train
-from tests.harmonizer.small import KL, seeded
+from tests.harmonizer.small import KL, picture, seeded
 from tests.training.small import config, write_pairs
 
 
@@ -85,7 +85,7 @@ def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
     changes = {
         **changes,
         "data": {"crop_px": 16},
-        "autoencoder": {"steps": 2, "skips": True},
+        "autoencoder": {"steps": 2},
         "steps": 3,
         "optimizer": {"decay": "cosine"},
     }
@@ -241,7 +241,7 @@ def test_training_in_bfloat16_keeps_float32_weights(tmp_path: Path, pairs: Path)
 
 
 def test_the_autoencoder_stage_trains_the_encoder_and_leaves_the_skips_at_zero(tmp_path: Path, pairs: Path) -> None:
-    settings = config(tmp_path, pairs=pairs, autoencoder={"steps": 3, "skips": False}, save={"every": 1, "keep": 9})
+    settings = config(tmp_path, pairs=pairs, autoencoder={"steps": 3}, save={"every": 1, "keep": 9})
     start = initial_model(settings).state_dict()
     run(settings)
     first = load_checkpoint(tmp_path / "out" / "checkpoints" / "autoencoder_00000003")
@@ -275,3 +275,14 @@ def test_a_checkpoint_of_other_sizes_than_said(tmp_path: Path, pairs: Path) -> N
     )
     with pytest.raises(InputError, match="model.checkpoint: expected a checkpoint of nano, got kl test"):
         run(settings)
+
+
+def test_with_an_image_skip_the_harmonizer_begins_with_the_input(tmp_path: Path, pairs: Path) -> None:
+    """Behind the autoencoder's stage; a rate of almost 0 keeps it there."""
+    changes = {"model": {"image_skip": True}, "optimizer": {"learning_rate": 1e-12}}
+    settings = config(tmp_path, pairs=pairs, autoencoder={"steps": 2}, steps=1, ema=0.0, **changes)
+    model = load_checkpoint(run(settings))
+    image = picture(32, 48)
+    torch.testing.assert_close(model(image), image, rtol=0, atol=1e-6)
+    first = load_checkpoint(tmp_path / "out" / "checkpoints" / "autoencoder_00000002")
+    assert float((first(image) - image).abs().mean()) > 0.01
