@@ -42,8 +42,8 @@ def add_parser(subparsers: Any) -> None:
     kind.add_argument("--recorded", type=Path, metavar="FILE", help="recorded drives; docs/dataset.md describes FILE")
     build.add_argument("--seed", type=int, metavar="S", help="from which everything is drawn")
     build.add_argument("--count", type=int, metavar="N", help="samples in all")
-    build.add_argument("--val", type=int, metavar="N", help=f"of these for val ({HELD_OUT:.0%})")
-    build.add_argument("--test", type=int, metavar="N", help=f"of these for test ({HELD_OUT:.0%})")
+    build.add_argument("--val", type=int, metavar="N", help=f"of these for val ({HELD_OUT:.0%}%)")
+    build.add_argument("--test", type=int, metavar="N", help=f"of these for test ({HELD_OUT:.0%}%)")
     build.add_argument("--size", type=size_px, default=(256, 256), metavar="HxW", help="of a sample (256x256)")
     build.add_argument("--frame", type=size_px, default=(540, 960), metavar="HxW",
                        help="of the camera's image, of which a sample is a part (540x960)")  # fmt: skip

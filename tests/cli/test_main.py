@@ -50,6 +50,15 @@ def test_every_command_has_help_with_examples(command: str, capsys: pytest.Captu
     assert "Exit status" in text
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_the_help_of_every_command_below_a_command_can_be_printed(command: str) -> None:
+    parsers = [cli.build_parser(command)]
+    while parsers:
+        parser = parsers.pop()
+        parser.format_help()
+        parsers += [p for a in parser._actions if isinstance(a.choices, dict) for p in a.choices.values()]
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["render"], ["render", "--ego", "1", "2"], ["check"]])
 def test_wrong_arguments_are_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
