@@ -25,7 +25,9 @@ CORE = [
 HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.4"]
 EVALUATION = [*HARMONIZER, "torchmetrics>=1.4"]
 # LPIPS takes but a file of numbers from its package, which asks for torchvision; scripts/setup.sh installs it alone.
-TRAINING = [*HARMONIZER, "accelerate>=1.4", "peft>=0.17", "tensorboard>=2.19"]
+TRAINING = [*HARMONIZER, "accelerate>=1.4", "tensorboard>=2.19"]
+# Apart from TRAINING: where peft is installed, diffusers imports it and transformers in every process, 2 s each time.
+LORA = ["peft>=0.17"]
 RAY = ["ray>=2.40"]
 GPU = ["gsplat>=1.5.3", "torch>=2.4"]
 # A ROS 2 runtime and what it takes to build message packages, as wheels. A ROS 2 installation has all of it.
@@ -70,6 +72,7 @@ setup(
         "harmonizer": HARMONIZER,
         "evaluation": EVALUATION,
         "training": TRAINING,
+        "lora": LORA,
         "ray": RAY,
         "ros": ROS,
         "dev": DEV,

@@ -97,7 +97,7 @@ def add_lora(model: R3D2, lora: LoraConfig) -> None:
         from peft import LoraConfig as PeftConfig
         from peft import inject_adapter_in_model
     except ImportError:
-        raise MissingPackageError("peft", "lora.rank above 0", "pip install 'r3d2_ros[training]'") from None
+        raise MissingPackageError("peft", "lora.rank above 0", "pip install 'r3d2_ros[lora]'") from None
     settings = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(LORA_TARGETS))
     inject_adapter_in_model(settings, model.unet)
 

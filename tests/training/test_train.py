@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from r3d2_ros.dataset.samples import open_dataset
-from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, save_checkpoint
 from r3d2_ros.harmonizer.tensor_files import read_tensors
 from r3d2_ros.training import states
@@ -72,6 +73,7 @@ def test_the_loss_falls_and_the_checkpoint_is_a_model(tmp_path: Path, pairs: Pat
     assert all(float(skip.weight.abs().max()) > 0 for skip in model.decoder.skips)
 
 
+NO_PEFT = "needs peft, which make setup leaves out: pip install 'r3d2_ros[lora]'"
 LORA = {"lora": {"rank": 2}, "gradient_checkpointing": True}
 
 
@@ -82,6 +84,8 @@ def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
     tmp_path: Path, pairs: Path, stop_at: int, changes: dict[str, Any]
 ) -> None:
     """Both stages, with crops, mirroring, a running mean and a decaying rate. Steps 1 and 2 are the autoencoder's."""
+    if "lora" in changes:
+        pytest.importorskip("peft", reason=NO_PEFT)
     changes = {
         **changes,
         "data": {"crop_px": 16},
@@ -190,6 +194,7 @@ def test_the_running_mean_is_what_is_written(tmp_path: Path, pairs: Path) -> Non
 
 def test_lora_leaves_the_unets_own_weights_and_is_merged(tmp_path: Path, pairs: Path) -> None:
     """Merged means: what it changed has the adapters' rank, in every adapted layer."""
+    pytest.importorskip("peft", reason=NO_PEFT)
     settings = config(tmp_path, pairs=pairs, lora={"rank": 2, "alpha": 4.0}, ema=0.0, steps=4)
     start = initial_model(settings).state_dict()
     last = run(settings)
@@ -209,6 +214,12 @@ def test_lora_leaves_the_unets_own_weights_and_is_merged(tmp_path: Path, pairs: 
             up = tensors[f"weight/unet.{name.removesuffix('.weight')}.lora_B.default.weight"]
             torch.testing.assert_close(change, 4.0 / 2 * up.flatten(1) @ down.flatten(1), rtol=1e-3, atol=1e-6)
     assert adapted > 20
+
+
+def test_lora_without_peft_says_what_to_install(tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'r3d2_ros\[lora\]'"):
+        run(config(tmp_path, pairs=pairs, lora={"rank": 2}))
 
 
 @pytest.mark.parametrize("kind", ["tiny", "kl"])
