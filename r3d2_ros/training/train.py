@@ -8,6 +8,7 @@ training that was interrupted and resumed gives the bytes of one that was not.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +23,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from r3d2_ros.dataset.samples import Sample, open_dataset
 from r3d2_ros.errors import InputError
+from r3d2_ros.formats.files import make_folder
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint
 from r3d2_ros.harmonizer.licences import parse_licence
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.variants import variant
+from r3d2_ros.replay.locks import lock
 from r3d2_ros.resources import user_path
 from r3d2_ros.training.config import TrainConfig, bound_keys
 from r3d2_ros.training.data import Batch, batches
@@ -70,9 +73,20 @@ def train(config: TrainConfig, *, resume: bool, stop: threading.Event) -> Ended:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    # Precision is set in each step: accelerate fixes it once for the whole process.
-    accelerator = Accelerator(mixed_precision="no")
+    # Precision is set in each step: accelerate fixes it once for the whole process. Without cpu=True it does not join
+    # the processes of a launcher on a machine without a GPU.
+    accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available())
     out = user_path(config.out, "out")
+    make_folder(out)
+    held = lock(out, by="a training") if accelerator.is_main_process else None
+    try:
+        return _train(config, accelerator, out, resume=resume, stop=stop)
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: bool, stop: threading.Event) -> Ended:
     newest = place_to_begin(out, resume=resume)
     reached = read_reached(newest, config, accelerator.num_processes) if newest else None
     dataset = open_dataset(user_path(config.data.folder, "data.folder"))

@@ -87,19 +87,19 @@ def test_shipped_recipes_go_by_name() -> None:
 @pytest.mark.timeout(600)
 def test_two_processes_train_as_one_with_both_their_samples(tmp_path: Path) -> None:
     """The gradients are averaged, so two processes with one sample each take the step of one process with two."""
-    one = write_config(tmp_path, "one.yaml", batch=2, ema=0.0, steps=2, out="one")
-    two = write_config(tmp_path, "two.yaml", batch=1, ema=0.0, steps=2, out="two")
+    one = write_config(tmp_path, "one.yaml", batch=2, ema=0.0, steps=1, out="one")
+    two = write_config(tmp_path, "two.yaml", batch=1, ema=0.0, steps=1, out="two")
     single = launched(one)
     _, said = single.communicate(timeout=280)
     assert single.returncode == 0, said
-    line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     words = ["-m", "r3d2_ros.cli.main", "train", str(two)]
     done = subprocess.run([*line, *words], env=ENVIRONMENT, check=True, timeout=280, cwd=ROOT, capture_output=True)
     assert done.stdout.decode().count("trained:") == 1
-    facts = json.loads((tmp_path / "two" / "checkpoints" / "harmonizer_00000002" / "training.json").read_text())
+    facts = json.loads((tmp_path / "two" / "checkpoints" / "harmonizer_00000001" / "training.json").read_text())
     assert facts["processes"] == 2
     results = [
-        read_tensors(tmp_path / name / "checkpoints" / "harmonizer_00000002" / "training.safetensors")
+        read_tensors(tmp_path / name / "checkpoints" / "harmonizer_00000001" / "training.safetensors")
         for name in ("one", "two")
     ]
     for key in results[0]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import threading
 from dataclasses import replace
@@ -17,6 +18,7 @@ from r3d2_ros.dataset.samples import open_dataset
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, save_checkpoint
 from r3d2_ros.harmonizer.tensor_files import read_tensors
+from r3d2_ros.replay.locks import lock
 from r3d2_ros.training import states
 from r3d2_ros.training.config import TrainConfig
 from r3d2_ros.training.train import initial_model, learning_rate, train
@@ -122,6 +124,19 @@ def test_other_settings_and_used_folders_are_refused(tmp_path: Path, pairs: Path
     ):
         run(other, resume=True)
     assert run(replace(settings, save=replace(settings.save, keep=5)), resume=True).name == "harmonizer_00000002"
+
+
+def test_a_folder_that_another_training_writes_is_refused(tmp_path: Path, pairs: Path) -> None:
+    settings = config(tmp_path, pairs=pairs)
+    (tmp_path / "out").mkdir()
+    held = lock(tmp_path / "out")
+    try:
+        with pytest.raises(
+            InputError, match="a folder that no other run is writing, got one that a training is writing"
+        ):
+            run(settings)
+    finally:
+        os.close(held)
 
 
 def test_an_unfinished_checkpoint_is_not_one(tmp_path: Path, pairs: Path) -> None:
