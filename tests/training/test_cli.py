@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -94,8 +95,15 @@ def test_two_processes_train_as_one_with_both_their_samples(tmp_path: Path) -> N
     assert single.returncode == 0, said
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     words = ["-m", "r3d2_ros.cli.main", "train", str(two)]
-    done = subprocess.run([*line, *words], env=ENVIRONMENT, check=True, timeout=280, cwd=ROOT, capture_output=True)
-    assert done.stdout.decode().count("trained:") == 1
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pair = subprocess.Popen([*line, *words], env=ENVIRONMENT, text=True, cwd=ROOT, start_new_session=True, **pipes)
+    try:
+        out, said = pair.communicate(timeout=280)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pair.pid, signal.SIGKILL)
+    assert pair.returncode == 0, said
+    assert out.count("trained:") == 1
     facts = json.loads((tmp_path / "two" / "checkpoints" / "harmonizer_00000001" / "training.json").read_text())
     assert facts["processes"] == 2
     results = [
