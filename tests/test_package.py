@@ -93,7 +93,7 @@ def _python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
     """Output of a Python started in `cwd`, with `path` in front of what it imports from."""
     environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
     command = [sys.executable, *arguments]
-    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -75,7 +75,7 @@ def test_another_process_and_another_number_of_threads_give_the_same_bytes() -> 
         "from tests.test_simulator import *\n"
         "print(*hashes(simulator(threads=1).step(state(), History())[0]))\n"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=True)
     assert run.stdout.split() == hashes(simulator().step(state(), History())[0])
 
 

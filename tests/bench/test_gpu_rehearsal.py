@@ -115,7 +115,7 @@ def test_the_script_runs_with_nothing_else(steps: str, tmp_path: Path) -> None:
     path = tmp_path / "gpu.json"
     command = [sys.executable, "tests/gpu/run.py", "--rehearse", "--json", str(path), "--steps", steps]
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=360)
     report = json.loads(path.read_text())
     states = {name: (step["state"], step.get("fault")) for name, step in report["steps"].items()}
     assert set(states.values()) == {("done", None)}, f"{states}\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}"

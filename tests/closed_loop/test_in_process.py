@@ -93,7 +93,7 @@ def test_two_processes_give_the_same_pictures_and_poses(tmp_path: Path) -> None:
                 capture_output=True,
                 text=True,
                 check=True,
-                timeout=100,
+                timeout=200,
             ).stdout
         )
         for name in ("a", "b")

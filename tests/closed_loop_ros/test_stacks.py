@@ -74,7 +74,7 @@ def test_two_processes_and_a_run_without_ros_are_equal(tmp_path: Path) -> None:
     results = []
     for name in ("a", "b"):
         command = [sys.executable, "-c", SCRIPT, str(tmp_path / name)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=220)
         assert done.returncode == 0, done.stderr
         results.append(json.loads(done.stdout))
     reference = json.loads(json.dumps(essence(without_ros(tmp_path / "c.jsonl", "constant_velocity", **CAR_AHEAD))))
