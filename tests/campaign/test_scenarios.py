@@ -199,7 +199,9 @@ def test_a_ray_worker_that_is_killed_costs_one_try(world: Path, tmp_path: Path, 
     place = slow_and_quick(world, tmp_path)
     words = [sys.executable, "-m", "r3d2_ros.cli", "campaign", "run", str(place.file), "--ray", cluster]
     run = subprocess.Popen(words)
-    os.kill(parent_of(in_the_middle(place)), signal.SIGKILL)
+    child = in_the_middle(place)
+    os.kill(parent_of(child), signal.SIGKILL)
+    os.kill(child, signal.SIGCONT)
     assert run.wait(WAIT_S) == 0
     assert_one_was_repeated(place)
     begun = {name: (place.out / "logs" / f"{name}.log").read_text().count("--- ") for name in place.tasks()}
@@ -219,10 +221,11 @@ def slow_and_quick(world: Path, folder: Path) -> Place:
 
 
 def in_the_middle(place: Place) -> int:
-    """The process of the slow run, when it has begun to drive."""
+    """The process of the slow run, halted when it has begun to drive: it could be done before it is killed."""
     log = place.out / "runs" / "slow-s0.aeb" / "run.jsonl"
-    until(lambda: log.exists() and log.stat().st_size > 20_000)
+    until(lambda: log.exists() and b'"record":"frame"' in log.read_bytes())
     (child,) = processes("r3d2_ros.campaign.child", str(place.out), "slow-s0.aeb")
+    os.kill(child, signal.SIGSTOP)
     return child
 
 
