@@ -75,7 +75,9 @@ class Scenes:
         """The simulator of a configuration, ready to step."""
         if sim not in self._assembled:
             self._assembled.clear()  # scenes are large: one at a time
-            self._assembled[sim] = assemble(sim, self.say)
+            self._assembled[sim] = assembled = assemble(sim, self.say)
+            for note in assembled.notes:
+                self.say(note)
         return self._assembled[sim]
 
     def facts(self, sim: SimConfig) -> SceneFacts:
