@@ -13,6 +13,8 @@ from r3d2_ros.config import SceneConfig, SimConfig
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
+from r3d2_ros.harmonizer.settings import HarmonizerConfig
+from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.input_files import not_a_file
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.rendering.base import RenderSettings
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from r3d2_ros.harmonizer.pipeline import Harmonizer
 
 Say = Callable[[str], None]
+
+PROCEDURAL = "procedural"
+"""The kind of dataset that `r3d2 dataset build --procedural` makes, in a checkpoint's `trained_on`."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,23 @@ def assemble(
     start = time.perf_counter()
     simulator.warm_up()
     say(f"renderer '{renderer.name}' ready ({time.perf_counter() - start:.1f} s)")
-    return Assembled(simulator, (*rig.notes, *scene.notes, *_temporal_notes(config, rig)))
+    notes = (*rig.notes, *scene.notes, *_temporal_notes(config, rig), *training_notes(config.harmonizer, scene))
+    return Assembled(simulator, notes)
+
+
+def training_notes(config: HarmonizerConfig, scene: Scene) -> list[str]:
+    """Says so where a checkpoint has only seen procedural streets and the scene is none. It must be one that loads."""
+    if config.backend != "r3d2" or scene.procedural:
+        return []
+    from r3d2_ros.harmonizer.checkpoints import load_config
+
+    trained_on = load_config(model_folder(config.checkpoint, "harmonizer.checkpoint")).trained_on
+    if set(trained_on) != {PROCEDURAL}:
+        return []
+    return [
+        f"harmonizer '{config.checkpoint}' was trained on procedural streets only, and scene '{scene.name}' is none: "
+        "light and shadows may be wrong. Train one on pairs of such scenes (r3d2 train), or use R3D2's weights"
+    ]
 
 
 def _temporal_notes(config: SimConfig, rig: Rig) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from r3d2_ros.errors import InputError
@@ -42,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
     )
     model = parser.add_argument_group("which network")
     model.add_argument("--variant", choices=VARIANTS, help="random weights in these sizes (nano)")
-    model.add_argument("--checkpoint", type=Path, metavar="DIR", help="these weights instead of random ones")
+    model.add_argument("--checkpoint", metavar="DIR", help="these weights, or nano's, not random ones")
     model.add_argument("--seed", type=int, default=0, help="of random weights (%(default)s)")
     _add_path(parser.add_argument_group("how it is run"))
     network = parser.add_argument_group("the network alone")

@@ -139,9 +139,10 @@ def _measure_quality(args: argparse.Namespace, device: str, facts: dict[str, Any
     from r3d2_ros.bench.harmonizer.setting import street_drive
     from r3d2_ros.bench.harmonizer.weights import check_trained
     from r3d2_ros.harmonizer.checkpoints import load_config
+    from r3d2_ros.harmonizer.shipped import model_folder
 
     modes = chosen_modes(args.quality)
-    check_trained(load_config(args.checkpoint), f"--checkpoint {args.checkpoint}")
+    check_trained(load_config(model_folder(args.checkpoint, "--checkpoint")), f"--checkpoint {args.checkpoint}")
     with tempfile.TemporaryDirectory(prefix="r3d2-bench-") as name:
         config, variant, _ = _sim_config(args, device, Path(name), cameras=1)
         drive = street_drive(ticks=args.frames, rate_hz=10.0, actors=args.actors, say=say)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("path", nargs="?", type=Path, metavar="PATH", help="a checkpoint folder, or a pipeline's")
+    which.add_argument(
+        "path", nargs="?", metavar="PATH", help="a checkpoint's folder or a pipeline's, or a shipped checkpoint: nano"
+    )
     which.add_argument("--variant", choices=tuple(VARIANTS))
     parser.add_argument("--size", type=size_px, default=(1080, 1920), metavar="HxW", help="for FLOP (1080x1920)")
     parser.add_argument("--require-commercial", action="store_true", help="refuse licences that forbid commercial use")
@@ -29,14 +31,16 @@ def run(args: argparse.Namespace) -> int:
     """Print the facts. InputError(s) for a folder that cannot be used."""
     from r3d2_ros.harmonizer.checkpoints import inspect_checkpoint
     from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
+    from r3d2_ros.harmonizer.shipped import model_folder
     from r3d2_ros.harmonizer.variants import variant
 
-    if args.path and is_pipeline_folder(args.path):
-        facts = describe_pipeline(args.path, require_commercial=args.require_commercial)
+    path = model_folder(args.path, "PATH") if args.path else None
+    if path and is_pipeline_folder(path):
+        facts = describe_pipeline(path, require_commercial=args.require_commercial)
         print(json.dumps(facts, indent=2, allow_nan=False) if args.json else _pipeline_text(facts))
         return 0
-    if args.path:
-        config = inspect_checkpoint(args.path, require_commercial=args.require_commercial).config
+    if path:
+        config = inspect_checkpoint(path, require_commercial=args.require_commercial).config
     else:
         config = variant(args.variant)
     facts = describe(config, size_px=args.size)
@@ -105,6 +109,7 @@ def _as_text(facts: dict[str, Any]) -> str:
         "timestep": f"{facts['timestep']} (alpha bar {facts['alpha_bar']:.8f})",
         "padding": f"{padding['mode']} below and right, to multiples of {padding['multiple_px']} px",
         "skips": convolution if skips["enabled"] else "none",
+        "trained": "on pairs: " + (", ".join(facts["trained_on"]) or "not stated"),
     }
     lines += [f"{key + ':':10}{value}" for key, value in described.items()]
     return "\n".join([*lines, *_licence_lines(facts)])

@@ -27,8 +27,8 @@ DTYPE_NAMES = ("float32", "float16", "bfloat16")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("a", type=Path, metavar="A", help="a checkpoint folder, or a pipeline's, to compare with")
-    parser.add_argument("b", type=Path, metavar="B", help="the same, to be compared")
+    parser.add_argument("a", metavar="A", help="a checkpoint's folder, a pipeline's, or nano, to compare with")
+    parser.add_argument("b", metavar="B", help="the same, to be compared")
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; noise where none is given")
     parser.add_argument("--size", type=size_px, default=(256, 384), metavar="HxW", help="of the noise (256x384)")
     parser.add_argument("--tolerance", type=float, default=DEFAULT_TOLERANCE, help="largest difference (%(default)s)")
@@ -78,14 +78,16 @@ def run(args: argparse.Namespace) -> int:
     return 0 if facts["equal"] else 1
 
 
-def _model(path: Path, args: argparse.Namespace, *, dtype: Any, runtime: Any = None) -> ImageModel:
+def _model(source: str, args: argparse.Namespace, *, dtype: Any, runtime: Any = None) -> ImageModel:
     """A pipeline, a checkpoint's plain module, or the checkpoint in a runtime."""
     from r3d2_ros.harmonizer.checkpoints import load_checkpoint
     from r3d2_ros.harmonizer.model import DTYPES
     from r3d2_ros.harmonizer.network import load_network
     from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
     from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
+    from r3d2_ros.harmonizer.shipped import model_folder
 
+    path = model_folder(source, source)
     pipeline = is_pipeline_folder(path)
     if not pipeline and runtime is None:
         return load_checkpoint(path, device=args.device, dtype=DTYPES[dtype])

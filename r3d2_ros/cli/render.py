@@ -23,12 +23,14 @@ from r3d2_ros.assembly import (
     load_config_scene,
     load_harmonizer,
     render_settings,
+    training_notes,
 )
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SimConfig, load_config
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.rendering import RENDERERS, make_renderer
 from r3d2_ros.scene import AssetLibrary, Scene
@@ -79,7 +81,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, made if needed")
     parser.add_argument("--fov", type=float, metavar="DEG", help="horizontal, for a rig file without intrinsics")
     parser.add_argument("--backend", choices=["auto", *RENDERERS], help="renderer; auto: gsplat where CUDA works")
-    parser.add_argument("--harmonizer", metavar="DIR", help="checkpoint or pipeline folder of a harmonizer")
+    parser.add_argument("--harmonizer", metavar="DIR", help="a harmonizer's checkpoint or pipeline folder, or nano")
     parser.add_argument("--assets", metavar="LIB", help="assets.yaml or its folder; without it, the "
                         "scene's own, else the embedded library")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     scene = load_config_scene(config.scene, _say)
     library = load_assets(entries, path=args.actors or "", library=lambda: load_config_library(config, _say))
     frame_set, renderer = _frame_set(args, config, scene=scene, library=library, rig=rig, entries=entries)
-    notes = _notes(scene, rig, frame_set)
+    notes = [*_notes(scene, rig, frame_set), *training_notes(config.harmonizer, scene)]
     facts: dict[str, Any] = {
         "out": str(args.out),
         "renderer": renderer,
@@ -127,7 +129,7 @@ def _harmonizer_backend(folder: str | None) -> str | None:
     """By what lies in the folder: a pipeline's index, or else a checkpoint."""
     if folder is None:
         return None
-    return "pipeline" if (Path(folder) / "model_index.json").is_file() else "r3d2"
+    return "pipeline" if (model_folder(folder, "--harmonizer") / "model_index.json").is_file() else "r3d2"
 
 
 def _config(args: argparse.Namespace) -> SimConfig:

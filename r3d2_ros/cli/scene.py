@@ -82,6 +82,7 @@ def describe(files: SceneFiles, loaded: LoadedGaussians) -> dict[str, Any]:
         "usable_bounds": usable,
         "trajectory_poses": len(scene.trajectory),
         "antialiased": scene.antialiased,
+        "procedural": scene.procedural,
         "licence": scene.licence,
         "assets": str(files.library) if files.library else None,
         "notes": list(scene.notes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,19 @@ from r3d2_ros.cameras import Camera, Rig
 from r3d2_ros.config import SimConfig, as_mapping, load_config
 from r3d2_ros.formats.sidecar import write_yaml
 
-CONFIG, RIG, DRIVE, POSES, SUMMARY, SHEET = (
-    "sim.yaml", "rig.yaml", "drive.json", "poses.csv", "summary.json", "contact_sheet.png"
+CONFIG, RIG, DRIVE, POSES, SUMMARY, SHEET, BEFORE_AFTER = (
+    "sim.yaml", "rig.yaml", "drive.json", "poses.csv", "summary.json", "contact_sheet.png", "before_after.png"
 )  # fmt: skip
 NODE_LOG, DRIVER_LOG = "sim_node.log", "driver.log"
+
+
+@dataclass(frozen=True)
+class HarmonizerChoice:
+    """backend and folder as the configuration has them; name: as the user said it."""
+
+    name: str
+    backend: str
+    folder: Path
 
 
 def video(camera: str) -> str:
@@ -24,13 +33,26 @@ def video(camera: str) -> str:
 
 def clear(folder: Path, cameras: Sequence[str]) -> None:
     """Remove what an earlier demo left, so that nothing old is taken for new."""
-    names = (CONFIG, RIG, DRIVE, POSES, SUMMARY, SHEET, NODE_LOG, DRIVER_LOG)
+    names = (CONFIG, RIG, DRIVE, POSES, SUMMARY, SHEET, BEFORE_AFTER, NODE_LOG, DRIVER_LOG)
     for name in (*names, *map(video, cameras)):
         (folder / name).unlink(missing_ok=True)
 
 
-def write_config(path: Path, *, scene: Path, rig: str, fov_deg: float, backend: str) -> SimConfig:
-    """The simulator's configuration for the demo: lock-step, and no picture before somebody receives it."""
+def write_config(
+    path: Path, *, scene: Path, rig: str, fov_deg: float, backend: str, harmonizer: HarmonizerChoice | None
+) -> SimConfig:
+    """The simulator's configuration for the demo: lock-step, and no picture before somebody receives it.
+
+    A harmonizer runs on crops around the actors, and the picture before it is published too.
+    """
+    chosen: dict[str, Scalar] = {}
+    if harmonizer is not None:
+        chosen = {
+            "harmonizer.backend": harmonizer.backend,
+            "harmonizer.checkpoint": str(harmonizer.folder),
+            "harmonizer.roi.enabled": True,
+            "output.image_rendered": True,
+        }
     config = load_config(
         None,
         {
@@ -42,6 +64,7 @@ def write_config(path: Path, *, scene: Path, rig: str, fov_deg: float, backend: 
             "sync.tick": "ego",
             "sync.actors": "required",
             "output.min_subscribers": 1,
+            **chosen,
         },
     )
     write_yaml(path, as_mapping(config))

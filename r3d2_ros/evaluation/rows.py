@@ -43,7 +43,7 @@ class ImagesRow:
 class HarmonizerRow:
     """A checkpoint or a pipeline that is called with an image alone, run as the simulator runs it.
 
-    checkpoint  its folder
+    checkpoint  its folder, or the name of a shipped checkpoint
     size_px     (rows, columns) in which the network works; the picture is resized there and back. None: as it is
     """
 

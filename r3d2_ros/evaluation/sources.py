@@ -26,6 +26,7 @@ from r3d2_ros.harmonizer.pipeline import Harmonizer, ImageNetwork
 from r3d2_ros.harmonizer.pipeline_calls import resized
 from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
 from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE
+from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.rendering.frames import RenderedFrame
 from r3d2_ros.rendering.rgb8 import to_rgb8
 
@@ -59,12 +60,12 @@ def open_source(row: Row, config: EvalConfig, *, name: str) -> Source:
         raise InputError(f"row '{name}'", expected, "none", f"Give it by --row {name}=FOLDER or in --config")
     if isinstance(row, EditingRow):
         return ModelSource(row, config, load_editing(row, device=config.device, name=name))
-    return ModelSource(row, config, _harmonizer_network(row, config))
-
-
-def _harmonizer_network(row: HarmonizerRow, config: EvalConfig) -> ImageNetwork:
-    pipeline = is_pipeline_folder(Path(row.checkpoint))
-    return load_network(replace(config.harmonizer(row), backend="pipeline" if pipeline else "r3d2"))
+    folder = model_folder(row.checkpoint, f"row '{name}'")
+    pipeline = is_pipeline_folder(folder)
+    settings = replace(
+        config.harmonizer(row), checkpoint=str(folder), backend="pipeline" if pipeline else "r3d2"
+    )
+    return ModelSource(row, config, load_network(settings), checkpoint=None if pipeline else folder)
 
 
 class StoredSource:
@@ -109,8 +110,15 @@ def picture_path(folder: Path, sample: Sample) -> Path:
 class ModelSource:
     """A network in the simulator's harmonizer, given whole frames one by one."""
 
-    def __init__(self, row: HarmonizerRow | EditingRow, config: EvalConfig, network: ImageNetwork) -> None:
-        """`network` runs at the row's size."""
+    def __init__(
+        self,
+        row: HarmonizerRow | EditingRow,
+        config: EvalConfig,
+        network: ImageNetwork,
+        *,
+        checkpoint: Path | None = None,
+    ) -> None:
+        """`network` runs at the row's size; `checkpoint` is the folder of its numbers where they are in our format."""
         self._network = _Remembering(network if row.size_px is None else _Resizing(network, row.size_px))
         self._harmonizer = Harmonizer(config.harmonizer(), self._network)
         self.made: dict[str, Any] = {
@@ -121,8 +129,8 @@ class ModelSource:
             "device": str(network.device),
             "dtype": row.dtype,
         }
-        if isinstance(row, HarmonizerRow) and not is_pipeline_folder(Path(row.checkpoint)):
-            self.made |= checkpoint_facts(Path(row.checkpoint))
+        if checkpoint is not None:
+            self.made |= checkpoint_facts(checkpoint)
         if isinstance(row, EditingRow):
             names = ("prompt", "steps", "strength", "guidance", "image_guidance", "seed")
             self.made |= {key: getattr(row, key) for key in names}

@@ -115,6 +115,7 @@ def build_scene(files: SceneFiles, loaded: LoadedGaussians) -> Scene:
         bounds=_bounds(keys.bounds, files.sidecar),
         time_offset_s=keys.time_offset_s,
         antialiased=keys.antialiased,
+        procedural=keys.procedural,
         licence=keys.licence,
         notes=(*notes, *sky_notes),
     )
@@ -186,6 +187,7 @@ def write_scene(
         "T_map_scene": transform_keys(scene.T_map_scene),
         "time_offset_s": float(scene.time_offset_s),
         "antialiased": bool(scene.antialiased),
+        "procedural": bool(scene.procedural),
         "sky": {"colour": [float(v) for v in scene.sky.colour]},
     }
     if scene.sky.image is not None:

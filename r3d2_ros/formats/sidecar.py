@@ -89,6 +89,9 @@ class SceneKeys:
     antialiased: Annotated[
         bool, Field(description="trained with antialiased rasterisation (Mip-Splatting)")
     ] = False
+    procedural: Annotated[
+        bool, Field(description="made by a program, like the embedded street, and not reconstructed from pictures")
+    ] = False
     licence: str = ""
     assets: Annotated[str, Field(description="assets.yaml of the library that belongs to the scene")] = ""
     lane_map: Annotated[str, Field(description="lane_map.yaml: lanes and road edges, for scenarios and scores")] = ""

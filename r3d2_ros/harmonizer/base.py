@@ -134,6 +134,8 @@ class ModelConfig:
 
     `input_range`: the range in which the image enters the autoencoder. "signed" is [-1, 1], what the autoencoders were
     trained for; "unit" leaves it in [0, 1], as pix2pix-turbo does.
+    `trained_on`: the kinds of datasets that it was trained on, as dataset.json names them, in order; empty where that
+    is not known.
     """
 
     format: Literal["r3d2-harmonizer"] = "r3d2-harmonizer"
@@ -149,5 +151,6 @@ class ModelConfig:
     input_range: Literal["signed", "unit"] = "signed"
     dtype: DTypeName = "float32"
     licences: tuple[Licence, ...] = ()
+    trained_on: tuple[Annotated[str, Field(max_length=64)], ...] = ()
 
     __pydantic_config__ = STRICT

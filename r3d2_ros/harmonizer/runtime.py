@@ -30,6 +30,7 @@ from r3d2_ros.harmonizer.model import DTYPES, R3D2, check_image, pad_image
 from r3d2_ros.harmonizer.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
+from r3d2_ros.harmonizer.shipped import model_folder
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def load_runtime(config: HarmonizerConfig) -> Runtime:
     checkpoint. MissingPackageError for a kind of runtime that is not installed.
     """
     device = find_device(config.device)
-    model = load_checkpoint(config.checkpoint, device=str(device), require_commercial=config.require_commercial)
+    folder = model_folder(config.checkpoint, "harmonizer.checkpoint")
+    model = load_checkpoint(folder, device=str(device), require_commercial=config.require_commercial)
     return make_runtime(model, config)
 
 

@@ -160,7 +160,9 @@ class HarmonizerConfig:
             "pipeline: a diffusers folder that is called with an image alone, such as the released R3D2"
         ),
     ] = "none"
-    checkpoint: Annotated[str, Field(description="folder of the checkpoint or of the pipeline")] = ""
+    checkpoint: Annotated[
+        str, Field(description="folder of the checkpoint or of the pipeline, or the name of a shipped checkpoint: nano")
+    ] = ""
     allow_remote_code: Annotated[
         bool, Field(description="backend pipeline: run Python code that lies in the folder. It can do anything")
     ] = False

@@ -12,6 +12,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.formats.libraries import LIBRARY
 from r3d2_ros.formats.scenes import find_scene
+from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.resources import user_path
 from r3d2_ros.schema import load_yaml
 
@@ -53,8 +54,8 @@ def _sources(config: SimConfig) -> Iterator[Path]:
     if library is not None and config.assets.library != "street":
         yield from _library_files(library / LIBRARY if library.is_dir() else library)
     yield from _existing([Path(config.assets.classes), Path(config.rig.source)])
-    if config.harmonizer.checkpoint:
-        checkpoint = user_path(config.harmonizer.checkpoint, "harmonizer.checkpoint")
+    if config.harmonizer.backend != "none":
+        checkpoint = model_folder(config.harmonizer.checkpoint, "harmonizer.checkpoint")
         yield from _existing(sorted(checkpoint.rglob("*")))
 
 

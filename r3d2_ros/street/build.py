@@ -179,6 +179,7 @@ def _street(
         sky=make_sky(options.sun, options.seed),
         trajectory=_poses(route.drive),
         bounds=np.stack([low, high]),
+        procedural=True,
         licence=LICENCE,
     )
     oncoming = lines[LANE_OFFSET_M][::-1].copy()

@@ -21,7 +21,7 @@ class ModelSource:
 
     __pydantic_config__ = STRICT
     checkpoint: Annotated[
-        str, _doc("folder of a checkpoint to begin with (`r3d2 model init`); empty: random weights of `variant`")
+        str, _doc("checkpoint to begin with: a folder (`r3d2 model init`) or nano; empty: random weights of `variant`")
     ] = ""
     variant: Annotated[str, _doc("sizes: r3d2, r3d2-big or nano. Beside a checkpoint: empty, or what it has to be")] = (
         ""

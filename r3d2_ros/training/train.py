@@ -27,6 +27,7 @@ from r3d2_ros.formats.files import make_folder
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint
 from r3d2_ros.harmonizer.licences import parse_licence
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.harmonizer.variants import variant
 from r3d2_ros.replay.locks import lock
 from r3d2_ros.resources import user_path
@@ -95,6 +96,8 @@ def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: 
         raise InputError(f"{dataset.folder}: train", "at least one sample", "none")
     # The model first lies on the CPU; `accelerate` moves what it wraps.
     model = initial_model(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    kind = str(dataset.made.get("kind") or "not stated")
+    model.config = replace(model.config, trained_on=tuple(dict.fromkeys([*model.config.trained_on, kind])))
     loss = TrainingLoss(config.loss).to(accelerator.device)
     if config.gradient_checkpointing:
         checkpoint_activations(model)
@@ -267,7 +270,7 @@ def initial_model(config: TrainConfig) -> R3D2:
     added = tuple(parse_licence(text) for text in config.licences)
     source = config.model
     if source.checkpoint:
-        model = load_checkpoint(user_path(source.checkpoint, "model.checkpoint"), dtype=torch.float32)
+        model = load_checkpoint(model_folder(source.checkpoint, "model.checkpoint"), dtype=torch.float32)
         if source.variant and model.config.variant != source.variant:
             raise InputError("model.checkpoint", f"a checkpoint of {source.variant}", model.config.variant)
         model.config = replace(model.config, licences=(*model.config.licences, *added))

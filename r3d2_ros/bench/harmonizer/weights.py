@@ -11,6 +11,7 @@ from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config, save_checkpoint
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE, random_model
+from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.harmonizer.variants import variant
 
 
@@ -19,19 +20,20 @@ def is_random(config: ModelConfig) -> bool:
     return RANDOM_LICENCE in config.licences
 
 
-def model_to_measure(checkpoint: Path | None, name: str, *, seed: int) -> R3D2:
+def model_to_measure(checkpoint: str | None, name: str, *, seed: int) -> R3D2:
     """The checkpoint's model in float32 on the CPU, or a random one of a variant's sizes, no weight of it zero."""
     if checkpoint is not None:
-        return load_checkpoint(checkpoint, dtype=torch.float32)
+        return load_checkpoint(model_folder(checkpoint, "--checkpoint"), dtype=torch.float32)
     return random_model(variant(name), seed=seed)
 
 
 def checkpoint_to_measure(
-    checkpoint: Path | None, name: str, folder: Path, *, seed: int, dtype: str
+    checkpoint: str | None, name: str, folder: Path, *, seed: int, dtype: str
 ) -> tuple[Path, ModelConfig]:
     """A checkpoint folder and its configuration: the given one, or random weights written to `folder` in `dtype`."""
     if checkpoint is not None:
-        return checkpoint, load_config(checkpoint)
+        given = model_folder(checkpoint, "--checkpoint")
+        return given, load_config(given)
     model = random_model(variant(name), seed=seed)
     save_checkpoint(model.to(getattr(torch, dtype)), folder)
     return folder, model.config
