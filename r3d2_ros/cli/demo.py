@@ -6,6 +6,7 @@ import argparse
 import json
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,8 +16,9 @@ from r3d2_ros.demo import files
 from r3d2_ros.demo.children import DemoError
 from r3d2_ros.demo.plan import SECONDS, plan_bag, plan_street
 from r3d2_ros.demo.run import DemoOptions, run_demo
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.formats.files import make_folder
+from r3d2_ros.harmonizer.shipped import DEFAULT, model_folder
 from r3d2_ros.rigs import load_rig
 
 BAG_WIDTH_PX = 640
@@ -27,9 +29,12 @@ EXAMPLES = f"""examples:
   r3d2 demo --bag drive.db3              the drive of a rosbag2, through a street built along it, at 10 Hz
   r3d2 demo --bag drive.db3 --full       every recorded pose
   r3d2 demo --seconds 3 --json           the first three seconds; the summary as JSON
+  r3d2 demo --harmonizer none            the renders as they are
 
-Written to the folder of --out: CAMERA.mp4, contact_sheet.png, summary.json, and what was used: sim.yaml, drive.json,
-sim_node.log, driver.log. A bag is driven with pictures {BAG_WIDTH_PX} px wide unless --width says otherwise.
+Written to the folder of --out: CAMERA.mp4, contact_sheet.png, before_after.png, summary.json, and what was used:
+sim.yaml, drive.json, sim_node.log, driver.log. The harmonizer nano gives the inserted actors the street's light and
+shadows; --harmonizer none leaves them as they are rendered, which is faster. A bag is driven with pictures
+{BAG_WIDTH_PX} px wide unless --width says otherwise.
 
 The simulator, the driver and the subscriber are processes that talk over DDS, in the domain that ROS_DOMAIN_ID says;
 without it they take a free one and keep to this machine.
@@ -56,6 +61,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--fov", type=float, default=0.0, metavar="DEG", help="for a rig file without intrinsics")
     parser.add_argument("--width", type=int, metavar="PX", help="make wider cameras this wide")
     parser.add_argument("--backend", choices=["auto", "cpu", "gsplat"], default="auto", help="renderer (%(default)s)")
+    parser.add_argument(
+        "--harmonizer",
+        default=DEFAULT,
+        metavar="NAME",
+        help="nano, the folder of a checkpoint or pipeline, or none (%(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
 
@@ -91,7 +102,27 @@ def _options(args: argparse.Namespace) -> DemoOptions:
     if width is None and args.bag is not None:
         width = BAG_WIDTH_PX
         _say(f"pictures at most {width} px wide, as a bag has many (--width changes it)")
-    return DemoOptions(args.out, rig=args.rig, fov_deg=args.fov, width_px=width, backend=args.backend)
+    return DemoOptions(
+        args.out,
+        rig=args.rig,
+        fov_deg=args.fov,
+        width_px=width,
+        backend=args.backend,
+        harmonizer=_harmonizer(args.harmonizer),
+    )
+
+
+def _harmonizer(source: str) -> files.HarmonizerChoice | None:
+    """InputError for what is no folder and no shipped checkpoint, MissingPackageError where it could not run."""
+    if source == "none":
+        return None
+    folder = model_folder(source, "--harmonizer")
+    for package in ("torch", "diffusers", "safetensors"):
+        if find_spec(package) is None:
+            install = "pip install 'r3d2_ros[harmonizer]', or --harmonizer none"
+            raise MissingPackageError(package, f"--harmonizer {source}", install)
+    backend = "pipeline" if (folder / "model_index.json").is_file() else "r3d2"
+    return files.HarmonizerChoice(source, backend, folder)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -110,7 +141,8 @@ def _as_text(out: Path, summary: dict[str, Any]) -> str:
             f"latency from pose to complete frame set: p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms"
         )
     lines += [str(out / camera["video"]) for camera in summary["cameras"].values()]
-    lines += [str(out / files.SHEET), str(out / files.SUMMARY)]
+    sheets = [out / files.SHEET, *([out / files.BEFORE_AFTER] if summary["harmonizer"] else [])]
+    lines += [*(str(sheet) for sheet in sheets if sheet.is_file()), str(out / files.SUMMARY)]
     lines += [f"not published: {failure}" for failure in summary["failures"]]
     return "\n".join(lines)
 

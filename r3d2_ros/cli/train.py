@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data", metavar="DIR", help="the dataset, in place of data.folder")
     parser.add_argument("--out", metavar="DIR", help="where it writes, in place of out")
     parser.add_argument(
-        "--checkpoint", metavar="DIR", help="weights to begin with (or nano), in place of model.checkpoint or random ones"
+        "--checkpoint", metavar="DIR", help="weights to begin with, a folder or nano, in place of the configuration's"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
 

@@ -14,16 +14,21 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class CompleteSet:
-    """All pictures of one stamp ([H, W, 3] uint8 by camera), and when the last message of it came."""
+    """All pictures of one stamp ([H, W, 3] uint8 by camera), and when the last message of it came.
+
+    rendered  the pictures before the harmonizer; empty where there is none
+    """
 
     stamp_ns: int
     images: dict[str, Image]
     received_ns: int
+    rendered: dict[str, Image] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class _Parts:
     images: dict[str, Image] = field(default_factory=dict)
+    rendered: dict[str, Image] = field(default_factory=dict)
     infos: set[str] = field(default_factory=set)
     due: tuple[str, ...] | None = None
 
@@ -32,9 +37,13 @@ class Collector:
     """Takes images, camera infos and frame sets in any order; thread-safe.
 
     `on_complete` is called once for each complete set, in the thread that brought its last message.
+    `rendered`: the pictures before the harmonizer belong to a set too.
     """
 
-    def __init__(self, cameras: Sequence[str], on_complete: Callable[[CompleteSet], None]) -> None:
+    def __init__(
+        self, cameras: Sequence[str], on_complete: Callable[[CompleteSet], None], *, rendered: bool = False
+    ) -> None:
+        self.rendered = rendered
         self._cameras = tuple(cameras)
         self._on_complete = on_complete
         self._parts: dict[int, _Parts] = {}
@@ -47,6 +56,11 @@ class Collector:
     def add_image(self, camera: str, stamp_ns: int, image: Image, now_ns: int) -> None:
         with self._lock:
             self._of(stamp_ns).images[camera] = image
+            self._finish(stamp_ns, now_ns)
+
+    def add_rendered(self, camera: str, stamp_ns: int, image: Image, now_ns: int) -> None:
+        with self._lock:
+            self._of(stamp_ns).rendered[camera] = image
             self._finish(stamp_ns, now_ns)
 
     def add_info(self, camera: str, stamp_ns: int, now_ns: int) -> None:
@@ -72,7 +86,9 @@ class Collector:
         parts = self._parts[stamp_ns]
         if parts.due is None or not set(parts.due) <= set(parts.images) & parts.infos:
             return
+        if self.rendered and not set(parts.due) <= set(parts.rendered):
+            return
         del self._parts[stamp_ns]
         self.complete += 1
         self.received_ns[stamp_ns] = now_ns
-        self._on_complete(CompleteSet(stamp_ns, parts.images, now_ns))
+        self._on_complete(CompleteSet(stamp_ns, parts.images, now_ns, parts.rendered))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.cameras import Camera, Rig
-from r3d2_ros.config import SimConfig, as_mapping, load_config
+from r3d2_ros.config import Scalar, SimConfig, as_mapping, load_config
 from r3d2_ros.formats.sidecar import write_yaml
 
 CONFIG, RIG, DRIVE, POSES, SUMMARY, SHEET, BEFORE_AFTER = (

@@ -1,4 +1,4 @@
-"""Keeps what the drive looked like: a video per camera and the tiles of the contact sheet."""
+"""Keeps what the drive looked like: a video per camera, the tiles of the contact sheet, what the harmonizer changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from r3d2_ros.cameras import Rig
+from r3d2_ros.demo.before_after import Change, greatest_change
 from r3d2_ros.demo.collector import CompleteSet
 from r3d2_ros.demo.contact_sheet import SheetRow, fitted, tile_size
 from r3d2_ros.demo.files import video
@@ -34,6 +35,7 @@ class Recorder:
             for camera in rig.cameras
         }
         self.rows: list[SheetRow] = []
+        self.changes: list[Change] = []
         self.fault: Exception | None = None
         self._queue: queue.Queue[CompleteSet | None] = queue.Queue(QUEUE_LIMIT)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -60,6 +62,9 @@ class Recorder:
             time_s, label = self._moments[frame_set.stamp_ns]
             tiles = {camera: fitted(image, self._tile) for camera, image in frame_set.images.items()}
             self.rows.append(SheetRow(time_s, label, tiles))
+            change = greatest_change(time_s, label, before=frame_set.rendered, after=frame_set.images)
+            if change is not None:
+                self.changes.append(change)
 
     def close(self) -> None:
         """Finish the videos. Whatever went wrong while writing is raised here."""

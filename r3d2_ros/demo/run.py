@@ -13,6 +13,7 @@ from typing import Any
 
 from r3d2_ros.cameras import Camera, Rig
 from r3d2_ros.demo import files
+from r3d2_ros.demo.before_after import before_after_sheet
 from r3d2_ros.demo.children import Child, Children, DemoError
 from r3d2_ros.demo.collector import Collector
 from r3d2_ros.demo.contact_sheet import contact_sheet, write_contact_sheet
@@ -50,13 +51,17 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """out: folder; rig: name or file; width_px: cameras that are wider are made this wide (None: as the rig says)."""
+    """out: folder; rig: name or file; width_px: cameras that are wider are made this wide (None: as the rig says).
+
+    harmonizer  None: the renders are published as they are
+    """
 
     out: Path
     rig: str = "demo3"
     fov_deg: float = 0.0
     width_px: int | None = None
     backend: str = "auto"
+    harmonizer: files.HarmonizerChoice | None = None
 
 
 def run_demo(plan: Plan, options: DemoOptions, say: Say) -> dict[str, Any]:
@@ -72,6 +77,7 @@ def run_demo(plan: Plan, options: DemoOptions, say: Say) -> dict[str, Any]:
         rig=rig_source,
         fov_deg=options.fov_deg if rig_source == options.rig else 0.0,
         backend=options.backend,
+        harmonizer=options.harmonizer,
     )
     write_drive(options.out / files.DRIVE, plan.drive)
     environment = demo_environment()
@@ -79,7 +85,8 @@ def run_demo(plan: Plan, options: DemoOptions, say: Say) -> dict[str, Any]:
     os.environ.update(environment)
     say(_where_to_look(environment[VARIABLE], chosen=chosen))
     recorder = _recorder(options.out, rig, plan.drive)
-    collector = Collector([camera.name for camera in rig.cameras], recorder.add)
+    names = [camera.name for camera in rig.cameras]
+    collector = Collector(names, recorder.add, rendered=options.harmonizer is not None)
     prefix = f"/{config.output.namespace}"
     try:
         _drive(plan, options.out, collector, _topics(rig, prefix), environment=environment, chosen=chosen, say=say)
@@ -88,11 +95,14 @@ def run_demo(plan: Plan, options: DemoOptions, say: Say) -> dict[str, Any]:
     summary = {
         **figures(published_ns=_published(options.out / files.POSES), received_ns=collector.received_ns),
         **_facts(plan, rig, options.out, environment[VARIABLE]),
+        "harmonizer": options.harmonizer.name if options.harmonizer else None,
         "failures": collector.failures[:20],
         "wall_s": round(time.monotonic() - start, 1),
     }
     if recorder.rows:
         write_contact_sheet(options.out / files.SHEET, _sheet(recorder, rig, plan, summary))
+    if recorder.changes:
+        write_contact_sheet(options.out / files.BEFORE_AFTER, _before_after(recorder, plan, summary))
     write_summary(options.out / files.SUMMARY, summary)
     return summary
 
@@ -243,7 +253,16 @@ def _sheet(recorder: Recorder, rig: Rig, plan: Plan, summary: dict[str, Any]) ->
         cameras=_from_left_to_right(rig),
         title=f"r3d2_ros demo: {plan.drive.name}",
         subtitle=f"rig {rig.name}, {len(rig.cameras)} cameras {', '.join(sizes)}, {actors} inserted actors, "
-        f"{summary['frame_sets']} frame sets over ROS 2, {summary['lost']} lost, renderer {summary['renderer']}",
+        f"{summary['frame_sets']} frame sets over ROS 2, {summary['lost']} lost, renderer {summary['renderer']}, "
+        f"harmonizer {summary['harmonizer'] or 'none'}",
+    )
+
+
+def _before_after(recorder: Recorder, plan: Plan, summary: dict[str, Any]) -> Any:
+    return before_after_sheet(
+        recorder.changes,
+        title=f"Harmonizer {summary['harmonizer']}: the inserted actors before and after",
+        subtitle=f"{plan.drive.name}. Pixels away from actors and their shadows stay as they are, bit for bit",
     )
 
 

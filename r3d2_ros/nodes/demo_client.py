@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import rclpy
+from numpy.typing import NDArray
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -38,11 +39,15 @@ class DemoClient:
         self._subscriptions = [
             self._node.create_subscription(FrameSet, FRAME_SETS, self._on_frame_set, reliable(DEPTH))
         ]
+        # Discovered in this order: when the simulator knows the readers of image_raw, it knows the others.
+        readers: list[tuple[type, str, Callable[..., None]]] = [
+            (CameraInfo, "camera_info", self._on_info),
+            (Image, "image_raw", self._on_image),
+        ]
+        if collector.rendered:
+            readers.insert(0, (Image, "image_rendered", self._on_rendered))
         for camera, topic in topics.items():
-            for kind, name, callback in (
-                (Image, "image_raw", self._on_image),
-                (CameraInfo, "camera_info", self._on_info),
-            ):
+            for kind, name, callback in readers:
                 self._subscriptions.append(
                     self._node.create_subscription(kind, f"{topic}/{name}", partial(callback, camera), reliable(DEPTH))
                 )
@@ -79,9 +84,11 @@ class DemoClient:
 
     def _on_image(self, camera: str, message: Image) -> None:
         now_ns = time.monotonic_ns()
-        pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-        rgb = pixels[:, : 3 * message.width].reshape(message.height, message.width, 3)
-        self._collector.add_image(camera, stamp_to_ns(message.header.stamp), rgb, now_ns)
+        self._collector.add_image(camera, stamp_to_ns(message.header.stamp), _pixels(message), now_ns)
+
+    def _on_rendered(self, camera: str, message: Image) -> None:
+        now_ns = time.monotonic_ns()
+        self._collector.add_rendered(camera, stamp_to_ns(message.header.stamp), _pixels(message), now_ns)
 
     def _on_info(self, camera: str, message: CameraInfo) -> None:
         self._collector.add_info(camera, stamp_to_ns(message.header.stamp), time.monotonic_ns())
@@ -94,3 +101,8 @@ class DemoClient:
             [status.camera for status in due],
             time.monotonic_ns(),
         )
+
+
+def _pixels(message: Image) -> NDArray[np.uint8]:
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    return rows[:, : 3 * message.width].reshape(message.height, message.width, 3)
