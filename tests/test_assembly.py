@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from r3d2_ros.assembly import assemble
 from r3d2_ros.cli.main import main
 from r3d2_ros.config import load_config
+from r3d2_ros.harmonizer.shipped import shipped_model
+from r3d2_ros.scene import AssetLibrary
 from tests.cli.small import RIG, write_inputs
 
 
@@ -35,3 +39,29 @@ def test_a_camera_that_is_too_slow_for_the_temporal_mode_is_named(folder: Path) 
         "max_gap_s, 0.5 s"
     ]
     assert notes(sync__tick="ego") == [], "the rate of the ego is not known"
+
+
+def test_a_harmonizer_that_saw_procedural_streets_only_says_so_elsewhere(tmp_path: Path) -> None:
+    """Once, where the scene is not one; and not of a checkpoint that says something else, or nothing."""
+    write_inputs(tmp_path)
+
+    def notes(checkpoint: str, backend: str = "r3d2") -> list[str]:
+        (tmp_path / "sim.yaml").write_text(
+            "scene: {source: wall.ply}\nrig: {source: rig.yaml}\nrendering: {backend: cpu}\n"
+            f"harmonizer: {{backend: {backend}, checkpoint: {checkpoint}, device: cpu}}\n"
+        )
+        library = AssetLibrary()
+        return [note for note in assemble(load_config(tmp_path / "sim.yaml"), library=library).notes if "trained" in note]
+
+    assert notes("nano") == [
+        "harmonizer 'nano' was trained on procedural streets only, and scene 'wall' is none: light and shadows may be "
+        "wrong. Train one on pairs of such scenes (r3d2 train), or use R3D2's weights"
+    ]
+    assert notes("nano", backend="none") == []
+    shutil.copytree(shipped_model("nano"), tmp_path / "mine")
+    config = json.loads((tmp_path / "mine" / "config.json").read_text())
+    for trained_on, count in (([], 0), (["procedural", "recorded"], 0), (["procedural"], 1)):
+        (tmp_path / "mine" / "config.json").write_text(json.dumps(config | {"trained_on": trained_on}))
+        assert len(notes("mine")) == count
+    (tmp_path / "wall.yaml").write_text("procedural: true\n")
+    assert notes("nano") == []

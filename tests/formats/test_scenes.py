@@ -51,10 +51,12 @@ def test_every_key(tmp_path: Path) -> None:
             trajectory=[[1, 2, 3, 2, 0, 0, 0], [4, 5, 6, 1, 0, 0, 1]],
             bounds={"min": [-1, -2, -3], "max": [1, 2, 3]},
             antialiased=True,
+            procedural=True,
             licence="CC0",
         )
     )
     assert (scene.name, scene.time_offset_s, scene.antialiased, scene.licence) == ("town", 1.5, True, "CC0")
+    assert scene.procedural
     np.testing.assert_allclose(scene.T_map_scene.apply([1, 0, 0]), [500_000.25, 4_600_002.5, 7], atol=1e-9)
     assert scene.sky.colour.tolist() == [0.25, 0.5, 1.0]
     np.testing.assert_allclose(scene.sky.R_sky_world @ [0, 1, 0], [1, 0, 0], atol=1e-12)  # map y is scene x
@@ -232,7 +234,7 @@ def test_write_scene_round_trip(tmp_path: Path) -> None:
     )
     path = write_scene(tmp_path / "new" / "folder", scene, assets="assets.yaml", lane_map="map.yaml")
     again = load_scene(path.parent)
-    assert path.name == "scene.yaml" and again.notes == ()
+    assert path.name == "scene.yaml" and again.notes == () and not again.procedural
     assert find_scene(path).library == path.parent / "assets.yaml"
     assert (find_scene(path).lane_map, find_scene(path).labels) == (path.parent / "map.yaml", None)
     np.testing.assert_array_equal(again.background.sh, scene.background.sh)

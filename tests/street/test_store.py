@@ -57,7 +57,7 @@ def test_written_street_is_read_back(tmp_path: Path, street: Street) -> None:
     np.testing.assert_allclose(scene.bounds, street.scene.bounds)
     np.testing.assert_allclose(scene.sky.image, street.scene.sky.image, atol=1e-6)
     assert len(scene.trajectory) == len(street.scene.trajectory) == 41
-    assert scene.licence.startswith("Apache-2.0")
+    assert scene.licence.startswith("Apache-2.0") and scene.procedural
     assert not scene.notes
     library = load_library(find_scene(tmp_path / "town").library)
     assert set(library.assets) == set(street.library.assets)

@@ -53,6 +53,17 @@ def log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+def test_a_checkpoint_names_the_kinds_of_data_that_it_has_seen(tmp_path: Path, pairs: Path) -> None:
+    first = run(config(tmp_path, pairs=pairs, steps=1))
+    assert load_checkpoint(first).config.trained_on == ("test",)
+    second = write_pairs(tmp_path / "more")
+    made = json.loads((second / "dataset.json").read_text())
+    (second / "dataset.json").write_text(json.dumps({key: made[key] for key in made if key != "kind"}))
+    begin = {"checkpoint": str(first), "variant": "", "timestep": -1}
+    last = run(config(tmp_path, pairs=second, out="on", steps=1, model=begin))
+    assert load_checkpoint(last).config.trained_on == ("test", "not stated")
+
+
 def test_the_loss_falls_and_the_checkpoint_is_a_model(tmp_path: Path, pairs: Path) -> None:
     settings = config(tmp_path, pairs=pairs, steps=60, save={"every": 60, "pictures_every": 60})
     checkpoint = run(settings)
