@@ -50,8 +50,8 @@ def test_a_harmonizer_that_saw_procedural_streets_only_says_so_elsewhere(tmp_pat
             "scene: {source: wall.ply}\nrig: {source: rig.yaml}\nrendering: {backend: cpu}\n"
             f"harmonizer: {{backend: {backend}, checkpoint: {checkpoint}, device: cpu}}\n"
         )
-        library = AssetLibrary()
-        return [note for note in assemble(load_config(tmp_path / "sim.yaml"), library=library).notes if "trained" in note]
+        assembled = assemble(load_config(tmp_path / "sim.yaml"), library=AssetLibrary())
+        return [note for note in assembled.notes if "trained" in note]
 
     assert notes("nano") == [
         "harmonizer 'nano' was trained on procedural streets only, and scene 'wall' is none: light and shadows may be "
