@@ -16,6 +16,7 @@ REFUSED = [
     (["--width", "3"], "--width: expected 16 to 8192 pixels, got 3"),
     (["--seconds", "0"], "--seconds: expected 0.5 or more, got 0"),
     (["--seconds", "nan"], "--seconds: expected 0.5 or more, got nan"),
+    (["--harmonizer", "nope"], "--harmonizer: expected the folder of a checkpoint or of a pipeline, or one of nano,"),
     (["--rig", "nope"], "rig: expected a rig file or one of demo3, surround6, got 'nope'"),
     (["--bag", "nope.db3"], "nope.db3: expected a rosbag2 folder, .db3 or .mcap file, got no such file"),
 ]

@@ -60,7 +60,18 @@ def test_every_frame_set_arrives_and_is_kept(tmp_path: Path) -> None:
         assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 3  # and it moves
     with Image.open(tmp_path / "contact_sheet.png") as sheet:
         assert sheet.width > 3 * 500
+    assert summary["harmonizer"] == "nano"
+    with Image.open(tmp_path / "before_after.png") as sheet:
+        assert sheet.width >= 2 * 320
+    assert "procedural streets only" not in (tmp_path / "sim_node.log").read_text()  # this street is one
     assert children_of(tmp_path) == []
+
+
+def test_without_a_harmonizer_nothing_is_before_or_after(tmp_path: Path) -> None:
+    (tmp_path / "before_after.png").touch()  # of an earlier demo
+    summary = demo(tmp_path, "--seconds", "1", "--harmonizer", "none")
+    assert (summary["harmonizer"], summary["frame_sets"]) == (None, 10)
+    assert not (tmp_path / "before_after.png").exists()
 
 
 def test_a_bag_is_driven(tmp_path: Path) -> None:

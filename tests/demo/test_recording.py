@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
+from r3d2_ros.demo.before_after import Change, before_after_sheet, greatest_change
 from r3d2_ros.demo.collector import Collector, CompleteSet
 from r3d2_ros.demo.contact_sheet import BACKGROUND, SheetRow, contact_sheet, fitted, tile_size, write_contact_sheet
 from r3d2_ros.demo.recorder import Recorder
@@ -62,6 +63,18 @@ class TestCollector:
         assert not complete
         assert collector.announced == 1
         assert collector.failures == ["b at 1.500 s: no memory"]
+
+
+    def test_with_a_harmonizer_the_pictures_before_it_belong_to_the_set(self) -> None:
+        complete: list[CompleteSet] = []
+        collector = Collector(["a"], complete.append, rendered=True)
+        collector.add_image("a", 7, plain(RED), 11)
+        collector.add_info("a", 7, 12)
+        collector.add_frame_set(7, {}, ["a"], 13)
+        assert not complete
+        collector.add_rendered("a", 7, plain(BLUE), 14)
+        (made,) = complete
+        assert tuple(made.rendered["a"][0, 0]) == BLUE and tuple(made.images["a"][0, 0]) == RED
 
 
 class TestVideo:
@@ -122,6 +135,33 @@ class TestContactSheet:
             assert (image.format, image.size) == ("PNG", sheet.size)
 
 
+class TestBeforeAfter:
+    def test_the_camera_that_changed_most_is_kept(self) -> None:
+        before = {"a": plain(RED), "b": plain(RED), "c": plain(RED)}
+        after = {"a": plain(RED), "b": plain((210, 20, 20)), "c": plain((219, 20, 20))}
+        change = greatest_change(1.5, "x", before=before, after=after)
+        assert change is not None and (change.camera, change.amount) == ("b", pytest.approx(10 / 3))
+        assert greatest_change(1.5, "x", before=before, after=before) is None
+        assert greatest_change(1.5, "x", before={}, after=after) is None, "there was no harmonizer"
+
+    def test_the_greatest_changes_in_order_of_time_before_on_the_left(self) -> None:
+        """Of four moments the one with the least change is left out."""
+        reds = {0.0: 90, 1.0: 10, 2.0: 50, 3.0: 70}
+        changes = [
+            Change(t, "", "a", plain((level, 0, 0)), plain((0, level, 0)), float(level)) for t, level in reds.items()
+        ]
+        sheet = np.asarray(before_after_sheet(changes, title="t", subtitle="s"))
+        places = {}
+        for level in reds.values():
+            for side, colour in (("before", (level, 0, 0)), ("after", (0, level, 0))):
+                y, x = np.nonzero((sheet == colour).all(axis=2))
+                if len(y) == 64 * 48:
+                    places[level, side] = (y.min(), x.min())
+        assert {level for level, _ in places} == {90, 50, 70}
+        assert places[90, "before"][0] < places[50, "before"][0] < places[70, "before"][0]
+        assert all(places[level, "before"][1] < places[level, "after"][1] for level in (90, 50, 70))
+
+
 def rig() -> Rig:
     K = np.array([[50.0, 0, 31.5], [0, 50.0, 23.5], [0, 0, 1]])
     T = Rigid(R_BODY_OPTICAL, np.zeros(3))
@@ -132,8 +172,11 @@ class TestRecorder:
     def test_videos_and_the_rows_of_the_moments(self, tmp_path: Path) -> None:
         recorder = Recorder(tmp_path, rig(), fps=10.0, moments={100: (0.1, "second")})
         for stamp, colour in ((0, RED), (100, GREEN), (200, BLUE)):
-            recorder.add(CompleteSet(stamp, {"a": plain(colour), "b": plain(colour)}, 0))
+            rendered = {"a": plain(colour), "b": plain(RED)}
+            recorder.add(CompleteSet(stamp, {"a": plain(colour), "b": plain(colour)}, 0, rendered))
         recorder.close()
+        (change,) = recorder.changes
+        assert (change.camera, tuple(change.before[0, 0]), tuple(change.after[0, 0])) == ("b", RED, GREEN)
         (row,) = recorder.rows
         assert (row.time_s, row.label, set(row.images)) == (0.1, "second", {"a", "b"})
         assert tuple(row.images["a"][100, 100]) == GREEN

@@ -30,6 +30,7 @@ from r3d2_ros.rendering.cpu import CpuRenderer
 from r3d2_ros.rigs import load_rig
 from r3d2_ros.street.build import build_lit_street
 from r3d2_ros.street.options import StreetOptions, Sun
+from r3d2_ros.street.route import LANE_OFFSET_M
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -86,19 +87,19 @@ def lit_from(azimuth_deg: float, street: int) -> Stage:
     return Stage.of(lit, lit.street.scene.sky, CpuRenderer(RenderSettings(), 1))
 
 
-def sunny_x(stages: list[Stage]) -> float:
-    """A place in the ego's lane that the sun reaches in all of them, with its surroundings."""
+def sunny_place(stages: list[Stage]) -> Rigid:
+    """In the ego's lane or in the middle of the road, where the sun reaches all around in each of them."""
     around = [(dx, dy) for dx in (-4, -2, 0, 2) for dy in (-2, 0, 2)]
     up = np.tile([0, 0, 1.0], (len(around), 1))
 
-    def share(x: float) -> float:
-        points = np.array([[x + dx, dy, 0.3] for dx, dy in around])
+    def share(x: float, y: float) -> float:
+        points = np.array([[x + dx, y + dy, 0.3] for dx, dy in around])
         return min(float(stage.lit.shadows.lit(points, up).mean()) for stage in stages)
 
-    places = np.arange(18.0, 48.0, 0.5)
-    shares = [share(x) for x in places]
-    assert max(shares) > 0.8, "the streets of these tests have a place that both suns reach"
-    return float(places[int(np.argmax(shares))])
+    places = [(x, y) for y in (0.0, LANE_OFFSET_M) for x in np.arange(18.0, 48.0, 0.5)]
+    shares = [share(x, y) for x, y in places]
+    assert max(shares) > 0.9, "the streets of these tests have a place that both suns reach"
+    return Rigid.from_xyz_yaw(*places[int(np.argmax(shares))], 0, 0)
 
 
 def aside(before: NDArray, after: NDArray, insert: Insert, view: CameraView, weight: NDArray) -> float:
@@ -119,14 +120,21 @@ def aside(before: NDArray, after: NDArray, insert: Insert, view: CameraView, wei
     return float((np.nonzero(darker)[1].mean() - columns.mean()) / (columns[-1] + 1 - columns[0]))
 
 
-@pytest.mark.parametrize(("street", "kind"), [(0, "saloon"), (1, "hatchback")])
-def test_a_mirrored_sun_mirrors_the_shadow(nano: ImageNetwork, street: int, kind: str) -> None:
+@pytest.fixture(scope="module", params=[0, 5])
+def suns(request: pytest.FixtureRequest) -> tuple[list[Stage], Rigid]:
+    """A street under a sun ahead to the left and ahead to the right, and a place that both reach."""
+    stages = [lit_from(azimuth_deg, request.param) for azimuth_deg in (ASIDE_DEG, -ASIDE_DEG)]
+    return stages, sunny_place(stages)
+
+
+@pytest.mark.parametrize("kind", ["saloon", "suv", "van"])
+def test_a_mirrored_sun_mirrors_the_shadow(nano: ImageNetwork, suns: tuple[list[Stage], Rigid], kind: str) -> None:
     """The same insert in the same place and the same foreign light, the sun ahead to the left and ahead to the right:
     what tells nano of the sun is the street alone. Merely darkening the ground gives the same twice."""
-    stages = [lit_from(ASIDE_DEG, street), lit_from(-ASIDE_DEG, street)]
-    x = sunny_x(stages)
-    insert = Insert(make_thing(kind, np.random.default_rng(5)), Rigid.from_xyz_yaw(x, 0, 0, 0), "insert", 1)
-    view = window_of(load_rig("demo3")["front"].view(Rigid.from_xyz_yaw(x - 12, 0, 0, 0)), 200, 288, (256, 384))
+    stages, place = suns
+    insert = Insert(make_thing(kind, np.random.default_rng(5)), place, "insert", 1)
+    x, y, _ = place.translation
+    view = window_of(load_rig("demo3")["front"].view(Rigid.from_xyz_yaw(x - 12, y, 0, 0)), 200, 288, (256, 384))
     found: list[tuple[float, float, float]] = []
     for stage in stages:
         naive = naive_render(stage, [insert], [HERE], view)
