@@ -134,7 +134,7 @@ def test_a_mirrored_sun_mirrors_the_shadow(nano: ImageNetwork, suns: tuple[list[
     stages, place = suns
     insert = Insert(make_thing(kind, np.random.default_rng(5)), place, "insert", 1)
     x, y, _ = place.translation
-    view = window_of(load_rig("demo3")["front"].view(Rigid.from_xyz_yaw(x - 12, y, 0, 0)), 200, 288, (256, 384))
+    view = window_of(load_rig("demo3")["front"].view(Rigid.from_xyz_yaw(x - 12, y, 0, 0)), 200, 224, (320, 512))
     found: list[tuple[float, float, float]] = []
     for stage in stages:
         naive = naive_render(stage, [insert], [HERE], view)
