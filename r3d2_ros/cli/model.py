@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   r3d2 model info --variant r3d2                     parameters and FLOP of each part at 1080x1920
-  r3d2 model info out/nano --size 540x960 --json     the same of a checkpoint, with its prompt and licences
+  r3d2 model info nano --size 540x960 --json         the same of a checkpoint, here the shipped one, with its licences
   r3d2 model init out/nano --variant nano --random 0
   r3d2 model init out/r3d2 --base sd-turbo --autoencoder taesd --prompt-embedding prompt.safetensors
   r3d2 model convert taesd DIR_WITH_PTH out/taesd
