@@ -51,6 +51,9 @@ class DataConfig:
         int, _doc("side of the square cut out around an insert at a random place; 0: whole images", ge=0, le=8192)
     ] = 0
     flip: Annotated[bool, _doc("mirror half of the samples left to right")] = False
+    half_size_steps: Annotated[
+        int, _doc("so many of the first steps, and those of the autoencoder, see images of half the size", ge=0)
+    ] = 0
     workers: Annotated[int, _doc("processes that read images; 0: the training process itself", ge=0, le=64)] = 2
 
 
@@ -143,6 +146,7 @@ class TrainConfig:
     precision: Annotated[
         Literal["float32", "bfloat16"], _doc("in which the networks compute; weights and sums stay float32")
     ] = "bfloat16"
+    train_encoder: Annotated[bool, _doc("train the encoder with the rest; the paper keeps it frozen")] = False
     gradient_checkpointing: Annotated[bool, _doc("compute activations again instead of keeping them")] = True
     ema: Annotated[
         float, _doc("decay of a running mean of the weights, which is what is written; 0: none", ge=0, lt=1)

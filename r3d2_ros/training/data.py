@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -31,10 +32,13 @@ class Batch:
 
 class Draws(Dataset[Batch]):
     """Number k to the k-th sample that the training sees: a new order for each round through the data, and a crop and
-    a flip of its own, all functions of (seed, k)."""
+    a flip of its own, all functions of (seed, k). Those before number `half_size` are of half the size."""
 
-    def __init__(self, samples: Sequence[Sample], *, crop_px: int, flip: bool, seed: int) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], *, crop_px: int, flip: bool, seed: int, half_size: int = 0
+    ) -> None:
         self._samples, self._crop_px, self._flip, self._seed = samples, crop_px, flip, seed
+        self._half_size = half_size
         self._round, self._order = -1, np.empty(0, np.int64)
 
     def sample(self, k: int) -> Sample:
@@ -53,15 +57,33 @@ class Draws(Dataset[Batch]):
             pair = crop_around_insert(pair, self._crop_px, rng, where=sample.name)
         if self._flip and rng.random() < 0.5:
             pair = Pair(input=pair.input[:, ::-1], target=pair.target[:, ::-1], mask=pair.mask[:, ::-1])
+        if k < self._half_size:
+            pair = halved(pair, where=sample.name)
         return as_batch(pair, sample.name)
 
 
 def batches(
-    config: TrainConfig, samples: Sequence[Sample], *, begin: int, end: int, rank: int, processes: int
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    *,
+    begin: int,
+    end: int,
+    rank: int,
+    processes: int,
+    half_size_steps: int = 0,
 ) -> DataLoader[Batch]:
-    """The batches of one process for the steps `begin` to `end`, in order. Processes share out each step's samples."""
-    draws = Draws(samples, crop_px=config.data.crop_px, flip=config.data.flip, seed=config.seed)
+    """The batches of one process for the steps `begin` to `end`, in order. Processes share out each step's samples.
+
+    Steps before `half_size_steps` see images of half the size.
+    """
     of_step = config.batch * processes
+    draws = Draws(
+        samples,
+        crop_px=config.data.crop_px,
+        flip=config.data.flip,
+        seed=config.seed,
+        half_size=half_size_steps * of_step,
+    )
     order = [step * of_step + rank * config.batch + i for step in range(begin, end) for i in range(config.batch)]
     return DataLoader(
         draws,
@@ -90,6 +112,23 @@ def as_batch(pair: Pair, name: str) -> Batch:
     )
     mask = torch.from_numpy(pair.mask.astype(np.float32))[None, None]
     return Batch(input, target, mask, (name,))
+
+
+def halved(pair: Pair, *, where: str) -> Pair:
+    """Means of squares of 2 x 2 pixels, and the inserts where they cover at least two of them.
+
+    InputError for a side of an odd number of pixels.
+    """
+    height, width = pair.mask.shape
+    if height % 2 or width % 2:
+        expected = "images with even numbers of rows and columns, or data.crop_px"
+        raise InputError(f"{where}: data.half_size_steps", expected, f"{width}x{height}")
+
+    def half(image: NDArray) -> NDArray:
+        squares = image.reshape(height // 2, 2, width // 2, 2, *image.shape[2:])
+        return squares.mean(axis=(1, 3), dtype=np.float32)
+
+    return Pair(input=half(pair.input), target=half(pair.target), mask=half(pair.mask) >= 0.5)
 
 
 def crop_around_insert(pair: Pair, side_px: int, rng: np.random.Generator, *, where: str) -> Pair:

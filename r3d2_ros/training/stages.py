@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from r3d2_ros.errors import MissingPackageError
-from r3d2_ros.harmonizer.autoencoders import KLDecoder, TinyDecoder
+from r3d2_ros.harmonizer.autoencoders import KLDecoder, KLEncoder, TinyDecoder, TinyEncoder
 from r3d2_ros.harmonizer.convert_lora import Adapted, merge, take_apart
 from r3d2_ros.harmonizer.model import R3D2, pad_image
 from r3d2_ros.training.config import LoraConfig, TrainConfig
@@ -41,12 +41,13 @@ class AutoencoderStage(nn.Module):
 
 
 class HarmonizerStage(nn.Module):
-    """Inputs to harmonized images, with gradients for UNet, decoder and skips; the encoder is frozen."""
+    """Inputs to harmonized images, with gradients for UNet, decoder and skips, and for the encoder if it is trained."""
 
-    def __init__(self, model: R3D2, lora: LoraConfig) -> None:
+    def __init__(self, model: R3D2, lora: LoraConfig, *, train_encoder: bool) -> None:
         super().__init__()
         self.model = model
-        model.encoder.requires_grad_(False)
+        self.train_encoder = train_encoder
+        model.encoder.requires_grad_(train_encoder)
         model.unet.requires_grad_(True)
         model.decoder.requires_grad_(True)
         if lora.rank:
@@ -55,7 +56,7 @@ class HarmonizerStage(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """[B,3,H,W] in [0, 1] to the same shape, unclamped: beyond [0, 1] a clamp has no gradient that leads back."""
         padded, (height, width) = pad_image(image, self.model.config.padding), image.shape[-2:]
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.train_encoder and torch.is_grad_enabled()):
             latents, taps = self.model.encode(padded)
         output = self.model.finish(padded, self.model.harmonize_latents(latents, taps))
         return output[..., :height, :width]
@@ -70,7 +71,7 @@ def build_stage(model: R3D2, config: TrainConfig, *, autoencoder: bool) -> Stage
         return AutoencoderStage(model)
     if config.autoencoder.steps and model.config.skips.image:
         begin_with_the_input(model.decoder)
-    return HarmonizerStage(model, config.lora)
+    return HarmonizerStage(model, config.lora, train_encoder=config.train_encoder)
 
 
 @torch.no_grad()
@@ -110,15 +111,19 @@ def merged_state(model: R3D2, lora: LoraConfig, changed: dict[str, Tensor] | Non
 
 
 def checkpoint_activations(model: R3D2) -> None:
-    """Compute the activations of UNet and decoder again in the backward pass, block by block, instead of keeping them.
+    """Compute activations again in the backward pass, block by block, instead of keeping them.
 
-    The frozen encoder keeps none. (In diffusers' tiny encoder the same switch changes the range of the image.)
+    A frozen encoder keeps none anyway. (In diffusers' tiny encoder the same switch changes the range of the image.)
     """
     model.unet.enable_gradient_checkpointing()
-    decoder = model.decoder
-    if isinstance(decoder, KLDecoder):
-        blocks = [decoder.mid_block, *(resnet for block in decoder.up_blocks for resnet in block.resnets)]
-    else:
-        blocks = [layer for layer in decoder.layers if any(True for _ in layer.parameters())]
+    encoder, decoder = model.encoder, model.decoder
+    blocks: list[nn.Module] = []
+    if isinstance(encoder, KLEncoder) and isinstance(decoder, KLDecoder):
+        blocks += [resnet for block in encoder.down_blocks for resnet in block.resnets]
+        blocks += [encoder.mid_block, decoder.mid_block]
+        blocks += [resnet for block in decoder.up_blocks for resnet in block.resnets]
+    elif isinstance(encoder, TinyEncoder) and isinstance(decoder, TinyDecoder):
+        layers = (layer for part in (encoder, decoder) for layer in part.layers)
+        blocks += [layer for layer in layers if any(True for _ in layer.parameters())]
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)

@@ -132,6 +132,8 @@ class Run:
         )  # fmt: skip
         first = stage == "autoencoder"
         self.steps = config.autoencoder.steps if first else config.steps
+        small = config.data.half_size_steps
+        self.half_size_steps = self.steps if first and small else small
         self.peak = config.autoencoder.learning_rate if first else config.optimizer.learning_rate
         self.begin = 0
         if self.steps == 0:
@@ -157,6 +159,7 @@ class Run:
         loader = batches(
             config, samples, begin=self.begin, end=self.steps,
             rank=accelerator.process_index, processes=accelerator.num_processes,
+            half_size_steps=self.half_size_steps,
         )  # fmt: skip
         logs = Logs(self.out, config.save, stage=self.name, begin=self.begin, steps=self.steps) if self.main else None
         done, saved = self.begin, self.checkpoints.newest()

@@ -87,11 +87,14 @@ def test_the_loss_falls_and_the_checkpoint_is_a_model(tmp_path: Path, pairs: Pat
 
 
 NO_PEFT = "needs peft, which make setup leaves out: pip install 'r3d2_ros[lora]'"
+GROWING = {"train_encoder": True, "data": {"half_size_steps": 2}}
 LORA = {"lora": {"rank": 2}, "gradient_checkpointing": True}
 
 
 @pytest.mark.parametrize(
-    ("stop_at", "changes"), [(1, {}), (2, {}), (4, {}), (4, LORA)], ids=["first", "at the seam", "second", "lora"]
+    ("stop_at", "changes"),
+    [(1, {}), (2, {}), (4, {}), (4, LORA), (3, GROWING)],
+    ids=["first", "at the seam", "second", "lora", "growing"],
 )
 def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
     tmp_path: Path, pairs: Path, stop_at: int, changes: dict[str, Any]
@@ -101,7 +104,7 @@ def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
         pytest.importorskip("peft", reason=NO_PEFT)
     changes = {
         **changes,
-        "data": {"crop_px": 16},
+        "data": {"crop_px": 16, **changes.get("data", {})},
         "autoencoder": {"steps": 2},
         "steps": 3,
         "optimizer": {"decay": "cosine"},
@@ -248,9 +251,12 @@ def test_lora_without_peft_says_what_to_install(tmp_path: Path, pairs: Path, mon
         run(config(tmp_path, pairs=pairs, lora={"rank": 2}))
 
 
+@pytest.mark.parametrize("train_encoder", [False, True])
 @pytest.mark.parametrize("kind", ["tiny", "kl"])
-def test_checkpointed_activations_give_the_same_gradients(tmp_path: Path, pairs: Path, kind: str) -> None:
-    settings = config(tmp_path, pairs=pairs, steps=1, ema=0.0)
+def test_checkpointed_activations_give_the_same_gradients(
+    tmp_path: Path, pairs: Path, kind: str, train_encoder: bool
+) -> None:
+    settings = config(tmp_path, pairs=pairs, steps=1, ema=0.0, train_encoder=train_encoder)
     if kind == "kl":
         save_checkpoint(seeded(KL), tmp_path / "kl")
         settings = replace(
@@ -289,6 +295,14 @@ def test_the_autoencoder_stage_trains_the_encoder_and_leaves_the_skips_at_zero(t
     assert all(skip.weight.any() for skip in last.decoder.skips)
     for one, other in zip(first.encoder.parameters(), last.encoder.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_trained_encoder_changes_with_the_rest(tmp_path: Path, pairs: Path) -> None:
+    settings = config(tmp_path, pairs=pairs, steps=4, ema=0.0, train_encoder=True)
+    start, last = initial_model(settings), load_checkpoint(run(settings))
+    # Behind the skips, which begin at zero, every weight of the encoder has a gradient from the second step on.
+    for (name, one), other in zip(start.encoder.named_parameters(), last.encoder.parameters(), strict=True):
+        assert not torch.equal(one, other), name
 
 
 def test_rate_by_hand(tmp_path: Path, pairs: Path) -> None:
