@@ -50,6 +50,7 @@ def run(context: LaunchContext) -> list[Node]:
         Node(
             executable="closed_loop_node",
             arguments=arguments,
+            parameters=[{"simulation_interfaces": value("simulation_interfaces")}],
             on_exit=[Shutdown(reason="the scenarios are done")],
             **common,
         )
@@ -68,6 +69,12 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("set", default_value="", description="KEY=VALUE of the configuration, by spaces"),
         DeclareLaunchArgument("odometry_topic", default_value="", description="instead of /closed_loop_node/odometry"),
         DeclareLaunchArgument("tf_topic", default_value="", description="instead of /tf"),
+        DeclareLaunchArgument(
+            "simulation_interfaces",
+            default_value="auto",
+            choices=["auto", "required", "none"],
+            description="the standard services of simulators: where their package is installed, always, never",
+        ),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error"),
     ]
     declared += [
