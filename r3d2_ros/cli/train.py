@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("config", metavar="CONFIG", help="a training (YAML), or the name of a shipped one")
-    parser.add_argument("--data", metavar="DIR", help="the dataset, in place of data.folder")
+    parser.add_argument("--data", nargs="+", metavar="DIR", help="the datasets, in place of data.folders")
     parser.add_argument("--out", metavar="DIR", help="where it writes, in place of out")
     parser.add_argument(
         "--checkpoint", metavar="DIR", help="weights to begin with, a folder or nano, in place of the configuration's"
@@ -69,7 +69,7 @@ def config_file(name: str) -> Path:
 def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
     """The configuration with what the command line says in place of the file's."""
     if args.data:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, folder=args.data))
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, folders=tuple(args.data)))
     if args.checkpoint:
         source = dataclasses.replace(config.model, checkpoint=args.checkpoint, timestep=-1, image_skip=False)
         config = dataclasses.replace(config, model=source, autoencoder=AutoencoderStage())

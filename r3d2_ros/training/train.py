@@ -90,14 +90,15 @@ def train(config: TrainConfig, *, resume: bool, stop: threading.Event) -> Ended:
 def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: bool, stop: threading.Event) -> Ended:
     newest = place_to_begin(out, resume=resume)
     reached = read_reached(newest, config, accelerator.num_processes) if newest else None
-    dataset = open_dataset(user_path(config.data.folder, "data.folder"))
-    samples, val = dataset.split("train"), dataset.split("val")[: config.save.pictures]
-    if not samples:
-        raise InputError(f"{dataset.folder}: train", "at least one sample", "none")
+    datasets = [open_dataset(user_path(folder, "data.folders")) for folder in config.data.folders]
+    samples, val = ([sample for dataset in datasets for sample in dataset.split(name)] for name in ("train", "val"))
+    for dataset in datasets:
+        if not dataset.split("train"):
+            raise InputError(f"{dataset.folder}: train", "at least one sample", "none")
     # The model first lies on the CPU; `accelerate` moves what it wraps.
     model = initial_model(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    kind = str(dataset.made.get("kind") or "not stated")
-    model.config = replace(model.config, trained_on=tuple(dict.fromkeys([*model.config.trained_on, kind])))
+    kinds = [str(dataset.made.get("kind") or "not stated") for dataset in datasets]
+    model.config = replace(model.config, trained_on=tuple(dict.fromkeys([*model.config.trained_on, *kinds])))
     loss = TrainingLoss(config.loss).to(accelerator.device)
     if config.gradient_checkpointing:
         checkpoint_activations(model)
@@ -106,7 +107,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: 
         if reached and newest and reached.stage == stage:
             run.resume(newest, reached.step)
         if run.begin < run.steps:
-            ended = run.train(samples, val, stop)
+            ended = run.train(samples, val[: config.save.pictures], stop)
             if not ended.complete:
                 return ended
         run.close()

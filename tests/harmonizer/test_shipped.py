@@ -86,7 +86,7 @@ def test_every_user_of_checkpoints_takes_the_name(
     assert json.loads(capsys.readouterr().out)["trained_on"] == ["procedural"]
     assert main(["model", "verify", "nano", str(NANO), "--size", "64x64", "--tolerance", "0"]) == 0
     (tmp_path / "train.yaml").write_text(
-        "out: out\nmodel: {checkpoint: nano}\ndata: {folder: pairs}\nsteps: 1\nloss: {lpips: 0, gram: 0, l1: 1}\n"
+        "out: out\nmodel: {checkpoint: nano}\ndata: {folders: [pairs]}\nsteps: 1\nloss: {lpips: 0, gram: 0, l1: 1}\n"
     )
     begun = initial_model(load_train_config(tmp_path / "train.yaml"))
     torch.testing.assert_close(begun.state_dict(), load_checkpoint(NANO, dtype=torch.float32).state_dict())

@@ -68,7 +68,7 @@ def config(tmp_path: Path, *, pairs: Path, out: str = "out", **changes: Any) -> 
     data: dict[str, Any] = {
         "out": str(tmp_path / out),
         "model": {"variant": MODEL.variant, "timestep": 199},
-        "data": {"folder": str(pairs), "workers": 0, "flip": True},
+        "data": {"folders": [str(pairs)], "workers": 0, "flip": True},
         "steps": 6,
         "batch": 2,
         "seed": 3,

@@ -72,7 +72,7 @@ def run(*words: str | Path) -> int:
 
 def test_options_take_the_place_of_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--data", tmp_path / "pairs", "--out", tmp_path / "other", "--checkpoint", tmp_path / "start")
-    mine = write_config(tmp_path, data={"folder": "nowhere"}, steps=2, save={"every": 2, "tensorboard": True})
+    mine = write_config(tmp_path, data={"folders": ["nowhere"]}, steps=2, save={"every": 2, "tensorboard": True})
     assert run(mine, *options) == 0
     assert capsys.readouterr().out == f"trained: {tmp_path / 'other' / 'checkpoints' / 'harmonizer_00000002'}\n"
     assert list((tmp_path / "other" / "tensorboard" / "harmonizer").glob("events*"))

@@ -35,13 +35,13 @@ def test_nano_needs_no_pretrained_weights() -> None:
 
 def test_every_fault_is_named_with_its_key(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("out: o\nmodel: {}\ndata: {folder: d, crop: 3}\nsteps: 0\nloss: {lpips: 0, gram: 0}\nbatch: two\n")
+    path.write_text("out: o\nmodel: {}\ndata: {folders: [d], crop: 3}\nsteps: 0\nloss: {lpips: 0, gram: 0}\nbatch: two\n")
     with pytest.raises(InputErrors) as caught:
         load_train_config(path)
     text = str(caught.value)
     assert len(caught.value.faults) == 5
     assert f"{path}: model: expected the folder of a checkpoint in 'checkpoint'" in text
-    assert f"{path}: data.crop: expected one of the keys folder, crop_px" in text
+    assert f"{path}: data.crop: expected one of the keys folders, crop_px" in text
     assert f"{path}: steps: expected greater than or equal to 1, got 0" in text
     assert f"{path}: loss: expected a weight above 0 in lpips, gram, l1 or l2" in text
     assert f"{path}: batch: expected" in text

@@ -64,6 +64,25 @@ def test_a_checkpoint_names_the_kinds_of_data_that_it_has_seen(tmp_path: Path, p
     assert load_checkpoint(last).config.trained_on == ("test", "not stated")
 
 
+def test_several_datasets_are_trained_on_together(tmp_path: Path, pairs: Path) -> None:
+    """With a batch of all samples, a faulty loss names every one of them."""
+    more = write_pairs(tmp_path / "more", train=2)
+    made = json.loads((more / "dataset.json").read_text())
+    (more / "dataset.json").write_text(json.dumps({**made, "kind": "another"}))
+    both = {"folders": [str(pairs), str(more)]}
+    last = run(config(tmp_path, pairs=pairs, data=both, steps=1))
+    assert load_checkpoint(last).config.trained_on == ("test", "another")
+    count = len(open_dataset(pairs).split("train"))
+    settings = config(tmp_path, pairs=pairs, out="all", data=both, batch=count + 2, steps=1)
+    settings = replace(settings, loss=replace(settings.loss, l1=float("inf")))
+    with pytest.raises(InputError) as caught:
+        run(settings)
+    assert str(caught.value).count("train/train_") == count + 2
+    (more / "train").rename(more / "val_too")
+    with pytest.raises(InputError, match="more: train: expected at least one sample, got none"):
+        run(config(tmp_path, pairs=pairs, out="none", data=both))
+
+
 def test_the_loss_falls_and_the_checkpoint_is_a_model(tmp_path: Path, pairs: Path) -> None:
     settings = config(tmp_path, pairs=pairs, steps=60, save={"every": 60, "pictures_every": 60})
     checkpoint = run(settings)
