@@ -48,6 +48,10 @@ def add_parser(subparsers: Any) -> None:
     build.add_argument("--frame", type=size_px, default=(540, 960), metavar="HxW",
                        help="of the camera's image, of which a sample is a part (540x960)")  # fmt: skip
     build.add_argument("--per-street", type=int, default=40, metavar="N", help="samples of a street (%(default)s)")
+    build.add_argument(
+        "--suns", type=int, default=1, metavar="N",
+        help="suns of a street, each second one mirroring the one before: what differs is the light alone (%(default)s)",
+    )  # fmt: skip
     build.add_argument("--detail", type=float, default=1.0, help="of the streets, as in the demo: 1; 0.3 to 2")
     build.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one core each (%(default)s)")
     dataset_assets.add_parser(commands)
@@ -110,6 +114,7 @@ def _procedural(args: argparse.Namespace) -> int:
         size=args.size,
         frame=args.frame,
         per_street=args.per_street,
+        suns=args.suns,
         detail=args.detail,
     )
     start = time.monotonic()

@@ -78,7 +78,11 @@ def _make_sequence(
         return
     rig = load_rig(RIG, width_px=options.frame[1], height_px=options.frame[0])
     renderer = make_renderer("cpu", RenderSettings(), threads=1)
-    stage = make_stage(sequence, options.detail, renderer)
-    for number in missing:
-        writer.write(sequence.split, *make_sample(stage, sequence, number, options, rig))
-        yield number
+    for sun in range(sequence.suns):
+        numbers = [number for number in missing if number % sequence.suns == sun]
+        if not numbers:
+            continue
+        stage = make_stage(sequence, options.detail, renderer, sun=sun)
+        for number in numbers:
+            writer.write(sequence.split, *make_sample(stage, sequence, number, options, rig))
+            yield number

@@ -61,11 +61,18 @@ def _pose(lit: LitStreet, *, s: float, t: float, yaw_rad: float) -> Rigid:
 
 
 def draw_place(
-    thing: Thing, lit: LitStreet, standpoint: Standpoint, taken: list[Array], rng: Rng, *, tries: int = 300
+    thing: Thing,
+    lit: LitStreet,
+    standpoint: Standpoint,
+    taken: list[Array],
+    rng: Rng,
+    *,
+    in_shade: bool = False,
+    tries: int = 300,
 ) -> Rigid | None:
     """A pose of `thing` in the scene's frame in view of the camera, clear of the ego and of the outlines `taken`.
 
-    None where nothing fits.
+    None where nothing fits. in_shade: all places that a house keeps from the sun are used, not only a share of them.
     """
     view, (s_ego, _, _) = standpoint.view, lit.route.locate(standpoint.T_scene_ego.translation[None, :2])
     outlines = [box(standpoint.T_scene_ego, EGO_SIZE_M, EGO_CENTRE_M), *taken]
@@ -76,7 +83,7 @@ def draw_place(
         outline = box(pose, thing.size_m)
         if not _in_view(thing, pose, view) or min(gap_m(outline, other) for other in outlines) < GAP_M:
             continue
-        if _sunlit(pose, lit) or rng.random() < SHADE_KEPT:
+        if in_shade or _sunlit(pose, lit) or rng.random() < SHADE_KEPT:
             return pose
     return None
 

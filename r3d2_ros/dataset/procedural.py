@@ -49,6 +49,7 @@ class ProceduralOptions:
     size        rows, columns of a sample: a part of a camera's image, or the whole
     frame       rows, columns of a camera's image; the demo's cameras have 540x960
     per_street  samples of one street
+    suns        so many suns shine on a street, by turns from sample to sample; the second mirrors the first, and so on
     detail      of the streets, see `StreetOptions`
     """
 
@@ -57,6 +58,7 @@ class ProceduralOptions:
     size: tuple[int, int] = (256, 256)
     frame: tuple[int, int] = (540, 960)
     per_street: int = 40
+    suns: int = 1
     detail: float = 1.0
 
     def __post_init__(self) -> None:
@@ -71,17 +73,24 @@ class ProceduralOptions:
             raise InputError("--size", "at least 64 pixels a side", f"{self.size[0]}x{self.size[1]}")
         if not 1 <= self.per_street <= 10_000:
             raise InputError("--per-street", "1 to 10000", str(self.per_street))
+        if not 1 <= self.suns <= self.per_street:
+            raise InputError("--suns", f"1 to {self.per_street}, the samples of a street", str(self.suns))
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """A street of a split, and the numbers of its samples. `key` seeds everything that is drawn for it."""
+    """A street of a split, and the numbers of its samples. `key` seeds everything that is drawn for it.
+
+    Number n is seen under sun n % suns. Numbers that follow each other from a multiple of `suns` on show the same
+    inserts in the same place, whether a sun reaches it or not: they differ in what the light does.
+    """
 
     split: str
     name: str
     street_seed: int
     count: int
     key: tuple[int, int, int]
+    suns: int = 1
 
     def sample_name(self, number: int) -> str:
         return f"{self.name}_{number:04d}"
@@ -99,20 +108,27 @@ def plan_sequences(options: ProceduralOptions) -> list[Sequence]:
         for number in range(streets):
             seed = (k + 1) * SEEDS_PER_SPLIT + (start + number) % SEEDS_PER_SPLIT
             share = count * (number + 1) // streets - count * number // streets
-            plan.append(Sequence(split, f"street{seed}", seed, share, (options.seed, k, number)))
+            plan.append(Sequence(split, f"street{seed}", seed, share, (options.seed, k, number), options.suns))
     return plan
 
 
-def street_options(sequence: Sequence, detail: float = 1.0) -> StreetOptions:
-    """The street of a sequence: straight or a bend, under a sun that mostly reaches the road."""
+def street_options(sequence: Sequence, detail: float = 1.0, *, sun: int = 0) -> StreetOptions:
+    """The street of a sequence: straight or a bend, under a sun that mostly reaches the road.
+
+    Suns 0 and 1 are each other's mirror image across the drive's first direction, and so are 2 and 3.
+    """
     rng = np.random.default_rng([*sequence.key, 0])
     bend = 0.0 if rng.random() < 0.5 else float(rng.choice([-1, 1])) / rng.uniform(90, 300)
     s = np.arange(0.0, LENGTH_M + 0.5, 1.0)
     heading = bend * s
     x, y = (np.concatenate([[0.0], np.cumsum(f(heading[:-1]))]) for f in (np.cos, np.sin))
+    pair = sun // 2
+    if pair:
+        rng = np.random.default_rng([*sequence.key, 3, pair])
     elevation = float(rng.uniform(25, 62))
     across = min(1.0, SHADE_REACH_M * np.tan(np.radians(elevation)) / HOUSE_M) if rng.random() < 0.85 else 1.0
     azimuth = rng.choice([0.0, 180.0]) + np.degrees(np.arcsin(rng.uniform(-across, across)))
+    azimuth = -azimuth if sun % 2 else azimuth
     return StreetOptions(
         seed=sequence.street_seed,
         path=tuple((float(a), float(b), 0.0) for a, b in zip(x, y, strict=True)),
@@ -124,10 +140,11 @@ def street_options(sequence: Sequence, detail: float = 1.0) -> StreetOptions:
     )
 
 
-def make_stage(sequence: Sequence, detail: float, renderer: Renderer) -> Stage:
-    """Build the street of a sequence; its sky is a little brighter or duller than the next one's."""
-    lit = build_lit_street(street_options(sequence, detail), with_assets=False)
-    rng = np.random.default_rng([*sequence.key, 1])
+def make_stage(sequence: Sequence, detail: float, renderer: Renderer, *, sun: int = 0) -> Stage:
+    """Build the street of a sequence under a sun; its sky is a little brighter or duller than the next one's."""
+    lit = build_lit_street(street_options(sequence, detail, sun=sun), with_assets=False)
+    pair = sun // 2
+    rng = np.random.default_rng([*sequence.key, 1, pair] if pair else [*sequence.key, 1])
     image = lit.street.scene.sky.image
     assert image is not None
     tint = rng.uniform(0.85, 1.05) * np.exp(rng.normal(0, 0.03, 3))
@@ -137,14 +154,17 @@ def make_stage(sequence: Sequence, detail: float, renderer: Renderer) -> Stage:
 def make_sample(
     stage: Stage, sequence: Sequence, number: int, options: ProceduralOptions, rig: Rig
 ) -> tuple[SampleMeta, Pair]:
-    """Sample `number` of a sequence, the same whatever was made before. RuntimeError when no place is found."""
-    rng = np.random.default_rng([*sequence.key, 2, number])
+    """Sample `number` of a sequence, the same whatever was made before. RuntimeError when no place is found.
+
+    stage  under the number's sun
+    """
+    rng = np.random.default_rng([*sequence.key, 2, number // sequence.suns])
     for _ in range(TRIES):
         standpoint = draw_standpoint(stage.lit, rig, rng)
-        inserts = _draw_inserts(stage, standpoint, rng)
+        inserts = _draw_inserts(stage, standpoint, rng, in_shade=sequence.suns > 1)
         if not inserts:
             continue
-        view = crop_of(standpoint.view, options.size, _interest(inserts, stage), rng)
+        view = crop_of(standpoint.view, options.size, _interest(inserts, stage, mirrored=sequence.suns > 1), rng)
         lights = [draw_foreign_light(rng, stage.lit.sun) for _ in inserts]
         naive = naive_render(stage, inserts, lights, view)
         assert naive.instance is not None
@@ -176,24 +196,28 @@ def make_sample(
     raise RuntimeError(f"no place for an insert in street {sequence.street_seed} after {TRIES} tries")
 
 
-def _draw_inserts(stage: Stage, standpoint: Standpoint, rng: Rng) -> list[Insert]:
+def _draw_inserts(stage: Stage, standpoint: Standpoint, rng: Rng, *, in_shade: bool) -> list[Insert]:
     inserts: list[Insert] = []
     taken: list[Array] = []
     for k in range(2 if rng.random() < 0.2 else 1):
         thing = make_thing(draw_kind(rng), rng)
-        pose = draw_place(thing, stage.lit, standpoint, taken, rng)
+        pose = draw_place(thing, stage.lit, standpoint, taken, rng, in_shade=in_shade)
         if pose is not None:
             inserts.append(Insert(thing, pose, f"insert_{k}", len(inserts) + 1))
             taken.append(box(pose, thing.size_m))
     return inserts
 
 
-def _interest(inserts: list[Insert], stage: Stage) -> Array:
-    """Points [N, 3] that a sample should show: the first insert's box and the end of its shadow on the ground."""
+def _interest(inserts: list[Insert], stage: Stage, *, mirrored: bool) -> Array:
+    """Points [N, 3] that a sample should show: the first insert's box and the end of its shadow on the ground.
+
+    mirrored  also of the shadow under the mirrored sun: where the insert is in the picture then tells nothing of either
+    """
     first, toward = inserts[0], stage.lit.sun.direction
     corners = first.T_scene_thing.apply(BOX_CORNERS * first.thing.size_m)
-    height = corners[:, 2] - first.T_scene_thing.translation[2]
-    return np.concatenate([corners, corners - (height / toward[2])[:, None] * toward])
+    height = (corners[:, 2] - first.T_scene_thing.translation[2])[:, None]
+    suns = [toward, toward * [1, -1, 1]] if mirrored else [toward]
+    return np.concatenate([corners, *(corners - height / sun[2] * sun for sun in suns)])
 
 
 def _seen(inserts: list[Insert], instance: np.ndarray) -> Iterator[SampleActor]:

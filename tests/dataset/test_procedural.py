@@ -55,6 +55,35 @@ def test_plan_gives_as_many_samples_as_asked_for() -> None:
     assert len({s.name for s in plan}) == len(plan)
 
 
+def test_suns_of_a_street_mirror_each_other_by_pairs() -> None:
+    plan = plan_sequences(ProceduralOptions(seed=1, counts=(24, 0, 0), per_street=8, suns=4))
+    alone = plan_sequences(ProceduralOptions(seed=1, counts=(24, 0, 0), per_street=8))
+    for sequence, single in zip(plan, alone, strict=True):
+        first, second, third, fourth = (street_options(sequence, sun=sun) for sun in range(4))
+        assert first == street_options(single), "one sun or several: the first is the same"
+        for one, other in ((first, second), (third, fourth)):
+            mirrored = one.sun.direction * [1, -1, 1]
+            np.testing.assert_allclose(other.sun.direction, mirrored, atol=1e-9)
+            assert replace(other, sun_azimuth_deg=one.sun_azimuth_deg) == one, "and nothing else differs"
+        assert third.path == first.path and third.sun_elevation_deg != first.sun_elevation_deg
+
+
+def test_samples_of_mirrored_suns_show_the_same_inserts_in_another_light() -> None:
+    options = replace(OPTIONS, counts=(4, 0, 0), per_street=4, suns=2)
+    (sequence,) = plan_sequences(options)
+    rig, renderer = load_rig("demo3"), CpuRenderer(RenderSettings(), 1)
+    stages = [make_stage(sequence, options.detail, renderer, sun=sun) for sun in range(2)]
+    for number in (0, 2):
+        (left, a), (right, b) = (make_sample(stages[k], sequence, number + k, options, rig) for k in range(2))
+        assert left.name != right.name and left.sequence == right.sequence
+        np.testing.assert_allclose(np.array(left.sun.world) * [1, -1, 1], right.sun.world, atol=1e-9)
+        assert left.camera == right.camera
+        assert [actor.T_world_actor for actor in left.actors] == [actor.T_world_actor for actor in right.actors]
+        # The road's splats are finer where shadows end, so that a pixel of an outline may differ.
+        assert np.count_nonzero(a.mask != b.mask) <= 0.01 * np.count_nonzero(a.mask)
+        assert not np.array_equal(a.input[~a.mask], b.input[~a.mask])
+
+
 def test_suns_of_the_streets_differ() -> None:
     plan = plan_sequences(ProceduralOptions(seed=1, counts=(40, 0, 0), per_street=1))
     suns = [street_options(sequence).sun for sequence in plan]
@@ -71,6 +100,7 @@ def test_suns_of_the_streets_differ() -> None:
         ({"counts": (0, 0, 0)}, "--count"),
         ({"seed": -1}, "--seed"),
         ({"per_street": 0}, "--per-street"),
+        ({"per_street": 3, "suns": 4}, "--suns: expected 1 to 3"),
         ({"size": (16, 256)}, "at least 64 pixels"),
     ],
 )
