@@ -35,7 +35,8 @@ def test_nano_needs_no_pretrained_weights() -> None:
 
 def test_every_fault_is_named_with_its_key(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("out: o\nmodel: {}\ndata: {folders: [d], crop: 3}\nsteps: 0\nloss: {lpips: 0, gram: 0}\nbatch: two\n")
+    wrong = "out: o\nmodel: {}\ndata: {folders: [d], crop: 3}\nsteps: 0\nloss: {lpips: 0, gram: 0}\nbatch: two\n"
+    path.write_text(wrong)
     with pytest.raises(InputErrors) as caught:
         load_train_config(path)
     text = str(caught.value)
