@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
                        help="of the camera's image, of which a sample is a part (540x960)")  # fmt: skip
     build.add_argument("--per-street", type=int, default=40, metavar="N", help="samples of a street (%(default)s)")
     build.add_argument(
-        "--suns", type=int, default=1, metavar="N", help="suns of a street, each second mirrors the one before (%(default)s)"
+        "--suns", type=int, default=1, metavar="N", help="suns of a street, every second one mirrored (%(default)s)"
     )  # fmt: skip
     build.add_argument("--detail", type=float, default=1.0, help="of the streets, as in the demo: 1; 0.3 to 2")
     build.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one core each (%(default)s)")
