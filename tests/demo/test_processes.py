@@ -18,6 +18,7 @@ from r3d2_ros.demo import children as children_module
 from r3d2_ros.demo import files
 from r3d2_ros.demo.children import Children, DemoError
 from r3d2_ros.demo.domain import RANGE_VARIABLE, VARIABLE, demo_environment, free_domain_id
+from r3d2_ros.harmonizer.shipped import shipped_model
 from r3d2_ros.progress import Progress
 from r3d2_ros.rigs import load_rig
 
@@ -139,11 +140,21 @@ def test_a_domain_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_configuration_waits_for_readers_and_drops_nothing(tmp_path: Path) -> None:
     path = tmp_path / "sim.yaml"
-    files.write_config(path, scene=tmp_path, rig="surround6", fov_deg=0.0, backend="cpu")
+    files.write_config(path, scene=tmp_path, rig="surround6", fov_deg=0.0, backend="cpu", harmonizer=None)
     config = load_config(path)
     assert (config.sync.mode, config.sync.tick, config.sync.actors) == ("lockstep", "ego", "required")
     assert (config.output.min_subscribers, config.rig.source) == (1, "surround6")
     assert config.scene.source == str(tmp_path)
+    assert (config.harmonizer.backend, config.output.image_rendered) == ("none", False)
+
+
+def test_a_harmonized_demo_publishes_the_picture_before_it_too(tmp_path: Path) -> None:
+    path = tmp_path / "sim.yaml"
+    nano = files.HarmonizerChoice("nano", "r3d2", shipped_model("nano"))
+    files.write_config(path, scene=tmp_path, rig="demo3", fov_deg=0.0, backend="cpu", harmonizer=nano)
+    config = load_config(path)
+    assert (config.harmonizer.backend, config.harmonizer.checkpoint) == ("r3d2", str(shipped_model("nano")))
+    assert config.harmonizer.roi.enabled and config.output.image_rendered
 
 
 def test_a_narrower_rig_sees_the_same(tmp_path: Path) -> None:
