@@ -126,7 +126,7 @@ def _run_step(step: Step, options: argparse.Namespace, report: Report, left_s: f
         after |= {"state": states.PARTIAL, "fault": f"stopped: its time of {left_s:.0f} s was over"}
     elif code != 0:
         after |= {"state": states.FAILED, "fault": f"the process ended with {_exit_text(code)}"}
-    after["seconds"] = round(before.get("seconds", 0.0) + time.monotonic() - start, 1)
+    after["seconds"] = round(before.get("seconds", 0.0) + time.monotonic() - start, 3)
     report.write()
     print(f"=== {step.name}: {after['state']} {after.get('fault') or ''}", flush=True)
 
