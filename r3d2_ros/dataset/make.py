@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from r3d2_ros.dataset.procedural import ProceduralOptions, Sequence, make_sample, make_stage, plan_sequences
+from r3d2_ros.dataset.procedural import ProceduralOptions, Sequence, make_group, make_stage, plan_sequences
 from r3d2_ros.dataset.samples import DatasetWriter
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.rendering.base import RenderSettings
@@ -73,16 +73,16 @@ def _make_sequence(
     folder: str | Path, made: dict[str, Any], options: ProceduralOptions, sequence: Sequence
 ) -> Iterator[int]:
     writer = DatasetWriter(folder, made, ignored=("command",))
-    missing = _missing(writer, sequence)
+    missing = set(_missing(writer, sequence))
     if not missing:
         return
     rig = load_rig(RIG, width_px=options.frame[1], height_px=options.frame[0])
     renderer = make_renderer("cpu", RenderSettings(), threads=1)
-    for sun in range(sequence.suns):
-        numbers = [number for number in missing if number % sequence.suns == sun]
-        if not numbers:
+    stages = [make_stage(sequence, options.detail, renderer, sun=sun) for sun in range(len(sequence.groups()[0]))]
+    for group in sequence.groups():
+        if missing.isdisjoint(group):
             continue
-        stage = make_stage(sequence, options.detail, renderer, sun=sun)
-        for number in numbers:
-            writer.write(sequence.split, *make_sample(stage, sequence, number, options, rig))
-            yield number
+        for number, (meta, pair) in zip(group, make_group(stages, sequence, group, options, rig), strict=True):
+            if number in missing:
+                writer.write(sequence.split, meta, pair)
+                yield number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,7 @@ GAP_M = 0.6
 """Between two inserts."""
 EGO_SIZE_M, EGO_CENTRE_M = (4.5, 1.9, 1.6), 1.45
 SHADE_KEPT = 0.25
-"""Of the places that a house keeps from the sun, this share is used."""
+"""Of the places that a house keeps from a sun, this share is used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +63,20 @@ def _pose(lit: LitStreet, *, s: float, t: float, yaw_rad: float) -> Rigid:
 
 def draw_place(
     thing: Thing,
-    lit: LitStreet,
+    lits: Sequence[LitStreet],
     standpoint: Standpoint,
     taken: list[Array],
     rng: Rng,
     *,
-    in_shade: bool = False,
     tries: int = 300,
 ) -> Rigid | None:
     """A pose of `thing` in the scene's frame in view of the camera, clear of the ego and of the outlines `taken`.
 
-    None where nothing fits. in_shade: all places that a house keeps from the sun are used, not only a share of them.
+    lits  the street under each of its suns, all of which reach most of the places
+
+    None where nothing fits.
     """
+    lit = lits[0]
     view, (s_ego, _, _) = standpoint.view, lit.route.locate(standpoint.T_scene_ego.translation[None, :2])
     outlines = [box(standpoint.T_scene_ego, EGO_SIZE_M, EGO_CENTRE_M), *taken]
     for _ in range(tries):
@@ -83,7 +86,7 @@ def draw_place(
         outline = box(pose, thing.size_m)
         if not _in_view(thing, pose, view) or min(gap_m(outline, other) for other in outlines) < GAP_M:
             continue
-        if in_shade or _sunlit(pose, lit) or rng.random() < SHADE_KEPT:
+        if all(_sunlit(pose, each) for each in lits) or rng.random() < SHADE_KEPT:
             return pose
     return None
 

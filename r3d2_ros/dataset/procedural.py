@@ -21,7 +21,7 @@ from r3d2_ros.geometry import Array
 from r3d2_ros.harmonizer.region import BOX_CORNERS
 from r3d2_ros.rendering.base import Renderer
 from r3d2_ros.sky import Sky
-from r3d2_ros.street.build import build_lit_street
+from r3d2_ros.street.build import LitStreet, build_lit_street
 from r3d2_ros.street.options import StreetOptions
 
 Rng = np.random.Generator
@@ -36,6 +36,8 @@ MAX_SEED = 2**32 - 1
 HOUSE_M, SHADE_REACH_M = 11.0, 7.0
 """Houses of this height mostly keep the sun from no more than this much of the street's width: else there would hardly
 be a shadow to learn from."""
+LEAST_ASIDE = 0.4
+"""Of how far aside a sun may stand, mirrored ones do at least so much."""
 TRIES = 60
 SMALLEST_PX, LARGEST_SHARE = 160, 0.6
 """Pixels of the inserts in a sample: at least so many, and at most this share of the image."""
@@ -81,8 +83,8 @@ class ProceduralOptions:
 class Sequence:
     """A street of a split, and the numbers of its samples. `key` seeds everything that is drawn for it.
 
-    Number n is seen under sun n % suns. Numbers that follow each other from a multiple of `suns` on show the same
-    inserts in the same place, whether a sun reaches it or not: they differ in what the light does.
+    Number n is seen under sun n % suns. Numbers that follow each other from a multiple of `suns` on, a group, show the
+    same inserts in the same place: they differ in what the street's light does.
     """
 
     split: str
@@ -94,6 +96,10 @@ class Sequence:
 
     def sample_name(self, number: int) -> str:
         return f"{self.name}_{number:04d}"
+
+    def groups(self) -> list[range]:
+        """The numbers of each group; the last may be cut short."""
+        return [range(first, min(first + self.suns, self.count)) for first in range(0, self.count, self.suns)]
 
 
 def plan_sequences(options: ProceduralOptions) -> list[Sequence]:
@@ -115,7 +121,8 @@ def plan_sequences(options: ProceduralOptions) -> list[Sequence]:
 def street_options(sequence: Sequence, detail: float = 1.0, *, sun: int = 0) -> StreetOptions:
     """The street of a sequence: straight or a bend, under a sun that mostly reaches the road.
 
-    Suns 0 and 1 are each other's mirror image across the drive's first direction, and so are 2 and 3.
+    Of several, suns 0 and 1 are each other's mirror image across the drive's first direction, and so are 2 and 3. They
+    stand well to its sides, since mirrored suns above the drive would be the same.
     """
     rng = np.random.default_rng([*sequence.key, 0])
     bend = 0.0 if rng.random() < 0.5 else float(rng.choice([-1, 1])) / rng.uniform(90, 300)
@@ -127,7 +134,10 @@ def street_options(sequence: Sequence, detail: float = 1.0, *, sun: int = 0) -> 
         rng = np.random.default_rng([*sequence.key, 3, pair])
     elevation = float(rng.uniform(25, 62))
     across = min(1.0, SHADE_REACH_M * np.tan(np.radians(elevation)) / HOUSE_M) if rng.random() < 0.85 else 1.0
-    azimuth = rng.choice([0.0, 180.0]) + np.degrees(np.arcsin(rng.uniform(-across, across)))
+    ahead, aside = rng.choice([0.0, 180.0]), rng.uniform(-across, across)
+    if sequence.suns > 1:
+        aside = np.copysign(across * LEAST_ASIDE + (1 - LEAST_ASIDE) * abs(aside), aside)
+    azimuth = ahead + np.degrees(np.arcsin(aside))
     azimuth = -azimuth if sun % 2 else azimuth
     return StreetOptions(
         seed=sequence.street_seed,
@@ -151,72 +161,78 @@ def make_stage(sequence: Sequence, detail: float, renderer: Renderer, *, sun: in
     return Stage.of(lit, Sky(image=np.clip(image * tint, 0, 1).astype(np.float32)), renderer)
 
 
-def make_sample(
-    stage: Stage, sequence: Sequence, number: int, options: ProceduralOptions, rig: Rig
-) -> tuple[SampleMeta, Pair]:
-    """Sample `number` of a sequence, the same whatever was made before. RuntimeError when no place is found.
+def make_group(
+    stages: list[Stage], sequence: Sequence, group: range, options: ProceduralOptions, rig: Rig
+) -> list[tuple[SampleMeta, Pair]]:
+    """The samples of a group, the same whatever was made before. RuntimeError when no place is found.
 
-    stage  under the number's sun
+    stages  the street under each of its suns. All of them reach the inserts, but where they stand in the shade
     """
-    rng = np.random.default_rng([*sequence.key, 2, number // sequence.suns])
+    rng = np.random.default_rng([*sequence.key, 2, group.start // sequence.suns])
+    stages = stages[: len(group)]
+    first = stages[0]
+    lits, suns = [stage.lit for stage in stages], [stage.lit.sun.direction for stage in stages]
     for _ in range(TRIES):
-        standpoint = draw_standpoint(stage.lit, rig, rng)
-        inserts = _draw_inserts(stage, standpoint, rng, in_shade=sequence.suns > 1)
+        standpoint = draw_standpoint(first.lit, rig, rng)
+        inserts = _draw_inserts(lits, standpoint, rng)
         if not inserts:
             continue
-        view = crop_of(standpoint.view, options.size, _interest(inserts, stage, mirrored=sequence.suns > 1), rng)
-        lights = [draw_foreign_light(rng, stage.lit.sun) for _ in inserts]
-        naive = naive_render(stage, inserts, lights, view)
+        view = crop_of(standpoint.view, options.size, _interest(inserts, suns), rng)
+        lights = [draw_foreign_light(rng, first.lit.sun) for _ in inserts]
+        naive = naive_render(first, inserts, lights, view)
         assert naive.instance is not None
         seen = np.count_nonzero(naive.instance)
         if not SMALLEST_PX <= seen <= LARGEST_SHARE * naive.instance.size:
             continue
         grade = CameraGrade.draw(rng)
         sun_radius = float(np.radians(np.exp(rng.uniform(np.log(0.27), np.log(1.5)))))
-        pair = make_pair(stage, inserts, naive, view, sun_radius_rad=sun_radius, grade=grade)
-        details = {
-            "lights": [light.kind for light in lights],
-            "gain": list(grade.gain),
-            "sun_radius_deg": float(np.degrees(sun_radius)),
-            "sun_power": list(stage.lit.sun.power),
-            "sky": list(stage.lit.sun.sky),
-        }
-        camera = SampleCamera.of(view, standpoint.camera.name)
-        meta = SampleMeta(
-            name=sequence.sample_name(number),
-            sequence=sequence.name,
-            camera=camera,
-            actors=tuple(_seen(inserts, naive.instance)),
-            sun=SampleSun.of(stage.lit.sun.direction, view),
-            origin=f"procedural street {sequence.street_seed}, sample {number}",
-            seed=sequence.street_seed,
-            details=details,
-        )
-        return meta, pair
+        samples = []
+        for number, stage in zip(group, stages, strict=True):
+            naive = naive if stage is first else naive_render(stage, inserts, lights, view)
+            pair = make_pair(stage, inserts, naive, view, sun_radius_rad=sun_radius, grade=grade)
+            details = {
+                "lights": [light.kind for light in lights],
+                "gain": list(grade.gain),
+                "sun_radius_deg": float(np.degrees(sun_radius)),
+                "sun_power": list(stage.lit.sun.power),
+                "sky": list(stage.lit.sun.sky),
+            }
+            assert naive.instance is not None
+            meta = SampleMeta(
+                name=sequence.sample_name(number),
+                sequence=sequence.name,
+                camera=SampleCamera.of(view, standpoint.camera.name),
+                actors=tuple(_seen(inserts, naive.instance)),
+                sun=SampleSun.of(stage.lit.sun.direction, view),
+                origin=f"procedural street {sequence.street_seed}, sample {number}",
+                seed=sequence.street_seed,
+                details=details,
+            )
+            samples.append((meta, pair))
+        return samples
     raise RuntimeError(f"no place for an insert in street {sequence.street_seed} after {TRIES} tries")
 
 
-def _draw_inserts(stage: Stage, standpoint: Standpoint, rng: Rng, *, in_shade: bool) -> list[Insert]:
+def _draw_inserts(lits: list[LitStreet], standpoint: Standpoint, rng: Rng) -> list[Insert]:
     inserts: list[Insert] = []
     taken: list[Array] = []
     for k in range(2 if rng.random() < 0.2 else 1):
         thing = make_thing(draw_kind(rng), rng)
-        pose = draw_place(thing, stage.lit, standpoint, taken, rng, in_shade=in_shade)
+        pose = draw_place(thing, lits, standpoint, taken, rng)
         if pose is not None:
             inserts.append(Insert(thing, pose, f"insert_{k}", len(inserts) + 1))
             taken.append(box(pose, thing.size_m))
     return inserts
 
 
-def _interest(inserts: list[Insert], stage: Stage, *, mirrored: bool) -> Array:
+def _interest(inserts: list[Insert], suns: list[Array]) -> Array:
     """Points [N, 3] that a sample should show: the first insert's box and the end of its shadow on the ground.
 
-    mirrored  also of the shadow under the mirrored sun: where the insert is in the picture then tells nothing of either
+    suns  unit vectors towards each: where the insert is in the picture then tells nothing of which of them shines
     """
-    first, toward = inserts[0], stage.lit.sun.direction
+    first = inserts[0]
     corners = first.T_scene_thing.apply(BOX_CORNERS * first.thing.size_m)
     height = (corners[:, 2] - first.T_scene_thing.translation[2])[:, None]
-    suns = [toward, toward * [1, -1, 1]] if mirrored else [toward]
     return np.concatenate([corners, *(corners - height / sun[2] * sun for sun in suns)])
 
 
