@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from r3d2_ros.dataset.samples import Pair, Sample
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.training.config import TrainConfig
 
 
@@ -28,6 +28,13 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         input, target, mask = (t.to(device, non_blocking=True) for t in (self.input, self.target, self.mask))
         return Batch(input, target, mask, self.names)
+
+    def pin_memory(self) -> Batch:
+        """What the loader asks for before it hands a batch on: only from such memory is `to` not waited for."""
+        return Batch(self.input.pin_memory(), self.target.pin_memory(), self.mask.pin_memory(), self.names)
+
+
+Fault = InputError | InputErrors
 
 
 class Draws(Dataset[Batch]):
@@ -62,6 +69,19 @@ class Draws(Dataset[Batch]):
         return as_batch(pair, sample.name)
 
 
+class Caught(Dataset[Batch | Fault]):
+    """`Draws` with faults as items: PyTorch cannot bring an InputError from a worker, only a RuntimeError."""
+
+    def __init__(self, draws: Draws) -> None:
+        self._draws = draws
+
+    def __getitem__(self, k: int) -> Batch | Fault:
+        try:
+            return self._draws[k]
+        except (InputError, InputErrors) as error:
+            return error
+
+
 def batches(
     config: TrainConfig,
     samples: Sequence[Sample],
@@ -71,10 +91,11 @@ def batches(
     rank: int,
     processes: int,
     half_size_steps: int = 0,
-) -> DataLoader[Batch]:
+) -> Iterator[Batch]:
     """The batches of one process for the steps `begin` to `end`, in order. Processes share out each step's samples.
 
-    Steps before `half_size_steps` see images of half the size.
+    Steps before `half_size_steps` see images of half the size. InputError(s) for a sample that cannot be used, when it
+    is its turn, whichever process read it.
     """
     of_step = config.batch * processes
     draws = Draws(
@@ -85,14 +106,29 @@ def batches(
         half_size=half_size_steps * of_step,
     )
     order = [step * of_step + rank * config.batch + i for step in range(begin, end) for i in range(config.batch)]
-    return DataLoader(
-        draws,
+    loader: DataLoader[Batch | Fault] = DataLoader(
+        Caught(draws),
         batch_size=config.batch,
         sampler=order,
         num_workers=config.data.workers,
-        collate_fn=joined,
+        collate_fn=joined_or_fault,
         pin_memory=torch.cuda.is_available(),
     )
+    for batch in loader:
+        if isinstance(batch, Fault):
+            raise batch
+        yield batch
+
+
+def joined_or_fault(items: Sequence[Batch | Fault]) -> Batch | Fault:
+    """`joined`, or the first fault among the samples or in joining them."""
+    for item in items:
+        if isinstance(item, Fault):
+            return item
+    try:
+        return joined([item for item in items if isinstance(item, Batch)])
+    except InputError as error:
+        return error
 
 
 def joined(singles: Sequence[Batch]) -> Batch:

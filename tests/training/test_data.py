@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from r3d2_ros.dataset.samples import Pair, open_dataset
 from r3d2_ros.errors import InputError
 from r3d2_ros.training.data import Draws, batches, crop_around_insert
 from tests.training.small import config, write_pairs
+
+FIRST = {"begin": 0, "end": 1, "rank": 0, "processes": 1}
 
 
 def test_each_round_shows_every_sample_once_in_a_new_order(tmp_path: Path) -> None:
@@ -99,11 +102,41 @@ def test_a_crop_holds_the_middle_of_the_insert() -> None:
     assert len(places) > 50
 
 
-def test_images_that_do_not_fit_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_do_not_fit_are_named(tmp_path: Path, workers: int) -> None:
+    """Also when another process read them."""
     pairs = write_pairs(tmp_path / "pairs")
     samples = open_dataset(pairs).split("train")
+    places = {"begin": 0, "end": 3, "rank": 0, "processes": 1}
+    cropped = config(tmp_path, pairs=pairs, data={"crop_px": 64, "workers": workers})
     with pytest.raises(InputError, match=r"train/train_00\d: data.crop_px: expected at most 32"):
-        list(batches(config(tmp_path, pairs=pairs, data={"crop_px": 64}), samples, begin=0, end=1, rank=0, processes=1))
+        list(batches(cropped, samples, **places))
     mixed = (*samples[:1], *open_dataset(write_pairs(tmp_path / "other", size=(32, 64))).split("train")[1:2])
     with pytest.raises(InputError, match=r"train_000 32x48.*Set data.crop_px, or batch to 1"):
-        list(batches(config(tmp_path, pairs=pairs), mixed, begin=0, end=1, rank=0, processes=1))
+        list(batches(config(tmp_path, pairs=pairs, data={"workers": workers}), mixed, **places))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_ends_the_training_at_its_turn(tmp_path: Path, workers: int) -> None:
+    """In the order of seed 3 the damaged sample is one of the second step."""
+    pairs = write_pairs(tmp_path / "pairs")
+    samples = open_dataset(pairs).split("train")
+    of = config(tmp_path, pairs=pairs, data={"workers": workers})
+    whole = list(batches(of, samples, begin=0, end=3, rank=0, processes=1))
+    damaged = pairs / whole[1].names[1] / "target.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    left = batches(of, samples, begin=0, end=3, rank=0, processes=1)
+    assert next(left).names == whole[0].names
+    with pytest.raises(InputError, match=f"{damaged}: expected a PNG of 8 bits with 3 channels"):
+        next(left)
+
+
+def test_the_loader_pins_the_images_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pinning itself needs a GPU; PyTorch's loader leaves a batch alone that has no method for it."""
+    pairs = write_pairs(tmp_path / "pairs")
+    batch = next(batches(config(tmp_path, pairs=pairs), open_dataset(pairs).split("train"), **FIRST))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    pinned = pin_memory(batch)
+    assert pinned.names == batch.names
+    for name in ("input", "target", "mask"):
+        assert torch.equal(getattr(pinned, name), getattr(batch, name) + 1), name
