@@ -130,7 +130,7 @@ class SaveConfig:
     every: Annotated[int, _doc("steps from checkpoint to checkpoint", ge=1)] = 500
     keep: Annotated[int, _doc("so many of the newest checkpoints stay", ge=1)] = 2
     pictures_every: Annotated[int, _doc("steps from one look at the val split to the next; 0: none", ge=0)] = 500
-    pictures: Annotated[int, _doc("so many samples of the val split are looked at", ge=1, le=64)] = 8
+    pictures: Annotated[int, _doc("so many samples, from all over the val split, are looked at", ge=1, le=64)] = 8
     tensorboard: Annotated[bool, _doc("write scalars and pictures for TensorBoard")] = True
     log_every: Annotated[int, _doc("steps from one line of log.jsonl to the next", ge=1)] = 10
 

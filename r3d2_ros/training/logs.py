@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +61,15 @@ class Logs:
             file.write(data.tobytes())
         if self._tensorboard:
             self._tensorboard.add_image("input, output, target", picture, done, dataformats="HWC")
-        self._since = time.monotonic()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done in it, a look or a checkpoint, does not count as time of the steps around it."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since += time.monotonic() - begin
 
     def close(self) -> None:
         self._progress.__exit__()

@@ -19,10 +19,16 @@ from r3d2_ros.training.stages import Stage, precision
 ROWS, COLUMN_PX = 4, 480
 
 
+def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most `count` of them at even distances, the first and the last among them: they lie street by street."""
+    count = min(count, len(samples))
+    return [samples[round(k * (len(samples) - 1) / max(count - 1, 1))] for k in range(count)]
+
+
 def look(
     stage: Stage, mean: Mapping[str, Tensor], samples: Sequence[Sample], name: str, config: TrainConfig
 ) -> tuple[dict[str, float], NDArray[np.uint8]]:
-    """Mean PSNR (dB) over `samples`, and a picture of the first ones: input, output, target.
+    """Mean PSNR (dB) over `samples`, and a picture of four of them: input, output, target.
 
     The harmonizer's is that of the inserts' region (`psnr`, and of the input `psnr_naive`), the autoencoder's that of
     the whole target. `mean`: weights to use in place of the module's own, by their names in the model.
@@ -31,6 +37,7 @@ def look(
     weights = {f"model.{key}": tensor for key, tensor in mean.items()}
     found: dict[str, list[float]] = {"psnr": [], "psnr_naive": []}
     rows: list[NDArray] = []
+    shown_ones = spread(samples, ROWS)
     stage.eval()
     for sample in samples:
         pair = sample.load()
@@ -43,7 +50,7 @@ def look(
         if region.any():
             found["psnr"].append(psnr(shown, pair.target, region))
             found["psnr_naive"].append(psnr(pair.input, pair.target, region))
-        if len(rows) < ROWS:
+        if sample in shown_ones:
             rows.append(
                 np.concatenate([_small(i) for i in (given[0].numpy().transpose(1, 2, 0), shown, pair.target)], 1)
             )

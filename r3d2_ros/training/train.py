@@ -11,6 +11,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from r3d2_ros.resources import user_path
 from r3d2_ros.training.config import TrainConfig, bound_keys
 from r3d2_ros.training.data import Batch, batches
 from r3d2_ros.training.logs import Logs
-from r3d2_ros.training.looks import look
+from r3d2_ros.training.looks import look, spread
 from r3d2_ros.training.losses import TrainingLoss
 from r3d2_ros.training.stages import (
     begin_with_the_input,
@@ -107,7 +108,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: 
         if reached and newest and reached.stage == stage:
             run.resume(newest, reached.step)
         if run.begin < run.steps:
-            ended = run.train(samples, val[: config.save.pictures], stop)
+            ended = run.train(samples, spread(val, config.save.pictures), stop)
             if not ended.complete:
                 return ended
         run.close()
@@ -172,9 +173,11 @@ class Run:
                 if logs:
                     logs.step(done, values)
                     if val and config.save.pictures_every and done % config.save.pictures_every == 0:
-                        logs.look(done, *look(self.stage, self.mean, val, self.name, config))
+                        with logs.aside():
+                            logs.look(done, *look(self.stage, self.mean, val, self.name, config))
                 if stopped or done == self.steps or done % config.save.every == 0:
-                    saved = self.save(done)
+                    with logs.aside() if logs else nullcontext():
+                        saved = self.save(done)
                 if stopped:
                     break
         finally:
