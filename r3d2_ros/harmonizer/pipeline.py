@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,12 +23,14 @@ from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Failed, Harmonized
 from r3d2_ros.harmonizer.region import ActorBox, actor_region
 from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
-from r3d2_ros.harmonizer.roi import Size, choose_crops, parse_sizes
+from r3d2_ros.harmonizer.roi import Size, choose_crops, crop_sizes, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalHistory, blend
 from r3d2_ros.harmonizer.temporal_patch import Window
 from r3d2_ros.rendering.cuda_copies import to_host
 from r3d2_ros.rendering.frames import RenderedFrame
+
+log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
 """Images in a call, rows, columns."""
@@ -91,21 +95,28 @@ class Harmonizer:
 
     def warm_up(self, sizes: Sequence[Size]) -> None:
         """Prepare for frames of each size (rows, columns): the network, for crops too where those are used."""
-        cameras, sizes = len(sizes), sorted(set(sizes))
-        shapes: set[Size] = set()
-        for rows, columns in sizes:
-            crops = self._crop_sizes if self.config.roi.enabled else ()
-            fitting = [crop for crop in crops if crop[0] <= rows and crop[1] <= columns]
-            scale = scale_of(self.config.resolution, rows)
-            shapes |= {reduced_size(*size, scale) for size in [*fitting, (rows, columns)]}
-        # A frame set can need as many crops of one size as it likes, but not more whole frames than there are cameras.
-        whole = self.config.runtime.max_batch
-        batches = {1, whole} if self.config.roi.enabled or whole <= cameras else {1}
+        most, shapes = self.config.runtime.max_batch, set()
+        for frame, cameras in Counter(sizes).items():
+            scale = scale_of(self.config.resolution, frame[0])
+            # A frame set can need as many crops of one size as it likes, but not more whole frames than cameras.
+            batches = {frame: {1, most} if most <= cameras else {1}}
+            batches |= {size: {1, most} for size in self._crop_sizes_in(frame, scale)}
+            shapes |= {(batch, *reduced_size(*size, scale)) for size in batches for batch in batches[size]}
         with self._own_stream():
-            self._network.warm_up([(batch, *size) for size in sorted(shapes) for batch in sorted(batches)])
-        for size in sizes:
+            self._network.warm_up(sorted(shapes, key=lambda shape: (shape[1:], shape[0])))
+        for size in sorted(set(sizes)):
             _, history = self.apply(_one_actor(size, stamp_ns=0))
             self.apply(_one_actor(size, stamp_ns=1), history)
+
+    def _crop_sizes_in(self, frame: Size, scale: float) -> list[Size]:
+        if not self.config.roi.enabled:
+            return []
+        grid_px = grid_of(scale)
+        sizes = crop_sizes(self._crop_sizes, frame, grid_px=grid_px)
+        if not sizes:
+            text = "harmonizer.roi: no size fits into frames of %d x %d in steps of %d pixels, which are run whole"
+            log.warning(text, *frame, grid_px)
+        return sizes
 
     def _outputs(self, moment: Moment, outcomes: list[Harmonized | Failed]) -> list[_Output]:
         """What the network makes of the cameras that have to see it; where it fails, the outcome says so."""
@@ -150,8 +161,8 @@ class Harmonizer:
 
         if not self.config.roi.enabled:
             return list(network(torch.stack(list(images))))
-        margin_px = self.config.roi.margin_px
-        crops = [choose_crops(mask, sizes=self._crop_sizes, margin_px=margin_px) for mask in masks]
+        margin_px, grid_px = self.config.roi.margin_px, grid_of(scale)
+        crops = [choose_crops(mask, sizes=self._crop_sizes, margin_px=margin_px, grid_px=grid_px) for mask in masks]
         return run_on_crops(images, crops, network, margin_px=margin_px)
 
     def _finite(self, outputs: list[_Output], outcomes: list[Harmonized | Failed]) -> list[_Output]:

@@ -1,8 +1,9 @@
 """Regions of interest: run the network only on crops around inserted actors.
 
 The sizes of crops come from a small fixed set, so that compiled graphs are reused. Crops lie on the grid of the latent
-image, so that the network sees the same blocks of pixels in a crop as in the whole frame. Here they are chosen;
-`crops.py` runs the network on them.
+image, so that the network sees the same blocks of pixels in a crop as in the whole frame. One at the end of a frame
+whose rows or columns are no multiple of the grid ends with the frame, off the grid. Here crops are chosen; `crops.py`
+runs the network on them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -19,8 +21,11 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.rendering.numba_cache import kernel
 
 BLOCK_PX = 8
-"""Pixels per latent pixel. Crops begin at multiples of it, unless the image's end forbids, and parts of the region that
-touch the same or neighbouring blocks of this size are one cluster."""
+"""Pixels per latent pixel. Parts of the region that touch the same or neighbouring blocks of this size are one
+cluster."""
+
+MOST_ROWS = 2**16
+"""Frames of fewer rows have a scale that is told from every other (`grid_of`)."""
 
 Size = tuple[int, int]
 """Rows and columns."""
@@ -57,34 +62,52 @@ class Crop:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
+def grid_of(scale: float) -> int:
+    """Pixels of a frame that are whole latent pixels of the frame reduced by `scale`, and of the frame itself."""
+    return BLOCK_PX * Fraction(scale).limit_denominator(MOST_ROWS).denominator
+
+
+def crop_sizes(sizes: Sequence[Size], frame: Size, *, grid_px: int) -> list[Size]:
+    """`sizes`, rounded up to the grid, that fit into a frame (rows, columns) and are not all of it; smallest first."""
+    rounded = {(-(-rows // grid_px) * grid_px, -(-columns // grid_px) * grid_px) for rows, columns in sizes}
+    fitting = [size for size in rounded if size != frame and size[0] <= frame[0] and size[1] <= frame[1]]
+    return sorted(fitting, key=lambda size: (size[0] * size[1], size))
+
+
 def crops_cost(crops: Sequence[Crop]) -> int:
     """Pixels the network has to process: its time is nearly proportional to them."""
     return sum(crop.height * crop.width for crop in crops)
 
 
 def choose_crops(
-    mask: NDArray[np.float32] | None, *, sizes: Sequence[Size], margin_px: int
+    mask: NDArray[np.float32] | None, *, sizes: Sequence[Size], margin_px: int, grid_px: int = BLOCK_PX
 ) -> tuple[Crop, ...]:
     """Crops that cover where `mask` [H, W] is above 0 with `margin_px` around it, as far as the image goes; sorted.
 
-    Each cluster of the region gets the smallest size of `sizes` that holds it, else the whole frame; clusters share a
-    crop where that costs no more than one each. Sizes that do not fit into the image are not used. An empty region, or
-    None, needs no crop.
+    Each cluster of the region gets the smallest of `crop_sizes` that holds it, else the whole frame; clusters share a
+    crop where that costs no more than one each. An empty region, or None, needs no crop.
+
+    grid_px  crops begin at its multiples, a multiple of `BLOCK_PX`, or end with the image
     """
     if mask is None:
         return ()
     frame: Size = (mask.shape[0], mask.shape[1])
-    fitting = [size for size in sizes if size[0] <= frame[0] and size[1] <= frame[1]]
-    table = np.array(sorted([*fitting, frame], key=lambda size: size[0] * size[1]), np.int64)
+    table = np.array([*crop_sizes(sizes, frame, grid_px=grid_px), frame], np.int64)
     bounds = _clusters(np.ascontiguousarray(mask))
     if not len(bounds):
         return ()
     around = -(-margin_px // BLOCK_PX) * BLOCK_PX * np.array([-1, -1, 1, 1])
-    grown = np.clip(bounds * BLOCK_PX + around, 0, np.array([*frame, *frame]))
+    grown = np.clip(_on_grid(bounds * BLOCK_PX + around, grid_px), 0, np.array([*frame, *frame]))
     merged = _merge(grown, table)
-    crops = sorted({_place(box, table, frame) for box in merged})
+    crops = sorted({_place(box, table, frame, grid_px) for box in merged})
     whole = Crop(*frame, 0, 0)
     return tuple(crops) if crops_cost(crops) < crops_cost([whole]) else (whole,)
+
+
+def _on_grid(boxes: Bounds, grid_px: int) -> Bounds:
+    """The smallest boxes on the grid around `boxes`."""
+    first, last = boxes[:, :2] // grid_px, -(-boxes[:, 2:] // grid_px)
+    return np.concatenate([first, last], axis=1) * grid_px
 
 
 def _clusters(mask: NDArray[np.float32]) -> Bounds:
@@ -143,13 +166,14 @@ def _joint(a: Bounds, b: Bounds) -> Bounds:
     return np.concatenate([np.minimum(a, b)[..., :2], np.maximum(a, b)[..., 2:]], axis=-1)
 
 
-def _place(box: NDArray[np.int64], table: NDArray[np.int64], frame: Size) -> Crop:
+def _place(box: NDArray[np.int64], table: NDArray[np.int64], frame: Size, grid_px: int) -> Crop:
     """The smallest size that holds the box, about its middle, on the grid and in the image."""
     height, width = (int(n) for n in table[_size_index(box, table)])
 
     def start(first: int, last: int, length: int, limit: int) -> int:
-        begin = (first + last - length) // 2 // BLOCK_PX * BLOCK_PX
-        return min(max(begin, 0), limit - length)
+        begin = (first + last - length) // 2 // grid_px * grid_px
+        # The box ends on the grid, and so would the crop, or it ends with an image that itself does not.
+        return min(max(begin, last - length, 0), limit - length)
 
     top, left, bottom, right = (int(n) for n in box)
     return Crop(height, width, start(top, bottom, height, frame[0]), start(left, right, width, frame[1]))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from r3d2_ros.harmonizer.composite import composite_region
 from r3d2_ros.harmonizer.crops import run_on_crops
-from r3d2_ros.harmonizer.residual import Network, run_reduced
-from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_cost
+from r3d2_ros.harmonizer.residual import Network, Resolution, run_reduced, scale_of
+from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_cost, grid_of
 from r3d2_ros.rendering.cuda_copies import rgb8_tensor
 from tests.harmonizer.small import picture
 from tests.harmonizer.test_roi import MARGIN, SIZES, chosen, region
@@ -105,3 +106,25 @@ def test_the_whole_frame_is_a_crop_like_others_and_crops_can_be_reduced() -> Non
     out = on_crops(smooth, crops, lambda batch: run_reduced(batch, lambda small: small * 0.5 + 0.1, 0.5))
     inside = torch.from_numpy(mask > 0)
     torch.testing.assert_close(out[:, inside], torch.full_like(out[:, inside], 0.4))
+
+
+def blocks(batch: Tensor) -> Tensor:
+    """Each pixel halfway to the mean of its block of 8x8, which is what a latent pixel stands for."""
+    means = functional.avg_pool2d(batch, 8, ceil_mode=True, count_include_pad=False)
+    enlarged = functional.interpolate(means, scale_factor=8)[..., : batch.shape[-2], : batch.shape[-1]]
+    return (batch + enlarged) / 2
+
+
+@pytest.mark.parametrize(("resolution", "rows"), [("full", 1080), ("half", 1080), ("720p", 1080), ("720p", 900)])
+def test_reduced_crops_see_the_blocks_of_the_reduced_frame(resolution: Resolution, rows: int) -> None:
+    image, scale = noise(rows, 960), scale_of(resolution, rows)
+    mask = region((300, 310, 420, 430), (610, 610, 660, 660), (0, 0, 50, 60), shape=(rows, 960))
+    crops = choose_crops(mask, sizes=((200, 200), (256, 256)), margin_px=32, grid_px=grid_of(scale))
+    assert len(crops) == 3
+
+    def network(batch: Tensor) -> Tensor:
+        return run_reduced(batch, blocks, scale)
+
+    out, full = run_on_crops([image], [crops], network, margin_px=32)[0], network(image[None])[0]
+    inside = torch.from_numpy(mask > 0)
+    torch.testing.assert_close(out[:, inside], full[:, inside], rtol=0, atol=1e-4)

@@ -167,7 +167,7 @@ def test_the_network_gets_the_float_render() -> None:
 
 
 def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
-    """Two cameras of 160x120: alone and, where max_batch is two, both; with crops max_batch at every size that fits."""
+    """Two cameras of 160x120: alone and, where max_batch is two, both; of crops max_batch at every size that fits."""
     network = darker()
     harmonizing(network).warm_up()
     assert network.prepared == [(1, 120, 160)], "two are fewer than max_batch"
@@ -175,15 +175,22 @@ def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
     network = darker()
     harmonizing(network, HarmonizerConfig(runtime=RuntimeConfig(max_batch=2))).warm_up()
     assert network.prepared == [(1, 120, 160), (2, 120, 160)]
-    crops = HarmonizerConfig(
-        roi=RoiConfig(enabled=True, sizes="64x64, 96x128, 128x128", margin_px=8),
-        resolution="half",
-        runtime=RuntimeConfig(max_batch=3),
-    )
+    roi = RoiConfig(enabled=True, sizes="64x64, 96x128, 128x128", margin_px=8)
+    crops = [(1, 32, 32), (3, 32, 32), (1, 48, 64), (3, 48, 64)]
     network = darker()
-    harmonizing(network, crops).warm_up()
-    sizes = [(32, 32), (48, 64), (60, 80)]
-    assert network.prepared == [(batch, *size) for size in sizes for batch in (1, 3)]
+    harmonizing(network, HarmonizerConfig(roi=roi, resolution="half", runtime=RuntimeConfig(max_batch=3))).warm_up()
+    assert network.prepared == [*crops, (1, 60, 80)], "there are never three whole frames"
+    network = darker()
+    harmonizing(network, HarmonizerConfig(roi=roi, runtime=RuntimeConfig(max_batch=2))).warm_up()
+    assert network.prepared == [
+        *((batch, *size) for size in [(64, 64), (96, 128), (120, 160)] for batch in (1, 2)),
+    ]
+
+
+def test_whole_frames_of_two_sizes_are_never_in_one_batch() -> None:
+    network = darker()
+    Harmonizer(HarmonizerConfig(runtime=RuntimeConfig(max_batch=2)), network).warm_up([(16, 24), (16, 32), (16, 24)])
+    assert network.prepared == [(1, 16, 24), (2, 16, 24), (1, 16, 32)]
 
 
 def test_a_backend_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

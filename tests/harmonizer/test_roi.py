@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_cost, parse_sizes
+from r3d2_ros.harmonizer.residual import Resolution, reduced_size, scale_of
+from r3d2_ros.harmonizer.roi import Crop, choose_crops, crop_sizes, crops_cost, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import RoiConfig
 
 SIZES = parse_sizes("64x64, 64x128, 128x128")
@@ -84,3 +85,57 @@ def test_many_actors_cost_at_most_a_whole_frame_and_are_all_covered_in_a_fixed_o
             # Far enough from edges other than the image's for the network's full effect.
             covered |= cv2.erode(inner.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8)) > 0
         assert covered[mask > 0].all()
+
+
+def fully_covered(crops: tuple[Crop, ...], shape: tuple[int, int], margin_px: int) -> NDArray[np.bool_]:
+    """Pixels of an image that are `margin_px` inside a crop's edges, or inside those that are the image's."""
+    covered = np.zeros(shape, bool)
+    for crop in crops:
+        rows, columns = (
+            slice(0 if begin == 0 else begin + margin_px, end if end == limit else end - margin_px)
+            for begin, end, limit in (
+                (crop.top, crop.top + crop.height, shape[0]),
+                (crop.left, crop.left + crop.width, shape[1]),
+            )
+        )
+        covered[rows, columns] = True
+    return covered
+
+
+def touching_the_ends(shape: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """Boxes of every height at the bottom, of every width at the right, in steps of 4 pixels, and of both."""
+    height, width = shape
+    tall = [(height - extent, 400, height, 440) for extent in range(4, 500, 4)]
+    wide = [(300, width - extent, 340, width) for extent in range(4, 500, 4)]
+    return [*tall, *wide, *((height - n, width - n, height, width) for n in range(4, 500, 20))]
+
+
+@pytest.mark.parametrize("resolution", ["full", "half", "720p"])
+@pytest.mark.parametrize("shape", [(540, 960), (900, 1600), (1080, 1910)])
+def test_the_region_has_full_effect_up_to_the_last_row_and_column(
+    shape: tuple[int, int], resolution: Resolution
+) -> None:
+    """In images that the grid does not divide too."""
+    config, grid_px = RoiConfig(), grid_of(scale_of(resolution, shape[0]))
+    sizes = parse_sizes(config.sizes)
+    in_crops = 0
+    for box in touching_the_ends(shape):
+        crops = choose_crops(region(box, shape=shape), sizes=sizes, margin_px=config.margin_px, grid_px=grid_px)
+        in_crops += len(crops) == 1 and crops[0].height < shape[0]
+        assert all(c.top >= 0 and c.left >= 0 for c in crops)
+        assert all(c.top + c.height <= shape[0] and c.left + c.width <= shape[1] for c in crops)
+        assert all(c.top % grid_px == 0 or c.top + c.height == shape[0] for c in crops)
+        assert all(c.left % grid_px == 0 or c.left + c.width == shape[1] for c in crops)
+        full = fully_covered(crops, shape, config.margin_px)
+        assert full[region(box, shape=shape) > 0].all(), f"{box}: {crops}"
+    assert in_crops > 100
+
+
+def test_the_grid_of_reduced_frames_has_whole_latent_pixels_there_and_here() -> None:
+    # 16 pixels are 8 of the half; 2/3 of 24 are 16; 720 of 900 rows are 4/5, and 4/5 of 40 are 32.
+    assert [grid_of(scale) for scale in (1.0, 0.5, 2 / 3, 720 / 900, 720 / 1280)] == [8, 16, 24, 40, 128]
+    assert grid_of(720 / 886) == 8 * 443, "beyond the frame, which is run whole"
+    assert crop_sizes(parse_sizes("256x256, 384x768"), (886, 1920), grid_px=8 * 443) == []
+    assert crop_sizes(parse_sizes("256x256, 384x768"), (1080, 1920), grid_px=24) == [(264, 264), (384, 768)]
+    for size in crop_sizes(parse_sizes(RoiConfig().sizes), (1080, 1920), grid_px=24):
+        assert all(n % 8 == 0 for n in reduced_size(*size, 2 / 3))
