@@ -10,8 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.model import R3D2
 
-PARTS = ("encoder", "unet", "decoder", "skips")
-
 
 @dataclass(frozen=True)
 class ModelSize:

@@ -52,7 +52,7 @@ class ImageNetwork(Protocol):
 class _Output:
     """What the network made of a camera: the number of the camera, its render and the output [3, H, W] on the device.
 
-    mask    [H, W] on the host, None where the whole output is shown
+    mask    [H, W] on the host, None where the whole output is shown; device_mask: the same on the device
     window  of the frame, outside of which the mask is 0
     """
 
@@ -60,6 +60,7 @@ class _Output:
     image: Tensor
     output: Tensor
     mask: NDArray[np.float32] | None
+    device_mask: Tensor | None
     window: Window
 
 
@@ -127,7 +128,7 @@ class Harmonizer:
             try:
                 ran = self._run([one.image for one in group], [one.mask for one in group])
                 outputs += [replace(one, output=output) for one, output in zip(group, ran, strict=True)]
-            except RuntimeError as error:  # PyTorch's, out of memory among them
+            except Exception as error:  # PyTorch's, out of memory among them, or of a pipeline's own code
                 failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
                 for one in group:
                     outcomes[one.number] = failed
@@ -150,7 +151,8 @@ class Harmonizer:
                     continue
                 window = _window(mask)
             image = self._on_device(frame.rgb).clamp(0, 1).movedim(-1, 0).contiguous()
-            yield _Output(number, image, image, mask, window)
+            device_mask = None if mask is None else self._on_device(mask)
+            yield _Output(number, image, image, mask, device_mask, window)
 
     def _run(self, images: Sequence[Tensor], masks: Sequence[NDArray[np.float32] | None]) -> Sequence[Tensor]:
         """The network's outputs for images [3, H, W] of one size."""
@@ -169,7 +171,7 @@ class Harmonizer:
         """The outputs without those that have NaN where they would be shown, of which the outcome says so."""
         good = []
         for out in outputs:
-            failed = _fault(int(bad_pixels(out.output, self._mask_on_device(out))))
+            failed = _fault(int(bad_pixels(out.output, out.device_mask)))
             if failed is None:
                 good.append(out)
             else:
@@ -183,15 +185,18 @@ class Harmonizer:
         ran = {out.number: out for out in outputs}
         cameras = []
         for number, (name, view, frame) in enumerate(zip(moment.names, moment.views, moment.frames, strict=True)):
-            assert frame.instance is not None
             out = ran.get(number)
+            if out is None:
+                cameras.append(CameraResidual(name, view, residual=None, mask=None, depth=None, instance=None))
+                continue
+            assert frame.instance is not None
             cameras.append(
                 CameraResidual(
                     name=name,
                     view=view,
-                    residual=None if out is None else out.output - out.image,
-                    mask=None if out is None else self._mask_on_device(out),
-                    window=None if out is None else out.window,
+                    residual=out.output - out.image,
+                    mask=out.device_mask,
+                    window=out.window,
                     depth=self._on_device(frame.depth),
                     instance=self._on_device(frame.instance.astype(np.int32)),
                 )
@@ -209,7 +214,7 @@ class Harmonizer:
     def _shown(self, out: _Output, rendered: NDArray[np.uint8]) -> Harmonized | Failed:
         """The output in the picture, or what is wrong with it."""
         part = out.window.slices
-        shown, mask = out.output[:, *part], self._mask_on_device(out)
+        shown, mask = out.output[:, *part], out.device_mask
         if mask is None:
             pixels = composite_full(shown)
         else:
@@ -222,9 +227,6 @@ class Harmonizer:
         rgb = rendered.copy()
         rgb[part] = picture
         return Harmonized(rgb, np.ones(rgb.shape[:2], np.float32) if out.mask is None else out.mask)
-
-    def _mask_on_device(self, out: _Output) -> Tensor | None:
-        return None if out.mask is None else self._on_device(out.mask)
 
     def _on_device(self, array: NDArray | Tensor) -> Tensor:
         tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array

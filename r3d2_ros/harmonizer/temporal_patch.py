@@ -55,8 +55,8 @@ class CameraResidual:
     residual  [3, H, W] float32, output minus render, finite where it is used; None when the network did not run,
               because the camera sees no actor
     mask      [H, W] float32 in [0, 1]: how much of the residual is shown; None: all of it, everywhere
-    depth     [H, W] float32 z-depth in metres, NaN where nothing solid is seen
-    instance  [H, W] int32, 0 or the number of an actor
+    depth     [H, W] float32 z-depth in metres, NaN where nothing solid is seen; not asked for without a residual
+    instance  [H, W] int32, 0 or the number of an actor; the same
     window    outside of it the mask is 0. None: looked for on a CPU; a GPU, which the CPU would have to wait for, works
               on the whole picture
     """
@@ -65,8 +65,8 @@ class CameraResidual:
     view: CameraView
     residual: Tensor | None
     mask: Tensor | None
-    depth: Tensor
-    instance: Tensor
+    depth: Tensor | None
+    instance: Tensor | None
     window: Window | None = None
 
 
@@ -93,8 +93,11 @@ def patch_of(camera: CameraResidual) -> Patch | None:
     if camera.residual is None:
         return None
     size = (camera.view.height_px, camera.view.width_px)
-    mask = camera.residual.new_ones(size) if camera.mask is None else camera.mask
-    for name, tensor in (("mask", mask), ("depth", camera.depth), ("instance", camera.instance)):
+    mask, depth, instance = camera.mask, camera.depth, camera.instance
+    mask = camera.residual.new_ones(size) if mask is None else mask
+    if depth is None or instance is None:
+        raise ValueError(f"camera '{camera.name}': expected depth and instance with a residual, got None")
+    for name, tensor in (("mask", mask), ("depth", depth), ("instance", instance)):
         if tensor.shape != size:
             raise ValueError(f"camera '{camera.name}': {name}: expected the shape {size}, got {tuple(tensor.shape)}")
     if camera.residual.shape != (3, *size):
@@ -110,8 +113,8 @@ def patch_of(camera: CameraResidual) -> Patch | None:
         mask=mask,
         inside=1.0 - hidden.to(torch.float32),
         # 1 / infinity is 0 as well; NaN, the sky, becomes 0.
-        inverse_depth=torch.nan_to_num(1.0 / camera.depth[part], nan=0.0),
-        identity=camera.instance[part].masked_fill(hidden, NOTHING),
+        inverse_depth=torch.nan_to_num(1.0 / depth[part], nan=0.0),
+        identity=instance[part].masked_fill(hidden, NOTHING),
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.config import load_config
-from r3d2_ros.errors import InputErrors
+from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.pipeline import Harmonizer, Shape
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
@@ -136,12 +136,35 @@ def out_of_memory(images: Tensor) -> Tensor:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nmore lines")
 
 
-def test_a_network_that_fails_takes_only_the_pictures_that_needed_it() -> None:
-    frame_set = step(Network(out_of_memory))
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nmore lines"), "OutOfMemoryError: CUDA out of memory."),
+        (ValueError("height and width have to be divisible by 8"), "ValueError: height and width have to be"),
+        (InputError("the pipeline's result", "images", "NoneType"), "InputError: the pipeline's result: expected"),
+        (KeyError("down_block_res_samples"), "KeyError: 'down_block_res_samples'"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_network_that_fails_takes_only_the_pictures_that_needed_it(error: Exception, reason: str) -> None:
+    def failing(images: Tensor) -> Tensor:
+        raise error
+
+    frame_set = step(Network(failing))
     assert [frame.camera.name for frame in frame_set.frames] == ["left"]
-    assert frame_set.failures[0].reason == (
-        "the harmonizer's network failed: OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB."
-    )
+    assert frame_set.failures[0].reason.startswith(f"the harmonizer's network failed: {reason}")
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+def test_what_the_network_does_not_need_is_not_put_on_its_device(
+    temporal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of camera `front` alone, each array once: image, mask, bytes to paste into; with temporal depth and instance."""
+    sim = harmonizing(darker(), HarmonizerConfig(temporal=TemporalConfig(enabled=temporal)))
+    rendered, sent, put = sim.render(state()), [], Harmonizer._on_device
+    monkeypatch.setattr(Harmonizer, "_on_device", lambda self, array: (sent.append(array), put(self, array))[1])
+    sim.harmonize(rendered, History())
+    assert len(sent) == (5 if temporal else 3)
 
 
 def test_raw_shows_the_render_and_says_why() -> None:
