@@ -43,7 +43,13 @@ def run(args: argparse.Namespace) -> int:
     from r3d2_ros.bench.machine import machine_facts
     from r3d2_ros.harmonizer.runtime import find_device
 
-    device = str(find_device(args.device))
+    device = str(find_device(args.device, "--device"))
+    if args.deterministic:
+        import torch
+
+        from r3d2_ros.harmonizer.numerics import pin_cublas_workspace
+
+        pin_cublas_workspace(torch.device(device))  # the pinned row comes after others
     facts: dict[str, Any] = {
         "measured": "quality" if args.quality else "rig" if args.rig else "network",
         "machine": machine_facts(device),

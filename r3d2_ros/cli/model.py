@@ -197,9 +197,11 @@ def _released(args: argparse.Namespace) -> Released:
     from r3d2_ros.harmonizer.convert_observed import model_from_pipeline
     from r3d2_ros.harmonizer.diffusers_pipeline import load_pipeline
     from r3d2_ros.harmonizer.settings import HarmonizerConfig
+    from r3d2_ros.harmonizer.shipped import model_folder
 
+    path = model_folder(args.input, args.input)
     config = HarmonizerConfig(
-        backend="pipeline", checkpoint=args.input, allow_remote_code=True, dtype="float32", device=args.device
+        backend="pipeline", checkpoint=str(path), allow_remote_code=True, dtype="float32", device=args.device
     )
     return model_from_pipeline(load_pipeline(config), _choices(args), size_px=args.size)
 

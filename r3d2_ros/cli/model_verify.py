@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r3d2_ros.cli.sizes import size_px
-from r3d2_ros.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPE_NAMES, default="float32", help="of both models (%(default)s)")
     parser.add_argument("--dtype-b", choices=DTYPE_NAMES, help="of B, where it is another")
     parser.add_argument("--runtime", choices=RUNTIMES, help="run B, a checkpoint, as the simulator would with this one")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda:N (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda:N (%(default)s)")
     parser.add_argument(
         "--allow-remote-code", action="store_true", help="run the code of pipeline folders. It can do anything"
     )
@@ -49,18 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the difference: 0 where it is within the tolerance, else 1. InputError(s) for what cannot be used."""
-    import torch
-
     from r3d2_ros.harmonizer.observed import watch_latents
+    from r3d2_ros.harmonizer.runtime import find_device
     from r3d2_ros.harmonizer.verify import in_eight_bits, noise_images, read_images, verify
 
-    try:
-        device = torch.empty(0, device=torch.device(args.device)).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError("--device", "cpu or cuda:N of this machine", str(error).splitlines()[0]) from error
+    device = find_device(args.device, "--device")
     images = [image.to(device) for image in (read_images(args.images) if args.images else noise_images(*args.size))]
-    a = _model(args.a, args, dtype=args.dtype)
-    b = _model(args.b, args, dtype=args.dtype_b or args.dtype, runtime=args.runtime)
+    a = _model(args.a, args, str(device), dtype=args.dtype)
+    b = _model(args.b, args, str(device), dtype=args.dtype_b or args.dtype, runtime=args.runtime)
     with watch_latents(use_mean=args.mean_latents) as latents:
         eight_bit = [name for name, model in (("A", a), ("B", b)) if _gives_eight_bits(model, images[0])]
         if eight_bit:
@@ -78,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if facts["equal"] else 1
 
 
-def _model(source: str, args: argparse.Namespace, *, dtype: Any, runtime: Any = None) -> ImageModel:
+def _model(source: str, args: argparse.Namespace, device: str, *, dtype: Any, runtime: Any = None) -> ImageModel:
     """A pipeline, a checkpoint's plain module, or the checkpoint in a runtime."""
     from r3d2_ros.harmonizer.checkpoints import load_checkpoint
     from r3d2_ros.harmonizer.model import DTYPES
@@ -90,13 +85,13 @@ def _model(source: str, args: argparse.Namespace, *, dtype: Any, runtime: Any = 
     path = model_folder(source, source)
     pipeline = is_pipeline_folder(path)
     if not pipeline and runtime is None:
-        return load_checkpoint(path, device=args.device, dtype=DTYPES[dtype])
+        return load_checkpoint(path, device=device, dtype=DTYPES[dtype])
     return load_network(
         HarmonizerConfig(
             backend="pipeline" if pipeline else "r3d2",
             checkpoint=str(path),
             allow_remote_code=args.allow_remote_code,
-            device=args.device,
+            device=device,
             dtype=dtype,
             runtime=RuntimeConfig(kind=runtime or "eager"),
         )

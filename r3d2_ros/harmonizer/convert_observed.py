@@ -21,6 +21,7 @@ from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
 from r3d2_ros.harmonizer.convert_released import Released, build, likely_variant, merged, named, skip_orders
 from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.numerics import numerics
 from r3d2_ros.harmonizer.observed import Observed, observe
 from r3d2_ros.harmonizer.pipeline_calls import ROUNDED
 from r3d2_ros.harmonizer.variants import variant
@@ -140,7 +141,7 @@ def _best(model: R3D2, seen: Observed, *, both_orders: bool) -> Choice:
 
 def _difference(model: R3D2, seen: Observed) -> float:
     """Infinite where a model gives NaN, so that it compares as the worst."""
-    with torch.inference_mode():
+    with torch.inference_mode(), numerics(seen.image.device, deterministic=False):
         return float((model(seen.image) - seen.output).abs().nan_to_num(nan=math.inf).max())
 
 

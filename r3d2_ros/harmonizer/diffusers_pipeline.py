@@ -22,6 +22,7 @@ from r3d2_ros.harmonizer.checkpoints import check_commercial
 from r3d2_ros.harmonizer.convert_diffusers import modern_attention
 from r3d2_ros.harmonizer.licences import licence_of
 from r3d2_ros.harmonizer.model import DTYPES, check_image
+from r3d2_ros.harmonizer.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.pipeline_calls import CallForm, call, choose_form, read_signature, resized
 from r3d2_ros.harmonizer.pipeline_code import no_progress_bars, offline, separate_modules
 from r3d2_ros.harmonizer.pipeline_folders import (
@@ -32,6 +33,7 @@ from r3d2_ros.harmonizer.pipeline_folders import (
 )
 from r3d2_ros.harmonizer.runtime import find_device
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
+from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.harmonizer.tensor_files import check_keys, count_dtypes, read_shapes, shapes_of
 
 
@@ -47,24 +49,29 @@ def load_pipeline(config: HarmonizerConfig) -> Pipeline:
         raise InputError("harmonizer.runtime.kind", "eager with backend pipeline", config.runtime.kind, hint)
     if config.dtype == "float8":
         raise InputError("harmonizer.dtype", "float32, float16 or bfloat16 with backend pipeline", "float8")
-    folder = read_pipeline_folder(Path(config.checkpoint))
+    device = find_device(config.device)
+    if config.runtime.deterministic:
+        pin_cublas_workspace(device)
+    folder = read_pipeline_folder(model_folder(config.checkpoint, "harmonizer.checkpoint"))
     if config.require_commercial:
         check_commercial((licence_of(folder.path),), where=str(folder.path))
     check_code(folder, allow_remote_code=config.allow_remote_code)
     check_parts(folder)
-    device = find_device(config.device)
     dtype = stored_dtype(folder) if config.dtype == "checkpoint" else DTYPES[config.dtype]
-    return Pipeline(_load(folder, dtype).to(device), device=device, where=str(folder.path))
+    pipe = _load(folder, dtype).to(device)
+    return Pipeline(pipe, device=device, where=str(folder.path), deterministic=config.runtime.deterministic)
 
 
 class Pipeline:
     """Runs a diffusers pipeline over images, one after the other. Not for two threads at a time.
 
-    `form` is None until the first image, with which the way to call the pipeline is found.
+    `form` is None until the first image, with which the way to call the pipeline is found. With `deterministic`
+    nothing runs of which PyTorch has no version that gives the same bytes again: a pipeline that needs it fails.
     """
 
-    def __init__(self, pipe: Any, *, device: torch.device, where: str) -> None:
+    def __init__(self, pipe: Any, *, device: torch.device, where: str, deterministic: bool = False) -> None:
         self.device, self.pipe, self.where = device, pipe, where
+        self._deterministic = deterministic
         self.form: CallForm | None = None
         self._signature = read_signature(pipe.__call__, where=where)
         pipe.set_progress_bar_config(disable=True)
@@ -76,7 +83,8 @@ class Pipeline:
         """
         check_image(images)
         height, width = images.shape[-2:]
-        outputs = [resized(self._run(image), height, width) for image in images]
+        with numerics(self.device, deterministic=self._deterministic):
+            outputs = [resized(self._run(image), height, width) for image in images]
         return torch.stack(outputs).clamp(0, 1)
 
     def warm_up(self, shapes: Iterable[tuple[int, int, int]]) -> None:

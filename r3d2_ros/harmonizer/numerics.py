@@ -59,16 +59,30 @@ def _matmul_without_tf32() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def pin_cublas_workspace() -> None:
-    """cuBLAS repeats its results with a workspace of fixed size only. It reads the variable when it starts.
+def pin_cublas_workspace(device: torch.device) -> None:
+    """cuBLAS repeats its results with a workspace of fixed size only. It, and PyTorch, read the variable once.
 
-    InputError where the variable is set to something else.
+    So this comes before any matrix product on a GPU; on a CPU it does nothing. InputError where the variable is set to
+    something else, or another part of the process was faster.
     """
+    if device.type != "cuda":
+        return
+    where = f"environment variable {CUBLAS_WORKSPACE}"
+    expected = " or ".join(_REPEATABLE_WORKSPACES) + ", because harmonizer.runtime.deterministic is on"
     value = os.environ.setdefault(CUBLAS_WORKSPACE, _REPEATABLE_WORKSPACES[0])
     if value not in _REPEATABLE_WORKSPACES:
-        raise InputError(
-            f"environment variable {CUBLAS_WORKSPACE}",
-            " or ".join(_REPEATABLE_WORKSPACES) + ", because harmonizer.runtime.deterministic is on",
-            f"'{value}'",
-            "Set one of these, or leave it unset",
-        )
+        raise InputError(where, expected, f"'{value}'", "Set one of these, or leave it unset")
+    try:
+        with numerics(device, deterministic=True):
+            _matrix_product(device)
+    except RuntimeError as error:
+        if CUBLAS_WORKSPACE not in str(error):
+            raise
+        hint = f"Set {CUBLAS_WORKSPACE}={value} before the process starts"
+        raise InputError(where, expected, "a value that was set after the first matrix product", hint) from error
+
+
+def _matrix_product(device: torch.device) -> None:
+    """PyTorch refuses it where results are to repeat and the variable was not set at the first one."""
+    ones = torch.ones(2, 2, device=device)
+    torch.mm(ones, ones)

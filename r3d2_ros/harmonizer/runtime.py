@@ -45,6 +45,8 @@ def load_runtime(config: HarmonizerConfig) -> Runtime:
     checkpoint. MissingPackageError for a kind of runtime that is not installed.
     """
     device = find_device(config.device)
+    if config.runtime.deterministic:
+        pin_cublas_workspace(device)
     folder = model_folder(config.checkpoint, "harmonizer.checkpoint")
     model = load_checkpoint(folder, device=str(device), require_commercial=config.require_commercial)
     return make_runtime(model, config)
@@ -53,6 +55,8 @@ def load_runtime(config: HarmonizerConfig) -> Runtime:
 def make_runtime(model: R3D2, config: HarmonizerConfig) -> Runtime:
     """The same for a model in memory, which stays as it is. `checkpoint` as dtype is the dtype that `model` has."""
     device = find_device(config.device)
+    if config.runtime.deterministic:
+        pin_cublas_workspace(device)  # before the matrix products that form new weights
     if config.dtype == "float8":
         check_float8(device)
     # Rewritten first: new weights are formed from the checkpoint's numbers and rounded once.
@@ -71,8 +75,6 @@ class Runtime:
         self.device = model.prompt_embedding.device
         self.dtype = model.dtype
         on_cuda = self.device.type == "cuda"
-        if config.deterministic and on_cuda:
-            pin_cublas_workspace()
         self._padding, self._unet_config = model.config.padding, model.config.unet
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(memory_format=self._memory_format)  # type: ignore[call-overload]
@@ -122,7 +124,8 @@ class Runtime:
     def _first(self, padded: Tensor) -> Tensor:
         """The first call with a shape. The shape counts as known when all of it went well."""
         start = time.perf_counter()
-        self._attention.choose(attention_shapes(self._unet_config, padded.shape))
+        with numerics(self.device, deterministic=self.config.deterministic):  # the rules that the choice will run under
+            self._attention.choose(attention_shapes(self._unet_config, padded.shape))
         with compiling_into(self._cache):
             output = self._run(padded)
         program = self._graphs.record(self._run, padded) if self._graphs else self._run
@@ -177,17 +180,18 @@ KINDS: dict[str, Callable[[R3D2, RuntimeConfig, AttentionKernels], ImageModel]] 
 """Each gives a function of padded images in the model's dtype, whose result the next call may overwrite."""
 
 
-def find_device(name: str) -> torch.device:
-    """The device of `harmonizer.device`, with its index. InputError for one that does not work."""
+def find_device(name: str, where: str = "harmonizer.device") -> torch.device:
+    """The device that `name` means, with its index: CUDA or the CPU. InputError, naming `where`, for any other."""
     if name == "auto":
         name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    expected = "auto, cpu, or a CUDA device that works, such as cuda:0"
     try:
-        return torch.empty(1, device=torch.device(name)).device
+        device = torch.empty(1, device=torch.device(name)).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            "harmonizer.device", "auto, cpu, or a CUDA device that works, such as cuda:0", f"'{name}': {reason}"
-        ) from error
+        raise InputError(where, expected, f"'{name}': {str(error).splitlines()[0]}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(where, expected, f"'{name}'")
+    return device
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.images import read_image
 from r3d2_ros.harmonizer.base import ImageModel
+from r3d2_ros.harmonizer.numerics import numerics
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class Difference:
 
 
 def verify(a: ImageModel, b: ImageModel, images: Iterable[Tensor]) -> Difference:
-    """Run both models on each image [3,H,W] or batch [B,3,H,W]. InputError: no image, other shape, or NaN output."""
+    """Run both models on each image [3,H,W] or batch [B,3,H,W], float32 without TF32.
+
+    InputError: no image, other shape, or NaN output.
+    """
     count, values, worst, total, squares = 0, 0, 0.0, 0.0, 0.0
     for image in images:
         batch = image if image.ndim == 4 else image.unsqueeze(0)
-        with torch.no_grad():
+        with torch.no_grad(), numerics(batch.device, deterministic=False):
             first, second = a(batch).double().cpu(), b(batch).double().cpu()
         where = f"image {count}"
         if first.shape != second.shape:

@@ -191,6 +191,26 @@ def test_two_processes_that_compile_give_the_same_bytes() -> None:
     assert hash_in_another_process("torch-compile") == hash_in_another_process("torch-compile")
 
 
+def test_pinning_kernels_after_a_matrix_product_is_refused() -> None:
+    assert in_another_process("print(refusal_after_a_matrix_product())").strip() == (
+        "environment variable CUBLAS_WORKSPACE_CONFIG"
+    )
+
+
+def refusal_after_a_matrix_product() -> str:
+    import torch
+
+    from r3d2_ros.errors import InputError
+
+    square = torch.ones(64, 64, device="cuda:0")
+    torch.mm(square, square)
+    try:
+        runtime(deterministic=True)
+    except InputError as error:
+        return error.where
+    return "not refused"
+
+
 def output_hash(kind: str) -> str:
     with tempfile.TemporaryDirectory() as cache:
         output = runtime(kind=kind, deterministic=True, cache=cache)(pictures(2))
@@ -198,9 +218,14 @@ def output_hash(kind: str) -> str:
 
 
 def hash_in_another_process(kind: str) -> str:
-    program = f"from tests.gpu.test_harmonizer import output_hash; print(output_hash({kind!r}))"
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=True, cwd=ROOT).stdout.split()[-1]
+    return in_another_process(f"print(output_hash({kind!r}))").split()[-1]
+
+
+def in_another_process(program: str) -> str:
+    """What it prints, in an environment that says nothing of cuBLAS' workspace: the runtime has to."""
+    begin = "import os; from tests.gpu.test_harmonizer import *; del os.environ['CUBLAS_WORKSPACE_CONFIG']; "
+    command = [sys.executable, "-c", begin + program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=True, cwd=ROOT).stdout
 
 
 def test_runs_on_after_running_out_of_memory() -> None:

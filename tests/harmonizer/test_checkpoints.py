@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.base import Licence
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config, save_checkpoint
+from r3d2_ros.harmonizer.numerics import numerics
 from r3d2_ros.harmonizer.verify import verify
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
@@ -188,3 +189,18 @@ def test_verify_refuses_what_says_nothing() -> None:
         verify(lambda x: x, lambda x: x * float("nan"), [picture(4, 4)])
     with pytest.raises(InputError, match=r"shape \[1, 3, 2, 4\]"):
         verify(lambda x: x, lambda x: x[..., :2, :], [picture(4, 4)])
+
+
+def test_verify_compares_in_float32_without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def model(image: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        return image
+
+    def as_on_cuda(device: torch.device, *, deterministic: bool) -> Any:
+        return numerics(torch.device("cuda:0"), deterministic=deterministic)
+
+    monkeypatch.setattr("r3d2_ros.harmonizer.verify.numerics", as_on_cuda)
+    verify(model, model, [picture(4, 4)])
+    assert seen == [(False, False)] * 2

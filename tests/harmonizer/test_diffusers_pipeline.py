@@ -57,6 +57,26 @@ def test_the_configuration_names_it(folder: Path) -> None:
     assert isinstance(load_network(config), Pipeline)
 
 
+def test_a_folder_in_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load(Path("~/released")).where == str(folder)
+
+
+def test_float32_is_not_tf32_and_deterministic_is_what_it_says(folder: Path) -> None:
+    """cuDNN's convolutions take TF32 where nobody forbids it."""
+    for deterministic in (False, True):
+        pipeline, seen = load(folder, runtime=RuntimeConfig(deterministic=deterministic)), []
+        pipeline.pipe.unet.register_forward_pre_hook(
+            lambda *args, seen=seen: seen.append(
+                (torch.backends.cudnn.allow_tf32, torch.are_deterministic_algorithms_enabled())
+            )
+        )
+        pipeline.device = torch.device("cuda:0")
+        pipeline(picture(16, 16))
+        assert set(seen) == {(False, deterministic)}
+    assert torch.backends.cudnn.allow_tf32 and not torch.are_deterministic_algorithms_enabled()
+
+
 def test_another_size_is_resized_back(folder: Path) -> None:
     """The pipeline works in multiples of 8 and gives those."""
     pipeline, image = load(folder), picture(41, 59)
@@ -131,8 +151,10 @@ def test_commercial_use_needs_a_licence_that_allows_it(folder: Path, marker: Pat
 
 
 def test_no_pipeline_folder(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(InputError, match="a pipeline folder with model_index.json, got no such folder"):
+    with pytest.raises(InputError, match="harmonizer.checkpoint: expected the folder of .*absent': no such folder"):
         load(tmp_path / "absent")
+    with pytest.raises(InputError, match="config/models/nano: expected a pipeline folder with model_index.json"):
+        load(Path("nano"))
     (folder / "model_index.json").unlink()
     with pytest.raises(InputError, match="a pipeline folder with model_index.json, got none in it"):
         load(folder)

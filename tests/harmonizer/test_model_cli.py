@@ -115,7 +115,7 @@ def test_verify_names_a_wrong_picture(nano: Path, tmp_path: Path) -> None:
     (tmp_path / "not.png").write_text("text")
     with pytest.raises(InputError, match="not.png: expected a PNG or JPEG image"):
         run("verify", nano, nano, tmp_path / "not.png")
-    with pytest.raises(InputError, match="--device: expected cpu or cuda:N"):
+    with pytest.raises(InputError, match="--device: expected auto, cpu, or a CUDA device"):
         run("verify", nano, nano, "--device", "abacus")
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import r3d2_ros.harmonizer.runtime as runtime_module
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.numerics import CUBLAS_WORKSPACE, pin_cublas_workspace
 from r3d2_ros.harmonizer.runtime import load_runtime, make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
@@ -109,7 +114,64 @@ def test_switches_of_the_process_are_put_back() -> None:
     assert torch.utils.deterministic.fill_uninitialized_memory
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "tpu"])
+def test_pinned_kernels_are_asked_for_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuBLAS reads its variable at the first matrix product, and the rewrites are made of those."""
+    order: list[str] = []
+
+    def note(name: str, result: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **keywords: (order.append(name), result(*args, **keywords))[1]
+
+    monkeypatch.setattr(runtime_module, "pin_cublas_workspace", note("pin", lambda device: None))
+    for name in ("load_checkpoint", "rewritten"):
+        monkeypatch.setattr(runtime_module, name, note(name, getattr(runtime_module, name)))
+    save_checkpoint(seeded(TINY), tmp_path)
+    config = HarmonizerConfig(checkpoint=str(tmp_path), runtime=RuntimeConfig(deterministic=True))
+    load_runtime(config)
+    assert order == ["pin", "load_checkpoint", "pin", "rewritten"]
+    order.clear()
+    make_runtime(seeded(TINY), replace(config, runtime=RuntimeConfig()))
+    assert order == ["rewritten"]
+
+
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture
+def no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is not set, and as before afterwards."""
+    monkeypatch.setenv(CUBLAS_WORKSPACE, "")
+    monkeypatch.delenv(CUBLAS_WORKSPACE)
+
+
+@pytest.mark.usefixtures("no_workspace")
+def test_the_variable_of_cublas_is_set_and_another_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r3d2_ros.harmonizer.numerics._matrix_product", lambda device: None)
+    pin_cublas_workspace(torch.device("cpu"))
+    assert CUBLAS_WORKSPACE not in os.environ, "a CPU has no cuBLAS"
+    pin_cublas_workspace(CUDA)
+    assert os.environ[CUBLAS_WORKSPACE] == ":4096:8"
+    monkeypatch.setenv(CUBLAS_WORKSPACE, ":16:8")
+    pin_cublas_workspace(CUDA)
+    monkeypatch.setenv(CUBLAS_WORKSPACE, ":0:0")
+    with pytest.raises(InputError, match="CUBLAS_WORKSPACE_CONFIG: expected :4096:8 or :16:8, .* got ':0:0'"):
+        pin_cublas_workspace(CUDA)
+
+
+@pytest.mark.usefixtures("no_workspace")
+def test_pinning_too_late_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(device: torch.device) -> None:
+        assert torch.are_deterministic_algorithms_enabled()
+        raise RuntimeError("Deterministic behavior was enabled ... you must set CUBLAS_WORKSPACE_CONFIG=:4096:8")
+
+    monkeypatch.setattr("r3d2_ros.harmonizer.numerics._matrix_product", refused)
+    with pytest.raises(InputError, match="Set CUBLAS_WORKSPACE_CONFIG=:4096:8 before the process starts"):
+        pin_cublas_workspace(CUDA)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta"])
 def test_a_device_that_does_not_work_is_named(device: str) -> None:
     with pytest.raises(InputError, match=f"harmonizer.device: expected auto, cpu, or a CUDA device .* got '{device}'"):
         make_runtime(seeded(TINY), HarmonizerConfig(device=device))

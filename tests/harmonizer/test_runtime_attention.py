@@ -10,7 +10,13 @@ import torch
 from torch.nn import functional
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.attention import FILE, AttentionKernels, SelfAttention, attention_shapes
+from r3d2_ros.harmonizer.attention import (
+    FILE,
+    AttentionKernels,
+    AttentionShape,
+    SelfAttention,
+    attention_shapes,
+)
 from r3d2_ros.harmonizer.base import UNetConfig
 from r3d2_ros.harmonizer.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.runtime import make_runtime
@@ -101,3 +107,21 @@ def test_a_file_of_choices_that_is_broken_is_measured_anew(content: str, tmp_pat
     assert read_choices(tmp_path / FILE) == {}
     write_choices(tmp_path / FILE, {"a": "cudnn"})
     assert json.loads((tmp_path / FILE).read_text()) == {"a": "cudnn"}
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_kernel_is_chosen_under_the_rules_that_it_runs_under(
+    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where results are to repeat, PyTorch has not all kernels."""
+    seen = []
+    runs = AttentionKernels._runs
+
+    def noted(self: AttentionKernels, shape: AttentionShape, kernel: str) -> bool:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return runs(self, shape, kernel)
+
+    monkeypatch.setattr(AttentionKernels, "_runs", noted)
+    config = HarmonizerConfig(runtime=RuntimeConfig(attention="math", deterministic=deterministic))
+    make_runtime(seeded(TINY), config)(picture(32, 32))
+    assert set(seen) == {deterministic}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from r3d2_ros.bench.harmonizer.faults import BrokenPathError
 from r3d2_ros.harmonizer.model import DTYPES, R3D2
+from r3d2_ros.harmonizer.numerics import numerics
 
 RATIO_L2, RATIO_MAX = 1.25, 1.5
 """A path in 16 bit may have this many times the error of the plain module in the same 16 bit."""
@@ -49,7 +49,7 @@ class Reference:
 
 def make_reference(model: R3D2, pictures: Mapping[str, Tensor], device: torch.device) -> Reference:
     """`model` is on the CPU in float32 and stays there."""
-    with _exact_float32():
+    with numerics(device, deterministic=False):
         outputs = dict(checked_outputs(plain_path(model, torch.float32, device), pictures, device))
     values = torch.cat([out.flatten() for out in outputs.values()])
     saturated = float(((values == 0) | (values == 1)).float().mean())
@@ -60,17 +60,6 @@ def plain_path(model: R3D2, dtype: torch.dtype, device: torch.device) -> Path:
     """The module as PyTorch runs it, in `dtype`; nothing of the runtime has a part in it."""
     module = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
     return module
-
-
-@contextmanager
-def _exact_float32() -> Iterator[None]:
-    """TF32 off for the block, in matrix products and in convolutions, where it is on by default."""
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
 @torch.inference_mode()
