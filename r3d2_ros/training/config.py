@@ -154,7 +154,9 @@ class TrainConfig:
     ema: Annotated[
         float, _doc("decay of a running mean of the weights, which is what is written; 0: none", ge=0, lt=1)
     ] = 0.0
-    threads: Annotated[int, _doc("CPU threads of each process; 0: PyTorch's choice", ge=0, le=1024)] = 0
+    threads: Annotated[
+        int, _doc("CPU threads of each process, on which the last bits depend; 0: PyTorch's choice", ge=0, le=1024)
+    ] = 0
     licences: Annotated[
         tuple[str, ...],
         _doc("what the data add to the licences that a checkpoint records: NAME;SOURCE;commercial or non-commercial"),
@@ -171,7 +173,8 @@ class TrainConfig:
 
 
 FREE = ("out", "threads", "data.workers", "save")
-"""Keys that may change when a training is resumed: its numbers do not depend on them."""
+"""Keys that may change when a training is resumed: its weights do not depend on them. On the number of threads that
+computes on a CPU they do depend, whichever way it was chosen: `states.Bound` has it."""
 
 
 def load_train_config(path: str | Path) -> TrainConfig:

@@ -2,7 +2,7 @@
 
     OUT/checkpoints/harmonizer_00000500/config.json, model.safetensors   the model (running mean, adapters merged)
                                         training.safetensors             weights, optimizer, running mean as they are
-                                        training.json                    stage, step, processes, configuration
+                                        training.json                    `Reached`
 
 A folder gets its name when it is complete. No random state is in it: each step's numbers follow from the seed.
 """
@@ -10,6 +10,7 @@ A folder gets its name when it is complete. No random state is in it: each step'
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -29,7 +30,6 @@ from r3d2_ros.harmonizer.checkpoints import assemble, read_json, save_checkpoint
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
 from r3d2_ros.schema import STRICT, validate
-from r3d2_ros.training.config import TrainConfig, bound_keys
 
 STATE_TENSORS, STATE_FACTS = "training.safetensors", "training.json"
 UNFINISHED = ".making"
@@ -39,15 +39,42 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 StageName = Literal["autoencoder", "harmonizer"]
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Reached:
-    """Contents of training.json: `step` steps of `stage` are done, by so many processes."""
+class SampleList:
+    """How many training samples there are, and a hash of what and in which order they are (`sources.listed`)."""
 
     __pydantic_config__ = STRICT
+    count: Annotated[int, Field(ge=1)]
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What the weights of a training follow from, so that it has to be the same when it is resumed.
+
+    threads  of each process as it computes on a CPU, since sums in another order have other last bits; None on a GPU
+    samples  where they are does not matter
+    config   `bound_keys`
+
+    Checkpoints of earlier versions have neither threads nor samples.
+    """
+
+    __pydantic_config__ = STRICT
+    processes: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)] | None = None
+    samples: SampleList | None = None
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached(Bound):
+    """Contents of training.json: `step` steps of `stage` are done."""
+
     stage: StageName
     step: Annotated[int, Field(ge=0)]
-    processes: Annotated[int, Field(ge=1)]
-    config: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -92,16 +119,34 @@ class Checkpoints:
         return place
 
 
-def read_reached(folder: Path, config: TrainConfig, processes: int) -> Reached:
-    """How far a checkpoint is. InputErrors when it was made with other settings than `config`."""
+def read_reached(folder: Path, bound: Bound) -> Reached:
+    """How far a checkpoint is. InputErrors when it was made with something else than `bound`.
+
+    What an earlier version did not write down is not compared, and a warning says so.
+    """
     path = folder / STATE_FACTS
     reached = validate(Reached, read_json(path), str(path))
-    now = json.loads(json.dumps(bound_keys(config))) | {"processes": processes}
+    now = json.loads(json.dumps(bound.config)) | {"processes": bound.processes}
     then = reached.config | {"processes": reached.processes}
-    different = [key for key in sorted(now.keys() | then.keys()) if now.get(key) != then.get(key)]
-    if different:
-        hint = "Resume it as it was begun, or train into another folder"
-        raise InputErrors([InputError(f"{path}: {k}", repr(then.get(k)), repr(now.get(k)), hint) for k in different])
+    hint = "Resume it as it was begun, or train into another folder"
+    faults = [
+        InputError(f"{path}: {key}", repr(then.get(key)), repr(now.get(key)), hint)
+        for key in sorted(now.keys() | then.keys())
+        if now.get(key) != then.get(key) and not (reached.samples and key == "data.folders")
+    ]
+    if reached.threads and bound.threads and reached.threads != bound.threads:
+        hint = f"Set threads to {reached.threads}: with others the weights differ in their last bits"
+        faults.append(InputError(f"{path}: threads", f"{reached.threads} on the CPU", str(bound.threads), hint))
+    if reached.samples and bound.samples and reached.samples != bound.samples:
+        expected, got = f"the {reached.samples.count} training samples that it began with", str(bound.samples.count)
+        got += " others" if bound.samples.count == reached.samples.count else ""
+        hint = "Put the dataset back as it was, or train into another folder"
+        faults.append(InputError(f"{path}: samples", expected, got, hint))
+    if faults:
+        raise InputErrors(faults)
+    for name in ("threads", "samples"):
+        if getattr(bound, name) and not getattr(reached, name):
+            log.warning("%s does not say its %s: resumed without comparing them", path, name)
     return reached
 
 

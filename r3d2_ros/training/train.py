@@ -22,14 +22,10 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from r3d2_ros.dataset.samples import Sample, open_dataset
+from r3d2_ros.dataset.samples import Sample
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import make_folder
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint
-from r3d2_ros.harmonizer.licences import parse_licence
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.shipped import model_folder
-from r3d2_ros.harmonizer.variants import variant
 from r3d2_ros.replay.locks import lock
 from r3d2_ros.resources import user_path
 from r3d2_ros.training.config import TrainConfig, bound_keys
@@ -37,15 +33,10 @@ from r3d2_ros.training.data import Batch, batches
 from r3d2_ros.training.logs import Logs
 from r3d2_ros.training.looks import look, spread
 from r3d2_ros.training.losses import TrainingLoss
-from r3d2_ros.training.stages import (
-    begin_with_the_input,
-    build_stage,
-    checkpoint_activations,
-    merged_state,
-    precision,
-    trained,
-)
+from r3d2_ros.training.sources import initial_model, listed, open_datasets, split_of
+from r3d2_ros.training.stages import build_stage, checkpoint_activations, merged_state, precision, trained
 from r3d2_ros.training.states import (
+    Bound,
     Checkpoints,
     Reached,
     StageName,
@@ -90,12 +81,15 @@ def train(config: TrainConfig, *, resume: bool, stop: threading.Event) -> Ended:
 
 def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: bool, stop: threading.Event) -> Ended:
     newest = place_to_begin(out, resume=resume)
-    reached = read_reached(newest, config, accelerator.num_processes) if newest else None
-    datasets = [open_dataset(user_path(folder, "data.folders")) for folder in config.data.folders]
-    samples, val = ([sample for dataset in datasets for sample in dataset.split(name)] for name in ("train", "val"))
-    for dataset in datasets:
-        if not dataset.split("train"):
-            raise InputError(f"{dataset.folder}: train", "at least one sample", "none")
+    datasets = open_datasets(config)
+    samples, val = split_of(datasets, "train"), split_of(datasets, "val")
+    bound = Bound(
+        processes=accelerator.num_processes,
+        threads=torch.get_num_threads() if accelerator.device.type == "cpu" else None,
+        samples=listed(datasets),
+        config=bound_keys(config),
+    )
+    reached = read_reached(newest, bound) if newest else None
     # The model first lies on the CPU; `accelerate` moves what it wraps.
     model = initial_model(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kinds = [str(dataset.made.get("kind") or "not stated") for dataset in datasets]
@@ -104,7 +98,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: 
     if config.gradient_checkpointing:
         checkpoint_activations(model)
     for stage in STAGES[STAGES.index(reached.stage) if reached else 0 :]:
-        run = Run(config, accelerator, model, loss, stage, out)
+        run = Run(config, accelerator, model, loss, stage, out, bound=bound)
         if reached and newest and reached.stage == stage:
             run.resume(newest, reached.step)
         if run.begin < run.steps:
@@ -128,10 +122,13 @@ class Run:
         loss: TrainingLoss,
         stage: StageName,
         out: Path,
+        *,
+        bound: Bound,
     ) -> None:
         self.config, self.accelerator, self.model, self.loss, self.name, self.out = (
             config, accelerator, model, loss, stage, out
         )  # fmt: skip
+        self.bound = bound
         first = stage == "autoencoder"
         self.steps = config.autoencoder.steps if first else config.steps
         small = config.data.half_size_steps
@@ -140,6 +137,8 @@ class Run:
         self.begin = 0
         if self.steps == 0:
             return
+        # Adapters are drawn as they are added: by the seed, not by what ran before.
+        torch.manual_seed(drawn(np.random.SeedSequence(config.seed, spawn_key=(STAGES.index(stage),))))
         self.stage = build_stage(model, config, autoencoder=first)
         self.trained = trained(self.stage)
         optimizer = torch.optim.AdamW(self.trained.values(), lr=self.peak, weight_decay=config.optimizer.weight_decay)
@@ -188,16 +187,16 @@ class Run:
 
     def step(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """One update of the weights. InputError for a loss or gradient that is not finite: nothing is updated."""
-        seed = np.random.SeedSequence([self.config.seed, STAGES.index(self.name), step, self.accelerator.process_index])
-        drawn = int(seed.generate_state(1)[0])
-        torch.manual_seed(drawn)
+        place = [self.config.seed, STAGES.index(self.name), step, self.accelerator.process_index]
+        seed = drawn(np.random.SeedSequence(place))
+        torch.manual_seed(seed)
         self.optimizer.param_groups[0]["lr"] = rate = learning_rate(self.config, self.peak, step, self.steps)
         if self.name == "autoencoder":  # both are pictures that it will have to carry, taken by turns
             wanted = batch.input if step % 2 else batch.target
             batch = replace(batch, input=wanted, target=wanted)
         with precision(self.config, self.accelerator.device):
             output = self.module(batch.input.contiguous(memory_format=torch.channels_last))
-            terms = self.loss(output, batch, torch.Generator().manual_seed(drawn))
+            terms = self.loss(output, batch, torch.Generator().manual_seed(seed))
         self.accelerator.backward(terms["total"])
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.config.optimizer.clip_norm)
         self.check(step, terms, norm, batch)
@@ -222,9 +221,7 @@ class Run:
     def save(self, done: int) -> Path:
         """A checkpoint of `done` steps, by the main process."""
         accelerator = self.accelerator
-        reached = Reached(
-            stage=self.name, step=done, processes=accelerator.num_processes, config=bound_keys(self.config)
-        )
+        reached = Reached(stage=self.name, step=done, **vars(self.bound))
         place = self.checkpoints.folder / reached.name
         if self.main:
             weights = self.model.state_dict()
@@ -250,6 +247,11 @@ class Run:
         return bool(self.accelerator.reduce(mine, "sum") > 0)
 
 
+def drawn(sequence: np.random.SeedSequence) -> int:
+    """A seed for PyTorch."""
+    return int(sequence.generate_state(1)[0])
+
+
 def learning_rate(config: TrainConfig, peak: float, step: int, steps: int) -> float:
     """Of a step, the first being 0: a linear rise that reaches `peak` in the last step of the warm-up, then as the
     configuration says."""
@@ -270,27 +272,3 @@ def place_to_begin(out: Path, *, resume: bool) -> Path | None:
         hint = "Go on with it by --resume, or name another folder in 'out'"
         raise InputError(str(out), "a folder without a training", f"one with {newest.name}", hint)
     return newest
-
-
-def initial_model(config: TrainConfig) -> R3D2:
-    """The model that training begins with, in float32. InputError(s): `load_checkpoint`'s, or other sizes than said."""
-    added = tuple(parse_licence(text) for text in config.licences)
-    source = config.model
-    if source.checkpoint:
-        model = load_checkpoint(model_folder(source.checkpoint, "model.checkpoint"), dtype=torch.float32)
-        if source.variant and model.config.variant != source.variant:
-            raise InputError("model.checkpoint", f"a checkpoint of {source.variant}", model.config.variant)
-        model.config = replace(model.config, licences=(*model.config.licences, *added))
-        return model
-    sizes = variant(source.variant)
-    timestep = sizes.timestep if source.timestep < 0 else source.timestep
-    torch.manual_seed(config.seed)
-    skips = replace(sizes.skips, image=source.image_skip)
-    model = R3D2(replace(sizes, timestep=timestep, skips=skips, licences=added))
-    torch.nn.init.normal_(model.prompt_embedding)
-    # The first prediction is 0, so that training begins with the picture that the autoencoder gives and not with noise.
-    torch.nn.init.zeros_(model.unet.conv_out.weight)
-    torch.nn.init.zeros_(model.unet.conv_out.bias)
-    if source.image_skip and not config.autoencoder.steps:
-        begin_with_the_input(model.decoder)
-    return model

@@ -18,7 +18,7 @@ from r3d2_ros.harmonizer.network import load_network
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.shipped import model_folder, shipped_model, shipped_models
 from r3d2_ros.training.config import load_train_config
-from r3d2_ros.training.train import initial_model
+from r3d2_ros.training.sources import initial_model
 from tests.harmonizer.small import picture
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"

@@ -3,6 +3,7 @@ few thousand parameters on them."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.base import ModelConfig, Padding
 from r3d2_ros.schema import validate
 from r3d2_ros.training.config import TrainConfig
+from r3d2_ros.training.train import train
 from tests.harmonizer.small import TINY
 
+NO_PEFT = "needs peft, which make setup leaves out: pip install 'r3d2_ros[lora]'"
 HEIGHT, WIDTH = 32, 48
 MODEL: ModelConfig = replace(TINY, variant="tiny test", timestep=199, padding=Padding(multiple_px=16))
 
@@ -82,3 +85,22 @@ def config(tmp_path: Path, *, pairs: Path, out: str = "out", **changes: Any) -> 
     for key, value in changes.items():
         data[key] = {**data[key], **value} if isinstance(value, dict) and key in data else value
     return validate(TrainConfig, data, "test")
+
+
+def run(settings: TrainConfig, *, resume: bool = False) -> Path:
+    """Train to the end; the last checkpoint."""
+    ended = train(settings, resume=resume, stop=threading.Event())
+    assert ended.complete
+    return ended.checkpoint
+
+
+class StopAfter(threading.Event):
+    """Set when it has been asked so many times: once a step."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left <= 0

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,33 +19,15 @@ from r3d2_ros.harmonizer.checkpoints import load_checkpoint, save_checkpoint
 from r3d2_ros.harmonizer.tensor_files import read_tensors
 from r3d2_ros.replay.locks import lock
 from r3d2_ros.training import states
-from r3d2_ros.training.config import TrainConfig
-from r3d2_ros.training.train import initial_model, learning_rate, train
+from r3d2_ros.training.sources import initial_model
+from r3d2_ros.training.train import learning_rate, train
 from tests.harmonizer.small import KL, picture, seeded
-from tests.training.small import config, write_pairs
+from tests.training.small import NO_PEFT, StopAfter, config, run, write_pairs
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("data") / "pairs")
-
-
-def run(settings: TrainConfig, *, resume: bool = False) -> Path:
-    ended = train(settings, resume=resume, stop=threading.Event())
-    assert ended.complete
-    return ended.checkpoint
-
-
-class StopAfter(threading.Event):
-    """Set when it has been asked so many times: once a step."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.left = steps
-
-    def is_set(self) -> bool:
-        self.left -= 1
-        return self.left <= 0
 
 
 def log(folder: Path) -> list[dict[str, Any]]:
@@ -105,7 +86,6 @@ def test_the_loss_falls_and_the_checkpoint_is_a_model(tmp_path: Path, pairs: Pat
     assert all(float(skip.weight.abs().max()) > 0 for skip in model.decoder.skips)
 
 
-NO_PEFT = "needs peft, which make setup leaves out: pip install 'r3d2_ros[lora]'"
 GROWING = {"train_encoder": True, "data": {"half_size_steps": 2}}
 LORA = {"lora": {"rank": 2}, "gradient_checkpointing": True}
 

@@ -1,0 +1,75 @@
+"""What a training begins with: the samples of its datasets, and a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import xxhash
+
+from r3d2_ros.dataset.samples import MAX_META_BYTES, META, Dataset, Sample, open_dataset
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.licences import parse_licence
+from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.shipped import model_folder
+from r3d2_ros.harmonizer.variants import variant
+from r3d2_ros.input_files import read_input
+from r3d2_ros.resources import user_path
+from r3d2_ros.training.config import TrainConfig
+from r3d2_ros.training.stages import begin_with_the_input
+from r3d2_ros.training.states import SampleList
+
+
+def open_datasets(config: TrainConfig) -> list[Dataset]:
+    """In the configuration's order. InputError(s): `open_dataset`'s, or one without a training sample."""
+    datasets = [open_dataset(user_path(folder, "data.folders")) for folder in config.data.folders]
+    for dataset in datasets:
+        if not dataset.split("train"):
+            raise InputError(f"{dataset.folder}: train", "at least one sample", "none")
+    return datasets
+
+
+def split_of(datasets: Sequence[Dataset], name: str) -> list[Sample]:
+    """One split of all of them, dataset by dataset."""
+    return [sample for dataset in datasets for sample in dataset.split(name)]
+
+
+def listed(datasets: Sequence[Dataset]) -> SampleList:
+    """The training samples by number of the dataset, name and meta.json. The images, gigabytes, are not read.
+
+    A sample that is added, removed or renamed gives every later step other samples. Names alone would not tell streets
+    that were made again, by the same seed with other options, from the first ones.
+    """
+    hashed, samples = xxhash.xxh3_128(), 0
+    for number, dataset in enumerate(datasets):
+        for sample in dataset.split("train"):
+            facts = read_input(sample.folder / META, expected="the facts of a sample", most_bytes=MAX_META_BYTES)
+            hashed.update(f"{number} {sample.name} {len(facts)}\n".encode() + facts)
+            samples += 1
+    return SampleList(count=samples, hash=hashed.hexdigest())
+
+
+def initial_model(config: TrainConfig) -> R3D2:
+    """The model that training begins with, in float32. InputError(s): `load_checkpoint`'s, or other sizes than said."""
+    added = tuple(parse_licence(text) for text in config.licences)
+    source = config.model
+    if source.checkpoint:
+        model = load_checkpoint(model_folder(source.checkpoint, "model.checkpoint"), dtype=torch.float32)
+        if source.variant and model.config.variant != source.variant:
+            raise InputError("model.checkpoint", f"a checkpoint of {source.variant}", model.config.variant)
+        model.config = replace(model.config, licences=(*model.config.licences, *added))
+        return model
+    sizes = variant(source.variant)
+    timestep = sizes.timestep if source.timestep < 0 else source.timestep
+    torch.manual_seed(config.seed)
+    skips = replace(sizes.skips, image=source.image_skip)
+    model = R3D2(replace(sizes, timestep=timestep, skips=skips, licences=added))
+    torch.nn.init.normal_(model.prompt_embedding)
+    # The first prediction is 0, so that training begins with the picture that the autoencoder gives and not with noise.
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    torch.nn.init.zeros_(model.unet.conv_out.bias)
+    if source.image_skip and not config.autoencoder.steps:
+        begin_with_the_input(model.decoder)
+    return model
