@@ -17,6 +17,9 @@ from r3d2_ros.errors import InputError
 HELD_OUT = 0.04
 """Share of the samples for val, and as many for test, where the command does not say."""
 
+OPTIONAL = ("size", "frame", "per_street", "suns", "detail")
+"""Options of procedural pairs that have a default."""
+
 EXAMPLES = """examples:
   r3d2 dataset build --procedural --seed 1 --count 2700 --val 100 --test 100 --out pairs
                                      256x256 parts of the demo's camera images; some 0.5 s a sample and core
@@ -44,15 +47,13 @@ def add_parser(subparsers: Any) -> None:
     build.add_argument("--count", type=int, metavar="N", help="samples in all")
     build.add_argument("--val", type=int, metavar="N", help=f"of these for val ({HELD_OUT:.0%}%)")
     build.add_argument("--test", type=int, metavar="N", help=f"of these for test ({HELD_OUT:.0%}%)")
-    build.add_argument("--size", type=size_px, default=(256, 256), metavar="HxW", help="of a sample (256x256)")
-    build.add_argument("--frame", type=size_px, default=(540, 960), metavar="HxW",
+    build.add_argument("--size", type=size_px, metavar="HxW", help="of a sample (256x256)")
+    build.add_argument("--frame", type=size_px, metavar="HxW",
                        help="of the camera's image, of which a sample is a part (540x960)")  # fmt: skip
-    build.add_argument("--per-street", type=int, default=40, metavar="N", help="samples of a street (%(default)s)")
-    build.add_argument(
-        "--suns", type=int, default=1, metavar="N", help="suns of a street, every second one mirrored (%(default)s)"
-    )  # fmt: skip
-    build.add_argument("--detail", type=float, default=1.0, help="of the streets, as in the demo: 1; 0.3 to 2")
-    build.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one core each (%(default)s)")
+    build.add_argument("--per-street", type=int, metavar="N", help="samples of a street (40)")
+    build.add_argument("--suns", type=int, metavar="N", help="suns of a street, every second one mirrored (1)")
+    build.add_argument("--detail", type=float, help="of the streets, as in the demo: 1; 0.3 to 2")
+    build.add_argument("--workers", type=int, metavar="N", help="processes, one core each (1)")
     dataset_assets.add_parser(commands)
     check = commands.add_parser("check", help="name bad samples", epilog=EXAMPLES, formatter_class=raw)
     check.add_argument("dir", type=Path, metavar="DIR", help="folder of a dataset")
@@ -72,11 +73,10 @@ def _recorded(args: argparse.Namespace) -> int:
     from r3d2_ros.dataset.recorded import make_recorded
     from r3d2_ros.dataset.recorded_settings import load_settings
 
-    for option in ("seed", "count", "val", "test"):
+    for option in ("seed", "count", "val", "test", *OPTIONAL, "workers"):
         if getattr(args, option) is not None:
-            raise InputError(
-                f"--{option}", "only with --procedural", "it with --recorded", "The file says what is made"
-            )
+            where = "--" + option.replace("_", "-")
+            raise InputError(where, "only with --procedural", "it with --recorded", "The file says what is made")
     settings = load_settings(args.recorded)
     tally = make_recorded(
         args.out,
@@ -103,22 +103,19 @@ def _procedural(args: argparse.Namespace) -> int:
     for option in ("seed", "count"):
         if getattr(args, option) is None:
             raise InputError(f"--{option}", "a number, with --procedural", "none")
-    if not 1 <= args.workers <= 256:
-        raise InputError("--workers", "1 to 256", str(args.workers))
+    workers = 1 if args.workers is None else args.workers
+    if not 1 <= workers <= 256:
+        raise InputError("--workers", "1 to 256", str(workers))
     held_out = round(HELD_OUT * args.count)
     val, test = (held_out if number is None else number for number in (args.val, args.test))
     options = ProceduralOptions(
         seed=args.seed,
         counts=(args.count - val - test, val, test),
-        size=args.size,
-        frame=args.frame,
-        per_street=args.per_street,
-        suns=args.suns,
-        detail=args.detail,
+        **{name: getattr(args, name) for name in OPTIONAL if getattr(args, name) is not None},
     )
     start = time.monotonic()
     with Progress(args.count, unit="samples") as progress:
-        made = make_dataset(args.out, options, command=_command(args), workers=args.workers, tell=progress.at)
+        made = make_dataset(args.out, options, command=_command(args), workers=workers, tell=progress.at)
     seconds = time.monotonic() - start
     print(f"{args.out}: {args.count} samples, {made} of them made now in {seconds:.0f} s")
     return 0

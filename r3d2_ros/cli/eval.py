@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import threading
 from collections.abc import Mapping
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from r3d2_ros.evaluation.inserts import Picture
     from r3d2_ros.evaluation.subjects import Subject
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 DEFAULT_ROWS = ("naive", "nano")
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -167,6 +165,8 @@ def _markdown(rows: Mapping[str, dict[str, Any]]) -> str:
 
 def _pairs(texts: list[str]) -> dict[str, str]:
     """NAME=FOLDER. InputError for another form, a name that is no folder's, or one given twice."""
+    from r3d2_ros.evaluation.rows import NAME
+
     found: dict[str, str] = {}
     for text in texts:
         name, equals, source = text.partition("=")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -93,7 +94,8 @@ def prompts() -> list[str]:
 
 
 def text_jobs(count: int, seed: int) -> JobList:
-    """Jobs of `count` prompts drawn by `seed`; none comes again before all have been drawn."""
+    """Jobs of `count` prompts drawn by `seed`; none comes again before all have been drawn. A longer list begins with
+    the jobs of a shorter one."""
     if count < 1:
         raise InputError("--text", "at least 1", str(count))
     everything = prompts()
@@ -103,7 +105,7 @@ def text_jobs(count: int, seed: int) -> JobList:
     jobs = []
     for number, index in enumerate(drawn):
         name = f"text_{number:05d}"
-        jobs.append(TextJob(name, everything[index], int(rng.integers(2**31)), f"{name}.ply"))
+        jobs.append(TextJob(name, everything[index], job_seed(seed, name), f"{name}.ply"))
     return JobList(tuple(jobs))
 
 
@@ -115,7 +117,6 @@ def image_jobs(objects: Path, seed: int) -> JobList:
     """
     if not objects.is_dir():
         raise InputError(str(objects), "a folder of objects", not_a_file(objects) or "a file")
-    rng = np.random.default_rng(seed)
     jobs: list[Job] = []
     for folder in sorted(path for path in objects.iterdir() if path.is_dir()):
         views = sorted(path.parent for path in folder.glob(f"*/{IMAGE}"))
@@ -123,9 +124,9 @@ def image_jobs(objects: Path, seed: int) -> JobList:
             continue
         for view in views:
             if not write_condition(view):
-                jobs.append(_amodal_job(view, objects, int(rng.integers(2**31))))
+                jobs.append(_amodal_job(view, objects, seed))
         places = tuple(str(view.relative_to(objects)) for view in views)
-        jobs.append(ImageJob(folder.name, places, int(rng.integers(2**31)), f"{folder.name}.ply"))
+        jobs.append(ImageJob(folder.name, places, job_seed(seed, folder.name), f"{folder.name}.ply"))
     if not jobs:
         expected = f"folders of objects with <view>/{IMAGE} and <view>/{INSTANCE}"
         raise InputError(str(objects), expected, "none")
@@ -137,7 +138,12 @@ def image_jobs(objects: Path, seed: int) -> JobList:
 def _amodal_job(view: Path, objects: Path, seed: int) -> AmodalJob:
     place = view.relative_to(objects)
     name = str(place).replace("/", "_")
-    return AmodalJob(name, str(place / IMAGE), str(place / INSTANCE), str(place / AMODAL), seed)
+    return AmodalJob(name, str(place / IMAGE), str(place / INSTANCE), str(place / AMODAL), job_seed(seed, name))
+
+
+def job_seed(seed: int, name: str) -> int:
+    """A job's own seed, 0 to 2^31 - 1: it depends on no other job of the list, nor on what is there already."""
+    return int(np.random.default_rng([seed, *name.encode()]).integers(2**31))
 
 
 def write_condition(view: Path) -> bool:
@@ -161,9 +167,34 @@ def write_condition(view: Path) -> bool:
 
 
 def write_jobs(folder: Path, jobs: Sequence[Job]) -> Path:
-    """Write the list to jobs.jsonl in `folder`; returns its path."""
+    """Write the list to jobs.jsonl in `folder`; returns its path.
+
+    InputError where an asset lies there that an older list made by another job: it would pass for this list's.
+    """
     make_folder(folder)
     path = folder / JOBS
+    older = _older_jobs(path)
+    for job in jobs:
+        facts = json.loads(json.dumps(asdict(job)))
+        before = older.get(job.output, facts)
+        if before != facts and (folder / job.output).exists():
+            keys = ", ".join(key for key in facts if before.get(key) != facts[key])
+            expected = f"the job '{job.name}' that {job.output} was made by"
+            raise InputError(str(path), expected, f"another {keys}", "Choose another folder")
     with atomic_output(path) as file:
         file.write("".join(json.dumps(asdict(job)) + "\n" for job in jobs).encode())
     return path
+
+
+def _older_jobs(path: Path) -> dict[str, dict[str, Any]]:
+    """Output -> facts of the jobs of a list that is there. InputError when it cannot be read."""
+    if not path.exists():
+        return {}
+    found = {}
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        try:
+            facts = json.loads(line)
+            found[facts["output"]] = facts
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}:{number}", "a job as one JSON object", line[:80], "Remove the file") from error
+    return found

@@ -12,6 +12,7 @@ from r3d2_ros.dataset.samples import (
     INPUT,
     MASK,
     META,
+    ORIGINAL,
     SHADOW,
     SPLITS,
     TARGET,
@@ -56,8 +57,8 @@ def check_dataset(folder: str | Path) -> tuple[int, list[InputError]]:
 def _image_faults(path: Path, meta: SampleMeta) -> Iterator[InputError]:
     size = (meta.camera.height_px, meta.camera.width_px)
     images = {}
-    for name, channels in ((INPUT, 3), (TARGET, 3), (MASK, 1), (SHADOW, 1)):
-        if name == SHADOW and not (path / name).exists():
+    for name, channels in ((INPUT, 3), (TARGET, 3), (MASK, 1), (SHADOW, 1), (ORIGINAL, 3)):
+        if name in (SHADOW, ORIGINAL) and not (path / name).exists():
             continue
         try:
             images[name] = read_pixels(path / name, size, channels=channels)

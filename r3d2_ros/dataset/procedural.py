@@ -22,7 +22,7 @@ from r3d2_ros.harmonizer.region import BOX_CORNERS
 from r3d2_ros.rendering.base import Renderer
 from r3d2_ros.sky import Sky
 from r3d2_ros.street.build import LitStreet, build_lit_street
-from r3d2_ros.street.options import StreetOptions
+from r3d2_ros.street.options import StreetOptions, check_detail
 
 Rng = np.random.Generator
 
@@ -71,6 +71,7 @@ class ProceduralOptions:
         if self.size[0] > self.frame[0] or self.size[1] > self.frame[1]:
             whole, part = (f"{h}x{w}" for h, w in (self.frame, self.size))
             raise InputError("--size", f"at most the size of the camera's image, {whole}", part, "See --frame")
+        check_detail("--detail", self.detail)
         if min(self.size) < 64:
             raise InputError("--size", "at least 64 pixels a side", f"{self.size[0]}x{self.size[1]}")
         if not 1 <= self.per_street <= 10_000:
@@ -108,12 +109,14 @@ def plan_sequences(options: ProceduralOptions) -> list[Sequence]:
     for k, (split, count) in enumerate(zip(SPLITS, options.counts, strict=True)):
         if not count:
             continue
-        streets = max(-(-count // options.per_street), 1 if split == "train" else min(FEWEST_STREETS, count))
+        groups, most = -(-count // options.suns), options.per_street // options.suns
+        streets = max(-(-groups // most), 1 if split == "train" else min(FEWEST_STREETS, groups))
         # Different datasets start at different places of the range; within one the seeds follow each other.
         start = int(np.random.default_rng([options.seed, k]).integers(SEEDS_PER_SPLIT))
         for number in range(streets):
             seed = (k + 1) * SEEDS_PER_SPLIT + (start + number) % SEEDS_PER_SPLIT
-            share = count * (number + 1) // streets - count * number // streets
+            first, last = (options.suns * (groups * n // streets) for n in (number, number + 1))
+            share = min(last, count) - first
             plan.append(Sequence(split, f"street{seed}", seed, share, (options.seed, k, number), options.suns))
     return plan
 

@@ -41,17 +41,21 @@ def make_recorded(folder: Path, settings: RecordedSettings, *, base: Path, comma
 
     What is there already is kept. InputError(s) for files that cannot be used, and for a folder with another dataset.
     """
-    made = {"kind": "recorded", "settings": asdict(settings), "command": command}
-    writer = DatasetWriter(folder, made, ignored=("command",))
-    writer.tidy()
     replacements = load_library(base / settings.assets)
     tally: Counter[str] = Counter()
+    drives = []
     for drive in settings.drives:
         if (reason := why_left_out(drive, settings.select)) is not None:
             say(f"{drive.name}: left out ({reason})")
             tally[f"drive left out: {reason}"] += 1
-            continue
-        tally += _Drive(drive, settings, base, replacements, say).make(writer)
+        else:
+            drives.append(_Drive(drive, settings, base, replacements, say))
+    # Only now that everything could be opened: the folder must not be marked by settings with a fault.
+    made = {"kind": "recorded", "settings": asdict(settings), "command": command}
+    writer = DatasetWriter(folder, made, ignored=("command",))
+    writer.tidy()
+    for ready in drives:
+        tally += ready.make(writer)
     return tally
 
 
@@ -110,7 +114,7 @@ class _Drive:
         before = simulator.render(state, cameras=left)
         rendered = self._settings.target == "reconstruction"
         for k, camera in enumerate(left):
-            seen = _seen(after.frames[k], changed, self._library, self._settings.select)
+            seen = _seen(after.frames[k], changed, self._library)
             reason = _why_not(seen, after.frames[k], self._settings.select)
             target = None
             if reason is None:
@@ -166,13 +170,13 @@ def _details(drive: RecordedDrive, state: WorldState) -> dict[str, Any]:
     return {"weather": list(drive.weather), "recorded": {actor.id: actor.asset for actor in state.actors}}
 
 
-def _seen(frame: RenderedFrame, state: WorldState, library: AssetLibrary, rules: SelectionRules) -> list[SampleActor]:
-    """The replaced actors that are seen in a picture."""
+def _seen(frame: RenderedFrame, state: WorldState, library: AssetLibrary) -> list[SampleActor]:
+    """The replaced actors of which a picture shows a pixel: it differs there from the target."""
     assert frame.instance is not None
     found = []
     for actor, box in zip(state.actors, actor_boxes(state.actors, library), strict=True):
         own = (frame.instance == actor.instance).view(np.uint8)
-        if not actor.asset.startswith(PREFIX) or np.count_nonzero(own) < rules.min_pixels:
+        if not actor.asset.startswith(PREFIX) or not own.any():
             continue
         left, top, width, height = cv2.boundingRect(own)
         found.append(
@@ -192,7 +196,8 @@ def _seen(frame: RenderedFrame, state: WorldState, library: AssetLibrary, rules:
 def _why_not(seen: Sequence[SampleActor], frame: RenderedFrame, rules: SelectionRules) -> str | None:
     """The rule that leaves a picture out, or None."""
     assert frame.instance is not None
-    if len(seen) < rules.min_actors:
+    pixels = [np.count_nonzero(frame.instance == actor.instance) for actor in seen]
+    if sum(count >= rules.min_pixels for count in pixels) < rules.min_actors:
         return "too few actors seen"
     share = np.isin(frame.instance, [actor.instance for actor in seen]).mean()
     return "actors cover too much" if share > rules.largest_share else None

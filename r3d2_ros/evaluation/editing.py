@@ -85,7 +85,12 @@ class EditingNetwork:
 
     def _edited(self, image: Tensor) -> Tensor:
         row = self._row
-        own = {"strength": row.strength} if row.kind == "sdedit" else {"image_guidance_scale": row.image_guidance}
+        own: dict[str, Any] = {"image_guidance_scale": row.image_guidance}
+        if row.kind == "sdedit":
+            own = {"strength": row.strength}
+        elif row.kind == "cosxl-edit":
+            # It takes its model's square else, where the others take the image's own size, down to a multiple of 8.
+            own |= {"height": image.shape[-2] // 8 * 8, "width": image.shape[-1] // 8 * 8}
         try:
             with torch.no_grad():
                 result = self._pipe(
@@ -97,7 +102,7 @@ class EditingNetwork:
                     output_type="pt",
                     **own,
                 )
-        except (ValueError, TypeError) as error:  # how pipelines refuse settings
+        except Exception as error:  # pipelines refuse settings, and run out of memory, in many ways
             got = " ".join(str(error).split())[:400]
             expected = f"a pipeline that takes an image and the settings of {row.kind}"
             raise InputError(row.checkpoint, expected, got) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from r3d2_ros.resources import config_dir
 from r3d2_ros.schema import STRICT, load_yaml, validate
 
 SHIPPED = "eval.yaml"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+"""Of a row: pictures are written into a folder of that name."""
 IMAGES = "images:"
 """`--row NAME=images:DIR`"""
 
@@ -120,6 +123,11 @@ def load_eval_config(path: Path | None) -> EvalConfig:
     if path is None:
         return shipped
     given = validate(EvalConfig, load_yaml(path), str(path))
+    for name in given.rows:
+        if name in STORED:
+            raise InputError(f"{path}: rows.{name}", "another name", f"'{name}', which the dataset holds")
+        if not NAME.fullmatch(name):
+            raise InputError(f"{path}: rows", "names of letters, digits and _ . + -", f"'{name}'")
     return replace(given, rows={**shipped.rows, **given.rows})
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+import torch
+
 from r3d2_ros.dataset.samples import Dataset, Sample
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.evaluation import inserts as of
@@ -89,9 +91,11 @@ def evaluate(
         start = time.monotonic()
         tally = Tally(lpips.measure, lpips.why_not)
         watcher.begin(name, len(samples))
+        source = None
+        torch.cuda.empty_cache()  # two rows' networks do not have to fit into a GPU together
         try:
             source = open_source(row, config, name=name)
-        except (InputError, InputErrors, MissingPackageError) as error:
+        except (InputError, InputErrors, MissingPackageError, RuntimeError) as error:  # RuntimeError: out of memory
             yield name, _failed(error, {"row": {"kind": row.kind}, **shared})
             continue
         made = {"row": source.made, **shared}

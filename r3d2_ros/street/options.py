@@ -34,6 +34,12 @@ class Sun:
         return np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
 
 
+def check_detail(where: str, detail: float) -> None:
+    """InputError for a sampling density that no street can have."""
+    if not 0.3 <= detail <= 2.0:
+        raise InputError(where, "0.3 to 2", f"{detail:g}")
+
+
 @dataclass(frozen=True)
 class StreetOptions:
     """Everything a street is a function of.
@@ -62,8 +68,7 @@ class StreetOptions:
             raise InputError("street: length_m", f"{MIN_LENGTH_M:g} to {MAX_LENGTH_M:g} metres", f"{self.length_m:g}")
         if not 15.0 <= self.sun_elevation_deg <= 80.0:
             raise InputError("street: sun_elevation_deg", "15 to 80 degrees", f"{self.sun_elevation_deg:g}")
-        if not 0.3 <= self.detail <= 2.0:
-            raise InputError("street: detail", "0.3 to 2", f"{self.detail:g}")
+        check_detail("street: detail", self.detail)
         if not all(0.0 <= value <= 10.0 for value in (*self.sun_power, *self.sky)):
             raise InputError("street: sun_power and sky", "0 to 10", f"{self.sun_power} and {self.sky}")
         if self.path is not None:

@@ -104,6 +104,26 @@ def test_texts_are_run_with_the_papers_settings(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "out" / second["output"]).read_text() == "mine", "what is there is not made again"
 
 
+def test_an_asset_is_not_listed_as_made_by_another_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def listed(count: int, seed: int) -> int:
+        return main(["dataset", "assets", "--text", str(count), "--seed", str(seed), "--out", str(tmp_path)])
+
+    assert listed(2, 5) == 0
+    two = jobs_of(tmp_path)
+    (tmp_path / "text_00000.ply").write_text("made")
+    assert listed(900, 5) == 0, "the same jobs and more"
+    assert jobs_of(tmp_path)[:2] == two
+    assert listed(2, 6) == 1
+    error = capsys.readouterr().err
+    assert "jobs.jsonl: expected the job 'text_00000' that text_00000.ply was made by" in error
+    assert "got another prompt, seed" in error
+    assert jobs_of(tmp_path)[:2] == two, "the list that tells how it was made is still there"
+    (tmp_path / "text_00000.ply").unlink()
+    assert listed(2, 6) == 0
+    (tmp_path / "jobs.jsonl").write_text("{}\n")
+    assert listed(2, 6) == 1 and "jobs.jsonl:1: expected a job as one JSON object" in capsys.readouterr().err
+
+
 @pytest.fixture
 def crops(tmp_path: Path) -> Path:
     """An object of two views, of one of which the outline is known."""
@@ -134,6 +154,9 @@ def test_pictures_are_listed_with_what_they_wait_for(
     occlusion = cv2.imread(str(crops / "car_7" / "a" / "occlusion.png"), cv2.IMREAD_UNCHANGED)
     assert occlusion.max() == 255 and not occlusion[:, :25].any()
     assert not (crops / "car_7" / "b" / "condition.png").exists()
+    (crops / "car_7" / "b" / "amodal.png").write_bytes((crops / "car_7" / "a" / "amodal.png").read_bytes())
+    assert main(["dataset", "assets", "--objects", str(crops), "--out", str(tmp_path / "out")]) == 0
+    assert jobs_of(tmp_path / "out") == [image], "once the outline is made, the rest of the list is as it was"
 
 
 def test_pictures_are_run(crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,9 +83,14 @@ def test_samples_of_mirrored_suns_show_the_same_inserts_in_another_light() -> No
         assert not np.array_equal(a.input[~a.mask], b.input[~a.mask])
 
 
-def test_the_last_group_of_a_street_may_be_cut_short() -> None:
-    (sequence,) = plan_sequences(ProceduralOptions(seed=1, counts=(5, 0, 0), per_street=5, suns=2))
-    assert [list(group) for group in sequence.groups()] == [[0, 1], [2, 3], [4]]
+def test_all_suns_of_an_insert_are_there_but_for_the_last_one() -> None:
+    plan = plan_sequences(ProceduralOptions(seed=1, counts=(51, 6, 4), per_street=7, suns=2))
+    assert {split: sum(s.count for s in plan if s.split == split) for split in ("train", "val", "test")} == {
+        "train": 51, "val": 6, "test": 4,
+    }  # fmt: skip
+    odd = [sequence for sequence in plan if sequence.count % 2]
+    assert len(odd) == 1 and odd[0].count <= 7 and [len(group) for group in odd[0].groups()][-1] == 1
+    assert [s.count for s in plan if s.split == "test"] == [2, 2]
 
 
 def test_suns_of_the_streets_differ() -> None:
@@ -106,6 +111,7 @@ def test_suns_of_the_streets_differ() -> None:
         ({"per_street": 0}, "--per-street"),
         ({"per_street": 3, "suns": 4}, "--suns: expected 1 to 3"),
         ({"size": (16, 256)}, "at least 64 pixels"),
+        ({"detail": 5.0}, "--detail: expected 0.3 to 2, got 5"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(change: dict, message: str) -> None:

@@ -19,7 +19,7 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.scene import Asset, AssetLibrary
 from r3d2_ros.world import ActorState
 from tests.cli.small import blobs
-from tests.replay.bags import drive, ns, oncoming, write_bag
+from tests.replay.bags import actor_array, drive, ns, oncoming, recorded, write_bag
 from tests.replay.small import write_small
 
 SECONDS = np.arange(0.0, 0.5, 0.1)
@@ -109,6 +109,43 @@ def test_pictures_in_which_too_little_is_seen_are_left_out(place: Path, capsys: 
     (place / "drives.yaml").write_text(SETTINGS.replace("min_pixels: 3", "min_pixels: 3000"))
     assert build(place) == []
     assert "(too few actors seen)" in capsys.readouterr().out
+
+
+def test_a_small_actor_does_not_count_and_is_in_the_mask_all_the_same(place: Path) -> None:
+    """Input and target differ in it: what measures the outside of the mask would take it for a fault."""
+    two = [recorded("/actors", s, actor_array(s, near=(12, 2.0, 0, 0), far=(27, -3.0, 0, 0))) for s in SECONDS]
+    write_bag(place / "two", [*drive(SECONDS), *two])
+    for least, samples in ((40, True), (4000, False)):
+        settings = SETTINGS.replace("bag: bag", "bag: two").replace("min_pixels: 3", f"min_pixels: {least}")
+        (place / "drives.yaml").write_text(settings)
+        out = place / f"out{least}"
+        assert main(["dataset", "build", "--recorded", str(place / "drives.yaml"), "--out", str(out)]) == 0
+        made = open_dataset(out).samples
+        assert bool(made) == samples
+        for sample in made:
+            pair = sample.load()
+            near, far = sorted(sample.meta.actors, key=lambda actor: actor.T_world_actor[0][3])
+            assert (near.id, far.id) == ("near", "far")
+            left, top, right, bottom = far.box_px
+            assert 0 < pair.mask[top:bottom, left:right].sum() < least, "the far one alone would not count"
+
+
+def test_a_folder_is_not_marked_by_settings_with_a_fault(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "drives.yaml").write_text(SETTINGS.replace("generated/assets.yaml", "generated/aset.yaml"))
+    command = ["dataset", "build", "--recorded", str(place / "drives.yaml"), "--out", str(place / "out")]
+    assert main(command) == 1 and "aset.yaml" in capsys.readouterr().err
+    assert not (place / "out").exists()
+    (place / "drives.yaml").write_text(SETTINGS)
+    assert build(place)
+
+
+@pytest.mark.parametrize("option", [("--suns", "2"), ("--per-street", "8"), ("--size", "64x64"), ("--workers", "2")])
+def test_options_of_procedural_pairs_are_refused(
+    place: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["dataset", "build", "--recorded", str(place / "drives.yaml"), "--out", str(place / "out"), *option]
+    assert main(command) == 1
+    assert f"{option[0]}: expected only with --procedural" in capsys.readouterr().err
 
 
 def test_faults_of_the_file_are_named(tmp_path: Path) -> None:

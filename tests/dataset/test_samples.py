@@ -129,6 +129,7 @@ FAULTS = {
     "empty mask": (lambda s: _grey(s / "mask.png", 0), "mask.png.*an insert, got an empty mask"),
     "mask outside": (lambda s: _grey(s / "mask.png", 255), "mask.png.*672 pixels outside of them"),
     "same": (lambda s: (s / "target.png").write_bytes((s / "input.png").read_bytes()), "target.png.*the same"),
+    "damaged original": (lambda s: (s / "original.png").write_text("hello"), "original.png.*a damaged file"),
     "no meta": (lambda s: (s / "meta.json").unlink(), "meta.json.*no such file"),
     "no JSON": (lambda s: (s / "meta.json").write_text("{"), "meta.json: expected JSON"),
     "other name": (lambda s: _edit(s / "meta.json", name="other"), "meta.json: name.*'street_1_0001', got 'other'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.evaluation.editing import load_editing
+from r3d2_ros.evaluation.editing import EditingNetwork, load_editing
 from r3d2_ros.evaluation.rows import EditingRow
 
 WIDTH = 16
@@ -95,6 +96,33 @@ def test_an_editing_model_is_an_image_network_of_its_prompt_and_seed(
     assert torch.equal(out[1:], again)
     other = load_editing(row(kind, folder, seed=1), device="cpu", name=kind)(images[1:])
     assert not torch.allclose(again, other, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [("sdedit", {}), ("instruct-pix2pix", {}), ("cosxl-edit", {"height": 32, "width": 48})],
+)
+def test_pictures_keep_their_shape(kind: str, given: dict[str, int]) -> None:
+    """CosXL-Edit would make a square of its model's size of them, unless it is told theirs, in multiples of 8."""
+    calls: list[dict[str, Any]] = []
+
+    def pipe(**words: Any) -> Any:
+        calls.append(words)
+        return SimpleNamespace(images=[words["image"]])
+
+    network = EditingNetwork(pipe, row(kind, Path("folder")), torch.device("cpu"))
+    images = torch.rand(1, 3, 36, 52, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(network(images), images, atol=1 / 255)
+    assert {key: calls[0][key] for key in ("height", "width") if key in calls[0]} == given
+
+
+def test_a_pipeline_that_fails_is_named() -> None:
+    def pipe(**words: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    network = EditingNetwork(pipe, row("sdedit", Path("folder")), torch.device("cpu"))
+    with pytest.raises(InputError, match="folder: expected .* settings of sdedit, got .*out of memory"):
+        network(torch.zeros(1, 3, 8, 8))
 
 
 def test_a_pipeline_of_another_kind_is_refused(tmp_path: Path, text: dict[str, Any]) -> None:

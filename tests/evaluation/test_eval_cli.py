@@ -154,6 +154,28 @@ def test_a_row_that_fails_is_named_and_costs_no_other_row(dataset: Path, capsys:
 
 
 @pytest.mark.usefixtures("no_trunk")
+def test_a_row_that_does_not_fit_into_memory_costs_no_other_row(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_network(_settings: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("r3d2_ros.evaluation.sources.load_network", load_network)
+    rows = run(dataset, "--rows", "nano", "naive", status=1)
+    assert "out of memory" in rows["nano"]["fault"] and rows["naive"]["region"]["psnr"] > 0
+
+
+@pytest.mark.usefixtures("no_trunk")
+@pytest.mark.parametrize(("name", "message"), [("naive", "which the dataset holds"), ("../x", "names of letters")])
+def test_rows_of_a_file_have_names_of_their_own(
+    dataset: Path, name: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dataset.parent / "rows.yaml"
+    config.write_text(f"rows: {{{name}: {{kind: images, folder: out}}}}\n")
+    run(dataset, "--rows", "naive", "--config", config, status=1)
+    error = capsys.readouterr().err
+    assert message in error and str(config) in error
+
+
+@pytest.mark.usefixtures("no_trunk")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
