@@ -22,14 +22,15 @@ CORE = [
     "xxhash>=3",
     "zstandard>=0.21",
 ]
-HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.4"]
+# torch 2.8 has torch.bmm with a dtype of its own for the result, which attention in parts takes.
+HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.8"]
 EVALUATION = [*HARMONIZER, "torchmetrics>=1.4"]
 # LPIPS takes but a file of numbers from its package, which asks for torchvision; scripts/setup.sh installs it alone.
 TRAINING = [*HARMONIZER, "accelerate>=1.4", "tensorboard>=2.19"]
 # Apart from TRAINING: where peft is installed, diffusers imports it and transformers in every process, 2 s each time.
 LORA = ["peft>=0.17"]
 RAY = ["ray>=2.40"]
-GPU = ["gsplat>=1.5.3", "torch>=2.4"]
+GPU = ["gsplat>=1.5.3", "torch>=2.8"]
 # A ROS 2 runtime and what it takes to build message packages, as wheels. A ROS 2 installation has all of it.
 ROS = [
     "ros-rclpy[fastrtps]",

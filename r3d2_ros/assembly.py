@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SceneConfig, SimConfig
-from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
+from r3d2_ros.harmonizer.packages import need_packages
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.input_files import not_a_file
@@ -109,16 +110,17 @@ def _temporal_notes(config: SimConfig, rig: Rig) -> list[str]:
 
 
 def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmonizer | None:
-    """The harmonizer that the configuration names, None for backend 'none'."""
+    """The harmonizer that the configuration names, None for backend 'none'.
+
+    MissingPackageError where it could not run, InputError(s) for what it cannot use.
+    """
     if config.harmonizer.backend == "none":
         return None
     start = time.perf_counter()
-    try:
-        from r3d2_ros.harmonizer.network import load_network
-        from r3d2_ros.harmonizer.pipeline import Harmonizer
-    except ModuleNotFoundError as error:
-        name, install = error.name or "torch", "pip install 'r3d2_ros[harmonizer]'"
-        raise MissingPackageError(name, f"harmonizer.backend: {config.harmonizer.backend}", install) from error
+    need_packages(f"harmonizer.backend: {config.harmonizer.backend}")
+    from r3d2_ros.harmonizer.network import load_network
+    from r3d2_ros.harmonizer.pipeline import Harmonizer
+
     network = load_network(config.harmonizer)
     harmonizer = Harmonizer(config.harmonizer, network)
     spent_s = time.perf_counter() - start

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from r3d2_ros.assembly import assemble
+from r3d2_ros.assembly import assemble, load_harmonizer
 from r3d2_ros.cli.main import main
-from r3d2_ros.config import load_config
+from r3d2_ros.config import SimConfig, load_config
+from r3d2_ros.errors import MissingPackageError
+from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.shipped import shipped_model
 from r3d2_ros.scene import AssetLibrary
 from tests.cli.small import RIG, write_inputs
@@ -65,3 +68,22 @@ def test_a_harmonizer_that_saw_procedural_streets_only_says_so_elsewhere(tmp_pat
         assert len(notes("mine")) == count
     (tmp_path / "wall.yaml").write_text("procedural: true\n")
     assert notes("nano") == []
+
+
+@pytest.mark.parametrize("package", ["torch", "diffusers", "safetensors"])
+@pytest.mark.parametrize("backend", ["r3d2", "pipeline"])
+def test_a_package_that_the_harmonizer_lacks_is_named(
+    package: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_inputs(tmp_path)
+    (tmp_path / "sim.yaml").write_text(f"harmonizer: {{backend: {backend}, checkpoint: nano, device: cpu}}\n")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=f"harmonizer.backend: {backend} needs the package '{package}'"):
+        load_harmonizer(load_config(tmp_path / "sim.yaml"))
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "r3d2_ros.harmonizer.runtime", None)
+    config = SimConfig(harmonizer=HarmonizerConfig(backend="r3d2", checkpoint="nano", device="cpu"))
+    with pytest.raises(ModuleNotFoundError, match="r3d2_ros.harmonizer.runtime"):
+        load_harmonizer(config)

@@ -26,7 +26,8 @@ EXAMPLES = """examples:
 
 The network alone: protocol paper is batch 1 at 1080x1920, 1000 passes to warm up and 1000 timed; quick is at least 100
 passes and 15 s to warm up and 200 timed (3, 2 s and 20 on a CPU), accepted when it had settled. With --rig the whole
-tick is measured: render, harmonize, JPEG, publish. With --quality approximate modes are compared with the exact one.
+tick is measured: render, harmonize, JPEG, publish. With --quality approximate modes are compared with the exact one,
+which the other arguments must leave exact.
 Exit status: 0 measured, 1 a path failed or an input cannot be used, 2 wrong arguments."""
 
 
@@ -128,8 +129,26 @@ def check(args: argparse.Namespace) -> None:
     if args.quality and args.checkpoint is None:
         hint = "Quality is unmeasured with random weights"
         raise InputError("--quality", "trained weights given by --checkpoint", "random weights", hint)
+    if args.quality:
+        _check_exact(args)
     if args.rig and args.protocol == "paper":
         raise InputError("--protocol paper", "no --rig: the paper timed the network alone", f"--rig {args.rig}")
+
+
+def _check_exact(args: argparse.Namespace) -> None:
+    """InputError for an argument that makes another network of the exact one that modes are compared with."""
+    changes = {
+        f"--resolution {args.resolution}": args.resolution != "full",
+        "--roi": args.roi,
+        f"--dtype {args.dtype}": args.dtype == "float8",
+        "--temporal": args.temporal,
+        f"--composite {args.composite}": args.composite != "region",
+        "--deterministic": args.deterministic,
+    }
+    for argument, given in changes.items():
+        if given:
+            hint = f"Approximate modes are named behind --quality ({DEFAULT_MODES})"
+            raise InputError("--quality", "the exact network to compare with", argument, hint)
 
 
 def harmonizer_config(args: argparse.Namespace, device: str) -> HarmonizerConfig:

@@ -9,7 +9,6 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.demo.domain import demo_environment
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.formats.files import atomic_output, make_folder
+from r3d2_ros.harmonizer.packages import need_packages
 
 if TYPE_CHECKING:
     from r3d2_ros.config import SimConfig
@@ -32,9 +32,7 @@ NO_ARGUMENTS = ("command", "what", "ros_args", "version", "quick")
 
 def run(args: argparse.Namespace) -> int:
     """Measure what is asked for. InputError(s) for what cannot be used."""
-    for package in ("torch", "diffusers", "safetensors"):
-        if find_spec(package) is None:
-            raise MissingPackageError(package, "The harmonizer", "pip install 'r3d2_ros[harmonizer]'")
+    need_packages("The harmonizer")
     check(args)
     path = Path(args.json) if args.json not in (None, STDOUT) else None
     if path is not None:

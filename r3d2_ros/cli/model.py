@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from r3d2_ros.cli import model_info, model_verify
 from r3d2_ros.cli.sizes import size_px
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.packages import need_packages
 
 if TYPE_CHECKING:
     from r3d2_ros.harmonizer.base import ModelConfig
@@ -109,19 +110,9 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the parsed command and return the exit status. InputError(s) for files that cannot be used."""
-    _need_packages()
+    need_packages("The harmonizer")
     runs = {"init": _init, "info": model_info.run, "convert": _convert, "verify": model_verify.run}
     return runs[args.model_command](args)
-
-
-def _need_packages() -> None:
-    from importlib.util import find_spec
-
-    from r3d2_ros.errors import MissingPackageError
-
-    for package in ("torch", "diffusers", "safetensors"):
-        if find_spec(package) is None:
-            raise MissingPackageError(package, "The harmonizer", "pip install 'r3d2_ros[harmonizer]'")
 
 
 def _init(args: argparse.Namespace) -> int:

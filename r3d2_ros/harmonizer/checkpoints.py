@@ -13,7 +13,14 @@ import torch
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.base import Licence, ModelConfig
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
-from r3d2_ros.harmonizer.tensor_files import check_keys, read_shapes, read_tensors, shapes_of, write_tensors
+from r3d2_ros.harmonizer.tensor_files import (
+    check_floating,
+    check_keys,
+    read_shapes,
+    read_tensors,
+    shapes_of,
+    write_tensors,
+)
 from r3d2_ros.schema import validate
 
 CONFIG_FILE = "config.json"
@@ -97,6 +104,7 @@ def inspect_checkpoint(folder: str | Path, *, require_commercial: bool = False) 
         file = folder / CONFIG_FILE
         raise InputErrors([InputError(f"{file}: {f.where}", f.expected, f.got, f.hint) for f in faults]) from None
     check_keys(str(path), needed=shapes_of(model.state_dict().items()), present=read_shapes(path))
+    check_floating(path)
     return model
 
 

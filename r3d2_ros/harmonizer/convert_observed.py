@@ -7,7 +7,7 @@ autoencoder, and how sizes are padded. There are a few dozen combinations; each 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Literal
@@ -20,7 +20,7 @@ from r3d2_ros.harmonizer.checkpoints import assemble
 from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
 from r3d2_ros.harmonizer.convert_released import Released, build, likely_variant, merged, named, skip_orders
 from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model import R3D2, pad_image
 from r3d2_ros.harmonizer.numerics import numerics
 from r3d2_ros.harmonizer.observed import Observed, observe
 from r3d2_ros.harmonizer.pipeline_calls import ROUNDED
@@ -62,8 +62,11 @@ class Trial:
 
     def __str__(self) -> str:
         order = "against their numbers" if self.reverse_skips else "by their numbers"
-        padding = f"{self.padding.mode} to multiples of {self.padding.multiple_px} px"
-        return f"skips {self.position} and {order}, input {self.input_range}, padding {padding}"
+        return f"skips {self.position} and {order}, input {self.input_range}, padding {_as_text(self.padding)}"
+
+
+def _as_text(padding: Padding) -> str:
+    return f"{padding.mode} to multiples of {padding.multiple_px} px"
 
 
 def model_from_pipeline(pipeline: Pipeline, choices: Choices, *, size_px: tuple[int, int] = PROBE_PX) -> Released:
@@ -92,17 +95,19 @@ def model_from_pipeline(pipeline: Pipeline, choices: Choices, *, size_px: tuple[
         )
         got = f"{best.difference:.3g} at best, with {best.trial}"
         raise InputError(pipeline.where, f"pictures that differ from the pipeline's by {limit:.2g} at most", got, hint)
-    return replace(released, model=best.model, notes=_notes(seen, best, eight_bit=eight_bit))
+    return replace(released, model=best.model, notes=_notes(seen, best, limit=limit))
 
 
-def _notes(seen: Observed, best: Choice, *, eight_bit: bool) -> tuple[str, ...]:
+def _notes(seen: Observed, best: Choice, *, limit: float) -> tuple[str, ...]:
     height, width = seen.image.shape[-2:]
-    bits = " (its pictures have 8 bits)" if eight_bit else ""
+    bits = ", because its pictures have 8 bits" if limit == ROUNDED else ""
     tokens = seen.prompt.shape[1]
     notes = [
         f"the pipeline was run: timestep {seen.timestep}, prompt embedding of {tokens} tokens, {best.trial}",
-        f"largest difference to the pipeline's picture of {height}x{width}: {best.difference:.2g}{bits}",
+        f"largest difference to the pipeline's picture of {height}x{width}: {best.difference:.2g}; "
+        f"the limit is {limit:.2g}{bits}",
         *(f"this picture does not tell it from: {trial}" for trial in best.as_close),
+        *(f"not tried, because {height}x{width} is too small: padding {_as_text(rule)}" for rule in _too_large(seen)),
     ]
     if seen.sampled:
         notes.append("the pipeline samples its latents from a distribution; a checkpoint takes its mean")
@@ -129,12 +134,13 @@ def _best(model: R3D2, seen: Observed, *, both_orders: bool) -> Choice:
         return _with_rules(built[kind], trial)
 
     results: list[tuple[float, Trial]] = []
-    for trial in _trials(model.config, both_orders=both_orders):
+    trials = list(_trials(model.config, _fitting(seen), both_orders=both_orders))
+    for trial in trials:
         results.append((_difference(tried(trial), seen), trial))
         if results[-1][0] <= SURE:
             break
     difference, best = min(results, key=lambda result: result[0])
-    others = [t for t in _trials(model.config, both_orders=both_orders) if t.steps_to(best) == 1]
+    others = [trial for trial in trials if trial.steps_to(best) == 1]
     as_close = tuple(t for t in others if _difference(tried(t), seen) <= max(SURE, difference))
     return Choice(best, tried(best), difference, as_close)
 
@@ -145,10 +151,28 @@ def _difference(model: R3D2, seen: Observed) -> float:
         return float((model(seen.image) - seen.output).abs().nan_to_num(nan=math.inf).max())
 
 
-def _trials(config: ModelConfig, *, both_orders: bool) -> Iterator[Trial]:
+def _fitting(seen: Observed) -> list[Padding]:
+    """Paddings that the picture is large enough for."""
+
+    def fits(padding: Padding) -> bool:
+        try:
+            pad_image(seen.image.to("meta"), padding)
+        except InputError:
+            return False
+        return True
+
+    return [padding for padding in PADDINGS if fits(padding)]
+
+
+def _too_large(seen: Observed) -> list[Padding]:
+    fitting = _fitting(seen)
+    return [padding for padding in PADDINGS if padding not in fitting]
+
+
+def _trials(config: ModelConfig, fitting: Sequence[Padding], *, both_orders: bool) -> Iterator[Trial]:
     """The configuration's own choices first."""
     positions = sorted(POSITIONS, key=lambda position: position != config.skips.position)
-    paddings = sorted(PADDINGS, key=lambda padding: padding != config.padding)
+    paddings = sorted(fitting, key=lambda padding: padding != config.padding)
     for padding, input_range, reverse, position in product(
         paddings, RANGES, (False, True) if both_orders else (False,), positions
     ):

@@ -45,6 +45,19 @@ def count_dtypes(path: Path) -> Counter[torch.dtype]:
     return counts
 
 
+def check_floating(path: Path) -> None:
+    """InputError with the keys of tensors whose numbers a network does not compute in. Otherwise `read_shapes`'s."""
+    try:
+        with safe_open(_existing(path), framework="pt") as file:
+            dtypes = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    others = [f"{key} ({dtype})" for key, dtype in sorted(dtypes.items()) if dtype not in STORED]
+    if others:
+        got = f"{len(others)} of another kind: {listed(others)}"
+        raise InputError(str(path), f"floating-point tensors ({', '.join(STORED)})", got)
+
+
 def read_tensors(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
     """All tensors of a safetensors file, one by one to `device`, floating ones as `dtype` where it is given."""
     try:

@@ -102,6 +102,13 @@ def test_a_path_that_cannot_be_made_is_a_row_and_a_failure(tiny: Path, capsys: p
         (["--rewrites", "fold"], "got 'fold'"),
         (["--quality"], "expected trained weights given by --checkpoint, got random weights. Quality is unmeasured"),
         (["--quality", "--rig", "2"], "--quality: expected nothing with --rig"),
+        *(
+            (["--checkpoint", "nano", "--quality", *words], f"the exact network to compare with, got {words[0]}")
+            for words in (
+                ["--resolution", "half"], ["--roi"], ["--dtype", "float8"], ["--temporal"], ["--composite", "full"],
+                ["--deterministic"],
+            )
+        ),
         (["--rig", "2", "--protocol", "paper"], "the paper timed the network alone"),
         (["--device", "cuda:7"], "cuda:7"),
         (["--checkpoint", "no/such/folder"], "no/such/folder"),

@@ -87,6 +87,15 @@ def test_unexpected_keys_and_wrong_shapes_are_named(folder: Path) -> None:
     assert "prompt_embedding [1, 3, 8]" in str(caught.value) and "prompt_embedding [1, 9, 8]" in str(caught.value)
 
 
+def test_tensors_of_whole_numbers_are_named(folder: Path) -> None:
+    """PyTorch would take them, and fail in the first picture."""
+    key = "unet.conv_in.weight"
+    tensor = load_file(folder / "model.safetensors")[key]
+    edit_weights(folder, add={key: tensor.to(torch.int8)})
+    with pytest.raises(InputError, match=r"floating-point .* got 1 of another kind: unet.conv_in.weight \(I8\)"):
+        load_checkpoint(folder)
+
+
 @pytest.mark.parametrize("size", [0, 4, 100, -1])
 def test_truncated_weights(folder: Path, size: int) -> None:
     path = folder / "model.safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from r3d2_ros.harmonizer.convert_base import Choices
 from r3d2_ros.harmonizer.convert_observed import model_from_pipeline
 from r3d2_ros.harmonizer.convert_released import model_from_released
 from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline, load_pipeline
+from r3d2_ros.harmonizer.numerics import numerics
 from r3d2_ros.harmonizer.observed import watch_latents
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.verify import verify
@@ -50,6 +52,36 @@ def test_what_no_file_says_is_found(tmp_path: Path, position: Literal["after_ups
     assert len(released.notes) == 2
     assert verify(pipeline, released.model, [picture(40, 56)]).max_abs <= 1e-4
     assert not any(licence.commercial for licence in config.licences)
+
+
+def test_an_image_too_small_for_some_paddings(tmp_path: Path) -> None:
+    """32 pixels cannot be reflected to 64; all else is tried, and what was not is said."""
+    folder = write_released(tmp_path / "released", seeded(replace(TINY, timestep=199)))
+    notes = model_from_pipeline(load(folder), CHOICES["tiny"], size_px=(32, 32)).notes
+    assert [note for note in notes if "not tried" in note] == [
+        "not tried, because 32x32 is too small: padding reflect to multiples of 64 px"
+    ]
+
+
+def test_pictures_of_8_bits_have_the_wider_limit(tmp_path: Path) -> None:
+    folder = write_released(tmp_path / "released", seeded(replace(TINY, timestep=199)))
+    assert "; the limit is 0.001" in model_from_pipeline(load(folder), CHOICES["tiny"]).notes[1]
+    code = folder / "pipeline.py"
+    code.write_text(code.read_text().replace('image, output_type="pil"):', 'image):\n        output_type = "pil"'))
+    notes = model_from_pipeline(load(folder), CHOICES["tiny"]).notes
+    assert "; the limit is 0.0063, because its pictures have 8 bits" in notes[1]
+
+
+def test_trials_are_compared_in_float32_without_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def noted(device: torch.device, *, deterministic: bool) -> AbstractContextManager[None]:
+        seen.append((device, deterministic))
+        return numerics(device, deterministic=deterministic)
+
+    monkeypatch.setattr("r3d2_ros.harmonizer.convert_observed.numerics", noted)
+    model_from_pipeline(load(write_released(tmp_path / "released", seeded(TINY))), CHOICES["tiny"])
+    assert set(seen) == {(torch.device("cpu"), False)}
 
 
 def test_skips_that_are_numbered_from_the_finest(tmp_path: Path) -> None:
