@@ -6,7 +6,6 @@ import argparse
 import json
 import signal
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,8 +15,9 @@ from r3d2_ros.demo import files
 from r3d2_ros.demo.children import DemoError
 from r3d2_ros.demo.plan import SECONDS, plan_bag, plan_street
 from r3d2_ros.demo.run import DemoOptions, run_demo
-from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import make_folder
+from r3d2_ros.harmonizer.packages import INSTALL, need_packages
 from r3d2_ros.harmonizer.shipped import DEFAULT, model_folder
 from r3d2_ros.rigs import load_rig
 
@@ -117,10 +117,7 @@ def _harmonizer(source: str) -> files.HarmonizerChoice | None:
     if source == "none":
         return None
     folder = model_folder(source, "--harmonizer")
-    for package in ("torch", "diffusers", "safetensors"):
-        if find_spec(package) is None:
-            install = "pip install 'r3d2_ros[harmonizer]', or --harmonizer none"
-            raise MissingPackageError(package, f"--harmonizer {source}", install)
+    need_packages(f"--harmonizer {source}", f"{INSTALL}, or --harmonizer none")
     backend = "pipeline" if (folder / "model_index.json").is_file() else "r3d2"
     return files.HarmonizerChoice(source, backend, folder)
 

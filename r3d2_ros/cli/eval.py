@@ -7,13 +7,13 @@ import json
 import sys
 import threading
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r3d2_ros.cli.stopping import stopping
-from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder
+from r3d2_ros.harmonizer.packages import need_packages
 from r3d2_ros.progress import Progress
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure. InputError(s) for what cannot be used; a row that fails costs no other row and gives exit status 1."""
-    for package in ("torch", "diffusers", "safetensors"):
-        if find_spec(package) is None:
-            raise MissingPackageError(package, "The evaluation", "pip install 'r3d2_ros[harmonizer,evaluation]'")
+    need_packages("The evaluation", "pip install 'r3d2_ros[harmonizer,evaluation]'")
     from dataclasses import replace
 
     from r3d2_ros.dataset.samples import open_dataset
