@@ -13,6 +13,7 @@ from r3d2_ros.config import SceneConfig, SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
+from r3d2_ros.harmonizer.base import PROCEDURAL
 from r3d2_ros.harmonizer.packages import need_packages
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.shipped import model_folder
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from r3d2_ros.harmonizer.pipeline import Harmonizer
 
 Say = Callable[[str], None]
-
-PROCEDURAL = "procedural"
-"""The kind of dataset that `r3d2 dataset build --procedural` makes, in a checkpoint's `trained_on`."""
 
 
 @dataclass(frozen=True)

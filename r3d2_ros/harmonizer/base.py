@@ -128,6 +128,10 @@ class Licence:
     __pydantic_config__ = STRICT
 
 
+PROCEDURAL = "procedural"
+"""The kind of dataset that `r3d2 dataset build --procedural` makes, in a checkpoint's `trained_on`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Everything about a model except its numbers: `config.json` of a checkpoint.

@@ -44,9 +44,9 @@ def _front_matter(path: Path) -> dict[str, object]:
     return data if isinstance(data, dict) else {}
 
 
-def parse_licence(text: str) -> Licence:
+def parse_licence(text: str, where: str = "--licence") -> Licence:
     """`NAME;SOURCE;commercial` or `NAME;SOURCE;non-commercial`. InputError for anything else."""
     name, source, use = ([word.strip() for word in text.split(";")] + ["", "", ""])[:3]
     if not name or not source or use not in ("commercial", "non-commercial") or text.count(";") != 2:
-        raise InputError("--licence", "NAME;SOURCE;commercial or NAME;SOURCE;non-commercial", repr(text))
+        raise InputError(where, "NAME;SOURCE;commercial or NAME;SOURCE;non-commercial", repr(text))
     return Licence(name=name, source=source, commercial=use == "commercial")

@@ -159,7 +159,10 @@ class TrainConfig:
     ] = 0
     licences: Annotated[
         tuple[str, ...],
-        _doc("what the data add to the licences that a checkpoint records: NAME;SOURCE;commercial or non-commercial"),
+        _doc(
+            "of the data, for the checkpoint: NAME;SOURCE;commercial or non-commercial, SOURCE being the name of a "
+            "dataset's folder, with a comma and more behind it if you like. Procedural datasets need none"
+        ),
     ] = ()
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     autoencoder: AutoencoderStage = field(default_factory=AutoencoderStage)
@@ -172,7 +175,7 @@ class TrainConfig:
             raise ValueError("autoencoder.steps 0 beside model.checkpoint, whose autoencoder is trained")
 
 
-FREE = ("out", "threads", "data.workers", "save")
+FREE = ("out", "threads", "licences", "data.workers", "save")
 """Keys that may change when a training is resumed: its weights do not depend on them. On the number of threads that
 computes on a CPU they do depend, whichever way it was chosen: `states.Bound` has it."""
 
@@ -189,6 +192,11 @@ def bound_keys(config: TrainConfig) -> dict[str, Any]:
         for key, inner in (
             {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
         ).items():
-            if key not in FREE and key.split(".")[0] not in FREE:
+            if not is_free(key):
                 found[key] = inner
     return found
+
+
+def is_free(key: str) -> bool:
+    """Whether a dotted key may change when a training is resumed."""
+    return key in FREE or key.split(".")[0] in FREE

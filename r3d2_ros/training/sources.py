@@ -1,4 +1,4 @@
-"""What a training begins with: the samples of its datasets, and a model."""
+"""What a training begins with: the samples of its datasets, a model, and what that is to say of both."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xxhash
 
 from r3d2_ros.dataset.samples import MAX_META_BYTES, META, Dataset, Sample, open_dataset
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.base import PROCEDURAL, Licence, ModelConfig
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint
 from r3d2_ros.harmonizer.licences import parse_licence
 from r3d2_ros.harmonizer.model import R3D2
@@ -20,6 +21,9 @@ from r3d2_ros.resources import user_path
 from r3d2_ros.training.config import TrainConfig
 from r3d2_ros.training.stages import begin_with_the_input
 from r3d2_ros.training.states import SampleList
+
+PROCEDURAL_LICENCE = Licence(name="Apache-2.0", source="r3d2_ros, procedural streets", commercial=True)
+"""Of pairs that this program drew by itself."""
 
 
 def open_datasets(config: TrainConfig) -> list[Dataset]:
@@ -53,19 +57,17 @@ def listed(datasets: Sequence[Dataset]) -> SampleList:
 
 def initial_model(config: TrainConfig) -> R3D2:
     """The model that training begins with, in float32. InputError(s): `load_checkpoint`'s, or other sizes than said."""
-    added = tuple(parse_licence(text) for text in config.licences)
     source = config.model
     if source.checkpoint:
         model = load_checkpoint(model_folder(source.checkpoint, "model.checkpoint"), dtype=torch.float32)
         if source.variant and model.config.variant != source.variant:
             raise InputError("model.checkpoint", f"a checkpoint of {source.variant}", model.config.variant)
-        model.config = replace(model.config, licences=(*model.config.licences, *added))
         return model
     sizes = variant(source.variant)
     timestep = sizes.timestep if source.timestep < 0 else source.timestep
     torch.manual_seed(config.seed)
     skips = replace(sizes.skips, image=source.image_skip)
-    model = R3D2(replace(sizes, timestep=timestep, skips=skips, licences=added))
+    model = R3D2(replace(sizes, timestep=timestep, skips=skips))
     torch.nn.init.normal_(model.prompt_embedding)
     # The first prediction is 0, so that training begins with the picture that the autoencoder gives and not with noise.
     torch.nn.init.zeros_(model.unet.conv_out.weight)
@@ -73,3 +75,25 @@ def initial_model(config: TrainConfig) -> R3D2:
     if source.image_skip and not config.autoencoder.steps:
         begin_with_the_input(model.decoder)
     return model
+
+
+def with_origin(model: ModelConfig, config: TrainConfig, datasets: Sequence[Dataset]) -> ModelConfig:
+    """`model` with the datasets' kinds and licences behind its own, each once. InputError: a licence not of its form.
+
+    A licence in the configuration goes with the dataset whose folder it names. One that is not procedural and that no
+    licence names is recorded as "not stated", which does not count as allowing commercial use.
+    """
+    kinds, licences = [], [parse_licence(text, "licences") for text in config.licences]
+    named = {licence.source.partition(",")[0].strip() for licence in licences}
+    for dataset in datasets:
+        kind, name = str(dataset.made.get("kind") or "not stated"), dataset.folder.absolute().name
+        kinds.append(kind)
+        if kind == PROCEDURAL:
+            licences.append(PROCEDURAL_LICENCE)
+        elif name not in named:
+            licences.append(Licence(name="not stated", source=f"dataset {name}", commercial=False))
+    return replace(
+        model,
+        licences=tuple(dict.fromkeys([*model.licences, *licences])),
+        trained_on=tuple(dict.fromkeys([*model.trained_on, *kinds])),
+    )

@@ -30,6 +30,7 @@ from r3d2_ros.harmonizer.checkpoints import assemble, read_json, save_checkpoint
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
 from r3d2_ros.schema import STRICT, validate
+from r3d2_ros.training.config import is_free
 
 STATE_TENSORS, STATE_FACTS = "training.safetensors", "training.json"
 UNFINISHED = ".making"
@@ -132,7 +133,7 @@ def read_reached(folder: Path, bound: Bound) -> Reached:
     faults = [
         InputError(f"{path}: {key}", repr(then.get(key)), repr(now.get(key)), hint)
         for key in sorted(now.keys() | then.keys())
-        if now.get(key) != then.get(key) and not (reached.samples and key == "data.folders")
+        if now.get(key) != then.get(key) and not is_free(key) and not (reached.samples and key == "data.folders")
     ]
     if reached.threads and bound.threads and reached.threads != bound.threads:
         hint = f"Set threads to {reached.threads}: with others the weights differ in their last bits"

@@ -33,7 +33,7 @@ from r3d2_ros.training.data import Batch, batches
 from r3d2_ros.training.logs import Logs
 from r3d2_ros.training.looks import look, spread
 from r3d2_ros.training.losses import TrainingLoss
-from r3d2_ros.training.sources import initial_model, listed, open_datasets, split_of
+from r3d2_ros.training.sources import initial_model, listed, open_datasets, split_of, with_origin
 from r3d2_ros.training.stages import build_stage, checkpoint_activations, merged_state, precision, trained
 from r3d2_ros.training.states import (
     Bound,
@@ -92,8 +92,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: 
     reached = read_reached(newest, bound) if newest else None
     # The model first lies on the CPU; `accelerate` moves what it wraps.
     model = initial_model(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    kinds = [str(dataset.made.get("kind") or "not stated") for dataset in datasets]
-    model.config = replace(model.config, trained_on=tuple(dict.fromkeys([*model.config.trained_on, *kinds])))
+    model.config = with_origin(model.config, config, datasets)
     loss = TrainingLoss(config.loss).to(accelerator.device)
     if config.gradient_checkpointing:
         checkpoint_activations(model)
