@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.cli.stopping import stopping
-from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.packages import need_packages
 from r3d2_ros.resources import config_dir
 from r3d2_ros.training.config import AutoencoderStage, TrainConfig, load_train_config
 
@@ -43,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and return the exit status. InputError(s) for what cannot be used."""
     config = with_options(load_train_config(config_file(args.config)), args)
-    _need_packages()
+    need_packages("Training", "pip install 'r3d2_ros[training]'", besides=("accelerate",))
     from r3d2_ros.training.train import train
 
     with stopping("saving a checkpoint after this step; again to stop at once") as stop:
@@ -74,11 +75,3 @@ def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
         source = dataclasses.replace(config.model, checkpoint=args.checkpoint, timestep=-1, image_skip=False)
         config = dataclasses.replace(config, model=source, autoencoder=AutoencoderStage())
     return dataclasses.replace(config, out=args.out) if args.out else config
-
-
-def _need_packages() -> None:
-    from importlib.util import find_spec
-
-    for package in ("torch", "diffusers", "safetensors", "accelerate"):
-        if find_spec(package) is None:
-            raise MissingPackageError(package, "Training", "pip install 'r3d2_ros[training]'")

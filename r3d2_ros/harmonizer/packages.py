@@ -10,8 +10,9 @@ PACKAGES = ("torch", "diffusers", "safetensors")
 INSTALL = "pip install 'r3d2_ros[harmonizer]'"
 
 
-def need_packages(needed_for: str, install: str = INSTALL) -> None:
-    """MissingPackageError, with what they are `needed_for` and how to `install` them, unless all are installed."""
-    for package in PACKAGES:
+def need_packages(needed_for: str, install: str = INSTALL, *, besides: tuple[str, ...] = ()) -> None:
+    """MissingPackageError, with what they are `needed_for` and how to `install` them, unless all are installed, those
+    `besides` too."""
+    for package in (*PACKAGES, *besides):
         if find_spec(package) is None:
             raise MissingPackageError(package, needed_for, install)
