@@ -70,7 +70,7 @@ class LossConfig:
     l1: Annotated[float, _doc("weight of the mean absolute difference; the paper has none", ge=0)] = 0.0
     l2: Annotated[float, _doc("weight of the mean squared difference; the paper has none", ge=0)] = 0.0
     insert_weight: Annotated[
-        float, _doc("in the terms l1 and l2, weight of pixels of an insert and where input and target differ", ge=1)
+        float, _doc("in the terms l1 and l2, weight of an insert's own pixels; that of all others is 1", ge=0)
     ] = 1.0
     gram_normalisation: Annotated[
         Literal["film", "difix"],

@@ -14,9 +14,6 @@ from r3d2_ros.training.trunk import Trunk, load_trunk
 if TYPE_CHECKING:
     from r3d2_ros.training.data import Batch
 
-CHANGED = 0.02
-"""A pixel is one that input and target differ in from this on, of a full scale of 1: five grey levels."""
-
 
 class TrainingLoss(nn.Module):
     """Terms by name, and their weighted sum as `total`; each is the mean over the samples of the batch."""
@@ -33,7 +30,7 @@ class TrainingLoss(nn.Module):
         output, target = output.float(), batch.target
         terms: dict[str, Tensor] = {}
         if self.config.l1 > 0 or self.config.l2 > 0:
-            weight, difference = pixel_weight(batch, self.config.insert_weight), output - target
+            weight, difference = torch.where(batch.mask > 0.5, self.config.insert_weight, 1.0), output - target
             terms["l1"] = (difference.abs() * weight).mean()
             terms["l2"] = (difference.square() * weight).mean()
         if self.trunk is not None:
@@ -57,12 +54,6 @@ class TrainingLoss(nn.Module):
                 got, wanted = (crop_features(f, top=top, left=left, size_px=size_px) for f in (got, wanted))
             terms["gram"] = gram_loss(got, wanted, self.config.gram_normalisation).mean()
         return terms
-
-
-def pixel_weight(batch: Batch, insert_weight: float) -> Tensor:
-    """[B,1,H,W]: `insert_weight` in pixels of an insert and in those that input and target differ in, else 1."""
-    changed = (batch.input - batch.target).abs().amax(1, keepdim=True) > CHANGED
-    return torch.where(changed | (batch.mask > 0.5), insert_weight, 1.0)
 
 
 def gram_crop(size: torch.Size, side_px: int, generator: torch.Generator) -> tuple[int, int, int] | None:

@@ -213,14 +213,12 @@ def test_the_gram_crop_is_the_same_place_in_both_images_and_all_levels(trunk: Tr
 
 
 def test_differences_by_hand() -> None:
-    """Of 4 pixels one is an insert's (off by 0.2), one changed between input and target (off by 0.1), two are neither
-    (off by 0.1 and 0): l1 (5 * 0.2 + 5 * 0.1 + 0.1) / 4 = 0.4, l2 (5 * 0.04 + 5 * 0.01 + 0.01) / 4 = 0.065."""
+    """Of 4 pixels one is an insert's (off by 0.2), the others are not (off by 0.1, 0.1 and 0): l1 (0.5 * 0.2 + 0.1 +
+    0.1) / 4 = 0.075, l2 (0.5 * 0.04 + 0.01 + 0.01) / 4 = 0.01."""
     target = torch.full((1, 3, 2, 2), 0.5)
-    given = target.clone()
-    given[..., 0, 1] = 0.6
     mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
     output = target + torch.tensor([[0.2, 0.1], [0.1, 0.0]])
-    config = LossConfig(lpips=0, gram=0, l1=1.0, l2=10.0, insert_weight=5.0)
-    terms = TrainingLoss(config)(output, Batch(given, target, mask, ("a",)), torch.Generator())
+    config = LossConfig(lpips=0, gram=0, l1=1.0, l2=10.0, insert_weight=0.5)
+    terms = TrainingLoss(config)(output, Batch(target, target, mask, ("a",)), torch.Generator())
     got = {name: value.item() for name, value in terms.items()}
-    assert got == pytest.approx({"l1": 0.4, "l2": 0.065, "total": 1.05})
+    assert got == pytest.approx({"l1": 0.075, "l2": 0.01, "total": 0.175})
