@@ -100,6 +100,9 @@ class OptimizerConfig:
     learning_rate: Annotated[float, _doc("after the warm-up", gt=0, le=1)] = 1e-4
     warmup_steps: Annotated[int, _doc("steps of the linear rise", ge=0)] = 500
     decay: Annotated[Literal["constant", "cosine"], _doc("after the warm-up; cosine ends at 0")] = "constant"
+    decay_steps: Annotated[
+        int, _doc("steps at the end of which the cosine is at 0, where a training ends before; 0: all of its own", ge=0)
+    ] = 0
     weight_decay: Annotated[float, _doc("of AdamW", ge=0, le=1)] = 1e-2
     clip_norm: Annotated[float, _doc("the gradient's largest norm", gt=0)] = 1.0
 

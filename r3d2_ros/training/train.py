@@ -259,7 +259,8 @@ def learning_rate(config: TrainConfig, peak: float, step: int, steps: int) -> fl
         return peak * (step + 1) / warm_up
     if config.optimizer.decay == "constant":
         return peak
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+    end = config.optimizer.decay_steps or steps
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, end - warm_up))))
 
 
 def place_to_begin(out: Path, *, resume: bool) -> Path | None:

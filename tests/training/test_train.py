@@ -310,6 +310,9 @@ def test_rate_by_hand(tmp_path: Path, pairs: Path) -> None:
     falling = config(tmp_path, pairs=pairs, optimizer={"warmup_steps": 4, "decay": "cosine"})
     assert [learning_rate(constant, 8.0, step, 12) for step in (0, 1, 2, 3, 4, 11)] == [2, 4, 6, 8, 8, 8]
     assert [learning_rate(falling, 8.0, step, 12) for step in (3, 4, 8)] == pytest.approx([8, 8, 4])
+    longer = config(tmp_path, pairs=pairs, optimizer={"warmup_steps": 4, "decay": "cosine", "decay_steps": 12})
+    first = range(8)  # a training of 8 steps as the first part of one of 12
+    assert [learning_rate(longer, 8.0, k, 8) for k in first] == [learning_rate(falling, 8.0, k, 12) for k in first]
 
 
 def test_a_dataset_without_training_samples(tmp_path: Path) -> None:
