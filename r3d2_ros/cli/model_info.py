@@ -103,6 +103,8 @@ def _as_text(facts: dict[str, Any]) -> str:
     prompt, padding, skips = facts["prompt"], facts["padding"], facts["skips"]
     text = f"'{prompt['text']}'" if prompt["text"] is not None else "text not stated"
     convolution = f"{skips['kernel_size']}x{skips['kernel_size']} convolutions, {skips['position']}"
+    if skips["image"]:
+        convolution += ", the image added" + (", the network at half its size" if skips["reduction"] == 2 else "")
     described = {
         "variant": f"{facts['variant']}, {facts['autoencoder']['kind']} autoencoder, {facts['dtype']}",
         "prompt": f"{text}, {prompt['tokens']} tokens, stored as an embedding",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.evaluation.rows import EditingRow
+from r3d2_ros.harmonizer.base import LATENT_PX
 from r3d2_ros.harmonizer.model import DTYPES
 from r3d2_ros.harmonizer.pipeline_calls import first_image, resized, to_pil, to_tensor
 from r3d2_ros.harmonizer.pipeline_code import no_progress_bars, offline
@@ -74,7 +75,7 @@ class EditingNetwork:
     """A pipeline as the harmonizer calls a network; images go through 8 bits, one after the other."""
 
     def __init__(self, pipe: Any, row: EditingRow, device: torch.device) -> None:
-        self._pipe, self._row, self.device = pipe, row, device
+        self._pipe, self._row, self.device, self.latent_px = pipe, row, device, LATENT_PX
 
     def __call__(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] to the same; each image is made with the same seed."""

@@ -173,7 +173,7 @@ class _Remembering:
     """A network whose last output [B, 3, H, W] can be looked at."""
 
     def __init__(self, network: ImageNetwork) -> None:
-        self._network, self.device = network, network.device
+        self._network, self.device, self.latent_px = network, network.device, network.latent_px
         self.last: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -188,7 +188,8 @@ class _Resizing:
     """A network that works at `size` (rows, columns): images are resized there and back, bicubic with antialiasing."""
 
     def __init__(self, network: ImageNetwork, size: tuple[int, int]) -> None:
-        self._network, self._size, self.device = network, size, network.device
+        self._network, self._size = network, size
+        self.device, self.latent_px = network.device, network.latent_px
 
     def __call__(self, images: Tensor) -> Tensor:
         small = torch.stack([resized(image, *self._size) for image in images]).clamp(0, 1)

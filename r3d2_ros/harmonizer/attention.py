@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import UNetConfig
+from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
@@ -42,7 +42,6 @@ TO_MEASURE = ("cudnn", "flash", "efficient")
 """`math` forms the matrix of all pairs of tokens, 10 GB at 1080x1920 in 16 bit: taken where nothing else runs."""
 
 FILE = "attention.json"
-LATENT_PX = 8
 WARM_UP, REPEATS = 3, 7
 
 
@@ -172,12 +171,12 @@ class AttentionKernels:
         return f"{device}, {versions}, {self._dtype}, {'x'.join(map(str, shape))}"
 
 
-def attention_shapes(config: UNetConfig, images: Sequence[int]) -> list[AttentionShape]:
+def attention_shapes(config: ModelConfig, images: Sequence[int]) -> list[AttentionShape]:
     """Of the UNet's self-attention for padded images of the shape [B,3,H,W], the finest level first."""
     batch, _, height, width = images
-    rows, columns = height // LATENT_PX, width // LATENT_PX
+    rows, columns = height // config.latent_px, width // config.latent_px
     shapes = []
-    for channels, heads in zip(config.block_out_channels, config.attention_heads, strict=True):
+    for channels, heads in zip(config.unet.block_out_channels, config.unet.attention_heads, strict=True):
         shapes.append((batch, heads, rows * columns, channels // heads))
         rows, columns = -(-rows // 2), -(-columns // 2)
     return shapes

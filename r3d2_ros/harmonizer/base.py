@@ -71,6 +71,8 @@ class SkipOptions:
     `position`: the sum is formed with the upsampled tensor, or with the result of the convolution that follows it.
     `image`: the input image is added to what the decoder gives, which then says what changes. Not in R3D2: a small
     autoencoder cannot carry texture, and this way it need not.
+    `reduction`: with `image`, the network sees the means of squares of so many pixels a side, and what it changes is
+    enlarged: light and shadow are smooth, and cost a quarter.
     """
 
     enabled: bool = True
@@ -78,8 +80,13 @@ class SkipOptions:
     bias: bool = False
     position: Literal["after_upsample", "after_convolution"] = "after_convolution"
     image: bool = False
+    reduction: Literal[1, 2] = 1
 
     __pydantic_config__ = STRICT
+
+    def __post_init__(self) -> None:
+        if self.reduction > 1 and not self.image:
+            raise ValueError("reduction 1 where the input image is not added: the output would be blurred")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +98,7 @@ class Padding:
     """
 
     mode: Literal["replicate", "reflect"] = "replicate"
-    multiple_px: Literal[8, 16, 32, 64] = 8
+    multiple_px: Literal[8, 16, 32, 64, 128] = 8
 
     __pydantic_config__ = STRICT
 
@@ -128,6 +135,9 @@ class Licence:
     __pydantic_config__ = STRICT
 
 
+LATENT_PX = 8
+"""Pixels, a side, that the autoencoders make one latent of."""
+
 PROCEDURAL = "procedural"
 """The kind of dataset that `r3d2 dataset build --procedural` makes, in a checkpoint's `trained_on`."""
 
@@ -158,3 +168,12 @@ class ModelConfig:
     trained_on: tuple[Annotated[str, Field(max_length=64)], ...] = ()
 
     __pydantic_config__ = STRICT
+
+    @property
+    def latent_px(self) -> int:
+        """Pixels of an image, a side, that are one of its latents."""
+        return LATENT_PX * self.skips.reduction
+
+    def __post_init__(self) -> None:
+        if self.padding.multiple_px % self.latent_px:
+            raise ValueError(f"padding.multiple_px a multiple of {self.latent_px}, the pixels of a latent")

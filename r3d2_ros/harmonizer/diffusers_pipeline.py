@@ -18,6 +18,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.harmonizer.base import LATENT_PX
 from r3d2_ros.harmonizer.checkpoints import check_commercial
 from r3d2_ros.harmonizer.convert_diffusers import modern_attention
 from r3d2_ros.harmonizer.licences import licence_of
@@ -71,7 +72,7 @@ class Pipeline:
 
     def __init__(self, pipe: Any, *, device: torch.device, where: str, deterministic: bool = False) -> None:
         self.device, self.pipe, self.where = device, pipe, where
-        self._deterministic = deterministic
+        self._deterministic, self.latent_px = deterministic, LATENT_PX
         self.form: CallForm | None = None
         self._signature = read_signature(pipe.__call__, where=where)
         pipe.set_progress_bar_config(disable=True)

@@ -67,8 +67,9 @@ class R3D2(nn.Module):
 
     def encode(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Latents and taps of a padded image in [0, 1]."""
-        signed = self.config.input_range == "signed"
-        return self.encoder(image if signed else (image + 1) / 2)
+        signed, reduction = self.config.input_range == "signed", self.config.skips.reduction
+        seen = functional.avg_pool2d(image, reduction) if reduction > 1 else image
+        return self.encoder(seen if signed else (seen + 1) / 2)
 
     def harmonize_latents(self, latents: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
         """What the decoder makes of what the encoder gave."""
@@ -77,7 +78,14 @@ class R3D2(nn.Module):
 
     def finish(self, image: Tensor, decoded: Tensor) -> Tensor:
         """The output for a padded image, unclamped."""
-        return image + decoded if self.config.skips.image else decoded
+        return image + self.enlarged(decoded) if self.config.skips.image else decoded
+
+    def enlarged(self, decoded: Tensor) -> Tensor:
+        """What the decoder gives, in the size of the image."""
+        reduction = self.config.skips.reduction
+        if reduction == 1:
+            return decoded
+        return functional.interpolate(decoded, scale_factor=reduction, mode="bilinear", align_corners=False)
 
     def predict_epsilon(self, latents: Tensor) -> Tensor:
         """The UNet's noise prediction [B,4,h,w] for latents of that shape."""

@@ -37,9 +37,13 @@ Shape = tuple[int, int, int]
 
 
 class ImageNetwork(Protocol):
-    """Images [B, 3, H, W] float32 in [0, 1] on `device` to images of the same shape there."""
+    """Images [B, 3, H, W] float32 in [0, 1] on `device` to images of the same shape there.
+
+    latent_px  pixels, a side, that are one of its latents: crops begin at multiples of it
+    """
 
     device: torch.device
+    latent_px: int
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
@@ -112,7 +116,7 @@ class Harmonizer:
     def _crop_sizes_in(self, frame: Size, scale: float) -> list[Size]:
         if not self.config.roi.enabled:
             return []
-        grid_px = grid_of(scale)
+        grid_px = grid_of(scale, self._network.latent_px)
         sizes = crop_sizes(self._crop_sizes, frame, grid_px=grid_px)
         if not sizes:
             text = "harmonizer.roi: no size fits into frames of %d x %d in steps of %d pixels, which are run whole"
@@ -163,7 +167,7 @@ class Harmonizer:
 
         if not self.config.roi.enabled:
             return list(network(torch.stack(list(images))))
-        margin_px, grid_px = self.config.roi.margin_px, grid_of(scale)
+        margin_px, grid_px = self.config.roi.margin_px, grid_of(scale, self._network.latent_px)
         crops = [choose_crops(mask, sizes=self._crop_sizes, margin_px=margin_px, grid_px=grid_px) for mask in masks]
         return run_on_crops(images, crops, network, margin_px=margin_px)
 

@@ -21,7 +21,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.rendering.numba_cache import kernel
 
 BLOCK_PX = 8
-"""Pixels per latent pixel. Parts of the region that touch the same or neighbouring blocks of this size are one
+"""Parts of the region that touch the same or neighbouring blocks of this size are one
 cluster."""
 
 MOST_ROWS = 2**16
@@ -62,9 +62,9 @@ class Crop:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
-def grid_of(scale: float) -> int:
-    """Pixels of a frame that are whole latent pixels of the frame reduced by `scale`, and of the frame itself."""
-    return BLOCK_PX * Fraction(scale).limit_denominator(MOST_ROWS).denominator
+def grid_of(scale: float, latent_px: int) -> int:
+    """Pixels of a frame that are whole latents of the frame reduced by `scale`, and of the frame itself."""
+    return latent_px * Fraction(scale).limit_denominator(MOST_ROWS).denominator
 
 
 def crop_sizes(sizes: Sequence[Size], frame: Size, *, grid_px: int) -> list[Size]:

@@ -75,7 +75,7 @@ class Runtime:
         self.device = model.prompt_embedding.device
         self.dtype = model.dtype
         on_cuda = self.device.type == "cuda"
-        self._padding, self._unet_config = model.config.padding, model.config.unet
+        self._model_config, self.latent_px = model.config, model.config.latent_px
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self._cache = cache_folder(config.cache)
@@ -125,7 +125,7 @@ class Runtime:
         """The first call with a shape. The shape counts as known when all of it went well."""
         start = time.perf_counter()
         with numerics(self.device, deterministic=self.config.deterministic):  # the rules that the choice will run under
-            self._attention.choose(attention_shapes(self._unet_config, padded.shape))
+            self._attention.choose(attention_shapes(self._model_config, padded.shape))
         with compiling_into(self._cache):
             output = self._run(padded)
         program = self._graphs.record(self._run, padded) if self._graphs else self._run
@@ -139,7 +139,7 @@ class Runtime:
 
     def _padded(self, images: Tensor) -> Tensor:
         """In memory of its own, always: compiled programs are bound to strides and to the kind of tensor."""
-        padded = pad_image(images, self._padding)
+        padded = pad_image(images, self._model_config.padding)
         buffer = torch.empty(padded.shape, dtype=self.dtype, device=self.device, memory_format=self._memory_format)
         return buffer.copy_(padded)
 

@@ -41,7 +41,7 @@ def stable_fast_network(model: R3D2, config: RuntimeConfig, attention: Attention
     traces: dict[torch.Size, ImageModel] = {}
 
     def network(images: Tensor) -> Tensor:
-        with attention.first_choice(attention_shapes(model.config.unet, images.shape)[0]):
+        with attention.first_choice(attention_shapes(model.config, images.shape)[0]):
             known = traces.get(images.shape)
             if known is not None:
                 return known(images)

@@ -33,6 +33,10 @@ class ModelSource:
     image_skip: Annotated[
         bool, _doc("random weights: the decoder's output is added to the input, and begins by changing nothing")
     ] = False
+    reduction: Annotated[
+        Literal[0, 1, 2],
+        _doc("side of the squares of pixels whose means the network sees; 0: the checkpoint's, or 1"),
+    ] = 0
 
     def __post_init__(self) -> None:
         if not self.checkpoint and not self.variant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 import xxhash
@@ -62,12 +63,13 @@ def initial_model(config: TrainConfig) -> R3D2:
         model = load_checkpoint(model_folder(source.checkpoint, "model.checkpoint"), dtype=torch.float32)
         if source.variant and model.config.variant != source.variant:
             raise InputError("model.checkpoint", f"a checkpoint of {source.variant}", model.config.variant)
+        model.config = _with_reduction(model.config, source.reduction)
         return model
     sizes = variant(source.variant)
     timestep = sizes.timestep if source.timestep < 0 else source.timestep
     torch.manual_seed(config.seed)
     skips = replace(sizes.skips, image=source.image_skip)
-    model = R3D2(replace(sizes, timestep=timestep, skips=skips))
+    model = R3D2(_with_reduction(replace(sizes, timestep=timestep, skips=skips), source.reduction))
     torch.nn.init.normal_(model.prompt_embedding)
     # The first prediction is 0, so that training begins with the picture that the autoencoder gives and not with noise.
     torch.nn.init.zeros_(model.unet.conv_out.weight)
@@ -75,6 +77,14 @@ def initial_model(config: TrainConfig) -> R3D2:
     if source.image_skip and not config.autoencoder.steps:
         begin_with_the_input(model.decoder)
     return model
+
+
+def _with_reduction(model: ModelConfig, reduction: Literal[0, 1, 2]) -> ModelConfig:
+    """`model` with another reduction, which no weight depends on; 0: as it is. InputError where it cannot have it."""
+    try:
+        return replace(model, skips=replace(model.skips, reduction=reduction or model.skips.reduction))
+    except ValueError as error:
+        raise InputError("model.reduction", str(error), str(reduction)) from error
 
 
 def with_origin(model: ModelConfig, config: TrainConfig, datasets: Sequence[Dataset]) -> ModelConfig:

@@ -37,7 +37,7 @@ class AutoencoderStage(nn.Module):
         padded, (height, width) = pad_image(image, self.model.config.padding), image.shape[-2:]
         latents, taps = self.model.encode(padded)
         # The skip convolutions are zero and stay so here: what they add is exactly nothing.
-        return self.model.decoder(latents, taps)[..., :height, :width]
+        return self.model.enlarged(self.model.decoder(latents, taps))[..., :height, :width]
 
 
 class HarmonizerStage(nn.Module):

@@ -119,7 +119,7 @@ def blocks(batch: Tensor) -> Tensor:
 def test_reduced_crops_see_the_blocks_of_the_reduced_frame(resolution: Resolution, rows: int) -> None:
     image, scale = noise(rows, 960), scale_of(resolution, rows)
     mask = region((300, 310, 420, 430), (610, 610, 660, 660), (0, 0, 50, 60), shape=(rows, 960))
-    crops = choose_crops(mask, sizes=((200, 200), (256, 256)), margin_px=32, grid_px=grid_of(scale))
+    crops = choose_crops(mask, sizes=((200, 200), (256, 256)), margin_px=32, grid_px=grid_of(scale, 8))
     assert len(crops) == 3
 
     def network(batch: Tensor) -> Tensor:

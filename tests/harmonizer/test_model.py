@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
+from torch.nn import functional
 
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.autoencoders import TinyDecoder, kl_autoencoder, tiny_autoencoder
@@ -15,6 +16,7 @@ from r3d2_ros.harmonizer.model import R3D2, alpha_bar, clean_latents, pad_image
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.settings import RewritesConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
+from r3d2_ros.schema import validate
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
 BOTH = pytest.mark.parametrize("config", [TINY, KL], ids=["tiny", "kl"])
@@ -233,6 +235,43 @@ def test_sizes_that_do_not_divide_are_named() -> None:
         R3D2(config)
     assert "unet.attention_heads: expected a divisor of 16 channels, got 3" in str(caught.value)
     assert "unet.norm_groups: expected a divisor of 8 channels, got 3" in str(caught.value)
+
+
+def test_a_reduced_network_sees_means_and_what_it_changes_is_enlarged() -> None:
+    """Each pixel that the network sees is the mean of four. Also on an image that is padded, and in the copy that the
+    rewrites make."""
+    plain = seeded(replace(TINY, padding=Padding(multiple_px=32)))
+    reduced = seeded(replace(plain.config, skips=SkipOptions(image=True, reduction=2)))
+    image = picture(40, 88) * 0.1
+    padded = pad_image(image, plain.config.padding)
+    small = padded.unfold(-2, 2, 2).unfold(-2, 2, 2).mean((-2, -1))
+    decoded = plain.harmonize_latents(*plain.encode(small))
+    enlarged = functional.interpolate(decoded, size=padded.shape[-2:], mode="bilinear")[..., :40, :88]
+    expected = (image + enlarged).clamp(0, 1)
+    torch.testing.assert_close(reduced(image), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(rewritten(reduced, RewritesConfig())(image), expected, rtol=0, atol=1e-4)
+    torch.nn.init.zeros_(reduced.decoder.get_submodule(last_convolution(reduced)).weight)
+    torch.nn.init.zeros_(reduced.decoder.get_submodule(last_convolution(reduced)).bias)
+    assert torch.equal(reduced(image), image), "what changes nothing changes no bit of the full picture"
+
+
+def last_convolution(model: R3D2) -> str:
+    """Its name within the decoder."""
+    return [name for name, module in model.decoder.named_modules() if isinstance(module, torch.nn.Conv2d)][-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"skips": {"reduction": 2}}, "reduction 1 where the input image is not added"),
+        ({"skips": {"image": True, "reduction": 2}, "padding": {"multiple_px": 8}}, "a multiple of 16"),
+        ({"skips": {"image": True, "reduction": 3}}, "skips.reduction"),
+    ],
+)
+def test_reductions_that_cannot_be_are_refused(change: dict, message: str) -> None:
+    facts = {"variant": "x", "autoencoder": {"kind": "tiny"}, **change}
+    with pytest.raises(InputErrors, match=message):
+        validate(ModelConfig, facts, "config.json")
 
 
 def test_image_skip_adds_the_input_to_what_the_decoder_gives() -> None:

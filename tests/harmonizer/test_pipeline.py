@@ -14,6 +14,7 @@ from torch import Tensor
 
 from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer.base import LATENT_PX
 from r3d2_ros.harmonizer.pipeline import Harmonizer, Shape
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
@@ -25,7 +26,7 @@ from tests.test_simulator import hashes, simulator, state
 class Network:
     """A function as a network, which keeps the images it was given and the shapes it was prepared for."""
 
-    device = torch.device("cpu")
+    device, latent_px = torch.device("cpu"), LATENT_PX
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.function = function

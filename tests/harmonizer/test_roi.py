@@ -116,7 +116,7 @@ def test_the_region_has_full_effect_up_to_the_last_row_and_column(
     shape: tuple[int, int], resolution: Resolution
 ) -> None:
     """In images that the grid does not divide too."""
-    config, grid_px = RoiConfig(), grid_of(scale_of(resolution, shape[0]))
+    config, grid_px = RoiConfig(), grid_of(scale_of(resolution, shape[0]), 8)
     sizes = parse_sizes(config.sizes)
     in_crops = 0
     for box in touching_the_ends(shape):
@@ -133,8 +133,9 @@ def test_the_region_has_full_effect_up_to_the_last_row_and_column(
 
 def test_the_grid_of_reduced_frames_has_whole_latent_pixels_there_and_here() -> None:
     # 16 pixels are 8 of the half; 2/3 of 24 are 16; 720 of 900 rows are 4/5, and 4/5 of 40 are 32.
-    assert [grid_of(scale) for scale in (1.0, 0.5, 2 / 3, 720 / 900, 720 / 1280)] == [8, 16, 24, 40, 128]
-    assert grid_of(720 / 886) == 8 * 443, "beyond the frame, which is run whole"
+    assert [grid_of(scale, 8) for scale in (1.0, 0.5, 2 / 3, 720 / 900, 720 / 1280)] == [8, 16, 24, 40, 128]
+    assert grid_of(0.5, 16) == 32
+    assert grid_of(720 / 886, 8) == 8 * 443, "beyond the frame, which is run whole"
     assert crop_sizes(parse_sizes("256x256, 384x768"), (886, 1920), grid_px=8 * 443) == []
     assert crop_sizes(parse_sizes("256x256, 384x768"), (1080, 1920), grid_px=24) == [(264, 264), (384, 768)]
     for size in crop_sizes(parse_sizes(RoiConfig().sizes), (1080, 1920), grid_px=24):

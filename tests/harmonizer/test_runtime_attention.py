@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from r3d2_ros.harmonizer.attention import (
     SelfAttention,
     attention_shapes,
 )
-from r3d2_ros.harmonizer.base import UNetConfig
+from r3d2_ros.harmonizer.base import SkipOptions
 from r3d2_ros.harmonizer.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
+from r3d2_ros.harmonizer.variants import variant
 from tests.harmonizer.small import TINY, picture, seeded
 
 CPU = torch.device("cpu")
@@ -28,12 +30,17 @@ CPU = torch.device("cpu")
 
 def test_shapes_of_the_published_network() -> None:
     """1080 x 1920: 135 x 240 latents, 68 x 120, 34 x 60, 17 x 30."""
-    assert attention_shapes(UNetConfig(), (2, 3, 1080, 1920)) == [
+    assert attention_shapes(variant("r3d2"), (2, 3, 1080, 1920)) == [
         (2, 5, 32400, 64),
         (2, 10, 8160, 64),
         (2, 20, 2040, 64),
         (2, 20, 510, 64),
     ]
+
+
+def test_a_reduced_network_has_a_quarter_of_the_tokens() -> None:
+    reduced = replace(variant("nano"), skips=SkipOptions(image=True, reduction=2))
+    assert [shape[2] for shape in attention_shapes(reduced, (1, 3, 576, 960))] == [36 * 60, 18 * 30, 9 * 15, 5 * 8]
 
 
 def test_the_shapes_are_those_that_the_network_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +55,7 @@ def test_the_shapes_are_those_that_the_network_has(monkeypatch: pytest.MonkeyPat
     model = seeded(TINY)
     kernels = AttentionKernels(RuntimeConfig(attention="math"), device=CPU, dtype=torch.float32, folder=Path())
     kernels.install(model.unet)
-    expected = attention_shapes(TINY.unet, (2, 3, 72, 136))
+    expected = attention_shapes(TINY, (2, 3, 72, 136))
     kernels.choose(expected)
     monkeypatch.setattr("r3d2_ros.harmonizer.attention.functional.scaled_dot_product_attention", spy)
     with torch.inference_mode():
@@ -70,7 +77,7 @@ def test_the_choice_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for kernel in ("math", "flash"):
         kernels = AttentionKernels(RuntimeConfig(attention=kernel), device=CPU, dtype=torch.float32, folder=Path())  # type: ignore[arg-type]
         kernels.install(model.unet)
-        kernels.choose(attention_shapes(TINY.unet, (1, 3, 32, 32)))
+        kernels.choose(attention_shapes(TINY, (1, 3, 32, 32)))
         with torch.inference_mode(), torch.profiler.profile() as profile:
             model.harmonize_padded(picture(32, 32))
         names[kernel] = {event.name for event in profile.events()}
@@ -82,7 +89,7 @@ def test_on_a_cpu_auto_leaves_the_network_alone(tmp_path: Path) -> None:
     model = seeded(TINY)
     kernels = AttentionKernels(RuntimeConfig(), device=CPU, dtype=torch.float32, folder=tmp_path)
     kernels.install(model.unet)
-    kernels.choose(attention_shapes(TINY.unet, (1, 3, 32, 32)))
+    kernels.choose(attention_shapes(TINY, (1, 3, 32, 32)))
     assert not any(isinstance(p, SelfAttention) for p in model.unet.attn_processors.values())
     assert not (tmp_path / FILE).exists()
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.cameras import Camera, Rig
+from r3d2_ros.harmonizer.base import LATENT_PX
 from r3d2_ros.harmonizer.pipeline import Harmonizer, Shape
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
 from r3d2_ros.rendering.base import RenderSettings
@@ -22,7 +23,7 @@ from tests.harmonizer.test_temporal_cameras import difference
 class Flickering:
     """A little darker, and noise of three kinds that is new in every image."""
 
-    device = torch.device("cpu")
+    device, latent_px = torch.device("cpu"), LATENT_PX
 
     def __init__(self) -> None:
         self.random = np.random.default_rng(3)

@@ -15,13 +15,16 @@ import torch
 
 from r3d2_ros.dataset.samples import open_dataset
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.harmonizer.base import Padding, SkipOptions
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, save_checkpoint
 from r3d2_ros.harmonizer.tensor_files import read_tensors
 from r3d2_ros.replay.locks import lock
 from r3d2_ros.training import states
+from r3d2_ros.training.config import LoraConfig
 from r3d2_ros.training.sources import initial_model
+from r3d2_ros.training.stages import AutoencoderStage, HarmonizerStage
 from r3d2_ros.training.train import learning_rate, train
-from tests.harmonizer.small import KL, picture, seeded
+from tests.harmonizer.small import KL, TINY, picture, seeded
 from tests.training.small import NO_PEFT, StopAfter, config, run, write_pairs
 
 
@@ -328,6 +331,26 @@ def test_a_checkpoint_of_other_sizes_than_said(tmp_path: Path, pairs: Path) -> N
     )
     with pytest.raises(InputError, match="model.checkpoint: expected a checkpoint of nano, got kl test"):
         run(settings)
+
+
+def test_a_checkpoint_goes_on_with_another_reduction(tmp_path: Path, pairs: Path) -> None:
+    """The same weights see the means of squares of 2x2 pixels; a training step computes what the model computes."""
+    sizes = replace(TINY, padding=Padding(multiple_px=16), skips=SkipOptions(image=True))
+    save_checkpoint(seeded(sizes), tmp_path / "image")
+    save_checkpoint(seeded(TINY), tmp_path / "plain")
+    change: dict[str, Any] = {"variant": "", "timestep": -1, "reduction": 2}
+    settings = config(tmp_path, pairs=pairs, model={**change, "checkpoint": str(tmp_path / "image")})
+    model = initial_model(settings)
+    assert model.config.skips.reduction == 2
+    torch.testing.assert_close(model.state_dict(), load_checkpoint(tmp_path / "image").state_dict())
+    image = picture(36, 52)
+    output = HarmonizerStage(model, LoraConfig(), train_encoder=False)(image)
+    torch.testing.assert_close(output.clamp(0, 1), model(image))
+    autoencoder = AutoencoderStage(model)(image)
+    assert autoencoder.shape == image.shape
+    wrong = config(tmp_path, pairs=pairs, model={**change, "checkpoint": str(tmp_path / "plain")})
+    with pytest.raises(InputError, match="model.reduction: expected reduction 1 where the input image is not added"):
+        initial_model(wrong)
 
 
 def test_with_an_image_skip_the_harmonizer_begins_with_the_input(tmp_path: Path, pairs: Path) -> None:
