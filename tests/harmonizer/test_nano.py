@@ -40,6 +40,8 @@ OTHER_SEED = 77
 SAMPLES = 24
 GAIN_DB, SHADOW_IOU = 2.0, 0.4
 """Of the shadow the goal is 0.5; the card says what is reached."""
+MOVED = 0.15
+"""Of the way that a mirrored sun moves a shadow, nano's moves at least this share. Mirrored it is from 0.5 on."""
 
 
 @pytest.fixture(scope="module")
@@ -128,30 +130,42 @@ def suns(request: pytest.FixtureRequest) -> tuple[list[Stage], Rigid]:
     return stages, sunny_place(stages)
 
 
-@pytest.mark.xfail(strict=True, reason="nano finds the shadow beneath an insert, but not yet the side of the sun")
-@pytest.mark.parametrize("kind", ["saloon", "suv", "van"])
-def test_a_mirrored_sun_mirrors_the_shadow(nano: ImageNetwork, suns: tuple[list[Stage], Rigid], kind: str) -> None:
-    """The same insert in the same place and the same foreign light, the sun ahead to the left and ahead to the right:
-    what tells nano of the sun is the street alone. Merely darkening the ground gives the same twice."""
+@pytest.fixture(scope="module", params=["saloon", "suv", "van"])
+def asides(
+    request: pytest.FixtureRequest, nano: ImageNetwork, suns: tuple[list[Stage], Rigid]
+) -> list[tuple[float, float, float]]:
+    """Under the left and the right sun: `aside` of the true picture, of nano's, and of nano's of the mirrored picture.
+
+    The same insert in the same place and the same foreign light: what tells nano of the sun is the street alone. Merely
+    darkening the ground gives the same twice.
+    """
     stages, place = suns
-    insert = Insert(make_thing(kind, np.random.default_rng(5)), place, "insert", 1)
+    insert = Insert(make_thing(request.param, np.random.default_rng(5)), place, "insert", 1)
     x, y, _ = place.translation
     view = window_of(load_rig("demo3")["front"].view(Rigid.from_xyz_yaw(x - 12, y, 0, 0)), 200, 224, (320, 512))
-    found: list[tuple[float, float, float]] = []
+    found = []
     for stage in stages:
         naive = naive_render(stage, [insert], [HERE], view)
         pair = make_pair(stage, [insert], naive, view, sun_radius_rad=0.005, grade=CameraGrade((1.0, 1.0, 1.0)))
         image = torch.from_numpy(pair.input.transpose(2, 0, 1).copy())[None]
         made, mirrored = (nano(given)[0].permute(1, 2, 0).numpy() for given in (image, image.flip(-1)))
-        found.append(
-            tuple(  # type: ignore[arg-type]
-                aside(pair.input, picture, insert, view, naive.actor_weight)
-                for picture in (pair.target, made, mirrored[:, ::-1])
-            )
-        )
-    (true_left, left, left_mirrored), (true_right, right, right_mirrored) = found
-    assert true_left > 0.1 and true_right < -0.1, "light from the left throws the shadow to the right"
+        pictures = (pair.target, made, mirrored[:, ::-1])
+        true, own, of_mirrored = (aside(pair.input, p, insert, view, naive.actor_weight) for p in pictures)
+        found.append((true, own, of_mirrored))
+    assert found[0][0] > 0.1 and found[1][0] < -0.1, "light from the left throws the shadow to the right"
+    return found
+
+
+def test_a_sun_on_the_other_side_moves_the_shadow(asides: list[tuple[float, float, float]]) -> None:
+    """In the true direction, also in a mirrored picture: what was learnt is no preference for a side of the picture."""
+    (true_left, left, left_mirrored), (true_right, right, right_mirrored) = asides
+    assert left - right > MOVED * (true_left - true_right)
+    assert left_mirrored - right_mirrored > MOVED * (true_left - true_right)
+
+
+@pytest.mark.xfail(strict=True, reason="nano moves the shadow in the true direction, but not yet as far as it should")
+def test_a_mirrored_sun_mirrors_the_shadow(asides: list[tuple[float, float, float]]) -> None:
+    (true_left, left, left_mirrored), (true_right, right, right_mirrored) = asides
     assert left > 0 > right
     assert left - right > 0.5 * (true_left - true_right)
-    # A mirrored picture gives the mirrored shadow: what was learnt is no preference for a side of the picture.
     assert left_mirrored > 0 > right_mirrored
