@@ -21,10 +21,9 @@ COLUMNS = ("rendered", "harmonized")
 @dataclass(frozen=True, eq=False)
 class Change:
     """A camera at a moment: its pictures [H, W, 3] uint8 before and after the harmonizer; amount: their mean
-    difference, 0 to 255."""
+    difference, 0 to 255. What the moment is known for may be in another camera, and is not said."""
 
     time_s: float
-    label: str
     camera: str
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
@@ -32,12 +31,11 @@ class Change:
 
 
 def greatest_change(
-    time_s: float, label: str, *, before: Mapping[str, NDArray[np.uint8]], after: Mapping[str, NDArray[np.uint8]]
+    time_s: float, *, before: Mapping[str, NDArray[np.uint8]], after: Mapping[str, NDArray[np.uint8]]
 ) -> Change | None:
     """The camera of a moment that changed most; None where none changed."""
     changes = [
-        Change(time_s, label, name, before[name], after[name], _mean_difference(before[name], after[name]))
-        for name in before
+        Change(time_s, name, before[name], after[name], _mean_difference(before[name], after[name])) for name in before
     ]
     most = max(changes, key=lambda change: change.amount, default=None)
     return most if most is not None and most.amount > 0 else None
@@ -55,7 +53,7 @@ def before_after_sheet(changes: Sequence[Change], *, title: str, subtitle: str) 
     rows = [
         SheetRow(
             change.time_s,
-            ", ".join(filter(None, [change.label, f"camera {change.camera}"])),
+            f"camera {change.camera}",
             dict(zip(COLUMNS, (fitted(change.before, tile), fitted(change.after, tile)), strict=True)),
         )
         for change in shown

@@ -62,7 +62,7 @@ class Recorder:
             time_s, label = self._moments[frame_set.stamp_ns]
             tiles = {camera: fitted(image, self._tile) for camera, image in frame_set.images.items()}
             self.rows.append(SheetRow(time_s, label, tiles))
-            change = greatest_change(time_s, label, before=frame_set.rendered, after=frame_set.images)
+            change = greatest_change(time_s, before=frame_set.rendered, after=frame_set.images)
             if change is not None:
                 self.changes.append(change)
 

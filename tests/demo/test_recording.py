@@ -139,16 +139,16 @@ class TestBeforeAfter:
     def test_the_camera_that_changed_most_is_kept(self) -> None:
         before = {"a": plain(RED), "b": plain(RED), "c": plain(RED)}
         after = {"a": plain(RED), "b": plain((210, 20, 20)), "c": plain((219, 20, 20))}
-        change = greatest_change(1.5, "x", before=before, after=after)
+        change = greatest_change(1.5, before=before, after=after)
         assert change is not None and (change.camera, change.amount) == ("b", pytest.approx(10 / 3))
-        assert greatest_change(1.5, "x", before=before, after=before) is None
-        assert greatest_change(1.5, "x", before={}, after=after) is None, "there was no harmonizer"
+        assert greatest_change(1.5, before=before, after=before) is None
+        assert greatest_change(1.5, before={}, after=after) is None, "there was no harmonizer"
 
     def test_the_greatest_changes_in_order_of_time_before_on_the_left(self) -> None:
         """Of four moments the one with the least change is left out."""
         reds = {0.0: 90, 1.0: 10, 2.0: 50, 3.0: 70}
         changes = [
-            Change(t, "", "a", plain((level, 0, 0)), plain((0, level, 0)), float(level)) for t, level in reds.items()
+            Change(t, "a", plain((level, 0, 0)), plain((0, level, 0)), float(level)) for t, level in reds.items()
         ]
         sheet = np.asarray(before_after_sheet(changes, title="t", subtitle="s"))
         places = {}
