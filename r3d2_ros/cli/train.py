@@ -16,7 +16,7 @@ from r3d2_ros.training.config import AutoencoderStage, TrainConfig, load_train_c
 INTERRUPTED = 130
 
 EXAMPLES = """examples:
-  r3d2 train nano --data out/pairs --out out/train/nano         the shipped model's recipe, config/train/nano.yaml
+  r3d2 train nano --data out/pairs --out out/train/nano         a small model on a CPU, by config/train/nano.yaml
   r3d2 train my_training.yaml
   r3d2 train my_training.yaml --resume                          go on with one that was ended
   accelerate launch --num_processes 8 -m r3d2_ros.cli.main train r3d2 --data pairs --out out/train/r3d2
