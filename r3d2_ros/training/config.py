@@ -76,6 +76,10 @@ class LossConfig:
     insert_weight: Annotated[
         float, _doc("in the terms l1 and l2, weight of an insert's own pixels; that of all others is 1", ge=0)
     ] = 1.0
+    sun: Annotated[
+        float,
+        _doc("weight of the error of the sun's direction, which the UNet's middle is to tell; the paper has none", ge=0),
+    ] = 0.0
     gram_normalisation: Annotated[
         Literal["film", "difix"],
         _doc("film: Gram matrices divided by the number of pixels. difix: unnormalised, then divided by (d h w)"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from r3d2_ros.dataset.meta import Triple
 from r3d2_ros.dataset.samples import Pair, Sample
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.training.config import TrainConfig
@@ -18,20 +19,24 @@ from r3d2_ros.training.config import TrainConfig
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples of one step: images [B,3,H,W] in [0, 1], mask [B,1,H,W] 0 or 1 where an insert is seen."""
+    """Samples of one step: images [B,3,H,W] in [0, 1], mask [B,1,H,W] 0 or 1 where an insert is seen, and sun [B,3], unit
+    vectors in optical axes (x right, y down, z forward) towards the sun that lights the target, NaN where it is not known."""
 
     input: Tensor
     target: Tensor
     mask: Tensor
+    sun: Tensor
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
-        input, target, mask = (t.to(device, non_blocking=True) for t in (self.input, self.target, self.mask))
-        return Batch(input, target, mask, self.names)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """What the loader asks for before it hands a batch on: only from such memory is `to` not waited for."""
-        return Batch(self.input.pin_memory(), self.target.pin_memory(), self.mask.pin_memory(), self.names)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(change(self.input), change(self.target), change(self.mask), change(self.sun), self.names)
 
 
 Fault = InputError | InputErrors
@@ -62,11 +67,13 @@ class Draws(Dataset[Batch]):
         pair = sample.load()
         if self._crop_px:
             pair = crop_around_insert(pair, self._crop_px, rng, where=sample.name)
+        sun = sample.meta.sun.camera if sample.meta.sun else None
         if self._flip and rng.random() < 0.5:
             pair = Pair(input=pair.input[:, ::-1], target=pair.target[:, ::-1], mask=pair.mask[:, ::-1])
+            sun = (-sun[0], sun[1], sun[2]) if sun else None
         if k < self._half_size:
             pair = halved(pair, where=sample.name)
-        return as_batch(pair, sample.name)
+        return as_batch(pair, sample.name, sun)
 
 
 class Caught(Dataset[Batch | Fault]):
@@ -137,17 +144,17 @@ def joined(singles: Sequence[Batch]) -> Batch:
     if len(shapes) > 1:
         sizes = ", ".join(f"{single.names[0]} {single.input.shape[-2]}x{single.input.shape[-1]}" for single in singles)
         raise InputError("data", "images of one size in a batch", sizes, "Set data.crop_px, or batch to 1")
-    input, target, mask = (torch.cat([getattr(s, name) for s in singles]) for name in ("input", "target", "mask"))
-    return Batch(input, target, mask, tuple(name for single in singles for name in single.names))
+    names = tuple(name for single in singles for name in single.names)
+    return Batch(*(torch.cat([getattr(s, name) for s in singles]) for name in ("input", "target", "mask", "sun")), names)
 
 
-def as_batch(pair: Pair, name: str) -> Batch:
+def as_batch(pair: Pair, name: str, sun: Triple | None = None) -> Batch:
     """A batch of one."""
     input, target = (
         torch.from_numpy(np.ascontiguousarray(i.transpose(2, 0, 1)))[None] for i in (pair.input, pair.target)
     )
     mask = torch.from_numpy(pair.mask.astype(np.float32))[None, None]
-    return Batch(input, target, mask, (name,))
+    return Batch(input, target, mask, torch.tensor([sun or (torch.nan,) * 3]), (name,))
 
 
 def halved(pair: Pair, *, where: str) -> Pair:

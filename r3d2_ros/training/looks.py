@@ -44,7 +44,7 @@ def look(
         batch = as_batch(pair, sample.name)
         given = batch.target if name == "autoencoder" else batch.input
         with torch.no_grad(), precision(config, device):
-            output = torch.func.functional_call(stage, weights, (given.to(device),))
+            output = torch.func.functional_call(stage, weights, (given.to(device),)).image
         shown = output[0].float().clamp(0, 1).cpu().numpy().transpose(1, 2, 0)
         region = np.ones(pair.mask.shape) if name == "autoencoder" else sample.region(pair.mask, RegionConfig())
         if region.any():

@@ -13,6 +13,7 @@ from r3d2_ros.training.trunk import Trunk, load_trunk
 
 if TYPE_CHECKING:
     from r3d2_ros.training.data import Batch
+    from r3d2_ros.training.stages import Made
 
 
 class TrainingLoss(nn.Module):
@@ -25,9 +26,9 @@ class TrainingLoss(nn.Module):
         self.trunk = (trunk or load_trunk(config.trunk)) if config.needs_trunk else None
         self.heads = LpipsHeads() if config.lpips > 0 else None
 
-    def forward(self, output: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """`output` [B,3,H,W] in about [0, 1] against the targets; `generator` (CPU) places the Gram term's crop."""
-        output, target = output.float(), batch.target
+    def forward(self, made: Made, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """What a stage made of the inputs against the targets; `generator` (CPU) places the Gram term's crop."""
+        output, target = made.image.float(), batch.target
         terms: dict[str, Tensor] = {}
         if self.config.l1 > 0 or self.config.l2 > 0:
             weight, difference = torch.where(batch.mask > 0.5, self.config.insert_weight, 1.0), output - target
@@ -35,8 +36,9 @@ class TrainingLoss(nn.Module):
             terms["l2"] = (difference.square() * weight).mean()
         if self.trunk is not None:
             terms |= self._of_features(output, target, generator)
-        weights = {"l1": self.config.l1, "l2": self.config.l2, "lpips": self.config.lpips, "gram": self.config.gram}
-        terms["total"] = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+        if made.sun is not None:
+            terms["sun"] = sun_loss(made.sun, batch.sun).mean()
+        terms["total"] = torch.stack([getattr(self.config, name) * value for name, value in terms.items()]).sum()
         return terms
 
     def _of_features(self, output: Tensor, target: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -54,6 +56,13 @@ class TrainingLoss(nn.Module):
                 got, wanted = (crop_features(f, top=top, left=left, size_px=size_px) for f in (got, wanted))
             terms["gram"] = gram_loss(got, wanted, self.config.gram_normalisation).mean()
         return terms
+
+
+def sun_loss(told: Tensor, sun: Tensor) -> Tensor:
+    """Mean squared error [B] of directions `told` [B,3,h,w] against unit vectors [B,3]; 0 for a sample whose sun is NaN."""
+    known = torch.isfinite(sun).all(dim=1)
+    wanted = torch.where(known[:, None], sun, 0.0)[:, :, None, None]
+    return (told.float() - wanted).square().mean(dim=(1, 2, 3)) * known
 
 
 def gram_crop(size: torch.Size, side_px: int, generator: torch.Generator) -> tuple[int, int, int] | None:

@@ -41,6 +41,13 @@ def split_of(datasets: Sequence[Dataset], name: str) -> list[Sample]:
     return [sample for dataset in datasets for sample in dataset.split(name)]
 
 
+def check_suns(config: TrainConfig, samples: Sequence[Sample]) -> None:
+    """InputError when the loss asks for the sun's direction and not one sample knows it."""
+    if config.loss.sun and not any(sample.meta.sun and sample.meta.sun.camera for sample in samples):
+        got = f"none of {len(samples)} training samples with sun.camera in its meta.json"
+        raise InputError("loss.sun", "0, or data with known suns", got, "`r3d2 dataset build --procedural` makes such")
+
+
 def listed(datasets: Sequence[Dataset]) -> SampleList:
     """The training samples by number of the dataset, name and meta.json. The images, gigabytes, are not read.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,17 @@ LORA_TARGETS = (
 """Of the UNet, as img2img-turbo has them."""
 
 
+class Made(NamedTuple):
+    """What a stage makes of images [B,3,H,W] in [0, 1].
+
+    image  [B,3,H,W], unclamped: beyond [0, 1] a clamp has no gradient that leads back
+    sun    [B,3,h,w], where each place in the UNet's middle tells the sun to be (`Batch.sun`), or None: it is not asked
+    """
+
+    image: Tensor
+    sun: Tensor | None = None
+
+
 class AutoencoderStage(nn.Module):
     """Images to their reconstructions, by encoder and decoder: without skips the latents must carry the picture."""
 
@@ -32,34 +44,42 @@ class AutoencoderStage(nn.Module):
         model.decoder.requires_grad_(True)
         model.decoder.skips.requires_grad_(False)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """[B,3,H,W] in [0, 1] to the same shape, unclamped."""
+    def forward(self, image: Tensor) -> Made:
         padded, (height, width) = pad_image(image, self.model.config.padding), image.shape[-2:]
         latents, taps = self.model.encode(padded)
         # The skip convolutions are zero and stay so here: what they add is exactly nothing.
-        return self.model.enlarged(self.model.decoder(latents, taps))[..., :height, :width]
+        return Made(self.model.enlarged(self.model.decoder(latents, taps))[..., :height, :width])
 
 
 class HarmonizerStage(nn.Module):
-    """Inputs to harmonized images, with gradients for UNet, decoder and skips, and for the encoder if it is trained."""
+    """Inputs to harmonized images, with gradients for UNet, decoder and skips, and for the encoder if it is trained.
 
-    def __init__(self, model: R3D2, lora: LoraConfig, *, train_encoder: bool) -> None:
+    With `tell_sun` the first three channels that leave the UNet's middle block are to be the direction to the sun. Of the
+    picture's loss little reaches the middle, and which way shadows fall is learnt there or nowhere: only there does a
+    place know the whole picture.
+    """
+
+    def __init__(self, model: R3D2, lora: LoraConfig, *, train_encoder: bool, tell_sun: bool) -> None:
         super().__init__()
         self.model = model
-        self.train_encoder = train_encoder
+        self.train_encoder, self.tell_sun = train_encoder, tell_sun
         model.encoder.requires_grad_(train_encoder)
         model.unet.requires_grad_(True)
         model.decoder.requires_grad_(True)
         if lora.rank:
             add_lora(model, lora)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """[B,3,H,W] in [0, 1] to the same shape, unclamped: beyond [0, 1] a clamp has no gradient that leads back."""
+    def forward(self, image: Tensor) -> Made:
         padded, (height, width) = pad_image(image, self.model.config.padding), image.shape[-2:]
         with torch.set_grad_enabled(self.train_encoder and torch.is_grad_enabled()):
             latents, taps = self.model.encode(padded)
-        output = self.model.finish(padded, self.model.harmonize_latents(latents, taps))
-        return output[..., :height, :width]
+        middle: list[Tensor] = []
+        hook = self.model.unet.mid_block.register_forward_hook(lambda _module, _inputs, output: middle.append(output))
+        try:
+            output = self.model.finish(padded, self.model.harmonize_latents(latents, taps))
+        finally:
+            hook.remove()
+        return Made(output[..., :height, :width], middle[0][:, :3] if self.tell_sun else None)
 
 
 Stage = AutoencoderStage | HarmonizerStage
@@ -71,7 +91,8 @@ def build_stage(model: R3D2, config: TrainConfig, *, autoencoder: bool) -> Stage
         return AutoencoderStage(model)
     if config.autoencoder.steps and model.config.skips.image:
         begin_with_the_input(model.decoder)
-    return HarmonizerStage(model, config.lora, train_encoder=config.train_encoder)
+    tell_sun = config.loss.sun > 0
+    return HarmonizerStage(model, config.lora, train_encoder=config.train_encoder, tell_sun=tell_sun)
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ from r3d2_ros.training.data import Batch, batches
 from r3d2_ros.training.logs import Logs
 from r3d2_ros.training.looks import look, spread
 from r3d2_ros.training.losses import TrainingLoss
-from r3d2_ros.training.sources import initial_model, listed, open_datasets, split_of, with_origin
+from r3d2_ros.training.sources import check_suns, initial_model, listed, open_datasets, split_of, with_origin
 from r3d2_ros.training.stages import build_stage, checkpoint_activations, merged_state, precision, trained
 from r3d2_ros.training.states import (
     Bound,
@@ -83,6 +83,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: 
     newest = place_to_begin(out, resume=resume)
     datasets = open_datasets(config)
     samples, val = split_of(datasets, "train"), split_of(datasets, "val")
+    check_suns(config, samples)
     bound = Bound(
         processes=accelerator.num_processes,
         threads=torch.get_num_threads() if accelerator.device.type == "cpu" else None,
@@ -194,8 +195,8 @@ class Run:
             wanted = batch.input if step % 2 else batch.target
             batch = replace(batch, input=wanted, target=wanted)
         with precision(self.config, self.accelerator.device):
-            output = self.module(batch.input.contiguous(memory_format=torch.channels_last))
-            terms = self.loss(output, batch, torch.Generator().manual_seed(seed))
+            made = self.module(batch.input.contiguous(memory_format=torch.channels_last))
+            terms = self.loss(made, batch, torch.Generator().manual_seed(seed))
         self.accelerator.backward(terms["total"])
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.config.optimizer.clip_norm)
         self.check(step, terms, norm, batch)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.dataset.meta import SampleActor, SampleCamera, SampleMeta, rows
+from r3d2_ros.dataset.meta import SampleActor, SampleCamera, SampleMeta, SampleSun, rows
 from r3d2_ros.dataset.samples import DatasetWriter, Pair
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.base import ModelConfig, Padding
@@ -51,7 +51,7 @@ def pair(rng: np.random.Generator, size: tuple[int, int]) -> Pair:
 
 
 def meta(name: str, size: tuple[int, int]) -> SampleMeta:
-    """A box 10 m before a camera that looks along +x."""
+    """A box 10 m before a camera that looks along +x; the sun stands to its left, 53 degrees high."""
     height, width = size
     looking_along_x = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
     view = CameraView(
@@ -63,7 +63,8 @@ def meta(name: str, size: tuple[int, int]) -> SampleMeta:
     actor = SampleActor(
         "insert", "car", (4, 4, 14, 12), (3.0, 2.0, 2.0), rows(Rigid.from_xyz_yaw(10, 0, 0, 0).matrix())
     )
-    return SampleMeta(name=name, sequence=name, camera=SampleCamera.of(view, "front"), actors=(actor,))
+    sun = SampleSun(world=(0.0, 0.6, 0.8), camera=(-0.6, -0.8, 0.0))
+    return SampleMeta(name=name, sequence=name, camera=SampleCamera.of(view, "front"), actors=(actor,), sun=sun)
 
 
 def config(tmp_path: Path, *, pairs: Path, out: str = "out", **changes: Any) -> TrainConfig:

@@ -57,10 +57,14 @@ def test_half_of_the_samples_are_mirrored_as_a_whole(tmp_path: Path) -> None:
     flipped = 0
     for k in range(200):
         a, b = plain[k], flipping[k]
+        assert a.sun.tolist() == [pytest.approx([-0.6, -0.8, 0.0])]
         if not torch.equal(a.input, b.input):
             flipped += 1
             for one, other in ((a.input, b.input), (a.target, b.target), (a.mask, b.mask)):
                 assert torch.equal(one.flip(-1), other)
+            assert torch.equal(b.sun, a.sun * torch.tensor([-1.0, 1.0, 1.0]))
+        else:
+            assert torch.equal(a.sun, b.sun)
     assert 75 <= flipped <= 125
 
 

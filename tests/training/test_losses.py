@@ -16,8 +16,9 @@ from torch import nn
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.training.config import LossConfig
 from r3d2_ros.training.data import Batch
-from r3d2_ros.training.losses import TrainingLoss, gram_crop
+from r3d2_ros.training.losses import TrainingLoss, gram_crop, sun_loss
 from r3d2_ros.training.perceptual import LpipsHeads, crop_features, gram_loss, gram_matrix
+from r3d2_ros.training.stages import Made
 from r3d2_ros.training.trunk import TRUNK_FILE, Trunk, load_trunk, random_trunk, torchvision_state
 
 WEIGHTS = (1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5)
@@ -181,8 +182,8 @@ def test_a_trunk_file_of_another_kind_is_refused(trunk: Trunk, tmp_path: Path, m
 
 def test_terms_are_weighted_and_added(trunk: Trunk) -> None:
     config = LossConfig(lpips=1.0, gram=0.5, l1=2.0)
-    batch = Batch(images(2, 4), images(2, 5), torch.zeros(2, 1, 48, 48), ("a", "b"))
-    terms = TrainingLoss(config, trunk)(batch.input, batch, torch.Generator())
+    batch = Batch(images(2, 4), images(2, 5), torch.zeros(2, 1, 48, 48), torch.full((2, 3), torch.nan), ("a", "b"))
+    terms = TrainingLoss(config, trunk)(Made(batch.input), batch, torch.Generator())
     expected = terms["lpips"] + 0.5 * terms["gram"] + 2.0 * terms["l1"]
     assert float(terms["total"]) == pytest.approx(float(expected)) and set(terms) == {
         "lpips",
@@ -219,6 +220,21 @@ def test_differences_by_hand() -> None:
     mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
     output = target + torch.tensor([[0.2, 0.1], [0.1, 0.0]])
     config = LossConfig(lpips=0, gram=0, l1=1.0, l2=10.0, insert_weight=0.5)
-    terms = TrainingLoss(config)(output, Batch(target, target, mask, ("a",)), torch.Generator())
+    batch = Batch(target, target, mask, torch.full((1, 3), torch.nan), ("a",))
+    terms = TrainingLoss(config)(Made(output), batch, torch.Generator())
     got = {name: value.item() for name, value in terms.items()}
     assert got == pytest.approx({"l1": 0.075, "l2": 0.01, "total": 0.175})
+
+
+def test_the_sun_by_hand() -> None:
+    """Two places tell (0, -1, 0) and (0.3, -1, 0) of a sun at (0, -0.8, 0.6): ((0.04 + 0.36) + (0.09 + 0.04 + 0.36)) / 6.
+    The other sample's sun is not known: it counts nothing, and the mean of both is half."""
+    told = torch.tensor([[0.0, -1.0, 0.0], [0.3, -1.0, 0.0]]).T.reshape(1, 3, 1, 2).repeat(2, 1, 1, 1).requires_grad_()
+    sun = torch.tensor([[0.0, -0.8, 0.6], [torch.nan] * 3])
+    assert sun_loss(told, sun).detach().tolist() == pytest.approx([0.89 / 6, 0.0])
+    image = torch.full((2, 3, 2, 2), 0.5)
+    batch = Batch(image, image, torch.zeros(2, 1, 2, 2), sun, ("a", "b"))
+    terms = TrainingLoss(LossConfig(lpips=0, gram=0, l2=1.0, sun=2.0))(Made(image, told), batch, torch.Generator())
+    assert terms["total"].item() == pytest.approx(2 * 0.89 / 12)
+    terms["total"].backward()
+    assert told.grad is not None and torch.isfinite(told.grad).all() and not told.grad[1].any()

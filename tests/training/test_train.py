@@ -48,6 +48,27 @@ def test_a_checkpoint_names_the_kinds_of_data_that_it_has_seen(tmp_path: Path, p
     assert load_checkpoint(last).config.trained_on == ("test", "not stated")
 
 
+def test_the_middle_of_the_unet_learns_where_the_sun_is(tmp_path: Path, pairs: Path) -> None:
+    """It stands at (-0.6, -0.8, 0): zeros would be off by 1/3. Nothing is learnt of it where it has no weight."""
+    losses = {"lpips": 0.0, "gram": 0.0, "l1": 1.0}
+    for out, weight in (("asked", 1.0), ("not", 0.0)):
+        settings = config(
+            tmp_path, pairs=pairs, out=out, steps=40, data={"flip": False}, loss={**losses, "sun": weight}
+        )
+        run(settings)
+    terms = [entry.get("sun") for entry in log(tmp_path / "asked")]
+    assert terms[0] > 0.25 and terms[-1] < 0.05
+    assert all("sun" not in entry for entry in log(tmp_path / "not"))
+
+
+def test_asked_for_a_sun_that_no_sample_knows(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs")
+    for path in pairs.glob("train/*/meta.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "sun": None}))
+    with pytest.raises(InputError, match=r"loss.sun: .*none of 6 training samples"):
+        run(config(tmp_path, pairs=pairs, loss={"lpips": 0.0, "gram": 0.0, "l1": 1.0, "sun": 0.1}))
+
+
 def test_several_datasets_are_trained_on_together(tmp_path: Path, pairs: Path) -> None:
     """With a batch of all samples, a faulty loss names every one of them."""
     more = write_pairs(tmp_path / "more", train=2)
@@ -344,7 +365,7 @@ def test_a_checkpoint_goes_on_with_another_reduction(tmp_path: Path, pairs: Path
     assert model.config.skips.reduction == 2
     torch.testing.assert_close(model.state_dict(), load_checkpoint(tmp_path / "image").state_dict())
     image = picture(36, 52)
-    output = HarmonizerStage(model, LoraConfig(), train_encoder=False)(image)
+    output = HarmonizerStage(model, LoraConfig(), train_encoder=False, tell_sun=False)(image).image
     torch.testing.assert_close(output.clamp(0, 1), model(image))
     autoencoder = AutoencoderStage(model)(image)
     assert autoencoder.shape == image.shape
