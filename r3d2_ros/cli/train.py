@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   r3d2 train my_training.yaml --resume                          go on with one that was ended
   accelerate launch --num_processes 8 -m r3d2_ros.cli.main train r3d2 --data pairs --out out/train/r3d2
 
-CONFIG is a file, or the name of a shipped one: r3d2, r3d2_big, nano, nano_2 to nano_4. docs/training.md has every key.
+CONFIG is a file, or the name of a shipped one: r3d2, r3d2_big, nano. docs/training.md has every key.
 Ctrl-C and SIGTERM save a checkpoint and end. Exit status: 0 trained to the end, 1 an input cannot be used, the loss is
 not finite or a checkpoint could not be written, 2 wrong arguments, 130 interrupted."""
 

@@ -58,9 +58,6 @@ class DataConfig:
         int, _doc("side of the square cut out around an insert at a random place; 0: whole images", ge=0, le=8192)
     ] = 0
     flip: Annotated[bool, _doc("mirror half of the samples left to right")] = False
-    half_size_steps: Annotated[
-        int, _doc("so many of the first steps, and those of the autoencoder, see images of half the size", ge=0)
-    ] = 0
     workers: Annotated[int, _doc("processes that read images; 0: the training process itself", ge=0, le=64)] = 2
 
 
@@ -78,7 +75,7 @@ class LossConfig:
     ] = 1.0
     sun: Annotated[
         float,
-        _doc("weight of the error of the sun's direction, which the UNet's middle is to tell; the paper has none", ge=0),
+        _doc("weight of the error of the sun's direction as the UNet's middle has it; the paper has none", ge=0),
     ] = 0.0
     gram_normalisation: Annotated[
         Literal["film", "difix"],
@@ -108,9 +105,6 @@ class OptimizerConfig:
     learning_rate: Annotated[float, _doc("after the warm-up", gt=0, le=1)] = 1e-4
     warmup_steps: Annotated[int, _doc("steps of the linear rise", ge=0)] = 500
     decay: Annotated[Literal["constant", "cosine"], _doc("after the warm-up; cosine ends at 0")] = "constant"
-    decay_steps: Annotated[
-        int, _doc("steps at the end of which the cosine is at 0, where a training ends before; 0: all of its own", ge=0)
-    ] = 0
     weight_decay: Annotated[float, _doc("of AdamW", ge=0, le=1)] = 1e-2
     clip_norm: Annotated[float, _doc("the gradient's largest norm", gt=0)] = 1.0
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,8 +18,13 @@ from r3d2_ros.training.config import TrainConfig
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples of one step: images [B,3,H,W] in [0, 1], mask [B,1,H,W] 0 or 1 where an insert is seen, and sun [B,3], unit
-    vectors in optical axes (x right, y down, z forward) towards the sun that lights the target, NaN where it is not known."""
+    """Samples of one step.
+
+    input, target  [B,3,H,W] in [0, 1]
+    mask           [B,1,H,W], 0 or 1 where an insert is seen
+    sun            [B,3], unit vectors towards the sun that lights the target, in optical axes (x right, y down, z
+                   forward), NaN where it is not known
+    """
 
     input: Tensor
     target: Tensor
@@ -44,13 +48,10 @@ Fault = InputError | InputErrors
 
 class Draws(Dataset[Batch]):
     """Number k to the k-th sample that the training sees: a new order for each round through the data, and a crop and
-    a flip of its own, all functions of (seed, k). Those before number `half_size` are of half the size."""
+    a flip of its own, all functions of (seed, k)."""
 
-    def __init__(
-        self, samples: Sequence[Sample], *, crop_px: int, flip: bool, seed: int, half_size: int = 0
-    ) -> None:
+    def __init__(self, samples: Sequence[Sample], *, crop_px: int, flip: bool, seed: int) -> None:
         self._samples, self._crop_px, self._flip, self._seed = samples, crop_px, flip, seed
-        self._half_size = half_size
         self._round, self._order = -1, np.empty(0, np.int64)
 
     def sample(self, k: int) -> Sample:
@@ -71,8 +72,6 @@ class Draws(Dataset[Batch]):
         if self._flip and rng.random() < 0.5:
             pair = Pair(input=pair.input[:, ::-1], target=pair.target[:, ::-1], mask=pair.mask[:, ::-1])
             sun = (-sun[0], sun[1], sun[2]) if sun else None
-        if k < self._half_size:
-            pair = halved(pair, where=sample.name)
         return as_batch(pair, sample.name, sun)
 
 
@@ -97,21 +96,13 @@ def batches(
     end: int,
     rank: int,
     processes: int,
-    half_size_steps: int = 0,
 ) -> Iterator[Batch]:
     """The batches of one process for the steps `begin` to `end`, in order. Processes share out each step's samples.
 
-    Steps before `half_size_steps` see images of half the size. InputError(s) for a sample that cannot be used, when it
-    is its turn, whichever process read it.
+    InputError(s) for a sample that cannot be used, when it is its turn, whichever process read it.
     """
     of_step = config.batch * processes
-    draws = Draws(
-        samples,
-        crop_px=config.data.crop_px,
-        flip=config.data.flip,
-        seed=config.seed,
-        half_size=half_size_steps * of_step,
-    )
+    draws = Draws(samples, crop_px=config.data.crop_px, flip=config.data.flip, seed=config.seed)
     order = [step * of_step + rank * config.batch + i for step in range(begin, end) for i in range(config.batch)]
     loader: DataLoader[Batch | Fault] = DataLoader(
         Caught(draws),
@@ -145,7 +136,8 @@ def joined(singles: Sequence[Batch]) -> Batch:
         sizes = ", ".join(f"{single.names[0]} {single.input.shape[-2]}x{single.input.shape[-1]}" for single in singles)
         raise InputError("data", "images of one size in a batch", sizes, "Set data.crop_px, or batch to 1")
     names = tuple(name for single in singles for name in single.names)
-    return Batch(*(torch.cat([getattr(s, name) for s in singles]) for name in ("input", "target", "mask", "sun")), names)
+    tensors = (torch.cat([getattr(s, name) for s in singles]) for name in ("input", "target", "mask", "sun"))
+    return Batch(*tensors, names)
 
 
 def as_batch(pair: Pair, name: str, sun: Triple | None = None) -> Batch:
@@ -155,23 +147,6 @@ def as_batch(pair: Pair, name: str, sun: Triple | None = None) -> Batch:
     )
     mask = torch.from_numpy(pair.mask.astype(np.float32))[None, None]
     return Batch(input, target, mask, torch.tensor([sun or (torch.nan,) * 3]), (name,))
-
-
-def halved(pair: Pair, *, where: str) -> Pair:
-    """Means of squares of 2 x 2 pixels, and the inserts where they cover at least two of them.
-
-    InputError for a side of an odd number of pixels.
-    """
-    height, width = pair.mask.shape
-    if height % 2 or width % 2:
-        expected = "images with even numbers of rows and columns, or data.crop_px"
-        raise InputError(f"{where}: data.half_size_steps", expected, f"{width}x{height}")
-
-    def half(image: NDArray) -> NDArray:
-        squares = image.reshape(height // 2, 2, width // 2, 2, *image.shape[2:])
-        return squares.mean(axis=(1, 3), dtype=np.float32)
-
-    return Pair(input=half(pair.input), target=half(pair.target), mask=half(pair.mask) >= 0.5)
 
 
 def crop_around_insert(pair: Pair, side_px: int, rng: np.random.Generator, *, where: str) -> Pair:

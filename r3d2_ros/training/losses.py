@@ -59,7 +59,7 @@ class TrainingLoss(nn.Module):
 
 
 def sun_loss(told: Tensor, sun: Tensor) -> Tensor:
-    """Mean squared error [B] of directions `told` [B,3,h,w] against unit vectors [B,3]; 0 for a sample whose sun is NaN."""
+    """Mean squared error [B] of directions `told` [B,3,h,w] against unit vectors [B,3]; 0 where `sun` is NaN."""
     known = torch.isfinite(sun).all(dim=1)
     wanted = torch.where(known[:, None], sun, 0.0)[:, :, None, None]
     return (told.float() - wanted).square().mean(dim=(1, 2, 3)) * known

@@ -54,9 +54,8 @@ class AutoencoderStage(nn.Module):
 class HarmonizerStage(nn.Module):
     """Inputs to harmonized images, with gradients for UNet, decoder and skips, and for the encoder if it is trained.
 
-    With `tell_sun` the first three channels that leave the UNet's middle block are to be the direction to the sun. Of the
-    picture's loss little reaches the middle, and which way shadows fall is learnt there or nowhere: only there does a
-    place know the whole picture.
+    With `tell_sun` the first three channels that leave the UNet's middle block are to be the direction to the sun:
+    there a place knows the whole picture, but of the picture's loss little reaches it.
     """
 
     def __init__(self, model: R3D2, lora: LoraConfig, *, train_encoder: bool, tell_sun: bool) -> None:

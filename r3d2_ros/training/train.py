@@ -131,8 +131,6 @@ class Run:
         self.bound = bound
         first = stage == "autoencoder"
         self.steps = config.autoencoder.steps if first else config.steps
-        small = config.data.half_size_steps
-        self.half_size_steps = self.steps if first and small else small
         self.peak = config.autoencoder.learning_rate if first else config.optimizer.learning_rate
         self.begin = 0
         if self.steps == 0:
@@ -160,7 +158,6 @@ class Run:
         loader = batches(
             config, samples, begin=self.begin, end=self.steps,
             rank=accelerator.process_index, processes=accelerator.num_processes,
-            half_size_steps=self.half_size_steps,
         )  # fmt: skip
         logs = Logs(self.out, config.save, stage=self.name, begin=self.begin, steps=self.steps) if self.main else None
         done, saved = self.begin, self.checkpoints.newest()
@@ -260,8 +257,7 @@ def learning_rate(config: TrainConfig, peak: float, step: int, steps: int) -> fl
         return peak * (step + 1) / warm_up
     if config.optimizer.decay == "constant":
         return peak
-    end = config.optimizer.decay_steps or steps
-    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, end - warm_up))))
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
 def place_to_begin(out: Path, *, resume: bool) -> Path | None:

@@ -68,29 +68,6 @@ def test_half_of_the_samples_are_mirrored_as_a_whole(tmp_path: Path) -> None:
     assert 75 <= flipped <= 125
 
 
-def test_the_first_steps_see_images_of_half_the_size(tmp_path: Path) -> None:
-    """The same samples and flips as at full size, each pixel the mean of four."""
-    pairs = write_pairs(tmp_path / "pairs")
-    samples = open_dataset(pairs).split("train")
-    of = config(tmp_path, pairs=pairs)
-    places = {"begin": 0, "end": 4, "rank": 0, "processes": 1}
-    whole, some = (list(batches(of, samples, **places, half_size_steps=n)) for n in (0, 3))
-    assert [batch.input.shape[-2:] for batch in some] == [(16, 24)] * 3 + [(32, 48)]
-    for full, half in zip(whole[:3], some, strict=False):
-        assert full.names == half.names
-        for one, other in ((full.input, half.input), (full.target, half.target)):
-            torch.testing.assert_close(other, torch.nn.functional.avg_pool2d(one, 2), rtol=0, atol=1e-6)
-        assert torch.equal(half.mask, (torch.nn.functional.avg_pool2d(full.mask, 2) >= 0.5).float())
-    assert torch.equal(whole[3].input, some[3].input)
-
-
-def test_an_image_of_odd_size_cannot_be_halved(tmp_path: Path) -> None:
-    samples = open_dataset(write_pairs(tmp_path / "pairs", size=(33, 48))).split("train")
-    with pytest.raises(InputError, match=r"train_00.: data.half_size_steps: expected images with even .* got 48x33"):
-        Draws(samples, crop_px=0, flip=False, seed=1, half_size=1)[0]
-    assert Draws(samples, crop_px=32, flip=False, seed=1, half_size=1)[0].input.shape == (1, 3, 16, 16)
-
-
 def test_a_crop_holds_the_middle_of_the_insert() -> None:
     rng = np.random.default_rng(0)
     mask = np.zeros((100, 150), bool)

@@ -227,8 +227,8 @@ def test_differences_by_hand() -> None:
 
 
 def test_the_sun_by_hand() -> None:
-    """Two places tell (0, -1, 0) and (0.3, -1, 0) of a sun at (0, -0.8, 0.6): ((0.04 + 0.36) + (0.09 + 0.04 + 0.36)) / 6.
-    The other sample's sun is not known: it counts nothing, and the mean of both is half."""
+    """Two places tell (0, -1, 0) and (0.3, -1, 0), and the sun is at (0, -0.8, 0.6): (0.04 + 0.36 + 0.09 + 0.04 +
+    0.36) / 6. The other sample's sun is not known: it counts nothing, and the mean of both is half."""
     told = torch.tensor([[0.0, -1.0, 0.0], [0.3, -1.0, 0.0]]).T.reshape(1, 3, 1, 2).repeat(2, 1, 1, 1).requires_grad_()
     sun = torch.tensor([[0.0, -0.8, 0.6], [torch.nan] * 3])
     assert sun_loss(told, sun).detach().tolist() == pytest.approx([0.89 / 6, 0.0])

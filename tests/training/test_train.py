@@ -57,7 +57,7 @@ def test_the_middle_of_the_unet_learns_where_the_sun_is(tmp_path: Path, pairs: P
         )
         run(settings)
     terms = [entry.get("sun") for entry in log(tmp_path / "asked")]
-    assert terms[0] > 0.25 and terms[-1] < 0.05
+    assert terms[0] > 0.15 and terms[-1] < 0.05
     assert all("sun" not in entry for entry in log(tmp_path / "not"))
 
 
@@ -110,14 +110,14 @@ def test_the_loss_falls_and_the_checkpoint_is_a_model(tmp_path: Path, pairs: Pat
     assert all(float(skip.weight.abs().max()) > 0 for skip in model.decoder.skips)
 
 
-GROWING = {"train_encoder": True, "data": {"half_size_steps": 2}}
+WHOLE = {"train_encoder": True, "loss": {"lpips": 0.0, "gram": 0.0, "l1": 1.0, "sun": 0.1}}
 LORA = {"lora": {"rank": 2}, "gradient_checkpointing": True}
 
 
 @pytest.mark.parametrize(
     ("stop_at", "changes"),
-    [(1, {}), (2, {}), (4, {}), (4, LORA), (3, GROWING)],
-    ids=["first", "at the seam", "second", "lora", "growing"],
+    [(1, {}), (2, {}), (4, {}), (4, LORA), (3, WHOLE)],
+    ids=["first", "at the seam", "second", "lora", "whole model"],
 )
 def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
     tmp_path: Path, pairs: Path, stop_at: int, changes: dict[str, Any]
@@ -334,9 +334,6 @@ def test_rate_by_hand(tmp_path: Path, pairs: Path) -> None:
     falling = config(tmp_path, pairs=pairs, optimizer={"warmup_steps": 4, "decay": "cosine"})
     assert [learning_rate(constant, 8.0, step, 12) for step in (0, 1, 2, 3, 4, 11)] == [2, 4, 6, 8, 8, 8]
     assert [learning_rate(falling, 8.0, step, 12) for step in (3, 4, 8)] == pytest.approx([8, 8, 4])
-    longer = config(tmp_path, pairs=pairs, optimizer={"warmup_steps": 4, "decay": "cosine", "decay_steps": 12})
-    first = range(8)  # a training of 8 steps as the first part of one of 12
-    assert [learning_rate(longer, 8.0, k, 8) for k in first] == [learning_rate(falling, 8.0, k, 12) for k in first]
 
 
 def test_a_dataset_without_training_samples(tmp_path: Path) -> None:
@@ -367,7 +364,7 @@ def test_a_checkpoint_goes_on_with_another_reduction(tmp_path: Path, pairs: Path
     image = picture(36, 52)
     output = HarmonizerStage(model, LoraConfig(), train_encoder=False, tell_sun=False)(image).image
     torch.testing.assert_close(output.clamp(0, 1), model(image))
-    autoencoder = AutoencoderStage(model)(image)
+    autoencoder = AutoencoderStage(model)(image).image
     assert autoencoder.shape == image.shape
     wrong = config(tmp_path, pairs=pairs, model={**change, "checkpoint": str(tmp_path / "plain")})
     with pytest.raises(InputError, match="model.reduction: expected reduction 1 where the input image is not added"):
