@@ -12,17 +12,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from r3d2_ros.config import SimConfig
+from r3d2_ros.harmonize_thread import HarmonizeThread
 from r3d2_ros.nodes.delivery import Delivery, Making
 from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.statistics import Statistics
-from r3d2_ros.simulator import FrameSet, History, Rendered, Simulator
+from r3d2_ros.simulator import FrameSet, Simulator
 from r3d2_ros.state_buffer import seconds
 from r3d2_ros.sync import Tick
 
@@ -49,7 +49,6 @@ class RenderLoop:
         self._simulator, self._inputs, self._outputs = simulator, inputs, outputs
         self._config, self._logger = config, logger
         self._changed = inputs.changed
-        self._history, self._timeline = History(), 0
         self._stopping = False
         self._moment_due = False
         mode = config().sync.mode
@@ -61,7 +60,7 @@ class RenderLoop:
         )
         self.waiting_for_subscribers: list[str] = []
         self._rendering = threading.Thread(target=self._guarded(self._render), name="render", daemon=True)
-        self._harmonizing = ThreadPoolExecutor(1, thread_name_prefix="harmonize")
+        self._harmonizing = HarmonizeThread(simulator, logger.error)
         self._publishing = threading.Thread(target=self._guarded(self._publish), name="publish", daemon=True)
 
     @property
@@ -81,7 +80,7 @@ class RenderLoop:
         for thread in (self._rendering, self._publishing):
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join()
-        self._harmonizing.shutdown()
+        self._harmonizing.close()
 
     def render_newest(self) -> None:
         """`latest` mode: a moment to render has come."""
@@ -154,17 +153,6 @@ class RenderLoop:
             self._logger.error(f"{seconds(tick.stamp_ns)}: rendering failed\n{traceback.format_exc()}")
             return Making(tick, begun, reason=f"{type(error).__name__}: {error}")
         submitted = time.monotonic()
-        pictures = self._harmonizing.submit(self._harmonize, tick, rendered)
-        return Making(tick, begun, submitted, rendered, pictures)
-
-    def _harmonize(self, tick: Tick, rendered: Rendered) -> FrameSet:
-        if tick.timeline != self._timeline:
-            # Time went back: what came before has nothing to say about what comes now.
-            self._history, self._timeline = History(), tick.timeline
         raw = self._config().harmonizer.on_deadline == "raw"
-        try:
-            frame_set, self._history = self._simulator.harmonize(rendered, self._history, raw_where_it_fails=raw)
-        except Exception:
-            self._logger.error(f"{seconds(tick.stamp_ns)}: harmonizing failed\n{traceback.format_exc()}")
-            raise
-        return frame_set
+        pictures = self._harmonizing.submit(tick, rendered, raw_where_it_fails=raw)
+        return Making(tick, begun, submitted, rendered, pictures)

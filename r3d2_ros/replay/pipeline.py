@@ -10,15 +10,16 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
+from r3d2_ros.harmonize_thread import HarmonizeThread
 from r3d2_ros.replay.frames import HARMONIZING_FAILED, RENDERING_FAILED
 from r3d2_ros.replay.output import Output
 from r3d2_ros.replay.ticks import PlannedTick
-from r3d2_ros.simulator import FrameSet, History, Rendered, Simulator
+from r3d2_ros.simulator import FrameSet, Simulator
 from r3d2_ros.state_buffer import seconds
-from r3d2_ros.sync import Tick
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def make_frames(
     """
     with (
         Writer(output, done) as writer,
-        _Harmonizing(simulator, trouble) as harmonizing,
+        closing(HarmonizeThread(simulator, trouble)) as harmonizing,
         ReadAhead(ticks, READ_AHEAD) as planned_ticks,
     ):
         for planned in planned_ticks:
@@ -87,37 +88,9 @@ def make_frames(
                     writer.put_missing(planned, f"{type(error).__name__}: {error}", RENDERING_FAILED)
                 continue
             if is_wanted:
-                writer.put(planned, harmonizing.of(tick, rendered))
+                writer.put(planned, harmonizing.submit(tick, rendered))
             else:
-                harmonizing.of(tick, rendered).exception()
-
-
-class _Harmonizing:
-    """Runs the second half of `Simulator.step` in a thread of its own, in the order of the ticks."""
-
-    def __init__(self, simulator: Simulator, trouble: Callable[[str], None]) -> None:
-        self._simulator, self._trouble = simulator, trouble
-        self._history, self._timeline = History(), 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="harmonize")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._thread.shutdown()
-
-    def of(self, tick: Tick, rendered: Rendered) -> Future[FrameSet]:
-        return self._thread.submit(self._harmonize, tick, rendered)
-
-    def _harmonize(self, tick: Tick, rendered: Rendered) -> FrameSet:
-        if tick.timeline != self._timeline:  # time went back: what came before says nothing about what comes now
-            self._history, self._timeline = History(), tick.timeline
-        try:
-            frame_set, self._history = self._simulator.harmonize(rendered, self._history)
-        except Exception:
-            self._trouble(f"{seconds(tick.stamp_ns)}: harmonizing failed\n{traceback.format_exc()}")
-            raise
-        return frame_set
+                harmonizing.submit(tick, rendered).exception()
 
 
 class ReadAhead(Generic[T]):

@@ -64,6 +64,13 @@ def test_nano_is_small_free_and_says_what_it_was_trained_on() -> None:
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 
+def test_nano_computes_in_float16() -> None:
+    """Its sums stay where float16 has numbers, and near enough to float32: one of 255 grey levels is 0.0039."""
+    image = picture(64, 96)
+    exact, half = (load_checkpoint(NANO, dtype=dtype)(image) for dtype in (torch.float32, torch.float16))
+    torch.testing.assert_close(half, exact, rtol=0, atol=0.01)
+
+
 def test_its_card_names_the_commands_that_are_shipped() -> None:
     card, recipe = (NANO / "README.md").read_text(), (CONFIG / "train" / "nano.yaml").read_text()
     commands = [line.removeprefix("#").strip() for line in recipe.splitlines() if line.startswith("#   r3d2 ")]

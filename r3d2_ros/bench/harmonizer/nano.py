@@ -1,4 +1,4 @@
-"""What the small network costs on a CPU: whole frames by runtime, and crops around the actors of a street."""
+"""What the shipped model costs on a CPU: whole frames by runtime, and crops around the actors of a street."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from r3d2_ros.bench.harmonizer.network import Bench, Candidate, Work
 from r3d2_ros.bench.harmonizer.protocol import QUICK_CPU
 from r3d2_ros.bench.harmonizer.rig import measure_frames
 from r3d2_ros.bench.harmonizer.setting import RigSize, rig_config, street_drive
-from r3d2_ros.bench.harmonizer.weights import checkpoint_to_measure, model_to_measure
 from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.harmonizer.checkpoints import load_checkpoint
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig
+from r3d2_ros.harmonizer.shipped import shipped_model
 
 SIZE = (540, 960)
 TICKS, QUICK_TICKS = 20, 5
@@ -34,7 +35,7 @@ def measure_nano(*, quick: bool, say: Callable[[str], None] = lambda text: None)
     A runtime that this machine does not have is a row with `not_measured`. `quick`: fewer frames, eager alone.
     """
     protocol = replace(QUICK_CPU, passes=QUICK_TICKS, window=0) if quick else QUICK_CPU
-    model = model_to_measure(None, "nano", seed=0)
+    model = load_checkpoint(shipped_model("nano"), dtype=torch.float32)
     bench = Bench(model, Work(SIZE, batch=1, protocol=protocol, runs=1), torch.device("cpu"), say=say)
     rows = []
     for kind in KINDS[:1] if quick else KINDS:
@@ -59,17 +60,10 @@ def _crops(*, ticks: int, say: Callable[[str], None]) -> Row:
     Eager: a CPU compiles a minute for each size of crop.
     """
     with tempfile.TemporaryDirectory(prefix="r3d2-bench-") as folder:
-        checkpoint, _ = checkpoint_to_measure(None, "nano", Path(folder) / "nano", seed=0, dtype="float32")
         harmonizer = HarmonizerConfig(
-            backend="r3d2",
-            checkpoint=str(checkpoint),
-            device="cpu",
-            dtype="float32",
-            roi=RoiConfig(enabled=True),
+            backend="r3d2", checkpoint="nano", device="cpu", dtype="float32", roi=RoiConfig(enabled=True)
         )
-        config = rig_config(
-            Path(folder), RigSize(1, SIZE), harmonizer=harmonizer, splats=None, backend="cpu", say=say
-        )
+        config = rig_config(Path(folder), RigSize(1, SIZE), harmonizer=harmonizer, splats=None, backend="cpu", say=say)
         drive = street_drive(ticks=ticks, rate_hz=1.0, actors=ACTORS, say=say)
         facts = measure_frames(config, drive, say=say)
     times = facts["stages_ms"]["harmonize"]
@@ -93,7 +87,7 @@ def _row(name: str, *, p50: float, largest: float, cpu: float, goal_ms: float | 
 
 def format_nano(rows: Sequence[Row]) -> str:
     """The rows as a table for people; times in ms."""
-    lines = [f"{'harmonizer, random weights':<42} {'image':>9} {'median':>9} {'max':>9} {'cpu':>9}  goal"]
+    lines = [f"{'harmonizer':<42} {'image':>9} {'median':>9} {'max':>9} {'cpu':>9}  goal"]
     for row in rows:
         if "not_measured" in row:
             lines.append(f"{row['name']:<42} not measured: {row['not_measured']}")

@@ -1,0 +1,41 @@
+"""The second half of `Simulator.step` in a thread of its own, so that the next moment is rendered meanwhile."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from r3d2_ros.simulator import FrameSet, History, Rendered, Simulator
+from r3d2_ros.state_buffer import seconds
+from r3d2_ros.sync import Tick
+
+
+class HarmonizeThread:
+    """Harmonizes in the order of `submit`, and keeps what temporal harmonizing remembers."""
+
+    def __init__(self, simulator: Simulator, trouble: Callable[[str], None]) -> None:
+        """`trouble` is called with what failed, its traceback included; the future raises it besides."""
+        self._simulator, self._trouble = simulator, trouble
+        self._history, self._timeline = History(), 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="harmonize")
+
+    def submit(self, tick: Tick, rendered: Rendered, *, raw_where_it_fails: bool = False) -> Future[FrameSet]:
+        """The frame set that `Simulator.harmonize` makes of `rendered`."""
+        return self._thread.submit(self._harmonize, tick, rendered, raw_where_it_fails)
+
+    def close(self) -> None:
+        """Wait for what was submitted, then end the thread."""
+        self._thread.shutdown()
+
+    def _harmonize(self, tick: Tick, rendered: Rendered, raw_where_it_fails: bool) -> FrameSet:
+        if tick.timeline != self._timeline:  # time went back: what came before says nothing about what comes now
+            self._history, self._timeline = History(), tick.timeline
+        try:
+            frame_set, self._history = self._simulator.harmonize(
+                rendered, self._history, raw_where_it_fails=raw_where_it_fails
+            )
+        except Exception:
+            self._trouble(f"{seconds(tick.stamp_ns)}: harmonizing failed\n{traceback.format_exc()}")
+            raise
+        return frame_set
