@@ -136,8 +136,10 @@ def joined(singles: Sequence[Batch]) -> Batch:
         sizes = ", ".join(f"{single.names[0]} {single.input.shape[-2]}x{single.input.shape[-1]}" for single in singles)
         raise InputError("data", "images of one size in a batch", sizes, "Set data.crop_px, or batch to 1")
     names = tuple(name for single in singles for name in single.names)
-    tensors = (torch.cat([getattr(s, name) for s in singles]) for name in ("input", "target", "mask", "sun"))
-    return Batch(*tensors, names)
+    input, target, mask, sun = (
+        torch.cat([getattr(s, name) for s in singles]) for name in ("input", "target", "mask", "sun")
+    )
+    return Batch(input, target, mask, sun, names)
 
 
 def as_batch(pair: Pair, name: str, sun: Triple | None = None) -> Batch:
