@@ -161,3 +161,13 @@ def test_a_mirrored_sun_mirrors_the_shadow(asides: list[tuple[float, float, floa
     assert left > 0 > right and left_mirrored > 0 > right_mirrored
     assert left - right > MOVED * (true_left - true_right)
     assert left_mirrored - right_mirrored > MOVED * (true_left - true_right)
+
+
+def test_it_moves_at_least_half_of_the_way(
+    request: pytest.FixtureRequest, asides: list[tuple[float, float, float]]
+) -> None:
+    if request.node.callspec.params == {"suns": 5, "asides": "van"}:
+        reason = "on street 5 the shadow of the van, the tallest insert, moves 0.42 of the way"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    (true_left, left, _), (true_right, right, _) = asides
+    assert left - right > 0.5 * (true_left - true_right)
