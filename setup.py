@@ -51,7 +51,17 @@ ROS = [
     "lark-parser",
     "ninja",
 ]
-DEV = ["cyclonedds", "hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff"]
+# CUDA builds of torch bring triton along. Its interpreter runs our kernels on a CPU, where tests look at their numbers.
+DEV = [
+    "cyclonedds",
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+    "triton>=3.6; sys_platform == 'linux'",
+]
 
 SHARED = sorted(path for folder in ("launch", "config") for path in Path(folder).rglob("*.*") if path.suffix != ".pyc")
 

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly checkout=$PWD venv=$PWD/.venv state=$PWD/.venv/.setup logs=$PWD/build/setup
-readonly needed_mb=8192 # 2 GB with the CPU build of torch, 6 GB with the CUDA build, and what pip unpacks from
+readonly needed_mb=8192 # 3 GB with the CPU build of torch, 6 GB with the CUDA build, and what pip unpacks from
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }

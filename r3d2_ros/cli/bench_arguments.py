@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
+from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
 
 STDOUT = "-"
 VARIANTS = ("r3d2", "r3d2-big", "nano")
@@ -66,6 +66,7 @@ def add_parser(subparsers: Any) -> None:
 def _add_path(group: Any) -> None:
     group.add_argument("--runtime", choices=RUNTIMES, default="eager", help="%(default)s")
     group.add_argument("--dtype", choices=DTYPES, help="float16 on a GPU, float32 on a CPU")
+    group.add_argument("--float8", metavar="A,B", help="what --dtype float8 is for: products, convolutions (both)")
     group.add_argument("--device", default="auto", help="auto (cuda:0 where CUDA works, else cpu), cpu or cuda:N")
     group.add_argument("--attention", choices=ATTENTION, default="auto", help="%(default)s")
     group.add_argument("--no-cuda-graph", action="store_true", help="launch every kernel from the host")
@@ -131,6 +132,8 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--quality", "trained weights given by --checkpoint", "random weights", hint)
     if args.quality:
         _check_exact(args)
+    if args.float8 is not None and args.dtype != "float8":
+        raise InputError("--float8", "--dtype float8 with it", f"--dtype {args.dtype}" if args.dtype else "no --dtype")
     if args.rig and args.protocol == "paper":
         raise InputError("--protocol paper", "no --rig: the paper timed the network alone", f"--rig {args.rig}")
 
@@ -153,15 +156,16 @@ def _check_exact(args: argparse.Namespace) -> None:
 
 def harmonizer_config(args: argparse.Namespace, device: str) -> HarmonizerConfig:
     """The path that the arguments describe, without a checkpoint."""
+    from r3d2_ros.bench.harmonizer.report import chosen_switches
+
     on_gpu = device.startswith("cuda")
     rewrites = RewritesConfig()
     if args.no_rewrites or args.rewrites is not None:
-        from r3d2_ros.bench.harmonizer.report import chosen_rewrites
-
-        rewrites = chosen_rewrites("" if args.no_rewrites else args.rewrites)
+        rewrites = chosen_switches(RewritesConfig, "" if args.no_rewrites else args.rewrites, "--rewrites")
     return HarmonizerConfig(
         device=device,
         dtype=args.dtype or ("float16" if on_gpu else "float32"),
+        float8=chosen_switches(Float8Config, args.float8, "--float8"),
         composite=args.composite,
         resolution=args.resolution,
         runtime=RuntimeConfig(

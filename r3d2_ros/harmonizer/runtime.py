@@ -24,7 +24,7 @@ from r3d2_ros.harmonizer.attention import AttentionKernels, attention_shapes
 from r3d2_ros.harmonizer.base import ImageModel
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint
 from r3d2_ros.harmonizer.cuda_graphs import CudaGraphs
-from r3d2_ros.harmonizer.float8 import check_float8, quantise_linears
+from r3d2_ros.harmonizer.float8 import check_float8, quantise
 from r3d2_ros.harmonizer.kernel_cache import cache_folder, compiling_into
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, check_image, pad_image
 from r3d2_ros.harmonizer.numerics import numerics, pin_cublas_workspace
@@ -58,11 +58,11 @@ def make_runtime(model: R3D2, config: HarmonizerConfig) -> Runtime:
     if config.runtime.deterministic:
         pin_cublas_workspace(device)  # before the matrix products that form new weights
     if config.dtype == "float8":
-        check_float8(device)
+        check_float8(device, config.float8)
     # Rewritten first: new weights are formed from the checkpoint's numbers and rounded once.
     own = rewritten(model, _rewrites(config)).to(device=device, dtype=_dtype(config))
     if config.dtype == "float8":
-        quantise_linears(own.unet)
+        quantise(own, config.float8)
     return Runtime(own, config.runtime)
 
 

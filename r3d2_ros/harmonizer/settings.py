@@ -149,6 +149,17 @@ class RewritesConfig:
 
 
 @dataclass(frozen=True)
+class Float8Config:
+    """What `dtype: float8` computes in 8 bit."""
+
+    __pydantic_config__ = STRICT
+    products: Annotated[bool, Field(description="large linear layers of the UNet's transformers")] = True
+    convolutions: Annotated[
+        bool, Field(description="3x3 convolutions of the residual blocks, of the UNet and of AutoencoderKL")
+    ] = True
+
+
+@dataclass(frozen=True)
 class HarmonizerConfig:
     """Which harmonizer runs over each frame, and where its output is kept."""
 
@@ -173,9 +184,10 @@ class HarmonizerConfig:
         Literal["checkpoint", "float32", "float16", "bfloat16", "float8"],
         Field(
             description="in which the network computes; checkpoint: as its numbers are stored. float8: float16 with "
-            "8-bit matrix products, on GPUs that have them"
+            "8-bit matrix products and convolutions, on GPUs that have them; a CPU computes the same, slowly"
         ),
     ] = "checkpoint"
+    float8: Float8Config = field(default_factory=Float8Config)
     composite: Annotated[
         Literal["region", "full"],
         Field(
@@ -210,5 +222,7 @@ class HarmonizerConfig:
     def __post_init__(self) -> None:
         if self.backend != "none" and not self.checkpoint:
             raise ValueError(f"the folder of a checkpoint in 'checkpoint', because backend is {self.backend}")
+        if self.dtype == "float8" and not (self.float8.products or self.float8.convolutions):
+            raise ValueError("float8.products or float8.convolutions true, because dtype is float8; else float16")
         if self.roi.enabled and self.composite == "full":
             raise ValueError("composite: region where roi.enabled is true: crops exist only around a region")

@@ -13,11 +13,11 @@ pytest.importorskip("diffusers", reason="needs diffusers, which is not installed
 from r3d2_ros.bench.harmonizer.faults import BrokenPathError  # noqa: E402
 from r3d2_ros.bench.harmonizer.network import Bench, Candidate, Work  # noqa: E402
 from r3d2_ros.bench.harmonizer.protocol import Protocol  # noqa: E402
-from r3d2_ros.bench.harmonizer.report import PAPER_ROWS, candidates, chosen_rewrites, network_table  # noqa: E402
+from r3d2_ros.bench.harmonizer.report import PAPER_ROWS, candidates, chosen_switches, network_table  # noqa: E402
 from r3d2_ros.bench.harmonizer.stopwatch import WallStopwatch  # noqa: E402
 from r3d2_ros.errors import InputError  # noqa: E402
 from r3d2_ros.harmonizer.flops import measure_size  # noqa: E402
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig  # noqa: E402
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig  # noqa: E402
 from tests.bench.fake_clock import FakeClock  # noqa: E402
 from tests.harmonizer.small import TINY, seeded  # noqa: E402
 
@@ -172,9 +172,9 @@ def test_candidates() -> None:
 
 
 def test_rewrites_by_name() -> None:
-    assert chosen_rewrites(None).fold_upsample
-    some = chosen_rewrites("fold_upsample, merge_skips")
+    assert chosen_switches(RewritesConfig, None, "--rewrites").fold_upsample
+    some = chosen_switches(RewritesConfig, "fold_upsample, merge_skips", "--rewrites")
     assert some.fold_upsample and some.merge_skips and not some.fuse_relu
-    assert not chosen_rewrites("").constant_prompt
+    assert not chosen_switches(RewritesConfig, "", "--rewrites").constant_prompt
     with pytest.raises(InputError, match="'fold'"):
-        chosen_rewrites("fold")
+        chosen_switches(RewritesConfig, "fold", "--rewrites")

@@ -14,6 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from r3d2_ros.harmonizer.float8.convolutions import (
+    CHANNELS_MULTIPLE,
+    OUTPUTS_MULTIPLE,
+    Float8Conv2d,
+    framed_convolution,
+    quantised_images,
+)
+from r3d2_ros.harmonizer.float8.numbers import quantised
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
 from r3d2_ros.harmonizer.variants import variant
 from tests.gpu.report import OutOfTimeError, Part, first_line
@@ -115,7 +123,28 @@ def _conv_forms(setting: Setting, shape: Any) -> Forms:
         forms["cudnn add relu"] = lambda: torch.cudnn_convolution_add_relu(
             image, weight, image, 1.0, bias, one, one, one, 1
         )
+    fits = shape.inputs % CHANNELS_MULTIPLE == shape.outputs % OUTPUTS_MULTIPLE == 0
+    if (shape.kernel, shape.stride) == (3, 1) and fits:
+        forms |= _framed_forms(setting, image, weight, bias)
     return forms
+
+
+def _framed_forms(setting: Setting, image: Tensor, weight: Tensor, bias: Tensor) -> Forms:
+    """Our own kernel on framed images in 8 bit and in 16 bit, without and with what makes 8 bits of them."""
+    framed, scale = quantised_images(image)
+    rows, weight_scale = quantised(weight.permute(0, 2, 3, 1).flatten(1))
+    ones = torch.ones_like(scale), torch.ones_like(weight_scale[:, 0])
+    framed16, rows16 = framed.to(bias.dtype), rows.to(bias.dtype)
+    layer = nn.Conv2d(image.shape[1], weight.shape[0], 3, padding=1).to(setting.device, _half(setting))
+    quantising = Float8Conv2d(layer.requires_grad_(False))
+    forms: Forms = {
+        "framed float8": lambda: framed_convolution(framed, rows, scale, weight_scale[:, 0], bias),
+        "framed 16 bit": lambda: framed_convolution(framed16, rows16, *ones, bias),
+    }
+    if setting.rehearsal:
+        return forms
+    whole = torch.compile(lambda x: quantising(functional.silu(x)))
+    return {**forms, "silu, quantised, framed float8": lambda: whole(image)}
 
 
 def _upsample_forms(setting: Setting, inputs: int, outputs: int, size: tuple[int, int]) -> Forms:

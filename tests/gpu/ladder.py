@@ -6,7 +6,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ import torch
 from r3d2_ros.bench.harmonizer.faults import MeasurementError
 from r3d2_ros.bench.harmonizer.network import Bench, Candidate, Work
 from r3d2_ros.bench.harmonizer.protocol import PAPER, PAPER_SIZE, QUICK, Protocol
-from r3d2_ros.bench.harmonizer.report import NO_REWRITES, chosen_rewrites
+from r3d2_ros.bench.harmonizer.report import NO_REWRITES, chosen_switches
 from r3d2_ros.bench.harmonizer.weights import model_to_measure
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
+from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
 from tests.gpu.report import OutOfTimeError, Part
 from tests.gpu.setting import Setting
 
@@ -25,6 +25,10 @@ CONSTANTS = "constant_prompt,constant_timestep,chunked_attention"
 ALL, NONE = RewritesConfig(), NO_REWRITES
 EAGER = RuntimeConfig(kind="eager", cuda_graph=False)
 COMPILED = RuntimeConfig(kind="torch-compile")
+
+
+def rewrites_of(names: str) -> RewritesConfig:
+    return chosen_switches(RewritesConfig, names, "rung")
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,20 @@ class Rung:
     runtime: RuntimeConfig
     rewrites: RewritesConfig
     dtype: str = "float16"
+    float8: Float8Config = field(default_factory=Float8Config)
     batch: int = 1
     size: tuple[int, int] | None = None
 
 
 RUNGS = (
     Rung("0 eager, flash attention", replace(EAGER, attention="flash"), NONE),
-    Rung("1 eager, constants folded", EAGER, chosen_rewrites(CONSTANTS)),
+    Rung("1 eager, constants folded", EAGER, rewrites_of(CONSTANTS)),
     Rung("4 eager, all rewrites, CUDA graph", RuntimeConfig(kind="eager"), ALL),
     Rung("4 compiled, all rewrites, CUDA graph", COMPILED, ALL),
-    Rung("2 compiled, constants folded, CUDA graph", COMPILED, chosen_rewrites(CONSTANTS)),
-    Rung("3 compiled, constants and ReLUs", COMPILED, chosen_rewrites(f"{CONSTANTS},fuse_relu")),
+    Rung("2 compiled, constants folded, CUDA graph", COMPILED, rewrites_of(CONSTANTS)),
+    Rung("3 compiled, constants and ReLUs", COMPILED, rewrites_of(f"{CONSTANTS},fuse_relu")),
     Rung("7 compiled, float8", COMPILED, ALL, dtype="float8"),
+    Rung("7 compiled, float8 products", COMPILED, ALL, dtype="float8", float8=Float8Config(convolutions=False)),
     Rung("compiled, bfloat16", COMPILED, ALL, dtype="bfloat16"),
     Rung("compiled, deterministic", replace(COMPILED, deterministic=True), ALL),
     Rung("compiled, no CUDA graph", replace(COMPILED, cuda_graph=False), ALL),
@@ -120,10 +126,13 @@ def rung_config(rung: Rung, setting: Setting) -> HarmonizerConfig:
     if setting.rehearsal:
         # A CPU compiles for minutes.
         runtime = replace(runtime, kind="eager", attention="auto", cuda_graph=False)
-    dtype = "float16" if setting.rehearsal and rung.dtype == "float8" else rung.dtype
     return HarmonizerConfig(
-        device=str(setting.device), dtype=setting.dtype(dtype), runtime=runtime, rewrites=rung.rewrites
-    )  # type: ignore[arg-type]
+        device=str(setting.device),
+        dtype=setting.dtype(rung.dtype),  # type: ignore[arg-type]
+        float8=rung.float8,
+        runtime=runtime,
+        rewrites=rung.rewrites,
+    )
 
 
 def _forget(setting: Setting) -> None:

@@ -45,8 +45,8 @@ class Setting:
         return "nano" if self.rehearsal else name
 
     def dtype(self, name: str) -> str:
-        """float16 takes minutes on a CPU, where bfloat16 stands for both."""
-        return "bfloat16" if self.rehearsal and name == "float16" else name
+        """float16, and float8 which rests on it, take minutes on a CPU, where bfloat16 stands for them."""
+        return "bfloat16" if self.rehearsal and name in ("float16", "float8") else name
 
     def protocol(self, protocol: Protocol) -> Protocol:
         """In a rehearsal a handful of passes, labelled so."""

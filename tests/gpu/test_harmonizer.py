@@ -162,10 +162,13 @@ def test_float8_multiplies_as_on_a_cpu() -> None:
     from torch import nn
 
     from r3d2_ros.errors import InputError
-    from r3d2_ros.harmonizer.float8 import Float8Linear, check_float8
+    from r3d2_ros.harmonizer.float8 import check_float8
+    from r3d2_ros.harmonizer.float8.convolutions import Float8Conv2d
+    from r3d2_ros.harmonizer.float8.linears import Float8Linear
+    from r3d2_ros.harmonizer.settings import Float8Config
 
     try:
-        check_float8(torch.device("cuda:0"))
+        check_float8(torch.device("cuda:0"), Float8Config())
     except InputError as error:
         with pytest.raises(InputError, match="compute capability 8.9"):
             runtime("r3d2", dtype="float8")
@@ -175,6 +178,12 @@ def test_float8_multiplies_as_on_a_cpu() -> None:
     inputs = torch.randn(2, 100, 640)
     expected = Float8Linear(layer)(inputs)
     assert relative_l2(Float8Linear(layer.to("cuda:0"))(inputs.to("cuda:0")).cpu(), expected) < 5e-3
+    for channels, outputs, size in ((640, 640, (17, 30)), (96, 72, (5, 7)), (320, 320, (34, 60))):
+        convolution = nn.Conv2d(channels, outputs, 3, padding=1).requires_grad_(False)
+        batch = torch.randn(2, channels, *size) * torch.tensor([1.0, 1e3])[:, None, None, None]
+        expected = Float8Conv2d(convolution)(batch)
+        output = Float8Conv2d(convolution.to("cuda:0"))(batch.to("cuda:0")).cpu()
+        assert relative_l2(output[0], expected[0]) < 1e-3 and relative_l2(output[1], expected[1]) < 1e-3
     images = pictures()
     output = runtime("r3d2", dtype="float8")(images)
     assert bool(output.isfinite().all()) and not torch.equal(output, runtime("r3d2")(images))

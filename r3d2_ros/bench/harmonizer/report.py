@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from r3d2_ros.bench.harmonizer.accuracy import RATIO_L2, RATIO_MAX, SIXTEEN_BIT
 from r3d2_ros.bench.harmonizer.network import Candidate, Row
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
+from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
 
 QUALITY_UNMEASURED = "random weights: quality unmeasured"
 
@@ -21,19 +21,20 @@ PAPER_ROWS: tuple[dict[str, Any], ...] = (
 )
 """Table 4 of the R3D2 paper (arXiv 2506.07826): stable-fast, batch 1, 1080x1920, 1000 + 1000 passes."""
 
-REWRITES = tuple(entry.name for entry in fields(RewritesConfig))
-NO_REWRITES = RewritesConfig(**dict.fromkeys(REWRITES, False))
+Switches = TypeVar("Switches", RewritesConfig, Float8Config)
 
 
-def chosen_rewrites(text: str | None) -> RewritesConfig:
-    """The rewrites of a list by commas, all of them for None. InputError for a name that is none."""
-    if text is None:
-        return RewritesConfig()
-    names = [name.strip() for name in text.split(",") if name.strip()]
+def chosen_switches(switches: type[Switches], text: str | None, argument: str) -> Switches:
+    """Those of a list by commas are on, all for None. InputError, naming `argument`, for a name that is no switch."""
+    known = [entry.name for entry in fields(switches)]
+    names = known if text is None else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in REWRITES:
-            raise InputError("--rewrites", f"names by commas of {', '.join(REWRITES)}", f"'{name}'")
-    return replace(NO_REWRITES, **dict.fromkeys(names, True))
+        if name not in known:
+            raise InputError(argument, f"names by commas of {', '.join(known)}", f"'{name}'")
+    return switches(**{name: name in names for name in known})
+
+
+NO_REWRITES = chosen_switches(RewritesConfig, "", "")
 
 
 def candidates(config: HarmonizerConfig, *, compare: bool, deterministic: bool) -> list[Candidate]:

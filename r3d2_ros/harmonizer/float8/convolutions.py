@@ -1,0 +1,125 @@
+"""8-bit convolutions for the residual blocks of the UNet and of AutoencoderKL.
+
+What is quantised gets a frame of zeros, one row below and one column to the right of each image, in the same pass. In
+memory the frame's column is the left neighbour of each row's first pixel and the right neighbour of its last one, and
+its row lies below one image and above the next. So the neighbours of all pixels lie at the same nine distances:
+
+    output[p] = sum over taps (r, s) of weight[r, s] input[p + (r - 1) (W + 1) + (s - 1)]        p = y (W + 1) + x
+
+and the convolution is nine products of shifted matrices, without a case for the borders. A weight has a scale per
+output, an image one of its own, computed as it comes, so that what else is in the batch has no effect on it.
+
+What stays in 16 bit: both ends of the network and of the autoencoder, since a model of one step has no later one to
+repair errors; convolutions that halve or double; 1x1; and the tiny autoencoder, where reading a picture once more for
+its scale takes longer than 8 bits save. Not measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
+from torch.nn import functional
+
+from r3d2_ros.harmonizer.float8.numbers import FLOAT8, quantised, scale_of, scaled
+from r3d2_ros.harmonizer.model import R3D2
+
+CHANNELS_MULTIPLE = 32
+"""The least that the kernel takes in one step."""
+
+OUTPUTS_MULTIPLE = 8
+"""Rows of the result begin at multiples of 16 bytes."""
+
+
+class Float8Conv2d(nn.Module):
+    """A 3x3 convolution of stride 1 with both factors in 8 bit: [B, C, H, W] -> [B, N, H, W] in the input's dtype."""
+
+    weight: Tensor
+    weight_scale: Tensor
+    bias: Tensor
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        # [N, 9 C]: the channels for each tap, row by row.
+        rows = convolution.weight.detach().permute(0, 2, 3, 1).flatten(1)
+        weight, scale = quantised(rows)
+        self.register_buffer("weight", weight)
+        self.register_buffer("weight_scale", scale[:, 0])
+        bias = convolution.bias
+        self.register_buffer("bias", torch.zeros_like(rows[:, 0]) if bias is None else bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        framed, scale = quantised_images(x)
+        output = framed_convolution(framed, self.weight, scale, self.weight_scale, self.bias)
+        return output[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def quantised_images(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Images [B, C, H, W] as 8-bit numbers [B, H + 1, W + 1, C] in their frame, and float32 scales [B]."""
+    pixels = x.permute(0, 2, 3, 1)
+    scale = scale_of(pixels.abs().amax(dim=(1, 2, 3)))
+    framed = functional.pad(scaled(pixels, scale[:, None, None, None]), (0, 0, 0, 1, 0, 1))
+    return framed.to(FLOAT8).contiguous(), scale
+
+
+@torch.library.custom_op("r3d2_ros::float8_convolution", mutates_args=(), device_types="cuda")
+def framed_convolution(images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
+    """3x3 convolution of framed 8-bit images [B, H + 1, W + 1, C] -> [B, H + 1, W + 1, N] in the dtype of `bias`.
+
+    weight [N, 9 C] in 8 bit, its scales [N] and those of the images [B] in float32, bias [N]. In the frame of the
+    result is whatever the sum gives there.
+    """
+    from r3d2_ros.harmonizer.float8.kernels_convolution import launch
+
+    return launch(images, weight, scale, weight_scale, bias)
+
+
+@framed_convolution.register_kernel("cpu")
+def framed_convolution_reference(
+    images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor
+) -> Tensor:
+    """The same, with PyTorch's convolution of the numbers that the 8 bits stand for, in float32."""
+    channels = images.shape[-1]
+    numbers = (images.float() * scale[:, None, None, None]).permute(0, 3, 1, 2)
+    weights = (weight.float() * weight_scale[:, None]).unflatten(1, (3, 3, channels)).permute(0, 3, 1, 2)
+    return functional.conv2d(numbers, weights, bias.float(), padding=1).permute(0, 2, 3, 1).to(bias.dtype).contiguous()
+
+
+@framed_convolution.register_fake
+def _(images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
+    return bias.new_empty((*images.shape[:3], weight.shape[0]))
+
+
+def quantise_convolutions(model: R3D2) -> int:
+    """Exchange the convolutions of the model's residual blocks in place; how many there were."""
+    kept = set(map(id, _ends(model)))
+    blocks = [block for block in model.modules() if isinstance(block, ResnetBlock2D) and id(block) not in kept]
+    count = 0
+    for block in blocks:
+        for name in ("conv1", "conv2"):
+            convolution = getattr(block, name)
+            if _fits(convolution):
+                setattr(block, name, Float8Conv2d(convolution))
+                count += 1
+    return count
+
+
+def _ends(model: R3D2) -> Iterator[ResnetBlock2D]:
+    """First and last residual block of the UNet, the encoder's first one and the decoder's last one."""
+    unet: Any = model.unet
+    yield unet.down_blocks[0].resnets[0]
+    yield unet.up_blocks[-1].resnets[-1]
+    for part, which in ((model.encoder, 0), (model.decoder, -1)):
+        blocks = [module for module in part.modules() if isinstance(module, ResnetBlock2D)]
+        if blocks:
+            yield blocks[which]
+
+
+def _fits(convolution: nn.Conv2d) -> bool:
+    plain = convolution.kernel_size == (3, 3) and convolution.stride == (1, 1) and convolution.padding == (1, 1)
+    aligned = convolution.in_channels % CHANNELS_MULTIPLE == convolution.out_channels % OUTPUTS_MULTIPLE == 0
+    return plain and aligned

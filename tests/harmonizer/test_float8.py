@@ -1,0 +1,238 @@
+"""8-bit linear layers and convolutions against the same arithmetic written out in float32."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.harmonizer.checkpoints import empty_model
+from r3d2_ros.harmonizer.float8 import check_float8, quantise
+from r3d2_ros.harmonizer.float8.convolutions import Float8Conv2d, quantise_convolutions, quantised_images
+from r3d2_ros.harmonizer.float8.linears import Float8Linear, quantise_linears
+from r3d2_ros.harmonizer.float8.numbers import FLOAT8
+from r3d2_ros.harmonizer.rewrites import rewritten
+from r3d2_ros.harmonizer.runtime import make_runtime
+from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig
+from r3d2_ros.harmonizer.variants import VARIANTS
+from tests.harmonizer.small import KL, picture, seeded
+
+KL_32 = replace(
+    KL,
+    unet=replace(KL.unet, block_out_channels=(32, 32, 32, 32)),
+    autoencoder=replace(KL.autoencoder, block_out_channels=(32, 32, 32, 32)),
+)
+"""Of channels that 8-bit convolutions take."""
+
+
+def linear(inputs: int = 64, outputs: int = 48) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(inputs, outputs).requires_grad_(False)
+
+
+def reference(layer: nn.Linear, rows: Tensor) -> Tensor:
+    """Row by row and output by output: scale to 448, round to 8 bits, multiply, scale back."""
+    output = torch.empty(len(rows), layer.out_features)
+    for r, row in enumerate(rows.float()):
+        for c, weights in enumerate(layer.weight.float()):
+            row_scale, weight_scale = row.abs().max() / 448, weights.abs().max() / 448
+            product = (row / row_scale).to(FLOAT8).float() @ (weights / weight_scale).to(FLOAT8).float()
+            output[r, c] = product * row_scale * weight_scale + layer.bias[c]
+    return output
+
+
+def test_equals_the_arithmetic_written_out() -> None:
+    layer, rows = linear(), torch.randn(10, 64, generator=torch.Generator().manual_seed(1))
+    output = Float8Linear(layer)(rows)
+    # The product is rounded to bfloat16: half of 2^-8 of a value, which is at most 4 here.
+    torch.testing.assert_close(output, reference(layer, rows), rtol=2**-8, atol=2**-9)
+    error = float((output - layer(rows)).norm() / layer(rows).norm())
+    assert 5e-3 < error < 6e-2, "3 bits of mantissa are about 3 %"
+
+
+def test_leading_dimensions_and_dtype_are_kept() -> None:
+    layer = linear().half()
+    inputs = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(2)).half()
+    output = Float8Linear(layer)(inputs)
+    assert output.shape == (2, 5, 48) and output.dtype == torch.float16
+    torch.testing.assert_close(output[1], Float8Linear(layer)(inputs[1]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_factors_lie_as_a_gpu_wants_them(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row, in whatever order the input lies; a CPU takes any order, and would not tell."""
+    product, strides = torch._scaled_mm, []
+
+    def noted(first: Tensor, second: Tensor, **options: object) -> Tensor:
+        strides.append((first.stride(), second.T.stride()))
+        return product(first, second, **options)
+
+    monkeypatch.setattr(torch, "_scaled_mm", noted)
+    image = images(1, 64, 5, 4)
+    assert image.is_contiguous()
+    if kind == "linear":
+        Float8Linear(linear())(image.permute(0, 2, 3, 1).reshape(1, 20, 64))
+        assert strides == [((64, 1), (64, 1))]
+    else:
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            assert quantised_images(image.contiguous(memory_format=memory_format))[0].is_contiguous()
+
+
+@pytest.mark.parametrize("value", [0.0, 6e4, 6e-8])
+def test_extreme_tokens_stay_finite(value: float) -> None:
+    layer = linear().half()
+    inputs = torch.zeros(1, 64).half()
+    inputs[0, 3] = value
+    (output,) = Float8Linear(layer)(inputs)
+    expected = layer.weight[:, 3].float() * float(inputs[0, 3]) + layer.bias.float()
+    assert bool(output.isfinite().all())
+    torch.testing.assert_close(output.float(), expected, rtol=7e-2, atol=5e-3)
+
+
+def test_which_layers_are_exchanged() -> None:
+    """SD-Turbo has 16 transformers: proj_in, q, k, v, out, q, out, two of the feed-forward, proj_out are 10 each.
+
+    At the finest level (5 of them, 320 inputs) only the feed-forward's second has more than 640 inputs.
+    """
+    unet = empty_model(VARIANTS["r3d2"]).unet
+    assert quantise_linears(unet) == 11 * 10 + 5
+    exchanged = {name for name, module in unet.named_modules() if isinstance(module, Float8Linear)}
+    assert "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2" in exchanged
+    assert "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q" not in exchanged
+    assert "mid_block.attentions.0.proj_in" in exchanged
+    assert not any("attn2.to_k" in name or "time_emb" in name for name in exchanged)
+
+
+def convolution(inputs: int = 32, outputs: int = 24) -> nn.Conv2d:
+    torch.manual_seed(3)
+    return nn.Conv2d(inputs, outputs, 3, padding=1).requires_grad_(False)
+
+
+def images(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(4))
+
+
+def convolution_reference(layer: nn.Conv2d, image: Tensor) -> Tensor:
+    """[C, H, W] -> [N, H, W], pixel by pixel and tap by tap: scale to 448, round to 8 bits, multiply, scale back."""
+    _, height, width = image.shape
+    scale = image.abs().max() / 448
+    weight_scale = layer.weight.abs().amax((1, 2, 3)) / 448
+    pixels = (image / scale).to(FLOAT8).float()
+    weight = (layer.weight / weight_scale[:, None, None, None]).to(FLOAT8).float()
+    output = torch.zeros(layer.out_channels, height, width)
+    for y in range(height):
+        for x in range(width):
+            for r in range(3):
+                for s in range(3):
+                    row, column = y + r - 1, x + s - 1
+                    if 0 <= row < height and 0 <= column < width:
+                        output[:, y, x] += weight[:, :, r, s] @ pixels[:, row, column]
+    return output * scale * weight_scale[:, None, None] + layer.bias[:, None, None]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 6), (7, 3)])
+def test_a_convolution_equals_the_arithmetic_written_out(size: tuple[int, int]) -> None:
+    layer, batch = convolution(), images(2, 32, *size)
+    batch[1] *= 100
+    output = Float8Conv2d(layer)(batch)
+    assert output.shape == (2, 24, *size)
+    for k in range(2):
+        expected = convolution_reference(layer, batch[k])
+        torch.testing.assert_close(output[k], expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+    error = float((output - layer(batch)).norm() / layer(batch).norm())
+    assert 5e-3 < error < 6e-2, "3 bits of mantissa are about 3 %"
+
+
+def test_an_image_is_the_same_in_any_batch() -> None:
+    layer, batch = Float8Conv2d(convolution().half()), images(3, 32, 5, 4).half()
+    batch[0] *= 50
+    for k in range(3):
+        torch.testing.assert_close(layer(batch)[k : k + 1], layer(batch[k : k + 1]), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 6e4, 6e-8])
+def test_extreme_pixels_stay_finite(value: float) -> None:
+    layer, image = convolution().half(), torch.zeros(1, 32, 3, 3).half()
+    image[0, 3, 1, 1] = value
+    (output,) = Float8Conv2d(layer)(image)
+    expected = layer.weight[:, 3].flip(1, 2).float() * float(image[0, 3, 1, 1]) + layer.bias[:, None, None].float()
+    torch.testing.assert_close(output.float(), expected, rtol=7e-2, atol=5e-3)
+
+
+def test_not_a_number_is_not_hidden() -> None:
+    image = images(1, 32, 3, 3)
+    image[0, 0, 0, 0] = torch.nan
+    assert bool(Float8Conv2d(convolution())(image).isnan().any())
+
+
+def test_which_convolutions_are_exchanged() -> None:
+    """R3D2's UNet has 2 residual blocks on each of 4 levels down, 2 in the middle, 3 on each of 4 levels up: 22, of
+    which the first and the last stay; 2 convolutions each. R3D2-BIG's autoencoder has 10 and 14 more, less 2."""
+    for name, count in (("r3d2", 2 * 20), ("r3d2-big", 2 * (20 + 22))):
+        model = empty_model(VARIANTS[name])
+        assert quantise_convolutions(model) == count
+        exchanged = {name for name, module in model.named_modules() if isinstance(module, Float8Conv2d)}
+        assert "unet.mid_block.resnets.1.conv2" in exchanged and "unet.up_blocks.3.resnets.1.conv1" in exchanged
+        assert not any("unet.down_blocks.0.resnets.0" in name for name in exchanged)
+        assert not any("unet.up_blocks.3.resnets.2" in name for name in exchanged)
+        assert not any("sampler" in name or "shortcut" in name for name in exchanged)
+
+
+def test_the_ends_of_a_rewritten_autoencoder_stay() -> None:
+    model = rewritten(seeded(KL_32), RewritesConfig())
+    # UNet: one block on each of 4 levels down, 2 in the middle, 2 on each level up, less 2. KL: 4 + 2, then 2 + 4 * 2.
+    assert quantise_convolutions(model) == 2 * (14 - 2 + 6 + 10 - 2)
+    kept = (model.encoder.down_blocks[0].resnets[0], model.decoder.blocks[-1][-1])
+    assert not any(isinstance(module, Float8Conv2d) for block in kept for module in block.modules())
+
+
+@pytest.mark.parametrize("part", ["products", "convolutions", "both"])
+def test_each_part_has_its_switch(part: str) -> None:
+    unet = empty_model(VARIANTS["r3d2"])
+    quantise(unet, Float8Config(products=part != "convolutions", convolutions=part != "products"))
+    kinds = {type(module) for module in unet.modules()} & {Float8Linear, Float8Conv2d}
+    assert kinds == {"products": {Float8Linear}, "convolutions": {Float8Conv2d}}.get(part, {Float8Linear, Float8Conv2d})
+
+
+def test_neither_part_is_not_float8() -> None:
+    with pytest.raises(ValueError, match=r"float8.products or float8.convolutions true, because dtype is float8"):
+        HarmonizerConfig(dtype="float8", float8=Float8Config(products=False, convolutions=False))
+
+
+@pytest.mark.slow
+def test_the_network_runs_with_them_in_one_graph() -> None:
+    model, images = rewritten(seeded(VARIANTS["nano"]), RewritesConfig()), picture(64, 64)
+    with torch.inference_mode():
+        exact = model.harmonize_padded(images)
+        assert quantise_linears(model.unet, min_inputs=64) > 20 and quantise_convolutions(model) == 24
+        output = model.harmonize_padded(images)
+        compiled = torch.compile(model.harmonize_padded, fullgraph=True, backend="aot_eager")(images.clone())
+    torch._dynamo.reset()
+    assert not torch.equal(output, exact) and float((output - exact).norm() / exact.norm()) < 0.5
+    torch.testing.assert_close(compiled, output, rtol=0, atol=1e-3)
+
+
+def test_a_cpu_computes_with_the_same_numbers() -> None:
+    """So that what 8 bits cost in quality can be measured without a GPU."""
+    model, image = seeded(VARIANTS["nano"]), picture(64, 64)
+    exact = make_runtime(model, HarmonizerConfig(device="cpu", dtype="float16"))(image)
+    output = make_runtime(model, HarmonizerConfig(device="cpu", dtype="float8"))(image)
+    assert 0 < float((output - exact).norm() / exact.norm()) < 0.1
+
+
+def test_a_gpu_without_them_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "RTX 3090")
+    with pytest.raises(InputError, match=r"capability 8.9 .* for float8, got RTX 3090 with 8.6. Use float16"):
+        check_float8(torch.device("cuda:0"), Float8Config())
+
+
+def test_convolutions_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr("r3d2_ros.harmonizer.float8.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"triton.*harmonizer.float8.convolutions|pip install triton"):
+        check_float8(torch.device("cuda:0"), Float8Config())
+    check_float8(torch.device("cuda:0"), Float8Config(convolutions=False))
