@@ -13,7 +13,7 @@ from r3d2_ros.config import SceneConfig, SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
-from r3d2_ros.harmonizer.base import PROCEDURAL
+from r3d2_ros.harmonizer.model_config import PROCEDURAL
 from r3d2_ros.harmonizer.packages import need_packages
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.shipped import model_folder
@@ -26,7 +26,7 @@ from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.simulator import Simulator
 
 if TYPE_CHECKING:
-    from r3d2_ros.harmonizer.pipeline import Harmonizer
+    from r3d2_ros.harmonizer.harmonizer import Harmonizer
 
 Say = Callable[[str], None]
 
@@ -116,8 +116,8 @@ def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmoniz
         return None
     start = time.perf_counter()
     need_packages(f"harmonizer.backend: {config.harmonizer.backend}")
-    from r3d2_ros.harmonizer.network import load_network
-    from r3d2_ros.harmonizer.pipeline import Harmonizer
+    from r3d2_ros.harmonizer.backends import load_network
+    from r3d2_ros.harmonizer.harmonizer import Harmonizer
 
     network = load_network(config.harmonizer)
     harmonizer = Harmonizer(config.harmonizer, network)

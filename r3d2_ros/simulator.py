@@ -23,8 +23,8 @@ from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.world import EgoState, WorldState
 
 if TYPE_CHECKING:
-    from r3d2_ros.harmonizer.pipeline import Harmonizer
-    from r3d2_ros.harmonizer.temporal import TemporalHistory
+    from r3d2_ros.harmonizer.harmonizer import Harmonizer
+    from r3d2_ros.harmonizer.temporal.blend import TemporalHistory
 
 
 @dataclass(frozen=True, eq=False)

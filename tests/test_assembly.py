@@ -83,7 +83,7 @@ def test_a_package_that_the_harmonizer_lacks_is_named(
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "r3d2_ros.harmonizer.runtime", None)
+    monkeypatch.setitem(sys.modules, "r3d2_ros.harmonizer.runtime.runtime", None)
     config = SimConfig(harmonizer=HarmonizerConfig(backend="r3d2", checkpoint="nano", device="cpu"))
-    with pytest.raises(ModuleNotFoundError, match="r3d2_ros.harmonizer.runtime"):
+    with pytest.raises(ModuleNotFoundError, match="r3d2_ros.harmonizer.runtime.runtime"):
         load_harmonizer(config)

@@ -39,13 +39,13 @@ def run(args: argparse.Namespace) -> int:
         make_folder(path.parent)
     from r3d2_ros.bench.harmonizer.faults import MeasurementError
     from r3d2_ros.bench.machine import machine_facts
-    from r3d2_ros.harmonizer.runtime import find_device
+    from r3d2_ros.harmonizer.runtime.device import find_device
 
     device = str(find_device(args.device, "--device"))
     if args.deterministic:
         import torch
 
-        from r3d2_ros.harmonizer.numerics import pin_cublas_workspace
+        from r3d2_ros.harmonizer.runtime.numerics import pin_cublas_workspace
 
         pin_cublas_workspace(torch.device(device))  # the pinned row comes after others
     facts: dict[str, Any] = {

@@ -12,10 +12,10 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.packages import need_packages
 
 if TYPE_CHECKING:
-    from r3d2_ros.harmonizer.base import ModelConfig
-    from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
-    from r3d2_ros.harmonizer.convert_released import Released
+    from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
+    from r3d2_ros.harmonizer.convert.released import Released
     from r3d2_ros.harmonizer.model import R3D2
+    from r3d2_ros.harmonizer.model_config import ModelConfig
 
 EXAMPLES = """examples:
   r3d2 model info --variant r3d2                     parameters and FLOP of each part at 1080x1920
@@ -117,8 +117,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _init(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.checkpoints import check_output
-    from r3d2_ros.harmonizer.convert_base import model_from_base
-    from r3d2_ros.harmonizer.folders import local_folder
+    from r3d2_ros.harmonizer.convert.base import model_from_base
+    from r3d2_ros.harmonizer.convert.folders import local_folder
     from r3d2_ros.harmonizer.random_weights import random_model
 
     check_output(args.output, overwrite=args.force)
@@ -149,9 +149,9 @@ def _random_config(args: argparse.Namespace) -> ModelConfig:
 
 def _convert(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.checkpoints import check_output
-    from r3d2_ros.harmonizer.convert_taesd import read_taesd, write_taesd
-    from r3d2_ros.harmonizer.convert_turbo import model_from_turbo
-    from r3d2_ros.harmonizer.folders import local_folder
+    from r3d2_ros.harmonizer.convert.folders import local_folder
+    from r3d2_ros.harmonizer.convert.taesd import read_taesd, write_taesd
+    from r3d2_ros.harmonizer.convert.turbo import model_from_turbo
 
     check_output(args.output, overwrite=args.force)
     if args.layout == "taesd":
@@ -175,8 +175,8 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _released(args: argparse.Namespace) -> Released:
     """A released folder, by the names of its tensors or by running it."""
-    from r3d2_ros.harmonizer.convert_released import model_from_released
-    from r3d2_ros.harmonizer.folders import local_folder
+    from r3d2_ros.harmonizer.convert.folders import local_folder
+    from r3d2_ros.harmonizer.convert.released import model_from_released
 
     given = [f"--{name}" for name in OBSERVED if getattr(args, name.replace("-", "_")) is not None]
     if not args.allow_remote_code:
@@ -185,8 +185,8 @@ def _released(args: argparse.Namespace) -> Released:
         return model_from_released(folder, prompt, _choices(args), lora_alpha=args.lora_alpha)
     if given:
         raise InputError(given[0], "nothing with --allow-remote-code", "a value", "The pipeline itself says it")
-    from r3d2_ros.harmonizer.convert_observed import model_from_pipeline
-    from r3d2_ros.harmonizer.diffusers_pipeline import load_pipeline
+    from r3d2_ros.harmonizer.convert.observed import model_from_pipeline
+    from r3d2_ros.harmonizer.pipelines.network import load_pipeline
     from r3d2_ros.harmonizer.settings import HarmonizerConfig
     from r3d2_ros.harmonizer.shipped import model_folder
 
@@ -198,8 +198,8 @@ def _released(args: argparse.Namespace) -> Released:
 
 
 def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:
-    from r3d2_ros.harmonizer.convert_base import PromptInput
-    from r3d2_ros.harmonizer.prompts import embed_prompt, read_prompt
+    from r3d2_ros.harmonizer.convert.base import PromptInput
+    from r3d2_ros.harmonizer.convert.prompts import embed_prompt, read_prompt
 
     if args.prompt_embedding is not None:
         return PromptInput(embedding=read_prompt(args.prompt_embedding))
@@ -209,9 +209,9 @@ def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:
 
 
 def _choices(args: argparse.Namespace) -> Choices:
-    from r3d2_ros.harmonizer.base import Padding, SkipOptions
-    from r3d2_ros.harmonizer.convert_base import Choices
+    from r3d2_ros.harmonizer.convert.base import Choices
     from r3d2_ros.harmonizer.licences import parse_licence
+    from r3d2_ros.harmonizer.model_config import Padding, SkipOptions
 
     padding = Padding(mode=args.pad_mode, multiple_px=args.pad_multiple) if args.pad_multiple else None
     if padding is None and args.pad_mode != "replicate":

@@ -12,7 +12,7 @@ from r3d2_ros.cli.sizes import size_px
 from r3d2_ros.harmonizer.variants import VARIANTS
 
 if TYPE_CHECKING:
-    from r3d2_ros.harmonizer.base import ModelConfig
+    from r3d2_ros.harmonizer.model_config import ModelConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the facts. InputError(s) for a folder that cannot be used."""
     from r3d2_ros.harmonizer.checkpoints import inspect_checkpoint
-    from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
+    from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
     from r3d2_ros.harmonizer.shipped import model_folder
     from r3d2_ros.harmonizer.variants import variant
 
@@ -69,7 +69,7 @@ def describe_pipeline(path: Path, *, require_commercial: bool = False) -> dict[s
 
     from r3d2_ros.harmonizer.checkpoints import check_commercial
     from r3d2_ros.harmonizer.licences import licence_of
-    from r3d2_ros.harmonizer.pipeline_folders import check_parts, read_pipeline_folder
+    from r3d2_ros.harmonizer.pipelines.folders import check_parts, read_pipeline_folder
     from r3d2_ros.harmonizer.tensor_files import read_shapes
 
     folder, licence = read_pipeline_folder(path), licence_of(path)

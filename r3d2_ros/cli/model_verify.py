@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the difference: 0 where it is within the tolerance, else 1. InputError(s) for what cannot be used."""
-    from r3d2_ros.harmonizer.observed import watch_latents
-    from r3d2_ros.harmonizer.runtime import find_device
+    from r3d2_ros.harmonizer.convert.watch import watch_latents
+    from r3d2_ros.harmonizer.runtime.device import find_device
     from r3d2_ros.harmonizer.verify import in_eight_bits, noise_images, read_images, verify
 
     device = find_device(args.device, "--device")
@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(source: str, args: argparse.Namespace, device: str, *, dtype: Any, runtime: Any = None) -> ImageModel:
     """A pipeline, a checkpoint's plain module, or the checkpoint in a runtime."""
+    from r3d2_ros.harmonizer.backends import load_network
     from r3d2_ros.harmonizer.checkpoints import load_checkpoint
     from r3d2_ros.harmonizer.model import DTYPES
-    from r3d2_ros.harmonizer.network import load_network
-    from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
+    from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
     from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
     from r3d2_ros.harmonizer.shipped import model_folder
 
@@ -99,7 +99,7 @@ def _model(source: str, args: argparse.Namespace, device: str, *, dtype: Any, ru
 
 
 def _gives_eight_bits(model: ImageModel, image: Tensor) -> bool:
-    from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline
+    from r3d2_ros.harmonizer.pipelines.network import Pipeline
 
     if not isinstance(model, Pipeline):
         return False

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.evaluation.rows import EditingRow
-from r3d2_ros.harmonizer.base import LATENT_PX
 from r3d2_ros.harmonizer.model import DTYPES
-from r3d2_ros.harmonizer.pipeline_calls import first_image, resized, to_pil, to_tensor
-from r3d2_ros.harmonizer.pipeline_code import no_progress_bars, offline
-from r3d2_ros.harmonizer.pipeline_folders import PipelineFolder, check_code, check_parts, read_pipeline_folder
-from r3d2_ros.harmonizer.runtime import find_device
+from r3d2_ros.harmonizer.model_config import LATENT_PX
+from r3d2_ros.harmonizer.pipelines.calls import first_image, resized, to_pil, to_tensor
+from r3d2_ros.harmonizer.pipelines.code import no_progress_bars, offline
+from r3d2_ros.harmonizer.pipelines.folders import PipelineFolder, check_code, check_parts, read_pipeline_folder
+from r3d2_ros.harmonizer.runtime.device import find_device
 
 CLASSES = {
     "instruct-pix2pix": "StableDiffusionInstructPix2PixPipeline",

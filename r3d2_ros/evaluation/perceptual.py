@@ -12,7 +12,7 @@ from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.evaluation.inserts import Picture
 from r3d2_ros.evaluation.run import Lpips
 from r3d2_ros.evaluation.similarity import as_tensor
-from r3d2_ros.harmonizer.runtime import find_device
+from r3d2_ros.harmonizer.runtime.device import find_device
 from r3d2_ros.resources import user_path
 from r3d2_ros.training.perceptual import LpipsHeads
 from r3d2_ros.training.trunk import TRUNK_FILE, TRUNK_URL, Trunk, load_trunk

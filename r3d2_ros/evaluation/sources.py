@@ -18,13 +18,14 @@ from r3d2_ros.evaluation.editing import load_editing
 from r3d2_ros.evaluation.inserts import Picture
 from r3d2_ros.evaluation.rows import EditingRow, EvalConfig, HarmonizerRow, ImagesRow, Row, StoredRow
 from r3d2_ros.evaluation.subjects import Subject
+from r3d2_ros.harmonizer.backends import load_network
+from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.checkpoints import WEIGHTS_FILE, load_config
+from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.harmonizer.moment import Moment
-from r3d2_ros.harmonizer.network import load_network
 from r3d2_ros.harmonizer.outcome import Failed
-from r3d2_ros.harmonizer.pipeline import Harmonizer, ImageNetwork
-from r3d2_ros.harmonizer.pipeline_calls import resized
-from r3d2_ros.harmonizer.pipeline_folders import is_pipeline_folder
+from r3d2_ros.harmonizer.pipelines.calls import resized
+from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
 from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.rendering.frames import RenderedFrame

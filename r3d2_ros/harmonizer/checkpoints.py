@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.base import Licence, ModelConfig
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
+from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
 from r3d2_ros.harmonizer.tensor_files import (
     check_floating,
     check_keys,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import Licence
+from r3d2_ros.harmonizer.model_config import Licence
 
 COMMERCIAL = {"mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense"}
 """Identifiers whose terms allow commercial use to anyone. Whatever is not among them does not count as allowing it."""

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.autoencoders import build_autoencoder
-from r3d2_ros.harmonizer.base import DTypeName, KLConfig, ModelConfig, Padding, Schedule, UNetConfig
+from r3d2_ros.harmonizer.model_config import DTypeName, KLConfig, ModelConfig, Padding, Schedule, UNetConfig
 
 DTYPES: dict[DTypeName, torch.dtype] = {
     "float32": torch.float32,

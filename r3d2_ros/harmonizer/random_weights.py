@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from r3d2_ros.harmonizer.base import Licence, ModelConfig
 from r3d2_ros.harmonizer.checkpoints import empty_model, filled
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
 from r3d2_ros.harmonizer.tensor_files import shapes_of
 
 RANDOM_LICENCE = Licence(name="none needed", source="random numbers", commercial=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.images import read_image
 from r3d2_ros.harmonizer.base import ImageModel
-from r3d2_ros.harmonizer.numerics import numerics
+from r3d2_ros.harmonizer.runtime.numerics import numerics
 
 
 @dataclass(frozen=True)

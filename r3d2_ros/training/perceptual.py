@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from r3d2_ros.errors import MissingPackageError
-from r3d2_ros.harmonizer.convert_pickles import read_pickle, tensor_dict
+from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
 from r3d2_ros.harmonizer.tensor_files import check_keys, shapes_of
 from r3d2_ros.training.trunk import TAP_CHANNELS
 

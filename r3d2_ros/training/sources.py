@@ -11,10 +11,10 @@ import xxhash
 
 from r3d2_ros.dataset.samples import MAX_META_BYTES, META, Dataset, Sample, open_dataset
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import PROCEDURAL, Licence, ModelConfig
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint
 from r3d2_ros.harmonizer.licences import parse_licence
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import PROCEDURAL, Licence, ModelConfig
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.harmonizer.variants import variant
 from r3d2_ros.input_files import read_input

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from r3d2_ros.errors import MissingPackageError
 from r3d2_ros.harmonizer.autoencoders import KLDecoder, KLEncoder, TinyDecoder, TinyEncoder
-from r3d2_ros.harmonizer.convert_lora import Adapted, merge, take_apart
+from r3d2_ros.harmonizer.convert.lora import Adapted, merge, take_apart
 from r3d2_ros.harmonizer.model import R3D2, pad_image
 from r3d2_ros.training.config import LoraConfig, TrainConfig
 

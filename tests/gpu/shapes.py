@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import ModelConfig
 
 
 @dataclass(frozen=True, order=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from r3d2_ros.harmonizer.model import R3D2
-    from r3d2_ros.harmonizer.runtime import Runtime
+    from r3d2_ros.harmonizer.runtime.runtime import Runtime
 
 FAULT = cuda_fault()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(FAULT), reason=f"needs an NVIDIA GPU with CUDA: {FAULT}")]
@@ -46,7 +46,7 @@ def model(variant: str = "nano") -> R3D2:
 def runtime(variant: str = "nano", *, dtype: str = "float16", plain: bool = False, **options: Any) -> Runtime:
     """`plain`: the operations of the published network, launched one by one."""
     weights = model(variant)
-    from r3d2_ros.harmonizer.runtime import make_runtime
+    from r3d2_ros.harmonizer.runtime.runtime import make_runtime
     from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 
     rewrites = RewritesConfig(**{field.name: not plain for field in fields(RewritesConfig)})
@@ -88,7 +88,7 @@ def test_each_attention_kernel_agrees_with_float64() -> None:
     from torch.nn.functional import scaled_dot_product_attention
 
     pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
-    from r3d2_ros.harmonizer.attention import KERNELS, AttentionKernels
+    from r3d2_ros.harmonizer.runtime.attention import KERNELS, AttentionKernels
     from r3d2_ros.harmonizer.settings import RuntimeConfig
 
     generator = torch.Generator().manual_seed(0)
@@ -106,8 +106,8 @@ def test_each_attention_kernel_agrees_with_float64() -> None:
 
 def test_the_fastest_attention_is_measured_once() -> None:
     pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
-    from r3d2_ros.harmonizer.attention import FILE, KERNELS, AttentionKernels
-    from r3d2_ros.harmonizer.kernel_cache import read_choices
+    from r3d2_ros.harmonizer.runtime.attention import FILE, KERNELS, AttentionKernels
+    from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices
 
     with tempfile.TemporaryDirectory() as folder:
         runtime(cache=folder).warm_up([(1, ROWS, COLUMNS)])

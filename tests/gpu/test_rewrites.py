@@ -198,7 +198,7 @@ def test_attention_of_1080p_stays_in_bounds() -> None:
 
 @functools.cache
 def nano(skip_position: str) -> Any:
-    from r3d2_ros.harmonizer.base import SkipOptions
+    from r3d2_ros.harmonizer.model_config import SkipOptions
     from r3d2_ros.harmonizer.random_weights import random_model
     from r3d2_ros.harmonizer.variants import VARIANTS
 

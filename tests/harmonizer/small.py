@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from r3d2_ros.harmonizer.autoencoders import kl_autoencoder, tiny_autoencoder
-from r3d2_ros.harmonizer.base import KLConfig, ModelConfig, Prompt, TinyConfig, UNetConfig
 from r3d2_ros.harmonizer.model import R3D2, build_unet
+from r3d2_ros.harmonizer.model_config import KLConfig, ModelConfig, Prompt, TinyConfig, UNetConfig
 from r3d2_ros.harmonizer.random_weights import random_model
 
 UNET = UNetConfig(

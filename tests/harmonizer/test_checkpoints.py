@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.base import Licence
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config, save_checkpoint
-from r3d2_ros.harmonizer.numerics import numerics
+from r3d2_ros.harmonizer.model_config import Licence
+from r3d2_ros.harmonizer.runtime.numerics import numerics
 from r3d2_ros.harmonizer.verify import verify
 from tests.harmonizer.small import KL, TINY, picture, seeded
 

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
-from r3d2_ros.harmonizer.base import Licence, Padding, SkipOptions
 from r3d2_ros.harmonizer.checkpoints import empty_model
-from r3d2_ros.harmonizer.convert_base import Choices, PromptInput, model_from_base
-from r3d2_ros.harmonizer.convert_diffusers import read_autoencoder, read_unet
-from r3d2_ros.harmonizer.folders import local_folder
+from r3d2_ros.harmonizer.convert.base import Choices, PromptInput, model_from_base
+from r3d2_ros.harmonizer.convert.diffusers import read_autoencoder, read_unet
+from r3d2_ros.harmonizer.convert.folders import local_folder
+from r3d2_ros.harmonizer.convert.prompts import embed_prompt, read_prompt
 from r3d2_ros.harmonizer.licences import licence_of, parse_licence
-from r3d2_ros.harmonizer.prompts import embed_prompt, read_prompt
+from r3d2_ros.harmonizer.model_config import Licence, Padding, SkipOptions
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import TINY, picture, write_base, write_tiny
 

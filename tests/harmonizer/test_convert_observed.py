@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer import variants
-from r3d2_ros.harmonizer.convert_base import Choices
-from r3d2_ros.harmonizer.convert_observed import model_from_pipeline
-from r3d2_ros.harmonizer.convert_released import model_from_released
-from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline, load_pipeline
-from r3d2_ros.harmonizer.numerics import numerics
-from r3d2_ros.harmonizer.observed import watch_latents
+from r3d2_ros.harmonizer.convert.base import Choices
+from r3d2_ros.harmonizer.convert.observed import model_from_pipeline
+from r3d2_ros.harmonizer.convert.released import model_from_released
+from r3d2_ros.harmonizer.convert.watch import watch_latents
+from r3d2_ros.harmonizer.pipelines.network import Pipeline, load_pipeline
+from r3d2_ros.harmonizer.runtime.numerics import numerics
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.verify import verify
 from tests.harmonizer.released import edit_weights, write_released
@@ -79,7 +79,7 @@ def test_trials_are_compared_in_float32_without_tf32(tmp_path: Path, monkeypatch
         seen.append((device, deterministic))
         return numerics(device, deterministic=deterministic)
 
-    monkeypatch.setattr("r3d2_ros.harmonizer.convert_observed.numerics", noted)
+    monkeypatch.setattr("r3d2_ros.harmonizer.convert.observed.numerics", noted)
     model_from_pipeline(load(write_released(tmp_path / "released", seeded(TINY))), CHOICES["tiny"])
     assert set(seen) == {(torch.device("cpu"), False)}
 

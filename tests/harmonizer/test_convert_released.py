@@ -13,10 +13,10 @@ from torch import Tensor
 
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer import variants
-from r3d2_ros.harmonizer.base import Prompt
-from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
-from r3d2_ros.harmonizer.convert_released import model_from_released
+from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.released import model_from_released
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import Prompt
 from r3d2_ros.harmonizer.verify import verify
 from tests.harmonizer.small import KL, TINY, picture, seeded
 

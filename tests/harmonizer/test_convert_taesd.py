@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.convert_diffusers import read_autoencoder
-from r3d2_ros.harmonizer.convert_taesd import read_taesd, write_taesd
+from r3d2_ros.harmonizer.convert.diffusers import read_autoencoder
+from r3d2_ros.harmonizer.convert.taesd import read_taesd, write_taesd
 from tests.harmonizer.small import picture
 
 CHANNELS = 8

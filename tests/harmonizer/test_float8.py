@@ -15,7 +15,7 @@ from r3d2_ros.harmonizer.float8.convolutions import Float8Conv2d, quantise_convo
 from r3d2_ros.harmonizer.float8.linears import Float8Linear, quantise_linears
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8
 from r3d2_ros.harmonizer.rewrites import rewritten
-from r3d2_ros.harmonizer.runtime import make_runtime
+from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, picture, seeded

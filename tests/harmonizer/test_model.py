@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.autoencoders import TinyDecoder, kl_autoencoder, tiny_autoencoder
-from r3d2_ros.harmonizer.base import ModelConfig, Padding, Schedule, SkipOptions
 from r3d2_ros.harmonizer.model import R3D2, alpha_bar, clean_latents, pad_image
+from r3d2_ros.harmonizer.model_config import ModelConfig, Padding, Schedule, SkipOptions
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.settings import RewritesConfig
 from r3d2_ros.harmonizer.variants import VARIANTS

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from r3d2_ros.cli import model as command
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
-from r3d2_ros.harmonizer.base import TinyConfig
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config
+from r3d2_ros.harmonizer.model_config import TinyConfig
 from tests.harmonizer.small import write_base, write_tiny
 
 

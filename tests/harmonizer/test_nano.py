@@ -21,8 +21,8 @@ from r3d2_ros.dataset.placement import window_of
 from r3d2_ros.dataset.procedural import SEEDS_PER_SPLIT, ProceduralOptions
 from r3d2_ros.evaluation.inserts import DARKENED, darkening, luminance
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.network import load_network
-from r3d2_ros.harmonizer.pipeline import ImageNetwork
+from r3d2_ros.harmonizer.backends import load_network
+from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.region import ActorBox, actor_region
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig
 from r3d2_ros.rendering.base import RenderSettings

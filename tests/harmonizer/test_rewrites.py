@@ -10,8 +10,8 @@ import pytest
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 
-from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.rewrites import REWRITES, rewritten
 from r3d2_ros.harmonizer.settings import RewritesConfig
 from r3d2_ros.harmonizer.variants import VARIANTS

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from r3d2_ros.harmonizer.base import SkipOptions
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import SkipOptions
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.rewriting import EXACT, operators, relative, with_only

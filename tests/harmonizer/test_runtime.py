@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import r3d2_ros.harmonizer.runtime as runtime_module
+import r3d2_ros.harmonizer.runtime.runtime as runtime_module
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.checkpoints import save_checkpoint
-from r3d2_ros.harmonizer.numerics import CUBLAS_WORKSPACE, pin_cublas_workspace
-from r3d2_ros.harmonizer.runtime import load_runtime, make_runtime
+from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.runtime.numerics import CUBLAS_WORKSPACE, pin_cublas_workspace
+from r3d2_ros.harmonizer.runtime.runtime import load_runtime, make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, TINY, picture, seeded
@@ -147,7 +147,7 @@ def no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_workspace")
 def test_the_variable_of_cublas_is_set_and_another_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("r3d2_ros.harmonizer.numerics._matrix_product", lambda device: None)
+    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.numerics._matrix_product", lambda device: None)
     pin_cublas_workspace(torch.device("cpu"))
     assert CUBLAS_WORKSPACE not in os.environ, "a CPU has no cuBLAS"
     pin_cublas_workspace(CUDA)
@@ -165,7 +165,7 @@ def test_pinning_too_late_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> N
         assert torch.are_deterministic_algorithms_enabled()
         raise RuntimeError("Deterministic behavior was enabled ... you must set CUBLAS_WORKSPACE_CONFIG=:4096:8")
 
-    monkeypatch.setattr("r3d2_ros.harmonizer.numerics._matrix_product", refused)
+    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.numerics._matrix_product", refused)
     with pytest.raises(InputError, match="Set CUBLAS_WORKSPACE_CONFIG=:4096:8 before the process starts"):
         pin_cublas_workspace(CUDA)
     assert not torch.are_deterministic_algorithms_enabled()

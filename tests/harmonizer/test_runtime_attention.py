@@ -11,16 +11,16 @@ import torch
 from torch.nn import functional
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.attention import (
+from r3d2_ros.harmonizer.model_config import SkipOptions
+from r3d2_ros.harmonizer.runtime.attention import (
     FILE,
     AttentionKernels,
     AttentionShape,
     SelfAttention,
     attention_shapes,
 )
-from r3d2_ros.harmonizer.base import SkipOptions
-from r3d2_ros.harmonizer.kernel_cache import read_choices, write_choices
-from r3d2_ros.harmonizer.runtime import make_runtime
+from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices, write_choices
+from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import variant
 from tests.harmonizer.small import TINY, picture, seeded
@@ -57,7 +57,7 @@ def test_the_shapes_are_those_that_the_network_has(monkeypatch: pytest.MonkeyPat
     kernels.install(model.unet)
     expected = attention_shapes(TINY, (2, 3, 72, 136))
     kernels.choose(expected)
-    monkeypatch.setattr("r3d2_ros.harmonizer.attention.functional.scaled_dot_product_attention", spy)
+    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.attention.functional.scaled_dot_product_attention", spy)
     with torch.inference_mode():
         model.harmonize_padded(picture(72, 136, batch=2))
     assert seen == set(expected)

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from r3d2_ros.errors import InputError, MissingPackageError
-from r3d2_ros.harmonizer import compiled
-from r3d2_ros.harmonizer.base import ModelConfig
-from r3d2_ros.harmonizer.compiled import compile_network
-from r3d2_ros.harmonizer.kernel_cache import INDUCTOR, cache_folder, compiling_into
+from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.rewrites import rewritten
-from r3d2_ros.harmonizer.runtime import make_runtime
+from r3d2_ros.harmonizer.runtime import compiled
+from r3d2_ros.harmonizer.runtime.compiled import compile_network
+from r3d2_ros.harmonizer.runtime.kernel_cache import INDUCTOR, cache_folder, compiling_into
+from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, TINY, picture, seeded

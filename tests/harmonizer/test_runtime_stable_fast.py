@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from r3d2_ros.errors import MissingPackageError
-from r3d2_ros.harmonizer.base import ModelConfig
-from r3d2_ros.harmonizer.runtime import make_runtime
+from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, TINY, picture, seeded

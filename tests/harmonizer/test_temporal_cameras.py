@@ -14,10 +14,10 @@ from torch import Tensor
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
-from r3d2_ros.harmonizer.temporal import CameraResidual, blend
-from r3d2_ros.harmonizer.temporal_cameras import frusta_overlap
-from r3d2_ros.harmonizer.temporal_patch import patch_of
-from r3d2_ros.harmonizer.temporal_reprojection import LookUp, PixelMotion, look_up, positions
+from r3d2_ros.harmonizer.temporal.blend import CameraResidual, blend
+from r3d2_ros.harmonizer.temporal.cameras import frusta_overlap
+from r3d2_ros.harmonizer.temporal.patch import patch_of
+from r3d2_ros.harmonizer.temporal.reprojection import LookUp, PixelMotion, look_up, positions
 from tests.harmonizer.moving import (
     FRONT,
     NOISES,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.temporal_patch import NOTHING, CameraResidual, Patch, Window, patch_of
-from r3d2_ros.harmonizer.temporal_reprojection import (
+from r3d2_ros.harmonizer.temporal.patch import NOTHING, CameraResidual, Patch, Window, patch_of
+from r3d2_ros.harmonizer.temporal.reprojection import (
     LookUp,
     PixelMotion,
     bounds_in_image,

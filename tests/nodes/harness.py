@@ -20,7 +20,8 @@ from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView, Rig
 from r3d2_ros.config import SimConfig
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.pipeline import Harmonizer, ImageNetwork
+from r3d2_ros.harmonizer.base import ImageNetwork
+from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.nodes.conversions import ns_to_stamp
 from r3d2_ros.nodes.executor import LastingExecutor
 from r3d2_ros.nodes.qos import reliable

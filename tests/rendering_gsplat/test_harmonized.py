@@ -10,9 +10,9 @@ pytest.importorskip("gsplat", reason="needs gsplat and torch, which are not inst
 import torch
 
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Harmonized
-from r3d2_ros.harmonizer.pipeline import Harmonizer
 from r3d2_ros.harmonizer.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig
 from r3d2_ros.rendering.frames import RenderedFrame, render_frames

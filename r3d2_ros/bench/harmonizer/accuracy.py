@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r3d2_ros.bench.harmonizer.faults import BrokenPathError
 from r3d2_ros.harmonizer.model import DTYPES, R3D2
-from r3d2_ros.harmonizer.numerics import numerics
+from r3d2_ros.harmonizer.runtime.numerics import numerics
 
 RATIO_L2, RATIO_MAX = 1.25, 1.5
 """A path in 16 bit may have this many times the error of the plain module in the same 16 bit."""

@@ -194,7 +194,7 @@ def rewrites_on(config: HarmonizerConfig) -> list[str]:
 
 
 def _make_runtime(model: R3D2, config: HarmonizerConfig) -> Any:
-    from r3d2_ros.harmonizer.runtime import make_runtime
+    from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 
     return make_runtime(model, config)
 

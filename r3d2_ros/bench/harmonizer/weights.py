@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import ModelConfig
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config, save_checkpoint
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE, random_model
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.harmonizer.variants import variant

@@ -18,21 +18,21 @@ from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
-from r3d2_ros.harmonizer.base import LATENT_PX
 from r3d2_ros.harmonizer.checkpoints import check_commercial
-from r3d2_ros.harmonizer.convert_diffusers import modern_attention
+from r3d2_ros.harmonizer.convert.diffusers import modern_attention
 from r3d2_ros.harmonizer.licences import licence_of
 from r3d2_ros.harmonizer.model import DTYPES, check_image
-from r3d2_ros.harmonizer.numerics import numerics, pin_cublas_workspace
-from r3d2_ros.harmonizer.pipeline_calls import CallForm, call, choose_form, read_signature, resized
-from r3d2_ros.harmonizer.pipeline_code import no_progress_bars, offline, separate_modules
-from r3d2_ros.harmonizer.pipeline_folders import (
+from r3d2_ros.harmonizer.model_config import LATENT_PX
+from r3d2_ros.harmonizer.pipelines.calls import CallForm, call, choose_form, read_signature, resized
+from r3d2_ros.harmonizer.pipelines.code import no_progress_bars, offline, separate_modules
+from r3d2_ros.harmonizer.pipelines.folders import (
     PipelineFolder,
     check_code,
     check_parts,
     read_pipeline_folder,
 )
-from r3d2_ros.harmonizer.runtime import find_device
+from r3d2_ros.harmonizer.runtime.device import find_device
+from r3d2_ros.harmonizer.runtime.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.harmonizer.tensor_files import check_keys, count_dtypes, read_shapes, shapes_of

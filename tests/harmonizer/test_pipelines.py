@@ -15,10 +15,10 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput, UNet2DModel
 from huggingface_hub import is_offline_mode
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
-from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline, load_pipeline
-from r3d2_ros.harmonizer.network import load_network
-from r3d2_ros.harmonizer.pipeline_calls import to_tensor
-from r3d2_ros.harmonizer.pipeline_folders import read_pipeline_folder
+from r3d2_ros.harmonizer.backends import load_network
+from r3d2_ros.harmonizer.pipelines.calls import to_tensor
+from r3d2_ros.harmonizer.pipelines.folders import read_pipeline_folder
+from r3d2_ros.harmonizer.pipelines.network import Pipeline, load_pipeline
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
 from tests.harmonizer.released import edit_index, edit_weights, write_released
 from tests.harmonizer.small import TINY, picture, seeded
@@ -214,7 +214,7 @@ def test_missing_weights_and_missing_shards(folder: Path) -> None:
 
 def test_a_library_that_is_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit_index(folder, text_encoder=["transformers", "CLIPTextModel"])
-    find = "r3d2_ros.harmonizer.pipeline_folders.find_spec"
+    find = "r3d2_ros.harmonizer.pipelines.folders.find_spec"
     monkeypatch.setattr(find, lambda name: None if name == "transformers" else name)
     with pytest.raises(MissingPackageError, match="The part 'text_encoder' of .* pip install transformers"):
         load(folder)

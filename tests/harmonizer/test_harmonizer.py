@@ -14,8 +14,9 @@ from torch import Tensor
 
 from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.base import LATENT_PX
-from r3d2_ros.harmonizer.pipeline import Harmonizer, Shape
+from r3d2_ros.harmonizer.base import Shape
+from r3d2_ros.harmonizer.harmonizer import Harmonizer
+from r3d2_ros.harmonizer.model_config import LATENT_PX
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.simulator import FrameSet, History, Simulator

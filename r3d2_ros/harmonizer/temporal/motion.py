@@ -13,9 +13,9 @@ from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.harmonizer.region import BOX_CORNERS, ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig
-from r3d2_ros.harmonizer.temporal_guard import Carried
-from r3d2_ros.harmonizer.temporal_patch import NOTHING, Patch, Window
-from r3d2_ros.harmonizer.temporal_reprojection import (
+from r3d2_ros.harmonizer.temporal.guard import Carried
+from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch, Window
+from r3d2_ros.harmonizer.temporal.reprojection import (
     LookUp,
     PixelMotion,
     Positions,

@@ -15,15 +15,15 @@ from typing import Literal
 import torch
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import ModelConfig, Padding
 from r3d2_ros.harmonizer.checkpoints import assemble
-from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
-from r3d2_ros.harmonizer.convert_released import Released, build, likely_variant, merged, named, skip_orders
-from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline
+from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.released import Released, build, likely_variant, merged, named, skip_orders
+from r3d2_ros.harmonizer.convert.watch import Observed, observe
 from r3d2_ros.harmonizer.model import R3D2, pad_image
-from r3d2_ros.harmonizer.numerics import numerics
-from r3d2_ros.harmonizer.observed import Observed, observe
-from r3d2_ros.harmonizer.pipeline_calls import ROUNDED
+from r3d2_ros.harmonizer.model_config import ModelConfig, Padding
+from r3d2_ros.harmonizer.pipelines.calls import ROUNDED
+from r3d2_ros.harmonizer.pipelines.network import Pipeline
+from r3d2_ros.harmonizer.runtime.numerics import numerics
 from r3d2_ros.harmonizer.variants import variant
 
 PROBE_PX = (72, 104)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.pipeline_calls import (
+from r3d2_ros.harmonizer.pipelines.calls import (
     CallForm,
     call,
     choose_form,

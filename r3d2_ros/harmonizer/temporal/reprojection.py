@@ -17,7 +17,7 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.temporal_patch import NOTHING, Patch, Window
+from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch, Window
 
 NEAR_PLANE_M = 0.1
 """What reaches nearer to a camera than this has no bounds in its image."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.pipeline import ImageNetwork
+from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 
 
 def _r3d2(config: HarmonizerConfig) -> ImageNetwork:
-    from r3d2_ros.harmonizer.runtime import load_runtime
+    from r3d2_ros.harmonizer.runtime.runtime import load_runtime
 
     return load_runtime(config)
 
 
 def _pipeline(config: HarmonizerConfig) -> ImageNetwork:
-    from r3d2_ros.harmonizer.diffusers_pipeline import load_pipeline
+    from r3d2_ros.harmonizer.pipelines.network import load_pipeline
 
     return load_pipeline(config)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
-from r3d2_ros.harmonizer.base import TinyConfig
-from r3d2_ros.harmonizer.convert_pickles import read_pickle, tensor_dict
+from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
+from r3d2_ros.harmonizer.model_config import TinyConfig
 from r3d2_ros.harmonizer.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
 
 ENCODER_NAME, DECODER_NAME = "taesd_encoder", "taesd_decoder"

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import KLConfig, Licence, SkipOptions
 from r3d2_ros.harmonizer.checkpoints import assemble
-from r3d2_ros.harmonizer.convert_base import CUSTOM, Choices, PromptInput, configure
-from r3d2_ros.harmonizer.convert_diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
-from r3d2_ros.harmonizer.convert_lora import PEFT_DEFAULT_ALPHA, check_rank, merge, same_dtype, take_apart
-from r3d2_ros.harmonizer.convert_pickles import read_pickle, tensor_dict
+from r3d2_ros.harmonizer.convert.base import CUSTOM, Choices, PromptInput, configure
+from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
+from r3d2_ros.harmonizer.convert.lora import PEFT_DEFAULT_ALPHA, check_rank, merge, same_dtype, take_apart
+from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
 from r3d2_ros.harmonizer.licences import licence_of
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import KLConfig, Licence, SkipOptions
 
 PIX2PIX_TURBO, DIFIX = "pix2pix-turbo", "difix"
 

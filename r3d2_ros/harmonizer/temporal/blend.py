@@ -12,7 +12,7 @@ both motions are tried, and the one whose residual fits the new one better count
 view, hidden, another surface, an actor that has just appeared), the pixel's new residual stands.
 
 The history is a value: `blend` takes one and returns the next. It holds each camera's own residuals. What the cameras
-of one frame see together is brought together after that (see `temporal_cameras`).
+of one frame see together is brought together after that (see `cameras`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from torch import Tensor
 
 from r3d2_ros.harmonizer.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.temporal_cameras import bring_together
-from r3d2_ros.harmonizer.temporal_guard import block_px_of, spread, trusted
-from r3d2_ros.harmonizer.temporal_motion import CameraHistory, carried_over
-from r3d2_ros.harmonizer.temporal_patch import CameraResidual, Patch, patch_of, whole_picture
-from r3d2_ros.harmonizer.temporal_reprojection import LookUp
+from r3d2_ros.harmonizer.temporal.cameras import bring_together
+from r3d2_ros.harmonizer.temporal.guard import block_px_of, spread, trusted
+from r3d2_ros.harmonizer.temporal.motion import CameraHistory, carried_over
+from r3d2_ros.harmonizer.temporal.patch import CameraResidual, Patch, patch_of, whole_picture
+from r3d2_ros.harmonizer.temporal.reprojection import LookUp
 
 __all__ = ["CameraResidual", "TemporalHistory", "blend"]
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import Licence, ModelConfig, Prompt, SkipOptions
 from r3d2_ros.harmonizer.checkpoints import assemble, empty_model, read_json
-from r3d2_ros.harmonizer.convert_base import Choices, PromptInput
-from r3d2_ros.harmonizer.convert_diffusers import modern_attention, own_autoencoder_keys, own_unet_keys
-from r3d2_ros.harmonizer.convert_lora import merge, same_dtype, take_apart
-from r3d2_ros.harmonizer.convert_taesd import taesd_keys
+from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.diffusers import modern_attention, own_autoencoder_keys, own_unet_keys
+from r3d2_ros.harmonizer.convert.lora import merge, same_dtype, take_apart
+from r3d2_ros.harmonizer.convert.prompts import as_prompt
+from r3d2_ros.harmonizer.convert.taesd import taesd_keys
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.prompts import as_prompt
+from r3d2_ros.harmonizer.model_config import Licence, ModelConfig, Prompt, SkipOptions
 from r3d2_ros.harmonizer.tensor_files import listed, read_tensors
 from r3d2_ros.harmonizer.variants import variant
 

@@ -21,8 +21,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import ModelConfig
-from r3d2_ros.harmonizer.kernel_cache import read_choices, write_choices
+from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
 log = logging.getLogger(__name__)

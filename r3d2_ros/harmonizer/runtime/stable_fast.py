@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from r3d2_ros.errors import MissingPackageError
-from r3d2_ros.harmonizer.attention import AttentionKernels, attention_shapes
 from r3d2_ros.harmonizer.base import ImageModel
 from r3d2_ros.harmonizer.model import R3D2, clean_latents
+from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
 INSTALL = "build it as README.md says under 'stable-fast'"

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import (
+from r3d2_ros.harmonizer.checkpoints import assemble, empty_model
+from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
+from r3d2_ros.harmonizer.convert.lora import same_dtype
+from r3d2_ros.harmonizer.licences import licence_of
+from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model_config import (
     KLConfig,
     Licence,
     ModelConfig,
@@ -19,11 +24,6 @@ from r3d2_ros.harmonizer.base import (
     TinyConfig,
     UNetConfig,
 )
-from r3d2_ros.harmonizer.checkpoints import assemble, empty_model
-from r3d2_ros.harmonizer.convert_diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
-from r3d2_ros.harmonizer.convert_lora import same_dtype
-from r3d2_ros.harmonizer.licences import licence_of
-from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.variants import VARIANTS, variant
 
 CUSTOM = "custom"

@@ -14,10 +14,10 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.base import Schedule
-from r3d2_ros.harmonizer.convert_released import ELSEWHERE
-from r3d2_ros.harmonizer.diffusers_pipeline import Pipeline
-from r3d2_ros.harmonizer.prompts import as_prompt
+from r3d2_ros.harmonizer.convert.prompts import as_prompt
+from r3d2_ros.harmonizer.convert.released import ELSEWHERE
+from r3d2_ros.harmonizer.model_config import Schedule
+from r3d2_ros.harmonizer.pipelines.network import Pipeline
 
 
 @dataclass(frozen=True)

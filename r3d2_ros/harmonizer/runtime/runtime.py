@@ -1,4 +1,4 @@
-"""The network as the pipeline runs it: any number of images of one size, on one device, in one dtype.
+"""The network as the harmonizer runs it: any number of images of one size, on one device, in one dtype.
 
 images [B,3,H,W] float32
   -> parts of `max_batch` or of one    one compiled program and one CUDA graph per shape of a part
@@ -20,22 +20,20 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.attention import AttentionKernels, attention_shapes
-from r3d2_ros.harmonizer.base import ImageModel
+from r3d2_ros.harmonizer.base import ImageModel, Shape
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint
-from r3d2_ros.harmonizer.cuda_graphs import CudaGraphs
 from r3d2_ros.harmonizer.float8 import check_float8, quantise
-from r3d2_ros.harmonizer.kernel_cache import cache_folder, compiling_into
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, check_image, pad_image
-from r3d2_ros.harmonizer.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.rewrites import rewritten
+from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
+from r3d2_ros.harmonizer.runtime.cuda_graphs import CudaGraphs
+from r3d2_ros.harmonizer.runtime.device import find_device
+from r3d2_ros.harmonizer.runtime.kernel_cache import cache_folder, compiling_into
+from r3d2_ros.harmonizer.runtime.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.shipped import model_folder
 
 log = logging.getLogger(__name__)
-
-Shape = tuple[int, int, int]
-"""Images, rows, columns."""
 
 
 def load_runtime(config: HarmonizerConfig) -> Runtime:
@@ -161,13 +159,13 @@ def _eager(model: R3D2, config: RuntimeConfig, attention: AttentionKernels) -> I
 
 
 def _torch_compile(model: R3D2, config: RuntimeConfig, attention: AttentionKernels) -> ImageModel:
-    from r3d2_ros.harmonizer.compiled import compile_network
+    from r3d2_ros.harmonizer.runtime.compiled import compile_network
 
     return compile_network(model, config)
 
 
 def _stable_fast(model: R3D2, config: RuntimeConfig, attention: AttentionKernels) -> ImageModel:
-    from r3d2_ros.harmonizer.stable_fast import stable_fast_network
+    from r3d2_ros.harmonizer.runtime.stable_fast import stable_fast_network
 
     return stable_fast_network(model, config, attention)
 
@@ -178,20 +176,6 @@ KINDS: dict[str, Callable[[R3D2, RuntimeConfig, AttentionKernels], ImageModel]] 
     "stable-fast": _stable_fast,
 }
 """Each gives a function of padded images in the model's dtype, whose result the next call may overwrite."""
-
-
-def find_device(name: str, where: str = "harmonizer.device") -> torch.device:
-    """The device that `name` means, with its index: CUDA or the CPU. InputError, naming `where`, for any other."""
-    if name == "auto":
-        name = "cuda:0" if torch.cuda.is_available() else "cpu"
-    expected = "auto, cpu, or a CUDA device that works, such as cuda:0"
-    try:
-        device = torch.empty(1, device=torch.device(name)).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(where, expected, f"'{name}': {str(error).splitlines()[0]}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(where, expected, f"'{name}'")
-    return device
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:

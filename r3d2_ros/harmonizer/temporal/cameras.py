@@ -25,9 +25,9 @@ from torch import Tensor
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array
 from r3d2_ros.harmonizer.settings import TemporalConfig
-from r3d2_ros.harmonizer.temporal_guard import Carried, block_px_of, spread
-from r3d2_ros.harmonizer.temporal_patch import Patch, Window, bounds_of
-from r3d2_ros.harmonizer.temporal_reprojection import (
+from r3d2_ros.harmonizer.temporal.guard import Carried, block_px_of, spread
+from r3d2_ros.harmonizer.temporal.patch import Patch, Window, bounds_of
+from r3d2_ros.harmonizer.temporal.reprojection import (
     NEAR_PLANE_M,
     LookUp,
     PixelMotion,

@@ -11,8 +11,8 @@ from torch import _dynamo, _inductor
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel
-from r3d2_ros.harmonizer.kernel_cache import INDUCTOR
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.runtime.kernel_cache import INDUCTOR
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
 NEEDED_FOR = "harmonizer.runtime.kind: torch-compile"

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.autoencoders import kl_autoencoder, tiny_autoencoder
-from r3d2_ros.harmonizer.base import KLConfig, TinyConfig, UNetConfig
 from r3d2_ros.harmonizer.checkpoints import read_json
-from r3d2_ros.harmonizer.convert_taesd import DECODER_NAME, ENCODER_NAME, SUFFIXES, read_taesd, tiny_config
+from r3d2_ros.harmonizer.convert.taesd import DECODER_NAME, ENCODER_NAME, SUFFIXES, read_taesd, tiny_config
 from r3d2_ros.harmonizer.model import build_unet
+from r3d2_ros.harmonizer.model_config import KLConfig, TinyConfig, UNetConfig
 from r3d2_ros.harmonizer.tensor_files import read_tensors
 from r3d2_ros.schema import validate
 

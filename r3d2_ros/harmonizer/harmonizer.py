@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region
 from r3d2_ros.harmonizer.crops import run_on_crops
 from r3d2_ros.harmonizer.moment import Moment
@@ -25,31 +25,12 @@ from r3d2_ros.harmonizer.region import ActorBox, actor_region
 from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
 from r3d2_ros.harmonizer.roi import Size, choose_crops, crop_sizes, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.temporal import CameraResidual, TemporalHistory, blend
-from r3d2_ros.harmonizer.temporal_patch import Window
+from r3d2_ros.harmonizer.temporal.blend import CameraResidual, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal.patch import Window
 from r3d2_ros.rendering.cuda_copies import to_host
 from r3d2_ros.rendering.frames import RenderedFrame
 
 log = logging.getLogger(__name__)
-
-Shape = tuple[int, int, int]
-"""Images in a call, rows, columns."""
-
-
-class ImageNetwork(Protocol):
-    """Images [B, 3, H, W] float32 in [0, 1] on `device` to images of the same shape there.
-
-    latent_px  pixels, a side, that are one of its latents: crops begin at multiples of it
-    """
-
-    device: torch.device
-    latent_px: int
-
-    def __call__(self, images: Tensor) -> Tensor: ...
-
-    def warm_up(self, shapes: Iterable[Shape]) -> None:
-        """Do what is done once for each shape, so that no frame waits for it."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
