@@ -16,7 +16,7 @@ from torch import Tensor
 
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.nodes.qos import reliable
-from tests.harmonizer.test_pipeline import Network
+from tests.harmonizer.test_harmonizer import Network
 from tests.nodes.harness import MS, Client, Running, assembler, pixel, wait_for
 
 

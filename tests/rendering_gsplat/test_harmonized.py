@@ -19,7 +19,7 @@ from r3d2_ros.rendering.frames import RenderedFrame, render_frames
 from r3d2_ros.rendering.gsplat import Kernels
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from tests.gpu import scenes
-from tests.harmonizer.test_pipeline import darker
+from tests.harmonizer.test_harmonizer import darker
 from tests.rendering_gsplat.emulation import kernels
 from tests.rendering_gsplat.test_images import VIEWS, renderer
 
