@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from r3d2_ros.errors import MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel
-from r3d2_ros.harmonizer.model import R3D2, clean_latents
+from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
@@ -59,15 +59,6 @@ def stable_fast_network(model: R3D2, config: RuntimeConfig, attention: Attention
 def _traced(model: R3D2, compiled: Callable[[nn.Module], Any]) -> ImageModel:
     """One set of traces. sfast looks traces up by the types of arguments, so another size would run through a trace
     that keeps this size's way of enlarging odd rows: a wrong result, or a crash."""
-    signed = model.config.input_range == "signed"
-    encoder, decoder = compiled(copy.copy(model.encoder)), compiled(copy.copy(model.decoder))
-    unet = compiled(copy.copy(model.unet))
-
-    def network(image: Tensor) -> Tensor:
-        latents, taps = encoder(image if signed else (image + 1) / 2)
-        prompt = model.prompt_embedding.expand(latents.shape[0], -1, -1)
-        epsilon = unet(latents, model.timestep, encoder_hidden_states=prompt, return_dict=False)[0]
-        decoded = decoder(clean_latents(latents, epsilon, model.alpha_bar), taps)
-        return model.finish(image, decoded).clamp(0, 1)
-
-    return network
+    traced = copy.copy(model)
+    traced._modules = {name: compiled(copy.copy(part)) for name, part in model.named_children()}
+    return traced.harmonize_padded
