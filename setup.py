@@ -22,8 +22,8 @@ CORE = [
     "xxhash>=3",
     "zstandard>=0.21",
 ]
-# torch 2.8 has torch.bmm with a dtype of its own for the result, which attention in parts takes.
-HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.8"]
+# torch 2.9 has a switch for TF32 for each kind of operation; 2.8 torch.bmm with a dtype of its own for the result.
+HARMONIZER = ["diffusers>=0.42", "safetensors>=0.5", "torch>=2.9"]
 EVALUATION = [*HARMONIZER, "torchmetrics>=1.4"]
 # LPIPS takes but a file of numbers from its package, which asks for torchvision; scripts/setup.sh installs it alone.
 TRAINING = [*HARMONIZER, "accelerate>=1.4", "tensorboard>=2.19"]

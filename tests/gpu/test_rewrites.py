@@ -118,6 +118,21 @@ def test_cudnn_takes_16_bit() -> None:
     assert not uses_cudnn(noise(1)) and not uses_cudnn(noise(1).float()) and not uses_cudnn(torch.zeros(1).half())
 
 
+def test_a_fused_convolution_does_not_read_what_lay_in_its_memory() -> None:
+    """cuDNN's operator gets its own result, not yet written, as the tensor to add zero times."""
+    torch = torch_()
+    from r3d2_ros.harmonizer.rewrites.fuse_relu import ConvReLU
+
+    image = noise(1, 64, 72, 120).half().contiguous(memory_format=torch.channels_last)
+    module = ConvReLU(convolution(64, 64, 3)).half()
+    with torch.inference_mode():
+        expected = module(image).clone()
+        for _ in range(3):
+            rubbish = torch.full_like(expected, torch.nan)
+            del rubbish  # its memory is the next result's
+            assert torch.equal(module(image), expected)
+
+
 def test_folded_upsampling_down_to_the_last_row() -> None:
     for height, width in ((135, 240), (136, 240), (67, 61)):
         assert_folds(height, width)

@@ -157,6 +157,26 @@ def test_a_graph_gives_what_launches_give() -> None:
     assert torch.equal(*outputs)
 
 
+def test_a_graph_is_recorded_with_the_callers_priority() -> None:
+    """Kernels of a replay have the priority of the stream that they were recorded on."""
+    if rehearsing():
+        pytest.skip("a CPU has no streams")
+    from r3d2_ros.harmonizer.runtime.cuda_graphs import CudaGraphs
+
+    seen: set[tuple[int, int]] = set()
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        stream = torch.cuda.current_stream()
+        seen.add((stream.priority, stream.cuda_stream))
+        return images * 2
+
+    with torch.cuda.stream(torch.cuda.Stream(DEVICE, priority=-1)):
+        graphs = CudaGraphs()
+        for size in (8, 16):
+            graphs.record(network, torch.ones(size, device=DEVICE))
+    assert len(seen) == 1 and next(iter(seen))[0] == -1
+
+
 def test_sizes_may_come_and_go() -> None:
     """As with crops: the answer for a size does not depend on the sizes before."""
     runtime = make_runtime(model_of("tiny"), config(deterministic=True))

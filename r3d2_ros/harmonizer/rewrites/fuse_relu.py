@@ -65,16 +65,22 @@ class FusedBlock(nn.Module):
 
 
 def uses_cudnn(x: Tensor) -> bool:
-    """Whether cuDNN's fused kernels are to take `x`. ROCm has other operators."""
+    """Whether cuDNN's fused kernels are to take `x`. ROCm has other operators.
+
+    They choose algorithms without a look at PyTorch's switches, so where bytes are to repeat they are not taken.
+    """
     cudnn = torch.version.hip is None and torch.backends.cudnn.enabled
-    return cudnn and x.is_cuda and x.dtype in CUDNN_DTYPES
+    repeatable = torch.are_deterministic_algorithms_enabled()
+    return cudnn and not repeatable and x.is_cuda and x.dtype in CUDNN_DTYPES
 
 
 def cudnn_conv_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """relu(convolution(x)): [B, Cin, H, W] -> [B, C, H, W], on CUDA in 16 bit."""
     return torch.cudnn_convolution_relu(x, weight, bias, (1, 1), (1, 1), (1, 1), 1)
 
 
 def cudnn_conv_add_relu(x: Tensor, weight: Tensor, z: Tensor, bias: Tensor | None) -> Tensor:
+    """relu(convolution(x) + z): [B, Cin, H, W], [B, C, H, W] -> [B, C, H, W], on CUDA in 16 bit."""
     return torch.cudnn_convolution_add_relu(x, weight, z, 1.0, bias, (1, 1), (1, 1), (1, 1), 1)
 
 

@@ -16,6 +16,7 @@ class CudaGraphs:
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream: torch.cuda.Stream | None = None
 
     def record(self, network: ImageModel, example: Tensor) -> ImageModel:
         """`network` for images like `example` as a replay. Its result is overwritten by the next one.
@@ -23,7 +24,7 @@ class CudaGraphs:
         Whatever `network` does on the host happens now and never again. It must not wait for the GPU.
         """
         images = example.clone()
-        stream = torch.cuda.Stream(example.device)
+        stream = self._recording_stream(example.device)
         stream.wait_stream(torch.cuda.current_stream(example.device))
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
@@ -44,3 +45,11 @@ class CudaGraphs:
             return result
 
         return replay
+
+    def _recording_stream(self, device: torch.device) -> torch.cuda.Stream:
+        """One for all: cuBLAS keeps a workspace, 32 MiB on Hopper, for each. Its priority is the caller's: a replay's
+        kernels have the priority with which they were recorded, whatever stream they are replayed on."""
+        if self._stream is None:
+            priority = torch.cuda.current_stream(device).priority
+            self._stream = torch.cuda.Stream(device, priority=priority)
+        return self._stream

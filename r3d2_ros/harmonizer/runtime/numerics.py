@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -25,12 +26,11 @@ def numerics(device: torch.device, *, deterministic: bool) -> Iterator[None]:
         if deterministic:
             stack.enter_context(_deterministic_algorithms())
         if device.type == "cuda":
+            cudnn = torch.backends.cudnn
             stack.enter_context(
-                torch.backends.cudnn.flags(
-                    enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False
-                )
+                _switched(cudnn, enabled=True, benchmark=not deterministic, deterministic=deterministic)
             )
-            stack.enter_context(_matmul_without_tf32())
+            stack.enter_context(_without_tf32())
         yield
 
 
@@ -50,13 +50,42 @@ def _deterministic_algorithms() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _matmul_without_tf32() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+def _without_tf32() -> Iterator[None]:
+    """PyTorch has an older and a newer switch for products, and refuses to multiply where they disagree."""
+    products, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    older = _older_switch()
+    with (
+        _switched(torch.backends.cudnn.conv, fp32_precision="ieee"),
+        _switched(mkldnn, fp32_precision=mkldnn.fp32_precision),  # the older switch sets it too
+        _switched(products, fp32_precision="ieee"),
+    ):
+        torch.set_float32_matmul_precision("highest")
+        products.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(older)
+
+
+def _older_switch() -> str:
+    """PyTorch refuses to say while the newer one says something else, which only leaves the opposite."""
     try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "highest" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "high"
+
+
+@contextlib.contextmanager
+def _switched(module: Any, **values: object) -> Iterator[None]:
+    """Attributes of `module` have these values, and afterwards those that they had."""
+    before = {name: getattr(module, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(module, name, value)
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        for name, value in before.items():
+            setattr(module, name, value)
 
 
 def pin_cublas_workspace(device: torch.device) -> None:
