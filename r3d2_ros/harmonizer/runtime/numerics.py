@@ -52,10 +52,10 @@ def _deterministic_algorithms() -> Iterator[None]:
 @contextlib.contextmanager
 def _without_tf32() -> Iterator[None]:
     """PyTorch has an older and a newer switch for products, and refuses to multiply where they disagree."""
-    products, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    products, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     older = _older_switch()
     with (
-        _switched(torch.backends.cudnn.conv, fp32_precision="ieee"),
+        _switched(torch.backends.cudnn.conv, fp32_precision="ieee"),  # type: ignore[attr-defined]
         _switched(mkldnn, fp32_precision=mkldnn.fp32_precision),  # the older switch sets it too
         _switched(products, fp32_precision="ieee"),
     ):
