@@ -23,6 +23,7 @@ from r3d2_ros.harmonizer.float8.convolutions import (
 )
 from r3d2_ros.harmonizer.float8.numbers import quantised
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
+from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
 from r3d2_ros.harmonizer.variants import variant
 from tests.gpu.report import OutOfTimeError, Part, first_line
 from tests.gpu.setting import Setting
@@ -182,7 +183,7 @@ def _product_forms(setting: Setting, shape: Any) -> Forms:
 
 
 def measure_norms(setting: Setting, part: Part) -> None:
-    """GroupNorm and SiLU, one after the other and compiled together."""
+    """GroupNorm and SiLU: PyTorch's, one after the other and compiled together, and ours, alone and compiled."""
     for channels, height, width in NORMS:
         rows, columns = setting.size(height, width)
         key = f"{channels} channels @{rows}x{columns}"
@@ -197,10 +198,11 @@ def _norm_forms(setting: Setting, channels: int, size: tuple[int, int]) -> Forms
     def norm(x: Tensor) -> Tensor:
         return functional.silu(functional.group_norm(x, 32, gain, shift))
 
-    forms: Forms = {"eager": lambda: norm(image)}
+    fused = FusedGroupNorm(nn.GroupNorm(32, channels).to(setting.device, _half(setting)), silu=True)
+    forms: Forms = {"eager": lambda: norm(image), "fused": lambda: fused(image)}
     if not setting.rehearsal:  # a CPU compiles it for half a minute
-        compiled = torch.compile(norm)
-        forms["compiled"] = lambda: compiled(image)
+        compiled, compiled_fused = torch.compile(norm), torch.compile(fused)
+        forms |= {"compiled": lambda: compiled(image), "fused, compiled": lambda: compiled_fused(image)}
     return forms
 
 

@@ -109,6 +109,32 @@ def test_convolution_sum_and_relu() -> None:
     assert_as_near(Plain, lambda: ConvAddReLU(convolution(64, 64, 3)), *inputs)
 
 
+def test_fused_norms_are_as_near_as_pytorchs() -> None:
+    """Groups of 4 and 10 channels, one that no tile divides, a tensor with gaps."""
+    torch = torch_()
+    from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
+
+    for groups, channels, size in ((32, 128, (72, 121)), (32, 320, (17, 30)), (8, 24, (5, 7))):
+        torch.manual_seed(2)
+        norm = torch.nn.GroupNorm(groups, channels).double().to(DEVICE)
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+        plain = torch.nn.Sequential(norm, torch.nn.SiLU())
+        x = noise(2, channels, *size) * 3 + noise(channels, 1, 1, seed=3)
+        exact = plain(x)
+        half, x16 = copy.deepcopy(plain).half(), x.half().contiguous(memory_format=torch.channels_last)
+        fused = FusedGroupNorm(copy.deepcopy(norm).half(), silu=True)
+        framed = torch.nn.functional.pad(x16.permute(0, 2, 3, 1), (0, 0, 0, 1, 0, 1)).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            yardstick = float((half(x16) - exact).norm())
+            for given in (x16, framed[:, :, : size[0], : size[1]], x16.contiguous()):
+                got = fused(given)
+                assert got.is_contiguous(memory_format=torch.channels_last)
+                assert float((got - exact).norm()) <= 1.25 * yardstick
+                compiled = torch.compile(fused, dynamic=False)(given)
+                assert float((compiled - exact).norm()) <= 1.25 * yardstick
+
+
 def test_cudnn_takes_16_bit() -> None:
     """Or the two tests above would compare the plain convolution with itself."""
     torch = torch_()

@@ -72,13 +72,15 @@ def test_whole_images_in_float32(config: ModelConfig) -> None:
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_16_bit_is_as_near_as_the_plain_model(config: ModelConfig, dtype: torch.dtype) -> None:
-    image = picture(120, 136)
-    model = seeded(config)
-    exact = model(image)
-    plain, other = seeded(config).to(dtype), rewritten(model, RewritesConfig()).to(dtype)
-    yardstick = float((plain(image) - exact).norm())
-    assert other.dtype == dtype
-    assert 0 < float((other(image) - exact).norm()) <= 1.25 * yardstick
+    """On average: of a model this small one picture's error is up to a third more or less by chance."""
+    ratios = []
+    for seed in range(4):
+        model, image = seeded(config, seed=seed), picture(120, 136, seed=seed)
+        exact = model(image)
+        plain, other = seeded(config, seed=seed).to(dtype), rewritten(model, RewritesConfig()).to(dtype)
+        assert other.dtype == dtype
+        ratios.append(float((other(image) - exact).norm() / (plain(image) - exact).norm()))
+    assert min(ratios) > 0 and sum(ratios) / len(ratios) <= 1.25, ratios
 
 
 @BOTH

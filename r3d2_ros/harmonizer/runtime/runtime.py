@@ -15,11 +15,12 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel, Shape
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint
 from r3d2_ros.harmonizer.float8 import check_float8, quantise
@@ -58,7 +59,7 @@ def make_runtime(model: R3D2, config: HarmonizerConfig) -> Runtime:
     if config.dtype == "float8":
         check_float8(device, config.float8)
     # Rewritten first: new weights are formed from the checkpoint's numbers and rounded once.
-    own = rewritten(model, _rewrites(config)).to(device=device, dtype=_dtype(config))
+    own = rewritten(model, _rewrites(config, device)).to(device=device, dtype=_dtype(config))
     if config.dtype == "float8":
         quantise(own, config.float8)
     return Runtime(own, config.runtime)
@@ -183,10 +184,18 @@ def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
-def _rewrites(config: HarmonizerConfig) -> RewritesConfig:
-    """stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy."""
+def _rewrites(config: HarmonizerConfig, device: torch.device) -> RewritesConfig:
+    """stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy; it
+    fuses norms itself. On a CPU PyTorch's norms are faster than ours.
+
+    MissingPackageError on CUDA without Triton, unless `fuse_norm` is off.
+    """
     if config.runtime.kind == "stable-fast":
-        return replace(config.rewrites, merge_skips=False)
+        return replace(config.rewrites, merge_skips=False, fuse_norm=False)
+    if device.type != "cuda":
+        return replace(config.rewrites, fuse_norm=False)
+    if config.rewrites.fuse_norm and find_spec("triton") is None:
+        raise MissingPackageError("triton", "harmonizer.rewrites.fuse_norm", "pip install triton")
     return config.rewrites
 
 

@@ -1,0 +1,113 @@
+"""Our Triton kernels in Triton's interpreter, on a CPU, against PyTorch.
+
+Run by test_kernels.py in a process of its own: whether kernels are interpreted is settled when Triton is imported.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+assert os.environ.get("TRITON_INTERPRET") == "1"
+
+import triton  # noqa: E402
+
+from r3d2_ros.harmonizer.float8 import kernels_convolution as convolution  # noqa: E402
+from r3d2_ros.harmonizer.float8.convolutions import framed_convolution_reference, quantised_images  # noqa: E402
+from r3d2_ros.harmonizer.float8.numbers import quantised  # noqa: E402
+from r3d2_ros.harmonizer.rewrites import kernels_norm  # noqa: E402
+from r3d2_ros.harmonizer.rewrites.fuse_norm import group_moments_reference, normalised  # noqa: E402
+
+
+def operands(batch: int, channels: int, outputs: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(channels + outputs)
+    images = torch.randn(batch, channels, *size, generator=generator)
+    images *= torch.tensor([1.0, 300.0, 1e-3])[:batch, None, None, None]
+    framed, scale = quantised_images(images)
+    weight, weight_scale = quantised(torch.randn(outputs, 9 * channels, generator=generator))
+    return framed, weight, scale, weight_scale[:, 0], torch.randn(outputs, generator=generator)
+
+
+def convolved(tile: triton.Config, *tensors: Tensor) -> Tensor:
+    images, weight, *rest = tensors
+    output = torch.full((*images.shape[:3], weight.shape[0]), torch.nan)
+    arguments = convolution.arguments_of(images, weight, output, *rest) | tile.kwargs
+    tile.pre_hook(arguments)
+    convolution.convolve[convolution.grid_of(arguments)](**arguments)
+    return output
+
+
+@pytest.mark.parametrize("tile", range(len(convolution.TILES)))
+@pytest.mark.parametrize(
+    ("batch", "channels", "outputs", "size"),
+    [(1, 128, 128, (9, 14)), (3, 64, 72, (5, 7)), (2, 96, 40, (1, 1)), (1, 320, 8, (17, 30))],
+)
+def test_convolution(tile: int, batch: int, channels: int, outputs: int, size: tuple[int, int]) -> None:
+    """Sizes that no tile divides; images whose values differ by 3e5 in one batch."""
+    tensors = operands(batch, channels, outputs, size)
+    expected = framed_convolution_reference(*tensors)[:, : size[0], : size[1]]
+    output = convolved(convolution.TILES[tile], *tensors)[:, : size[0], : size[1]]
+    for k in range(batch):
+        torch.testing.assert_close(output[k], expected[k], rtol=1e-4, atol=1e-5 * float(expected[k].abs().max()))
+
+
+def test_convolution_in_16_bit() -> None:
+    """As tests/gpu/kernels.py measures it beside cuDNN's."""
+    framed, weight, _, _, bias = operands(1, 64, 72, (5, 7))
+    tensors = (framed.half(), weight.half(), torch.ones(1), torch.ones(72), bias)
+    expected = framed_convolution_reference(*tensors)
+    output = convolved(convolution.TILES[0], *tensors)
+    torch.testing.assert_close(output[:, :5, :7], expected[:, :5, :7], rtol=1e-4, atol=1e-3 * 448)
+
+
+def pictures(batch: int, channels: int, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Channels last, each channel with a mean of its own."""
+    generator = torch.Generator().manual_seed(batch * channels)
+    x = torch.randn(batch, channels, *size, generator=generator)
+    x += 5 * torch.randn(channels, generator=generator)[:, None, None]
+    return x.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("batch", "channels", "groups", "size"),
+    [(1, 32, 8, (1, 1)), (2, 320, 32, (9, 7)), (1, 128, 32, (40, 61)), (3, 96, 32, (17, 30))],
+)
+def test_moments_and_normalising(
+    batch: int, channels: int, groups: int, size: tuple[int, int], dtype: torch.dtype
+) -> None:
+    x = pictures(batch, channels, size, dtype)
+    mean, deviation = kernels_norm.moments(x, groups, 1e-5)
+    expected_mean, expected_deviation = group_moments_reference(x.double(), groups, 1e-5)
+    torch.testing.assert_close(mean.double(), expected_mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(deviation.double(), expected_deviation, rtol=1e-5, atol=1e-6)
+    weight, bias = torch.randn(2, channels, generator=torch.Generator().manual_seed(1)).to(dtype).unbind()
+    for silu in (False, True):
+        got = kernels_norm.normalise(x, mean, deviation, weight, bias, silu=silu)
+        expected = normalised(x, expected_mean.float(), expected_deviation.float(), weight, bias, silu=silu)
+        assert got.dtype == dtype and got.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(got, expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+
+
+def test_moments_of_numbers_far_from_zero() -> None:
+    """10000 +- 1: as the difference of two sums of squares in float32 nothing would be left of the variance."""
+    x = 10_000 + pictures(1, 32, (70, 65), torch.float32)
+    mean, deviation = kernels_norm.moments(x, 8, 1e-5)
+    expected_mean, expected_deviation = group_moments_reference(x.double(), 8, 1e-5)
+    torch.testing.assert_close(mean.double(), expected_mean, rtol=1e-6, atol=0)
+    torch.testing.assert_close(deviation.double(), expected_deviation, rtol=1e-4, atol=0)
+
+
+def test_moments_of_a_part_of_a_larger_tensor() -> None:
+    """As the 8-bit convolution gives it, without its frame."""
+    x = pictures(2, 64, (12, 9), torch.float16)[:, :, :11, :8]
+    mean, deviation = kernels_norm.moments(x, 32, 1e-5)
+    expected_mean, expected_deviation = group_moments_reference(x.double(), 32, 1e-5)
+    torch.testing.assert_close(mean.double(), expected_mean, rtol=1e-5, atol=1e-5)
+    weight, bias = torch.ones(2, 64).half().unbind()
+    got = kernels_norm.normalise(x, mean, deviation, weight, bias, silu=True)
+    expected = normalised(x, expected_mean.float(), expected_deviation.float(), weight, bias, silu=True)
+    torch.testing.assert_close(got, expected, rtol=2e-3, atol=1e-5)

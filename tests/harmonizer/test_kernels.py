@@ -1,0 +1,99 @@
+"""Our Triton kernels: their numbers in Triton's interpreter, and what they are compiled to for a GPU."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+triton = pytest.importorskip("triton", reason="needs triton, which is not installed here")
+
+from r3d2_ros.harmonizer.float8 import kernels_convolution  # noqa: E402
+from r3d2_ros.harmonizer.rewrites import kernels_norm  # noqa: E402
+
+HOPPER = 90
+SHARED_BYTES = 227 * 1024
+"""Of a multiprocessor of Hopper that one program can have."""
+
+
+def test_numbers_in_the_interpreter() -> None:
+    """Everything in interpreted_kernels.py."""
+    file = Path(__file__).with_name("interpreted_kernels.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(file)]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert re.search(r"\b(3[0-9]|[4-9][0-9]) passed", ended.stdout) and "skipped" not in ended.stdout, ended.stdout
+
+
+@pytest.mark.parametrize("tile", range(len(kernels_convolution.TILES)))
+@pytest.mark.parametrize("step", kernels_convolution.STEPS)
+def test_the_convolution_compiles_for_hopper(tile: int, step: int, tmp_path: Path) -> None:
+    """With its matrix units for 8 bits and its memory accelerator, and with all numbers in registers."""
+    chosen = kernels_convolution.TILES[tile]
+    rows, outputs = chosen.kwargs["TILE_ROWS"], chosen.kwargs["TILE_OUTPUTS"]
+    signature = {
+        "images": f"tensordesc<fp8e4nv[{rows},{step}]>",
+        "weight": f"tensordesc<fp8e4nv[{outputs},{step}]>",
+        "output": f"tensordesc<fp16[{rows},{outputs}]>",
+        "scale": "*fp32", "weight_scale": "*fp32", "bias": "*fp16",
+        **dict.fromkeys(("ROWS", "IMAGE_ROWS", "FRAME_WIDTH", "CHANNELS", "OUTPUTS"), "i32"),
+    }  # fmt: skip
+    constants = {"STEP": step, **chosen.kwargs}
+    options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
+    program = compiled(kernels_convolution.convolve, signature, constants, **options)
+    assert re.search(r"wgmma\.mma_async\S*\.f32\.e4m3\.e4m3", program.asm["ptx"])
+    assert "cp.async.bulk.tensor.2d" in program.asm["ptx"]
+    assert_fits(program, tmp_path)
+
+
+SIZES = dict.fromkeys(("PIXELS", "WIDTH", "CHANNELS", "PER_PART", "PER_GROUP", "PARTS", "GROUPS"), "i32")
+STRIDES = dict.fromkeys(("IMAGE", "ROW", "PIXEL"), "i32")
+TILE = {"TILE_ROWS": kernels_norm.ROWS, "TILE_CHANNELS": kernels_norm.CHANNELS}
+NORMS: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
+    "moments": (kernels_norm.channel_moments, {"x": "*fp16", "means": "*fp32", "squares": "*fp32"}, TILE),
+    "join": (
+        kernels_norm.join_moments,
+        {**dict.fromkeys(("means", "squares", "group_means", "deviations"), "*fp32"), "EPS": "fp32"},
+        {"TILE_PARTS": kernels_norm.PARTS, "TILE_CHANNELS": 128},
+    ),
+    "normalise": (
+        kernels_norm.normalise_tile,
+        {
+            **dict.fromkeys(("x", "output", "weight", "bias"), "*fp16"),
+            **dict.fromkeys(("group_means", "deviations"), "*fp32"),
+        },
+        {**TILE, "SILU": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_the_norms_compile_for_hopper(name: str, tmp_path: Path) -> None:
+    kernel, tensors, constants = NORMS[name]
+    numbers = {key: value for key, value in {**SIZES, **STRIDES}.items() if key in kernel.arg_names}
+    assert_fits(compiled(kernel, {**tensors, **numbers}, constants), tmp_path)
+
+
+def compiled(kernel: Any, signature: dict[str, str], constants: dict[str, Any], **options: int) -> Any:
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    types = {**signature, **dict.fromkeys(constants, "constexpr")}
+    source = ASTSource(kernel, {name: types[name] for name in kernel.arg_names}, constants)
+    return triton.compile(source, target=GPUTarget("cuda", HOPPER, 32), options=options)
+
+
+def assert_fits(program: Any, folder: Path) -> None:
+    """All numbers stay in registers, and shared memory is enough."""
+    assert program.metadata.shared <= SHARED_BYTES
+    binary = folder / "kernel.cubin"
+    binary.write_bytes(program.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    usage = subprocess.run([tool, "--dump-resource-usage", binary], capture_output=True, text=True, check=True).stdout
+    assert "STACK:0 " in usage, usage
