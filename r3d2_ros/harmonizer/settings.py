@@ -146,6 +146,9 @@ class RewritesConfig:
     chunked_attention: Annotated[
         bool, Field(description="the 512-wide attention of AutoencoderKL as matrix products over parts of the queries")
     ] = True
+    join_projections: Annotated[
+        bool, Field(description="queries, keys and values of the UNet's self-attention as one matrix product")
+    ] = True
     fuse_norm: Annotated[
         bool, Field(description="group norm and SiLU as one, channels last; on CUDA, where PyTorch's reorders tensors")
     ] = True

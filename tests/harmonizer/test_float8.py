@@ -18,6 +18,7 @@ from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
+from tests.harmonizer.rewriting import with_only
 from tests.harmonizer.small import KL, picture, seeded
 
 KL_32 = replace(
@@ -200,6 +201,15 @@ def test_each_part_has_its_switch(part: str) -> None:
 def test_neither_part_is_not_float8() -> None:
     with pytest.raises(ValueError, match=r"float8.products or float8.convolutions true, because dtype is float8"):
         HarmonizerConfig(dtype="float8", float8=Float8Config(products=False, convolutions=False))
+
+
+def test_joined_projections_are_exchanged_as_one() -> None:
+    """Queries, keys and values are one layer instead of three in each transformer."""
+    model = seeded(VARIANTS["nano"])
+    transformers = sum(name.endswith("attn1") for name, _ in model.unet.named_modules())
+    plain, joined = with_only(model), with_only(model, "join_projections")
+    before, after = (quantise_linears(other.unet, min_inputs=32) for other in (plain, joined))
+    assert before - after == 2 * transformers > 0
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from r3d2_ros.harmonizer.rewrites.copies import shared_copy
 from r3d2_ros.harmonizer.rewrites.fold_upsample import fold_upsampling
 from r3d2_ros.harmonizer.rewrites.fuse_norm import fuse_norms
 from r3d2_ros.harmonizer.rewrites.fuse_relu import fuse_relus
+from r3d2_ros.harmonizer.rewrites.join_projections import join_projections
 from r3d2_ros.harmonizer.rewrites.merge_skips import merge_skip_convolutions
 from r3d2_ros.harmonizer.settings import RewritesConfig
 
@@ -30,6 +31,7 @@ REWRITES: dict[str, Callable[[R3D2], None]] = {
     "merge_skips": merge_skip_convolutions,  # after fold_upsample: what it may merge depends on what is folded
     "fuse_relu": fuse_relus,
     "chunked_attention": chunk_attention,
+    "join_projections": join_projections,
     "fuse_norm": fuse_norms,
 }
 """Name of the switch -> function that rewrites a model in place. They run in this order.

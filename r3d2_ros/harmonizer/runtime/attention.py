@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.rewrites.join_projections import JoinedSelfAttention
 from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
@@ -45,8 +46,8 @@ FILE = "attention.json"
 WARM_UP, REPEATS = 3, 7
 
 
-class SelfAttention:
-    """diffusers' default processor for attention of the tokens to themselves, with the kernel that `kernels` names.
+class ChosenAttention:
+    """Attention of queries, keys and values [B, heads, N, numbers] with the kernel that `kernels` names.
 
     `kernels` holds an entry for each shape before the first call with it: programs are compiled with what is there.
     """
@@ -54,16 +55,24 @@ class SelfAttention:
     def __init__(self, kernels: dict[AttentionShape, str]) -> None:
         self.kernels = kernels
 
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        batch, heads, tokens, numbers = query.shape
+        with sdpa_kernel([KERNELS[self.kernels[batch, heads, tokens, numbers]]]):
+            return functional.scaled_dot_product_attention(query, key, value)
+
+
+class SelfAttention:
+    """diffusers' default processor for attention of the tokens to themselves, by `attend`."""
+
+    def __init__(self, attend: ChosenAttention) -> None:
+        self.attend = attend
+
     def __call__(self, attn: Attention, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
-        batch, tokens, _ = hidden_states.shape
-        shape = (batch, attn.heads, tokens, attn.inner_dim // attn.heads)
         query, key, value = (
-            project(hidden_states).view(batch, tokens, attn.heads, -1).transpose(1, 2)
+            project(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
             for project in (attn.to_q, attn.to_k, attn.to_v)
         )
-        with sdpa_kernel([KERNELS[self.kernels[shape]]]):
-            attended = functional.scaled_dot_product_attention(query, key, value)
-        return attn.to_out[0](attended.transpose(1, 2).reshape(batch, tokens, -1))
+        return attn.to_out[0](self.attend(query, key, value).transpose(1, 2).flatten(2))
 
 
 class AttentionKernels:
@@ -76,14 +85,18 @@ class AttentionKernels:
             raise InputError("harmonizer.runtime.attention", expected, config.attention)
         self.kernels: dict[AttentionShape, str] = {}
         self._config, self._device, self._dtype, self._file = config, device, dtype, folder / FILE
+        self._joined = False
 
     def install(self, unet: nn.Module) -> None:
         """Self-attention of `unet` asks here from now on. On a CPU with `auto` PyTorch has but one and keeps it."""
         if self._device.type == "cpu" and self._config.attention == "auto":
             return
+        attend = ChosenAttention(self.kernels)
         for name, module in unet.named_modules():
-            if isinstance(module, Attention) and name.endswith("attn1"):
-                module.set_processor(SelfAttention(self.kernels))
+            if isinstance(module, JoinedSelfAttention):
+                module.attend, self._joined = attend, True
+            elif isinstance(module, Attention) and name.endswith("attn1"):
+                module.set_processor(SelfAttention(attend))
 
     def choose(self, shapes: Sequence[AttentionShape]) -> None:
         """Fill `kernels` for `shapes`. InputError where the kernel of the configuration cannot do one of them."""
@@ -135,11 +148,11 @@ class AttentionKernels:
 
     def _runs(self, shape: AttentionShape, kernel: str) -> bool:
         """Whether PyTorch has this kernel for the device, the dtype and the shape."""
-        query = self._tokens(shape)
+        query, key, value = self._tokens(shape)
         try:
             with warnings.catch_warnings(), sdpa_kernel([KERNELS[kernel]]):
                 warnings.simplefilter("ignore")  # torch gives its reasons as warnings before it raises
-                functional.scaled_dot_product_attention(query, query, query)
+                functional.scaled_dot_product_attention(query, key, value)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
@@ -148,7 +161,7 @@ class AttentionKernels:
 
     def _time_ms(self, shape: AttentionShape, kernel: str) -> float:
         """Median time on the GPU."""
-        query, key, value = (self._tokens(shape) for _ in range(3))
+        query, key, value = self._tokens(shape)
         times_ms = []
         with sdpa_kernel([KERNELS[kernel]]):
             for _ in range(WARM_UP + REPEATS):
@@ -160,15 +173,19 @@ class AttentionKernels:
                 times_ms.append(begin.elapsed_time(end))
         return statistics.median(times_ms[WARM_UP:])
 
-    def _tokens(self, shape: AttentionShape) -> Tensor:
-        """Random numbers (zeros run faster than any picture) in the layout that the projections leave."""
+    def _tokens(self, shape: AttentionShape) -> tuple[Tensor, ...]:
+        """Queries, keys and values: random (zeros run faster than any picture), in the layout of the projections."""
         batch, heads, tokens, numbers = shape
-        return torch.randn(batch, tokens, heads, numbers, device=self._device, dtype=self._dtype).transpose(1, 2)
+        size = (batch, tokens, 3, heads, numbers) if self._joined else (3, batch, tokens, heads, numbers)
+        projected = torch.randn(size, device=self._device, dtype=self._dtype)
+        order = (2, 0, 3, 1, 4) if self._joined else (0, 1, 3, 2, 4)
+        return projected.permute(order).unbind()
 
     def _key(self, shape: AttentionShape) -> str:
         device = torch.cuda.get_device_name(self._device)
         versions = f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
-        return f"{device}, {versions}, {self._dtype}, {'x'.join(map(str, shape))}"
+        layout = "joined" if self._joined else "apart"
+        return f"{device}, {versions}, {self._dtype}, {layout}, {'x'.join(map(str, shape))}"
 
 
 def attention_shapes(config: ModelConfig, images: Sequence[int]) -> list[AttentionShape]:
