@@ -13,7 +13,7 @@ STDOUT = "-"
 VARIANTS = ("r3d2", "r3d2-big", "nano")
 DTYPES = ("float32", "float16", "bfloat16", "float8")
 RUNTIMES = ("eager", "torch-compile", "stable-fast")
-ATTENTION = ("auto", "cudnn", "flash", "efficient", "math")
+ATTENTION = ("auto", "cudnn", "flash", "efficient", "math", "flash3", "flash4")
 NANO_SIZE = (540, 960)
 DEFAULT_MODES = "roi,half,720p,fp8"
 

@@ -111,8 +111,11 @@ class RuntimeConfig:
     cuda_graph: Annotated[bool, Field(description="record a CUDA graph per shape of images; CUDA devices only")] = True
     channels_last: Annotated[bool, Field(description="keep activations and weights in NHWC order")] = True
     attention: Annotated[
-        Literal["auto", "cudnn", "flash", "efficient", "math"],
-        Field(description="kernel of the UNet's self-attention; auto: on CUDA the fastest by measurement"),
+        Literal["auto", "cudnn", "flash", "efficient", "math", "flash3", "flash4"],
+        Field(
+            description="kernel of the UNet's self-attention; auto: on CUDA the fastest by measurement, "
+            "FlashAttention 3 and 4 among them where they are installed"
+        ),
     ] = "auto"
     max_batch: Annotated[
         int, Field(ge=1, le=64, description="images in one call of the network; what is left over goes one by one")

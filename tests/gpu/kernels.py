@@ -24,6 +24,8 @@ from r3d2_ros.harmonizer.float8.convolutions import (
 from r3d2_ros.harmonizer.float8.numbers import quantised
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
+from r3d2_ros.harmonizer.runtime.attention import attend_by
+from r3d2_ros.harmonizer.runtime.attention_packages import installed_packages
 from r3d2_ros.harmonizer.variants import variant
 from tests.gpu.report import OutOfTimeError, Part, first_line
 from tests.gpu.setting import Setting
@@ -80,6 +82,8 @@ def _attention_forms(setting: Setting, shape: Attention, dtype: torch.dtype, bat
         return attend
 
     forms = {name: with_backend(backend) for name, backend in BACKENDS.items()}
+    for name in installed_packages():
+        forms[name] = lambda name=name: attend_by(name, query, key, value)
     if shape.head_dim > 256:
         forms["chunked"] = lambda: _chunked(query, key, value)
     return forms

@@ -84,11 +84,10 @@ def test_a_replayed_graph_equals_launching_one_by_one() -> None:
 
 def test_each_attention_kernel_agrees_with_float64() -> None:
     import torch
-    from torch.nn.attention import sdpa_kernel
-    from torch.nn.functional import scaled_dot_product_attention
 
     pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
-    from r3d2_ros.harmonizer.runtime.attention import KERNELS, AttentionKernels
+    from r3d2_ros.harmonizer.runtime.attention import BACKENDS, AttentionKernels, attend_by
+    from r3d2_ros.harmonizer.runtime.attention_packages import installed_packages
     from r3d2_ros.harmonizer.settings import RuntimeConfig
 
     generator = torch.Generator().manual_seed(0)
@@ -96,23 +95,23 @@ def test_each_attention_kernel_agrees_with_float64() -> None:
         q, k, v = (torch.randn(shape, generator=generator).to("cuda:0", torch.float16) for _ in range(3))
         exact = torch.softmax(q.double() @ k.double().transpose(-1, -2) / 8, dim=-1) @ v.double()
         kernels = AttentionKernels(RuntimeConfig(), device=q.device, dtype=q.dtype, folder=Path())
-        ran = [name for name in KERNELS if kernels._runs(shape, name)]
+        ran = [name for name in (*BACKENDS, *installed_packages()) if kernels._runs(shape, name)]
         assert "math" in ran and len(ran) >= 2, f"{shape}: only {ran}"
         for name in ran:
-            with sdpa_kernel([KERNELS[name]]):
-                error = relative_l2(scaled_dot_product_attention(q, k, v), exact)
+            error = relative_l2(attend_by(name, q, k, v), exact)
             assert error < 2e-3, f"{name} at {shape}: {error:.1e}"  # float16 has 11 bits: 5e-4 for each rounding
 
 
 def test_the_fastest_attention_is_measured_once() -> None:
     pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
-    from r3d2_ros.harmonizer.runtime.attention import FILE, KERNELS, AttentionKernels
+    from r3d2_ros.harmonizer.runtime.attention import BACKENDS, FILE, AttentionKernels
+    from r3d2_ros.harmonizer.runtime.attention_packages import PACKAGES
     from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices
 
     with tempfile.TemporaryDirectory() as folder:
         runtime(cache=folder).warm_up([(1, ROWS, COLUMNS)])
         choices = read_choices(Path(folder) / FILE)
-        assert len(choices) == 4 and set(choices.values()) <= set(KERNELS)
+        assert len(choices) == 4 and set(choices.values()) <= {*BACKENDS, *PACKAGES}
         real = AttentionKernels._fastest
         AttentionKernels._fastest = lambda self, shape: 1 / 0  # type: ignore[assignment, method-assign, return-value]
         try:

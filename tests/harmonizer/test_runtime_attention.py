@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +12,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.model_config import SkipOptions
 from r3d2_ros.harmonizer.runtime.attention import (
     FILE,
     AttentionKernels,
     AttentionShape,
     SelfAttention,
+    attend_by,
     attention_shapes,
 )
+from r3d2_ros.harmonizer.runtime.attention_packages import PACKAGES, installed_packages
 from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
@@ -132,3 +136,60 @@ def test_a_kernel_is_chosen_under_the_rules_that_it_runs_under(
     config = HarmonizerConfig(runtime=RuntimeConfig(attention="math", deterministic=deterministic))
     make_runtime(seeded(TINY), config)(picture(32, 32))
     assert set(seen) == {deterministic}
+
+
+STAND_IN = """
+from torch.nn.functional import scaled_dot_product_attention
+
+calls = []
+
+def flash_attn_func(q, k, v):
+    calls.append(tuple(q.shape))
+    return scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v))).transpose(1, 2), None
+"""
+
+
+@pytest.fixture
+def flash3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package of FlashAttention 3's name and arguments."""
+    (tmp_path / "flash_attn_interface.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("flash_attn_interface", None)
+
+
+@pytest.mark.usefixtures("flash3")
+def test_a_kernel_of_a_package_gets_tokens_before_heads() -> None:
+    assert installed_packages() == ["flash3"]
+    query, key, value = torch.randn(3, 2, 5, 7, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    expected = functional.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(attend_by("flash3", query, key, value), expected)
+    assert sys.modules["flash_attn_interface"].calls == [(2, 7, 5, 4)]  # images, tokens, heads, numbers
+    compiled = torch.compile(lambda *tensors: attend_by("flash3", *tensors), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(query, key, value), expected)
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("flash3")
+def test_packages_take_part_in_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured before the package came is measured anew."""
+    times = {"cudnn": 3.0, "flash": 2.0, "efficient": 4.0, "flash3": 1.0}
+    monkeypatch.setattr(AttentionKernels, "_runs", lambda self, shape, kernel: True)
+    monkeypatch.setattr(AttentionKernels, "_time_ms", lambda self, shape, kernel: times[kernel])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    shape = (1, 2, 8, 4)
+    for there, expected in (([], "flash"), (["flash3"], "flash3"), ([], "flash")):
+        monkeypatch.setattr("r3d2_ros.harmonizer.runtime.attention.installed_packages", lambda there=there: there)
+        kernels = AttentionKernels(
+            RuntimeConfig(), device=torch.device("cuda:0"), dtype=torch.float16, folder=tmp_path
+        )
+        kernels.choose([shape])
+        assert kernels.kernels == {shape: expected}
+    assert len(read_choices(tmp_path / FILE)) == 2
+
+
+@pytest.mark.parametrize("kernel", PACKAGES)
+def test_a_package_that_is_missing_is_named(kernel: str) -> None:
+    config = HarmonizerConfig(runtime=RuntimeConfig(attention=kernel))  # type: ignore[arg-type]
+    with pytest.raises(MissingPackageError, match=rf"attention: {kernel} needs .*'{PACKAGES[kernel]}'"):
+        make_runtime(seeded(TINY), config)

@@ -31,7 +31,7 @@ from r3d2_ros.bench.harmonizer.telemetry import Telemetry
 from r3d2_ros.bench.machine import gpu_id
 from r3d2_ros.harmonizer.flops import measure_size
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
-from r3d2_ros.harmonizer.settings import HarmonizerConfig
+from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -113,7 +113,8 @@ class Bench:
             "kind": config.runtime.kind,
             "dtype": dtype,
             "runtime": asdict(config.runtime),
-            "rewrites": rewrites_on(config),
+            "float8": switched_on(config.float8) if config.dtype == "float8" else [],
+            "rewrites": rewrites_of(config, self._device),
             "size": {"height": work.size[0], "width": work.size[1]},
             "batch": work.batch,
             "protocol": asdict(work.protocol),
@@ -189,8 +190,15 @@ class Bench:
         return self._yardsticks[dtype]
 
 
-def rewrites_on(config: HarmonizerConfig) -> list[str]:
-    return [entry.name for entry in fields(config.rewrites) if getattr(config.rewrites, entry.name)]
+def rewrites_of(config: HarmonizerConfig, device: torch.device) -> list[str]:
+    """Those that are applied, which may be fewer than `config` allows."""
+    from r3d2_ros.harmonizer.runtime.runtime import applied_rewrites
+
+    return switched_on(applied_rewrites(config, device))
+
+
+def switched_on(switches: Float8Config | RewritesConfig) -> list[str]:
+    return [entry.name for entry in fields(switches) if getattr(switches, entry.name)]
 
 
 def _make_runtime(model: R3D2, config: HarmonizerConfig) -> Any:

@@ -12,7 +12,6 @@ import statistics
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -20,24 +19,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.rewrites.join_projections import JoinedSelfAttention
+from r3d2_ros.harmonizer.runtime.attention_packages import INSTALL, PACKAGES, installed_packages, package_attention
 from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
 log = logging.getLogger(__name__)
 
-Kernel = Literal["cudnn", "flash", "efficient", "math"]
 AttentionShape = tuple[int, int, int, int]
 """Images, heads, tokens, numbers per head."""
 
-KERNELS: dict[str, SDPBackend] = {
+BACKENDS: dict[str, SDPBackend] = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "flash": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "math": SDPBackend.MATH,
 }
+"""PyTorch's own; `attention_packages` has more."""
+
 ON_CPU = ("flash", "math")
 TO_MEASURE = ("cudnn", "flash", "efficient")
 """`math` forms the matrix of all pairs of tokens, 10 GB at 1080x1920 in 16 bit: taken where nothing else runs."""
@@ -57,8 +58,15 @@ class ChosenAttention:
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         batch, heads, tokens, numbers = query.shape
-        with sdpa_kernel([KERNELS[self.kernels[batch, heads, tokens, numbers]]]):
-            return functional.scaled_dot_product_attention(query, key, value)
+        return attend_by(self.kernels[batch, heads, tokens, numbers], query, key, value)
+
+
+def attend_by(kernel: str, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of [B, heads, N, numbers] with one kernel. RuntimeError where PyTorch does not have it for these."""
+    if kernel in PACKAGES:
+        return package_attention(query, key, value, PACKAGES[kernel])
+    with sdpa_kernel([BACKENDS[kernel]]):
+        return functional.scaled_dot_product_attention(query, key, value)
 
 
 class SelfAttention:
@@ -79,7 +87,13 @@ class AttentionKernels:
     """Chooses a kernel per shape as the configuration says, once per machine."""
 
     def __init__(self, config: RuntimeConfig, *, device: torch.device, dtype: torch.dtype, folder: Path) -> None:
-        """InputError for a kernel that `device` does not have."""
+        """InputError for a kernel that `device` does not have, MissingPackageError for one that is not installed."""
+        if config.attention in PACKAGES and config.attention not in installed_packages():
+            needed_for = f"harmonizer.runtime.attention: {config.attention}"
+            raise MissingPackageError(PACKAGES[config.attention], needed_for, INSTALL[config.attention])
+        if config.attention in PACKAGES and config.kind == "stable-fast":
+            expected = f"auto, {', '.join(BACKENDS)} with runtime.kind stable-fast"
+            raise InputError("harmonizer.runtime.attention", expected, config.attention)
         if device.type == "cpu" and config.attention not in ("auto", *ON_CPU):
             expected = f"auto, {' or '.join(ON_CPU)} on the CPU"
             raise InputError("harmonizer.runtime.attention", expected, config.attention)
@@ -119,24 +133,30 @@ class AttentionKernels:
         if kernel is None:
             yield
             return
-        rest = [backend for name, backend in KERNELS.items() if name != kernel]
-        with sdpa_kernel([KERNELS[kernel], *rest], set_priority=True):
+        rest = [backend for name, backend in BACKENDS.items() if name != kernel]
+        with sdpa_kernel([BACKENDS[kernel], *rest], set_priority=True):
             yield
 
     def _choose_fastest(self, shapes: Sequence[AttentionShape]) -> None:
         known, measured = read_choices(self._file), {}
         for shape in shapes:
             key = self._key(shape)
-            if known.get(key) not in KERNELS:
+            if known.get(key) not in (*BACKENDS, *PACKAGES):
                 known[key] = measured[key] = self._fastest(shape)
             self.kernels[shape] = known[key]
         if measured:
             write_choices(self._file, measured)
 
     def _fastest(self, shape: AttentionShape) -> str:
-        times_ms = {kernel: self._time_ms(shape, kernel) for kernel in TO_MEASURE if self._runs(shape, kernel)}
+        runs = [kernel for kernel in self._candidates() if self._runs(shape, kernel)]
+        times_ms = {kernel: self._time_ms(shape, kernel) for kernel in runs}
         log.info("attention of %s in %s: %s ms", shape, self._dtype, times_ms)
         return min(times_ms, key=times_ms.__getitem__) if times_ms else "math"
+
+    def _candidates(self) -> list[str]:
+        """stable-fast's traces call PyTorch's attention."""
+        packages = [] if self._config.kind == "stable-fast" else installed_packages()
+        return [*TO_MEASURE, *packages]
 
     def _first_that_runs(self, shape: AttentionShape) -> str:
         return next((kernel for kernel in TO_MEASURE if self._runs(shape, kernel)), "math")
@@ -147,15 +167,18 @@ class AttentionKernels:
             raise InputError("harmonizer.runtime.attention", f"a kernel that {self._device} has, or auto", got)
 
     def _runs(self, shape: AttentionShape, kernel: str) -> bool:
-        """Whether PyTorch has this kernel for the device, the dtype and the shape."""
+        """Whether there is this kernel for the device, the dtype and the shape. Allocates tensors and runs it."""
         query, key, value = self._tokens(shape)
         try:
-            with warnings.catch_warnings(), sdpa_kernel([KERNELS[kernel]]):
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch gives its reasons as warnings before it raises
-                functional.scaled_dot_product_attention(query, key, value)
+                attend_by(kernel, query, key, value)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError:
+        except Exception as error:  # a package that compiles its kernels has errors of its own
+            if kernel not in PACKAGES and not isinstance(error, RuntimeError):
+                raise
+            log.info("attention kernel %s cannot do %s in %s: %s", kernel, shape, self._dtype, error)
             return False
         return True
 
@@ -163,14 +186,13 @@ class AttentionKernels:
         """Median time on the GPU."""
         query, key, value = self._tokens(shape)
         times_ms = []
-        with sdpa_kernel([KERNELS[kernel]]):
-            for _ in range(WARM_UP + REPEATS):
-                begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-                begin.record()
-                functional.scaled_dot_product_attention(query, key, value)
-                end.record()
-                end.synchronize()
-                times_ms.append(begin.elapsed_time(end))
+        for _ in range(WARM_UP + REPEATS):
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record()
+            attend_by(kernel, query, key, value)
+            end.record()
+            end.synchronize()
+            times_ms.append(begin.elapsed_time(end))
         return statistics.median(times_ms[WARM_UP:])
 
     def _tokens(self, shape: AttentionShape) -> tuple[Tensor, ...]:
@@ -185,7 +207,8 @@ class AttentionKernels:
         device = torch.cuda.get_device_name(self._device)
         versions = f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
         layout = "joined" if self._joined else "apart"
-        return f"{device}, {versions}, {self._dtype}, {layout}, {'x'.join(map(str, shape))}"
+        kernels = " ".join(self._candidates())  # a package may have come since
+        return f"{device}, {versions}, {kernels}, {self._dtype}, {layout}, {'x'.join(map(str, shape))}"
 
 
 def attention_shapes(config: ModelConfig, images: Sequence[int]) -> list[AttentionShape]:

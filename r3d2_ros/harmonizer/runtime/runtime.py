@@ -59,7 +59,7 @@ def make_runtime(model: R3D2, config: HarmonizerConfig) -> Runtime:
     if config.dtype == "float8":
         check_float8(device, config.float8)
     # Rewritten first: new weights are formed from the checkpoint's numbers and rounded once.
-    own = rewritten(model, _rewrites(config, device)).to(device=device, dtype=_dtype(config))
+    own = rewritten(model, applied_rewrites(config, device)).to(device=device, dtype=_dtype(config))
     if config.dtype == "float8":
         quantise(own, config.float8)
     return Runtime(own, config.runtime)
@@ -184,8 +184,10 @@ def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
-def _rewrites(config: HarmonizerConfig, device: torch.device) -> RewritesConfig:
-    """stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy; it
+def applied_rewrites(config: HarmonizerConfig, device: torch.device) -> RewritesConfig:
+    """Those of `config` that are of use on `device` with its kind of runtime.
+
+    stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy; it
     fuses norms itself. On a CPU PyTorch's norms are faster than ours.
 
     MissingPackageError on CUDA without Triton, unless `fuse_norm` is off.
