@@ -14,11 +14,12 @@ from r3d2_ros.harmonizer.float8 import check_float8, quantise
 from r3d2_ros.harmonizer.float8.convolutions import Float8Conv2d, quantise_convolutions, quantised_images
 from r3d2_ros.harmonizer.float8.linears import Float8Linear, quantise_linears
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8
+from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
-from tests.harmonizer.rewriting import with_only
+from tests.harmonizer.rewriting import operators, with_only
 from tests.harmonizer.small import KL, picture, seeded
 
 KL_32 = replace(
@@ -196,6 +197,24 @@ def test_each_part_has_its_switch(part: str) -> None:
     quantise(unet, Float8Config(products=part != "convolutions", convolutions=part != "products"))
     kinds = {type(module) for module in unet.modules()} & {Float8Linear, Float8Conv2d}
     assert kinds == {"products": {Float8Linear}, "convolutions": {Float8Conv2d}}.get(part, {Float8Linear, Float8Conv2d})
+
+
+@pytest.mark.parametrize("name", ["r3d2", "r3d2-big"])
+def test_the_published_sizes_meet_the_products_conditions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 1080x1920 on the meta device, where products check shapes and strides as on a GPU, which a CPU does not."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # as compilers see it: our kernels by name
+    with torch.device("meta"):
+        model = R3D2(VARIANTS[name]).half()
+        model.timestep = torch.empty(1, dtype=torch.int64)
+        image = torch.empty(1, 3, 1080, 1920, dtype=torch.float16)
+    own = rewritten(model, RewritesConfig())
+    quantise(own, Float8Config())
+    with torch.no_grad():
+        ran = operators(lambda: own.to(memory_format=torch.channels_last).harmonize_padded(image))
+    assert ran.count["float8_convolution"] == {"r3d2": 40, "r3d2-big": 84}[name]
+    assert ran.count["_scaled_mm"] == 115 - 2 * 11
+    # 2 in each of 22 blocks, one in each of 16 transformers, one at the end; KL: 24 blocks, 2 attentions, 2 ends.
+    assert ran.count["group_moments"] == {"r3d2": 61, "r3d2-big": 61 + 52}[name]
 
 
 def test_neither_part_is_not_float8() -> None:
