@@ -149,6 +149,9 @@ class RewritesConfig:
     chunked_attention: Annotated[
         bool, Field(description="the 512-wide attention of AutoencoderKL as matrix products over parts of the queries")
     ] = True
+    fuse_attention: Annotated[
+        bool, Field(description="the same in one kernel instead of in parts; on CUDA")
+    ] = True
     join_projections: Annotated[
         bool, Field(description="queries, keys and values of the UNet's self-attention as one matrix product")
     ] = True

@@ -50,6 +50,7 @@ RUNGS = (
     Rung("4 eager, all rewrites, CUDA graph", RuntimeConfig(kind="eager"), ALL),
     Rung("4 compiled, all rewrites, CUDA graph", COMPILED, ALL),
     Rung("4 compiled, all but fuse_norm, CUDA graph", COMPILED, replace(ALL, fuse_norm=False)),
+    Rung("4 compiled, all but fuse_attention, CUDA graph", COMPILED, replace(ALL, fuse_attention=False)),
     Rung("4 compiled, all but join_projections, CUDA graph", COMPILED, replace(ALL, join_projections=False)),
     Rung("2 compiled, constants folded, CUDA graph", COMPILED, rewrites_of(CONSTANTS)),
     Rung("3 compiled, constants and ReLUs", COMPILED, rewrites_of(f"{CONSTANTS},fuse_relu")),

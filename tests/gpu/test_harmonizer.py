@@ -183,9 +183,33 @@ def test_float8_multiplies_as_on_a_cpu() -> None:
         expected = Float8Conv2d(convolution)(batch)
         output = Float8Conv2d(convolution.to("cuda:0"))(batch.to("cuda:0")).cpu()
         assert relative_l2(output[0], expected[0]) < 1e-3 and relative_l2(output[1], expected[1]) < 1e-3
+    assert_tiles_give_the_same_bytes(convolution, batch.to("cuda:0"))
     images = pictures()
     output = runtime("r3d2", dtype="float8")(images)
     assert bool(output.isfinite().all()) and not torch.equal(output, runtime("r3d2")(images))
+
+
+def assert_tiles_give_the_same_bytes(convolution: Any, batch: Any) -> None:
+    """So that which one is the fastest decides about time alone."""
+    import torch
+
+    from r3d2_ros.harmonizer.float8 import kernels_convolution as kernels
+    from r3d2_ros.harmonizer.float8.convolutions import Float8Conv2d, quantised_images
+
+    module = Float8Conv2d(convolution)
+    framed, scale = quantised_images(batch)
+    results = []
+    for tile in kernels.TILES:
+        output = torch.full((*framed.shape[:3], module.weight.shape[0]), torch.nan, device=framed.device)
+        tensors = framed, module.weight, output, scale, module.weight_scale, module.bias
+        arguments = kernels.arguments_of(*tensors) | tile.kwargs
+        tile.pre_hook(arguments)
+        kernels.convolve[kernels.grid_of(arguments)](
+            **arguments, num_warps=tile.num_warps, num_stages=tile.num_stages
+        )
+        results.append(output[:, : batch.shape[2], : batch.shape[3]])
+    for result in results:
+        assert bool(result.isfinite().all()) and torch.equal(result, results[0])
 
 
 def test_two_processes_give_the_same_bytes() -> None:

@@ -222,6 +222,20 @@ def test_attention_in_parts() -> None:
     assert_as_near(wide_attention, lambda: ChunkedAttention(wide_attention()), noise(1, 512, 68, 120))
 
 
+def test_attention_in_one_kernel() -> None:
+    torch_()
+    from r3d2_ros.harmonizer.rewrites.chunked_attention import ChunkedAttention
+    from r3d2_ros.harmonizer.rewrites.fuse_attention import attended_at_once
+
+    def fused() -> Any:
+        attention = ChunkedAttention(wide_attention())
+        attention.attend = attended_at_once
+        return attention
+
+    for batch, size in ((1, (68, 120)), (3, (17, 31))):
+        assert_as_near(wide_attention, fused, noise(batch, 512, *size))
+
+
 def test_attention_of_1080p_stays_in_bounds() -> None:
     """32,400 tokens: 4.2 GB of scores if they were not in parts; a part has a quarter GiB, its softmax as much."""
     torch = torch_()

@@ -18,7 +18,8 @@ import triton  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_convolution as convolution  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import framed_convolution_reference, quantised_images  # noqa: E402
 from r3d2_ros.harmonizer.float8.numbers import quantised  # noqa: E402
-from r3d2_ros.harmonizer.rewrites import kernels_norm  # noqa: E402
+from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_norm  # noqa: E402
+from r3d2_ros.harmonizer.rewrites.chunked_attention import in_parts  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_norm import group_moments_reference, normalised  # noqa: E402
 
 
@@ -111,3 +112,21 @@ def test_moments_of_a_part_of_a_larger_tensor() -> None:
     got = kernels_norm.normalise(x, mean, deviation, weight, bias, silu=True)
     expected = normalised(x, expected_mean.float(), expected_deviation.float(), weight, bias, silu=True)
     torch.testing.assert_close(got, expected, rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("tile", range(len(kernels_attention.TILES)))
+@pytest.mark.parametrize(("batch", "tokens", "width"), [(1, 64, 128), (2, 77, 64), (1, 130, 512), (1, 1, 256)])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_attention(tile: int, batch: int, tokens: int, width: int, spread: float) -> None:
+    """Counts that no tile divides; scores that are near each other, and some far above the rest."""
+    generator = torch.Generator().manual_seed(tokens)
+    x = torch.randn(batch, tokens, width, generator=generator).half()
+    queries = (spread * torch.randn(batch, tokens, width, generator=generator)).half()
+    output = torch.full_like(x, torch.nan)
+    chosen = kernels_attention.TILES[tile]
+    arguments = kernels_attention.arguments_of(queries, x, output) | chosen.kwargs
+    chosen.pre_hook(arguments)
+    kernels_attention.attend[kernels_attention.grid_of(arguments)](**arguments)
+    expected = in_parts(queries.double(), x.double())
+    # Weights and results have 11 bits.
+    torch.testing.assert_close(output.double(), expected, rtol=2e-3, atol=2e-3)

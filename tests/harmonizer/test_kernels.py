@@ -14,7 +14,7 @@ import pytest
 triton = pytest.importorskip("triton", reason="needs triton, which is not installed here")
 
 from r3d2_ros.harmonizer.float8 import kernels_convolution  # noqa: E402
-from r3d2_ros.harmonizer.rewrites import kernels_norm  # noqa: E402
+from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_norm  # noqa: E402
 
 HOPPER = 90
 SHARED_BYTES = 227 * 1024
@@ -49,6 +49,24 @@ def test_the_convolution_compiles_for_hopper(tile: int, step: int, tmp_path: Pat
     program = compiled(kernels_convolution.convolve, signature, constants, **options)
     assert re.search(r"wgmma\.mma_async\S*\.f32\.e4m3\.e4m3", program.asm["ptx"])
     assert "cp.async.bulk.tensor.2d" in program.asm["ptx"]
+    assert_fits(program, tmp_path)
+
+
+@pytest.mark.parametrize("tile", range(len(kernels_attention.TILES)))
+def test_the_wide_attention_compiles_for_hopper(tile: int, tmp_path: Path) -> None:
+    """512 wide, as AutoencoderKL's."""
+    chosen = kernels_attention.TILES[tile]
+    constants = {"LOG2_E": kernels_attention.LOG2_E, "WIDTH": 512, **chosen.kwargs}
+    queries, tokens = chosen.kwargs["TILE_QUERIES"], chosen.kwargs["TILE_TOKENS"]
+    signature = {
+        "queries": f"tensordesc<fp16[1,{queries},512]>",
+        "tokens": f"tensordesc<fp16[1,{tokens},512]>",
+        "output": f"tensordesc<fp16[1,{queries},512]>",
+        "ROWS": "i32",
+    }
+    options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
+    program = compiled(kernels_attention.attend, signature, constants, **options)
+    assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.3d" in program.asm["ptx"]
     assert_fits(program, tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_each_rewrite_changes_what_runs(config: ModelConfig, name: str) -> None:
     model, image = seeded(config), picture(64, 64)
     other = with_only(model, name)
     before, after = operators(lambda: model(image)).count, operators(lambda: other(image)).count
-    absent = {"fuse_relu": KL, "chunked_attention": TINY}.get(name)
+    absent = {"fuse_relu": KL, "chunked_attention": TINY, "fuse_attention": TINY}.get(name)
     assert (before == after) == (config is absent)
 
 

@@ -7,27 +7,23 @@ in `STEP` inputs: of sums of 8-bit products Hopper's matrix units keep about 14 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 from triton import language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
+
+from r3d2_ros.harmonizer.tiles import descriptor, fastest, tile
 
 
-def _set_blocks(arguments: dict[str, Any]) -> None:
-    """The sizes of tiles belong to a configuration, and descriptors have to know them."""
+def _blocks(arguments: dict[str, Any]) -> dict[str, list[int]]:
     rows, outputs, step = (arguments[name] for name in ("TILE_ROWS", "TILE_OUTPUTS", "STEP"))
-    arguments["images"].block_shape = [rows, step]
-    arguments["weight"].block_shape = [outputs, step]
-    arguments["output"].block_shape = [rows, outputs]
+    return {"images": [rows, step], "weight": [outputs, step], "output": [rows, outputs]}
 
 
 def _tile(rows: int, outputs: int, *, warps: int, stages: int) -> triton.Config:
-    tiles = {"TILE_ROWS": rows, "TILE_OUTPUTS": outputs}
-    return triton.Config(tiles, num_warps=warps, num_stages=stages, pre_hook=_set_blocks)
+    return tile({"TILE_ROWS": rows, "TILE_OUTPUTS": outputs}, blocks=_blocks, warps=warps, stages=stages)
 
 
 TILES = [
@@ -82,8 +78,7 @@ def convolve(
     output.store([first_row, first_output], result.to(output.dtype))
 
 
-_timed = partial(triton.testing.do_bench, warmup=5, rep=20)  # milliseconds
-_fastest = triton.autotune(TILES, key=["ROWS", "CHANNELS", "OUTPUTS"], do_bench=_timed)(convolve)
+_fastest = fastest(convolve, TILES, key=["ROWS", "CHANNELS", "OUTPUTS"])
 
 
 def launch(images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
@@ -105,9 +100,9 @@ def arguments_of(
     """Of `convolve`, all but the sizes of its tiles, which the descriptors lack too."""
     count, frame_height, frame_width, channels = images.shape
     return {
-        "images": _matrix(images.view(-1, channels)),
-        "weight": _matrix(weight),
-        "output": _matrix(output.view(-1, output.shape[-1])),
+        "images": descriptor(images.view(-1, channels)),
+        "weight": descriptor(weight),
+        "output": descriptor(output.view(-1, output.shape[-1])),
         "scale": scale,
         "weight_scale": weight_scale,
         "bias": bias,
@@ -118,7 +113,3 @@ def arguments_of(
         "OUTPUTS": weight.shape[0],
         "STEP": next(step for step in STEPS if channels % step == 0),
     }
-
-
-def _matrix(tensor: Tensor) -> TensorDescriptor:
-    return TensorDescriptor.from_tensor(tensor, [1, 1])

@@ -18,6 +18,7 @@ from r3d2_ros.harmonizer.rewrites.constant_prompt import fix_prompt
 from r3d2_ros.harmonizer.rewrites.constant_timestep import fix_timestep
 from r3d2_ros.harmonizer.rewrites.copies import shared_copy
 from r3d2_ros.harmonizer.rewrites.fold_upsample import fold_upsampling
+from r3d2_ros.harmonizer.rewrites.fuse_attention import fuse_attention
 from r3d2_ros.harmonizer.rewrites.fuse_norm import fuse_norms
 from r3d2_ros.harmonizer.rewrites.fuse_relu import fuse_relus
 from r3d2_ros.harmonizer.rewrites.join_projections import join_projections
@@ -31,6 +32,7 @@ REWRITES: dict[str, Callable[[R3D2], None]] = {
     "merge_skips": merge_skip_convolutions,  # after fold_upsample: what it may merge depends on what is folded
     "fuse_relu": fuse_relus,
     "chunked_attention": chunk_attention,
+    "fuse_attention": fuse_attention,
     "join_projections": join_projections,
     "fuse_norm": fuse_norms,
 }

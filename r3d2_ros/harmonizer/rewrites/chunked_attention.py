@@ -9,6 +9,7 @@ arXiv 2405.04434). It has X for keys and values, and two projections instead of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,15 +37,20 @@ class ChunkedAttention(nn.Module):
         to_keys = key.T / math.sqrt(key.shape[0])
         self.to_queries = _linear(to_keys @ query, to_keys @ query_bias, like=attention.to_q.weight)
         self.to_out = _linear(out @ value, out @ value_bias + out_bias, like=attention.to_q.weight)
+        self.attend: Callable[[Tensor, Tensor], Tensor] = in_parts
 
     def forward(self, hidden_states: Tensor, temb: None = None) -> Tensor:
         """`temb` is what diffusers' mid block passes."""
-        batch, _, height, width = hidden_states.shape
         tokens = self.group_norm(hidden_states).flatten(2).transpose(1, 2)
-        rows = max(1, SCORES_BYTES // (4 * batch * height * width))
-        parts = [_attended(queries, tokens) for queries in self.to_queries(tokens).split(rows, dim=1)]
-        output = self.to_out(torch.cat(parts, dim=1))
-        return hidden_states + output.transpose(1, 2).unflatten(2, (height, width))
+        output = self.to_out(self.attend(self.to_queries(tokens), tokens))
+        return hidden_states + output.transpose(1, 2).unflatten(2, hidden_states.shape[2:])
+
+
+def in_parts(queries: Tensor, tokens: Tensor) -> Tensor:
+    """softmax(queries tokens^T) tokens: [B, N, C] twice -> [B, N, C], with SCORES_BYTES of scores at a time."""
+    batch, count, _ = queries.shape
+    rows = max(1, SCORES_BYTES // (4 * batch * count))
+    return torch.cat([_attended(part, tokens) for part in queries.split(rows, dim=1)], dim=1)
 
 
 @torch.no_grad()
@@ -53,7 +59,10 @@ def chunk_attention(model: R3D2) -> None:
     if isinstance(model.encoder, KLEncoder):
         for part in (model.encoder, model.decoder):
             block: Any = part.mid_block
-            block.attentions = nn.ModuleList(ChunkedAttention(attention) for attention in block.attentions)
+            block.attentions = nn.ModuleList(
+                attention if isinstance(attention, ChunkedAttention) else ChunkedAttention(attention)
+                for attention in block.attentions
+            )
 
 
 def _attended(queries: Tensor, tokens: Tensor) -> Tensor:

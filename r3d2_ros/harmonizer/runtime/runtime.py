@@ -187,17 +187,18 @@ def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
 def applied_rewrites(config: HarmonizerConfig, device: torch.device) -> RewritesConfig:
     """Those of `config` that are of use on `device` with its kind of runtime.
 
-    stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy; it
-    fuses norms itself. On a CPU PyTorch's norms are faster than ours.
+    stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy. It
+    knows no kernels of ours, and a CPU has none.
 
-    MissingPackageError on CUDA without Triton, unless `fuse_norm` is off.
+    MissingPackageError on CUDA without Triton, which our kernels are written in, unless those are off.
     """
     if config.runtime.kind == "stable-fast":
-        return replace(config.rewrites, merge_skips=False, fuse_norm=False)
+        return replace(config.rewrites, merge_skips=False, fuse_norm=False, fuse_attention=False)
     if device.type != "cuda":
-        return replace(config.rewrites, fuse_norm=False)
-    if config.rewrites.fuse_norm and find_spec("triton") is None:
-        raise MissingPackageError("triton", "harmonizer.rewrites.fuse_norm", "pip install triton")
+        return replace(config.rewrites, fuse_norm=False, fuse_attention=False)
+    for name in ("fuse_norm", "fuse_attention"):
+        if getattr(config.rewrites, name) and find_spec("triton") is None:
+            raise MissingPackageError("triton", f"harmonizer.rewrites.{name}", "pip install triton")
     return config.rewrites
 
 
