@@ -202,11 +202,7 @@ def assert_tiles_give_the_same_bytes(convolution: Any, batch: Any) -> None:
     for tile in kernels.TILES:
         output = torch.full((*framed.shape[:3], module.weight.shape[0]), torch.nan, device=framed.device)
         tensors = framed, module.weight, output, scale, module.weight_scale, module.bias
-        arguments = kernels.arguments_of(*tensors) | tile.kwargs
-        tile.pre_hook(arguments)
-        kernels.convolve[kernels.grid_of(arguments)](
-            **arguments, num_warps=tile.num_warps, num_stages=tile.num_stages
-        )
+        kernels.CONVOLVE.run(tile, kernels.arguments_of(*tensors))
         results.append(output[:, : batch.shape[2], : batch.shape[3]])
     for result in results:
         assert bool(result.isfinite().all()) and torch.equal(result, results[0])

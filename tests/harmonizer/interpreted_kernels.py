@@ -35,9 +35,7 @@ def operands(batch: int, channels: int, outputs: int, size: tuple[int, int]) -> 
 def convolved(tile: triton.Config, *tensors: Tensor) -> Tensor:
     images, weight, *rest = tensors
     output = torch.full((*images.shape[:3], weight.shape[0]), torch.nan)
-    arguments = convolution.arguments_of(images, weight, output, *rest) | tile.kwargs
-    tile.pre_hook(arguments)
-    convolution.convolve[convolution.grid_of(arguments)](**arguments)
+    convolution.CONVOLVE.run(tile, convolution.arguments_of(images, weight, output, *rest))
     return output
 
 
@@ -123,10 +121,21 @@ def test_attention(tile: int, batch: int, tokens: int, width: int, spread: float
     x = torch.randn(batch, tokens, width, generator=generator).half()
     queries = (spread * torch.randn(batch, tokens, width, generator=generator)).half()
     output = torch.full_like(x, torch.nan)
-    chosen = kernels_attention.TILES[tile]
-    arguments = kernels_attention.arguments_of(queries, x, output) | chosen.kwargs
-    chosen.pre_hook(arguments)
-    kernels_attention.attend[kernels_attention.grid_of(arguments)](**arguments)
+    kernels_attention.ATTEND.run(
+        kernels_attention.TILES[tile], kernels_attention.arguments_of(queries, x, output)
+    )
     expected = in_parts(queries.double(), x.double())
     # Weights and results have 11 bits.
     torch.testing.assert_close(output.double(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_where_results_are_to_repeat_the_first_tile_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(type(kernels_attention.ATTEND), "run", lambda self, tile, arguments: seen.append(tile))
+    x = torch.randn(1, 8, 64).half()
+    torch.use_deterministic_algorithms(True)
+    try:
+        kernels_attention.launch(x, x)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [kernels_attention.TILES[0]]

@@ -7,17 +7,15 @@ in `STEP` inputs: of sums of 8-bit products Hopper's matrix units keep about 14 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.tiles import descriptor, fastest, tile
+from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, tile
 
 
-def _blocks(arguments: dict[str, Any]) -> dict[str, list[int]]:
+def _blocks(arguments: Arguments) -> dict[str, list[int]]:
     rows, outputs, step = (arguments[name] for name in ("TILE_ROWS", "TILE_OUTPUTS", "STEP"))
     return {"images": [rows, step], "weight": [outputs, step], "output": [rows, outputs]}
 
@@ -34,7 +32,7 @@ TILES = [
     _tile(64, 64, warps=4, stages=6),
     _tile(64, 64, warps=4, stages=3),
 ]
-"""The fastest is measured once per shape. All give the same bytes: each sums the same numbers in the same order."""
+"""All give the same bytes: each sums the same numbers in the same order."""
 
 STEPS = (128, 64, 32)
 """Inputs that are multiplied at a time: the first of these that divides the channels."""
@@ -78,25 +76,25 @@ def convolve(
     output.store([first_row, first_output], result.to(output.dtype))
 
 
-_fastest = fastest(convolve, TILES, key=["ROWS", "CHANNELS", "OUTPUTS"])
+def _grid(arguments: Arguments) -> tuple[int, int]:
+    """Neighbours in the first dimension run at the same time and share their pixels."""
+    outputs = triton.cdiv(arguments["OUTPUTS"], arguments["TILE_OUTPUTS"])
+    return outputs, triton.cdiv(arguments["ROWS"], arguments["TILE_ROWS"])
+
+
+CONVOLVE = TiledKernel(convolve, TILES, grid=_grid, key=["ROWS", "CHANNELS", "OUTPUTS"])
 
 
 def launch(images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
     """`convolutions.framed_convolution` on the device of its arguments."""
     output = torch.empty((*images.shape[:3], weight.shape[0]), dtype=bias.dtype, device=images.device)
-    _fastest[grid_of](**arguments_of(images, weight, output, scale, weight_scale, bias))
+    CONVOLVE(arguments_of(images, weight, output, scale, weight_scale, bias))
     return output
-
-
-def grid_of(arguments: dict[str, Any]) -> tuple[int, int]:
-    """Of programs. Neighbours in the first dimension run at the same time and share their pixels."""
-    outputs = triton.cdiv(arguments["OUTPUTS"], arguments["TILE_OUTPUTS"])
-    return outputs, triton.cdiv(arguments["ROWS"], arguments["TILE_ROWS"])
 
 
 def arguments_of(
     images: Tensor, weight: Tensor, output: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor
-) -> dict[str, Any]:
+) -> Arguments:
     """Of `convolve`, all but the sizes of its tiles, which the descriptors lack too."""
     count, frame_height, frame_width, channels = images.shape
     return {

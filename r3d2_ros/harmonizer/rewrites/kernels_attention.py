@@ -6,14 +6,12 @@ FlashAttention (arXiv 2205.14135): with the largest score so far, and what was s
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.tiles import descriptor, fastest, tile
+from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, tile
 
 LOG2_E = 1.4426950408889634
 
@@ -21,7 +19,7 @@ WIDTHS = (64, 128, 256, 512)
 """Numbers of a token that the kernel takes."""
 
 
-def _blocks(arguments: dict[str, Any]) -> dict[str, list[int]]:
+def _blocks(arguments: Arguments) -> dict[str, list[int]]:
     queries, tokens, width = (arguments[name] for name in ("TILE_QUERIES", "TILE_TOKENS", "WIDTH"))
     return {"queries": [1, queries, width], "tokens": [1, tokens, width], "output": [1, queries, width]}
 
@@ -65,22 +63,21 @@ def attend(
     output.store([image, first, 0], result.reshape(1, TILE_QUERIES, WIDTH))
 
 
-_fastest = fastest(attend, TILES, key=["ROWS"])
+def _grid(arguments: Arguments) -> tuple[int, int]:
+    return triton.cdiv(arguments["ROWS"], arguments["TILE_QUERIES"]), arguments["output"].shape[0]
+
+
+ATTEND = TiledKernel(attend, TILES, grid=_grid, key=["ROWS"])
 
 
 def launch(queries: Tensor, tokens: Tensor) -> Tensor:
     """`fuse_attention.attended_at_once` on the device of its arguments, dense, in 16 bit, of one of WIDTHS."""
     output = torch.empty_like(queries)
-    _fastest[grid_of](**arguments_of(queries, tokens, output))
+    ATTEND(arguments_of(queries, tokens, output))
     return output
 
 
-def grid_of(arguments: dict[str, Any]) -> tuple[int, int]:
-    """Of programs."""
-    return triton.cdiv(arguments["ROWS"], arguments["TILE_QUERIES"]), arguments["output"].shape[0]
-
-
-def arguments_of(queries: Tensor, tokens: Tensor, output: Tensor) -> dict[str, Any]:
+def arguments_of(queries: Tensor, tokens: Tensor, output: Tensor) -> Arguments:
     """Of `attend`, all but the sizes of its tiles."""
     return {
         "queries": descriptor(queries),
