@@ -155,6 +155,9 @@ class RewritesConfig:
     join_projections: Annotated[
         bool, Field(description="queries, keys and values of the UNet's self-attention as one matrix product")
     ] = True
+    fuse_geglu: Annotated[
+        bool, Field(description="the feed-forward's first product and its gated GELU in one kernel; on CUDA")
+    ] = True
     fuse_norm: Annotated[
         bool, Field(description="group norm and SiLU as one, channels last; on CUDA, where PyTorch's reorders tensors")
     ] = True

@@ -24,6 +24,7 @@ from r3d2_ros.harmonizer.float8.convolutions import (
 from r3d2_ros.harmonizer.float8.numbers import quantised
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
 from r3d2_ros.harmonizer.rewrites.fuse_attention import attended_at_once
+from r3d2_ros.harmonizer.rewrites.fuse_geglu import gated, geglu
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
 from r3d2_ros.harmonizer.runtime.attention import attend_by
 from r3d2_ros.harmonizer.runtime.attention_packages import installed_packages
@@ -185,6 +186,10 @@ def _product_forms(setting: Setting, shape: Any) -> Forms:
         forms["scaled_mm"] = lambda: torch._scaled_mm(
             rows8, weight8.t(), scale_a=scale, scale_b=scale, out_dtype=_half(setting)
         )
+    if shape.outputs == 8 * shape.inputs:  # the feed-forward's first
+        bias = _random(setting, (shape.outputs,), _half(setting))
+        forms["linear, gated"] = lambda: gated(functional.linear(rows, weight, bias))
+        forms["gated in one kernel"] = lambda: geglu(rows, weight, bias)
     return forms
 
 

@@ -22,6 +22,8 @@ from tests.gpu.report import OutOfTimeError, Part
 from tests.gpu.setting import Setting
 
 CONSTANTS = "constant_prompt,constant_timestep,chunked_attention"
+STEP_4 = "fuse_relu,fold_upsample,merge_skips"
+BEST = "5 compiled, all rewrites, CUDA graph"
 ALL, NONE = RewritesConfig(), NO_REWRITES
 EAGER = RuntimeConfig(kind="eager", cuda_graph=False)
 COMPILED = RuntimeConfig(kind="torch-compile")
@@ -47,11 +49,13 @@ class Rung:
 RUNGS = (
     Rung("0 eager, flash attention", replace(EAGER, attention="flash"), NONE),
     Rung("1 eager, constants folded", EAGER, rewrites_of(CONSTANTS)),
-    Rung("4 eager, all rewrites, CUDA graph", RuntimeConfig(kind="eager"), ALL),
-    Rung("4 compiled, all rewrites, CUDA graph", COMPILED, ALL),
-    Rung("4 compiled, all but fuse_norm, CUDA graph", COMPILED, replace(ALL, fuse_norm=False)),
-    Rung("4 compiled, all but fuse_attention, CUDA graph", COMPILED, replace(ALL, fuse_attention=False)),
-    Rung("4 compiled, all but join_projections, CUDA graph", COMPILED, replace(ALL, join_projections=False)),
+    Rung("5 eager, all rewrites, CUDA graph", RuntimeConfig(kind="eager"), ALL),
+    Rung(BEST, COMPILED, ALL),
+    Rung("5 compiled, all but fuse_norm, CUDA graph", COMPILED, replace(ALL, fuse_norm=False)),
+    Rung("5 compiled, all but fuse_attention, CUDA graph", COMPILED, replace(ALL, fuse_attention=False)),
+    Rung("5 compiled, all but fuse_geglu, CUDA graph", COMPILED, replace(ALL, fuse_geglu=False)),
+    Rung("5 compiled, all but join_projections, CUDA graph", COMPILED, replace(ALL, join_projections=False)),
+    Rung("4 compiled, upsampling folded, skips merged", COMPILED, rewrites_of(f"{CONSTANTS},{STEP_4}")),
     Rung("2 compiled, constants folded, CUDA graph", COMPILED, rewrites_of(CONSTANTS)),
     Rung("3 compiled, constants and ReLUs", COMPILED, rewrites_of(f"{CONSTANTS},fuse_relu")),
     Rung("7 compiled, float8", COMPILED, ALL, dtype="float8"),
@@ -104,8 +108,9 @@ def _measure(
             raise OutOfTimeError(f"no time for '{rung.name}': {setting.seconds_left:.0f} s left")
         start = time.monotonic()
         size = setting.size(*(rung.size or PAPER_SIZE))
-        best = rung.name.startswith("4 compiled")
-        work = Work(size, batch=rung.batch, protocol=setting.protocol(protocol), runs=1, profile=best)
+        work = Work(
+            size, batch=rung.batch, protocol=setting.protocol(protocol), runs=1, profile=rung.name == BEST
+        )
         bench = benches.get(size)
         bench = Bench(model, work, setting.device, say=_say) if bench is None else bench.for_work(work)
         benches.setdefault(size, bench)

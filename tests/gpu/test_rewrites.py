@@ -135,6 +135,20 @@ def test_fused_norms_are_as_near_as_pytorchs() -> None:
                 assert float((compiled - exact).norm()) <= 1.25 * yardstick
 
 
+def test_gated_product() -> None:
+    torch = torch_()
+    from diffusers.models.activations import GEGLU
+
+    from r3d2_ros.harmonizer.rewrites.fuse_geglu import FusedGEGLU
+
+    def plain() -> Any:
+        torch.manual_seed(4)
+        return GEGLU(320, 1280).requires_grad_(False).double().to(DEVICE)
+
+    for tokens in (1, 510, 3000):
+        assert_as_near(plain, lambda: FusedGEGLU(plain()), noise(2, tokens, 320))
+
+
 def test_cudnn_takes_16_bit() -> None:
     """Or the two tests above would compare the plain convolution with itself."""
     torch = torch_()

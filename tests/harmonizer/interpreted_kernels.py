@@ -18,8 +18,9 @@ import triton  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_convolution as convolution  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import framed_convolution_reference, quantised_images  # noqa: E402
 from r3d2_ros.harmonizer.float8.numbers import quantised  # noqa: E402
-from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_norm  # noqa: E402
+from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_geglu, kernels_norm  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.chunked_attention import in_parts  # noqa: E402
+from r3d2_ros.harmonizer.rewrites.fuse_geglu import geglu_reference  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_norm import group_moments_reference, normalised  # noqa: E402
 
 
@@ -127,6 +128,21 @@ def test_attention(tile: int, batch: int, tokens: int, width: int, spread: float
     expected = in_parts(queries.double(), x.double())
     # Weights and results have 11 bits.
     torch.testing.assert_close(output.double(), expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("tile", range(len(kernels_geglu.TILES)))
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 64, 8), (130, 96, 72), (200, 320, 128)])
+def test_gated_product(tile: int, rows: int, inputs: int, outputs: int) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, inputs, generator=generator).half()
+    weight = (2 * inputs**-0.5 * torch.randn(2 * outputs, inputs, generator=generator)).half()
+    bias = torch.randn(2 * outputs, generator=generator).half()
+    output = torch.full((rows, outputs), torch.nan).half()
+    kernels_geglu.MULTIPLY.run(
+        kernels_geglu.TILES[tile], kernels_geglu.arguments_of(x, weight, bias, output)
+    )
+    expected = geglu_reference(x.double(), weight.double(), bias.double())
+    torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_where_results_are_to_repeat_the_first_tile_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

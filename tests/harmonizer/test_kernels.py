@@ -14,7 +14,7 @@ import pytest
 triton = pytest.importorskip("triton", reason="needs triton, which is not installed here")
 
 from r3d2_ros.harmonizer.float8 import kernels_convolution  # noqa: E402
-from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_norm  # noqa: E402
+from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_geglu, kernels_norm  # noqa: E402
 
 HOPPER = 90
 SHARED_BYTES = 227 * 1024
@@ -67,6 +67,24 @@ def test_the_wide_attention_compiles_for_hopper(tile: int, tmp_path: Path) -> No
     options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
     program = compiled(kernels_attention.attend, signature, constants, **options)
     assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.3d" in program.asm["ptx"]
+    assert_fits(program, tmp_path)
+
+
+@pytest.mark.parametrize("tile", range(len(kernels_geglu.TILES)))
+def test_the_gated_product_compiles_for_hopper(tile: int, tmp_path: Path) -> None:
+    chosen = kernels_geglu.TILES[tile]
+    rows, outputs = chosen.kwargs["TILE_ROWS"], chosen.kwargs["TILE_OUTPUTS"]
+    signature = {
+        "inputs": f"tensordesc<fp16[{rows},{kernels_geglu.STEP}]>",
+        "weight": f"tensordesc<fp16[{outputs},{kernels_geglu.STEP}]>",
+        "output": f"tensordesc<fp16[{rows},{outputs}]>",
+        "bias": "*fp16",
+        **dict.fromkeys(("ROWS", "INPUTS", "OUTPUTS"), "i32"),
+    }
+    options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
+    constants = {"STEP": kernels_geglu.STEP, **chosen.kwargs}
+    program = compiled(kernels_geglu.multiply, signature, constants, **options)
+    assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.2d" in program.asm["ptx"]
     assert_fits(program, tmp_path)
 
 

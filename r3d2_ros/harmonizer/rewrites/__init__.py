@@ -19,6 +19,7 @@ from r3d2_ros.harmonizer.rewrites.constant_timestep import fix_timestep
 from r3d2_ros.harmonizer.rewrites.copies import shared_copy
 from r3d2_ros.harmonizer.rewrites.fold_upsample import fold_upsampling
 from r3d2_ros.harmonizer.rewrites.fuse_attention import fuse_attention
+from r3d2_ros.harmonizer.rewrites.fuse_geglu import fuse_geglus
 from r3d2_ros.harmonizer.rewrites.fuse_norm import fuse_norms
 from r3d2_ros.harmonizer.rewrites.fuse_relu import fuse_relus
 from r3d2_ros.harmonizer.rewrites.join_projections import join_projections
@@ -34,6 +35,7 @@ REWRITES: dict[str, Callable[[R3D2], None]] = {
     "chunked_attention": chunk_attention,
     "fuse_attention": fuse_attention,
     "join_projections": join_projections,
+    "fuse_geglu": fuse_geglus,
     "fuse_norm": fuse_norms,
 }
 """Name of the switch -> function that rewrites a model in place. They run in this order.

@@ -36,6 +36,9 @@ from r3d2_ros.harmonizer.shipped import model_folder
 
 log = logging.getLogger(__name__)
 
+KERNELS_OF_OURS = ("fuse_norm", "fuse_attention", "fuse_geglu")
+"""Rewrites that put a kernel of our own in the place of PyTorch's."""
+
 
 def load_runtime(config: HarmonizerConfig) -> Runtime:
     """The checkpoint of `config`, ready to run.
@@ -193,10 +196,10 @@ def applied_rewrites(config: HarmonizerConfig, device: torch.device) -> Rewrites
     MissingPackageError on CUDA without Triton, which our kernels are written in, unless those are off.
     """
     if config.runtime.kind == "stable-fast":
-        return replace(config.rewrites, merge_skips=False, fuse_norm=False, fuse_attention=False)
+        return replace(config.rewrites, merge_skips=False, **dict.fromkeys(KERNELS_OF_OURS, False))
     if device.type != "cuda":
-        return replace(config.rewrites, fuse_norm=False, fuse_attention=False)
-    for name in ("fuse_norm", "fuse_attention"):
+        return replace(config.rewrites, **dict.fromkeys(KERNELS_OF_OURS, False))
+    for name in KERNELS_OF_OURS:
         if getattr(config.rewrites, name) and find_spec("triton") is None:
             raise MissingPackageError("triton", f"harmonizer.rewrites.{name}", "pip install triton")
     return config.rewrites
