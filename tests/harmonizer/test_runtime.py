@@ -197,6 +197,36 @@ def test_numbers_beyond_the_dtype_are_found_while_warming_up() -> None:
         make_runtime(model, eager()).warm_up([(1, 32, 32)])
 
 
+@pytest.mark.parametrize("dtype", ["checkpoint", "bfloat16"])
+@pytest.mark.parametrize("key", ["unet.conv_out.weight", "prompt_embedding"])
+def test_weights_that_are_not_finite_are_named_instead_of_the_dtype(dtype: str, key: str, tmp_path: Path) -> None:
+    model = seeded(TINY)
+    model.state_dict()[key].view(-1)[:3] = float("nan")
+    save_checkpoint(model, tmp_path)
+    runtime = load_runtime(replace(eager(dtype=dtype), backend="r3d2", checkpoint=str(tmp_path)))
+    with pytest.raises(InputError, match=f"model.safetensors: .* infinity in {key} .3 of ") as caught:
+        runtime.warm_up([(1, 32, 32)])
+    assert "dtype" not in str(caught.value)
+
+
+def test_a_dtype_that_is_too_small_for_finite_weights_is_named_and_they_are_read_twice_for_that_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    check = runtime_module.check_finite
+    monkeypatch.setattr(runtime_module, "check_finite", lambda path: (read.append(path), check(path))[1])
+    model = seeded(TINY)
+    save_checkpoint(model, tmp_path / "good")
+    config = replace(eager(dtype="float16"), backend="r3d2", checkpoint=str(tmp_path / "good"))
+    load_runtime(config).warm_up([(1, 32, 32)])
+    assert not read
+    model.unet.conv_out.weight.fill_(1e6)
+    save_checkpoint(model, tmp_path / "large")
+    with pytest.raises(InputError, match="harmonizer.dtype: .* NaN or infinity .* in torch.float16. Try bfloat16"):
+        load_runtime(replace(config, checkpoint=str(tmp_path / "large"))).warm_up([(1, 32, 32)])
+    assert read == [tmp_path / "large" / "model.safetensors"]
+
+
 def test_runs_on_after_running_out_of_memory() -> None:
     runtime, images = make_runtime(seeded(TINY), eager()), picture(32, 32)
     expected, network = runtime(images), runtime._network

@@ -16,13 +16,15 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel, Shape
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.checkpoints import WEIGHTS_FILE, load_checkpoint
+from r3d2_ros.harmonizer.finite import check_finite
 from r3d2_ros.harmonizer.float8 import check_float8, quantise
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, check_image, pad_image
 from r3d2_ros.harmonizer.rewrites import rewritten
@@ -51,11 +53,14 @@ def load_runtime(config: HarmonizerConfig) -> Runtime:
         pin_cublas_workspace(device)
     folder = model_folder(config.checkpoint, "harmonizer.checkpoint")
     model = load_checkpoint(folder, device=str(device), require_commercial=config.require_commercial)
-    return make_runtime(model, config)
+    return make_runtime(model, config, weights=folder / WEIGHTS_FILE)
 
 
-def make_runtime(model: R3D2, config: HarmonizerConfig) -> Runtime:
-    """The same for a model in memory, which stays as it is. `checkpoint` as dtype is the dtype that `model` has."""
+def make_runtime(model: R3D2, config: HarmonizerConfig, *, weights: Path | None = None) -> Runtime:
+    """The same for a model in memory, which stays as it is. `checkpoint` as dtype is the dtype that `model` has.
+
+    weights  the file that the model was read from, for an error to name what is wrong in it
+    """
     device = find_device(config.device)
     if config.runtime.deterministic:
         pin_cublas_workspace(device)  # before the matrix products that form new weights
@@ -65,15 +70,16 @@ def make_runtime(model: R3D2, config: HarmonizerConfig) -> Runtime:
     own = rewritten(model, applied_rewrites(config, device)).to(device=device, dtype=_dtype(config))
     if config.dtype == "float8":
         quantise(own, config.float8)
-    return Runtime(own, config.runtime)
+    return Runtime(own, config.runtime, weights=weights)
 
 
 class Runtime:
     """Runs a model over images of any size. Not for two threads at a time."""
 
-    def __init__(self, model: R3D2, config: RuntimeConfig) -> None:
+    def __init__(self, model: R3D2, config: RuntimeConfig, *, weights: Path | None = None) -> None:
         """`model` becomes the runtime's own. Errors: `load_runtime`'s."""
         self.config = config
+        self._weights = weights
         self.device = model.prompt_embedding.device
         self.dtype = model.dtype
         on_cuda = self.device.type == "cuda"
@@ -103,12 +109,15 @@ class Runtime:
     def warm_up(self, shapes: Iterable[Shape]) -> None:
         """Do for images of these shapes whatever is done once: choose kernels, compile, record graphs.
 
-        A batch beyond `max_batch` stands for the parts it is split into. InputError when the network gives NaN.
+        A batch beyond `max_batch` stands for the parts it is split into. InputError when the network gives NaN: of its
+        weights where some are not finite, else of the dtype.
         """
         for batch, height, width in sorted(set(shapes), key=math.prod, reverse=True):  # the largest sets the memory
             generator = torch.Generator().manual_seed(0)
             images = torch.rand(batch, 3, height, width, generator=generator).to(self.device)
             if not bool(self(images).isfinite().all()):
+                if self._weights is not None:
+                    check_finite(self._weights)
                 raise InputError(
                     "harmonizer.dtype",
                     "a dtype whose range the network stays in",
