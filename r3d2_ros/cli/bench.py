@@ -15,7 +15,7 @@ from r3d2_ros.bench import render, transport
 from r3d2_ros.cli import bench_harmonizer
 from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.demo.domain import demo_environment
-from r3d2_ros.errors import MissingPackageError
+from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.formats.files import atomic_output, make_folder
 from r3d2_ros.versions import versions
 
@@ -54,6 +54,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure everything that can be measured here; 1 when a measurement failed."""
     if args.what == "harmonizer":
+        if args.quick:
+            raise InputError("--quick", "nothing with harmonizer, which has --protocol", "--quick")
         return bench_harmonizer.run(args)
     path = Path(args.json) if args.json not in (None, STDOUT) else None
     if path is not None:

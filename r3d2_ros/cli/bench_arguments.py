@@ -6,7 +6,6 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
 
 STDOUT = "-"
@@ -16,6 +15,13 @@ RUNTIMES = ("eager", "torch-compile", "stable-fast")
 ATTENTION = ("auto", "cudnn", "flash", "efficient", "math", "flash3", "flash4")
 NANO_SIZE = (540, 960)
 DEFAULT_MODES = "roi,half,720p,fp8"
+
+DEFAULTS: dict[str, Any] = {
+    "seed": 0, "runtime": "eager", "device": "auto", "attention": "auto", "protocol": "quick", "batch": 1, "rate": 10.0,
+    "seconds": 60.0, "actors": 20, "renderer": "auto", "composite": "region", "resolution": "full", "max_batch": 3,
+    "to": "auto", "frames": 200,
+}  # fmt: skip
+"""The parser leaves None for what is not given, so that `bench_checks` tells it from what is."""
 
 EXAMPLES = """examples:
   r3d2 bench harmonizer                                          nano on this machine, random weights
@@ -27,7 +33,7 @@ EXAMPLES = """examples:
 The network alone: protocol paper is batch 1 at 1080x1920, 1000 passes to warm up and 1000 timed; quick is at least 100
 passes and 15 s to warm up and 200 timed (3, 2 s and 20 on a CPU), accepted when it had settled. With --rig the whole
 tick is measured: render, harmonize, JPEG, publish. With --quality approximate modes are compared with the exact one,
-which the other arguments must leave exact.
+which the other arguments must leave exact. An argument without effect on what is measured is refused.
 Exit status: 0 measured, 1 a path failed or an input cannot be used, 2 wrong arguments."""
 
 
@@ -43,12 +49,12 @@ def add_parser(subparsers: Any) -> None:
     model = parser.add_argument_group("which network")
     model.add_argument("--variant", choices=VARIANTS, help="random weights in these sizes (nano)")
     model.add_argument("--checkpoint", metavar="DIR", help="these weights, or nano's, not random ones")
-    model.add_argument("--seed", type=int, default=0, help="of random weights (%(default)s)")
+    model.add_argument("--seed", type=int, help=f"of random weights ({DEFAULTS['seed']})")
     _add_path(parser.add_argument_group("how it is run"))
     network = parser.add_argument_group("the network alone")
-    network.add_argument("--protocol", choices=("paper", "quick"), default="quick", help="%(default)s")
+    network.add_argument("--protocol", choices=("paper", "quick"), help=DEFAULTS["protocol"])
     network.add_argument("--size", type=_size, metavar="HxW", help="rows x columns (1080x1920; nano 540x960)")
-    network.add_argument("--batch", type=_count(64), default=1, help="images in one pass (%(default)s)")
+    network.add_argument("--batch", type=_count(64), help=f"images in one pass ({DEFAULTS['batch']})")
     network.add_argument("--runs", type=_count(100), help="complete runs (paper 3, quick 1)")
     network.add_argument("--compare", action="store_true", help="also the plain eager network in 16 bit")
     network.add_argument("--profile", action="store_true", help="the 20 longest kernels, in the JSON")
@@ -57,18 +63,23 @@ def add_parser(subparsers: Any) -> None:
     quality.add_argument(
         "--quality", nargs="?", const=DEFAULT_MODES, metavar="MODES", help=f"by commas ({DEFAULT_MODES})"
     )
-    quality.add_argument("--frames", type=_count(100_000), default=200, help="ticks of the drive (%(default)s)")
+    quality.add_argument("--frames", type=_count(100_000), help=f"ticks of the drive ({DEFAULTS['frames']})")
     parser.add_argument(
-        "--json", nargs="?", const=STDOUT, metavar="FILE", help="write JSON to FILE, or print it instead of the table"
+        "--json",
+        nargs="?",
+        const=STDOUT,
+        default=argparse.SUPPRESS,  # what stands before `harmonizer` stays
+        metavar="FILE",
+        help="write JSON to FILE, or print it instead of the table",
     )
 
 
 def _add_path(group: Any) -> None:
-    group.add_argument("--runtime", choices=RUNTIMES, default="eager", help="%(default)s")
+    group.add_argument("--runtime", choices=RUNTIMES, help=DEFAULTS["runtime"])
     group.add_argument("--dtype", choices=DTYPES, help="float16 on a GPU, float32 on a CPU")
     group.add_argument("--float8", metavar="A,B", help="what --dtype float8 is for: products, convolutions (both)")
-    group.add_argument("--device", default="auto", help="auto (cuda:0 where CUDA works, else cpu), cpu or cuda:N")
-    group.add_argument("--attention", choices=ATTENTION, default="auto", help="%(default)s")
+    group.add_argument("--device", help="auto (cuda:0 where CUDA works, else cpu), cpu or cuda:N")
+    group.add_argument("--attention", choices=ATTENTION, help=DEFAULTS["attention"])
     group.add_argument("--no-cuda-graph", action="store_true", help="launch every kernel from the host")
     group.add_argument("--no-channels-last", action="store_true", help="NCHW")
     rewrites = group.add_mutually_exclusive_group()
@@ -79,21 +90,20 @@ def _add_path(group: Any) -> None:
 
 def _add_rig(group: Any) -> None:
     group.add_argument("--rig", type=_count(16), metavar="N", help="cameras of --size, evenly turned")
-    group.add_argument("--rate", type=_positive, default=10.0, help="ticks per second (%(default)g)")
-    group.add_argument("--seconds", type=_positive, default=60.0, help="%(default)g")
+    group.add_argument("--rate", type=_positive, help=f"ticks per second ({DEFAULTS['rate']:g})")
+    group.add_argument("--seconds", type=_positive, help=f"{DEFAULTS['seconds']:g}")
     group.add_argument("--deadline-ms", type=_positive, help="of a tick (one period)")
-    group.add_argument("--actors", type=_count(500), default=20, help="%(default)s")
-    group.add_argument("--splats", type=_count(50_000_000), metavar="N", help="divide the street's into so many")
-    group.add_argument("--renderer", choices=("auto", "cpu", "gsplat"), default="auto", help="%(default)s")
-    group.add_argument("--composite", choices=("region", "full"), default="region", help="%(default)s")
+    group.add_argument("--actors", type=_count(500), help=f"{DEFAULTS['actors']}; also of --quality")
+    group.add_argument("--splats", type=_count(50_000_000), metavar="N", help="so many in all; also of --quality")
+    group.add_argument("--renderer", choices=("auto", "cpu", "gsplat"), help="auto; also of --quality")
+    group.add_argument("--composite", choices=("region", "full"), help=DEFAULTS["composite"])
     group.add_argument("--roi", action="store_true", help="crops around the actors")
     group.add_argument("--temporal", action="store_true", help="blend with what was changed in the last frame")
-    group.add_argument("--resolution", choices=("full", "half", "720p"), default="full", help="%(default)s")
-    group.add_argument("--max-batch", type=_count(64), default=3, help="images in one call (%(default)s)")
+    group.add_argument("--resolution", choices=("full", "half", "720p"), help=DEFAULTS["resolution"])
+    group.add_argument("--max-batch", type=_count(64), help=f"images in one call ({DEFAULTS['max_batch']})")
     group.add_argument(
         "--to",
         choices=("auto", "subscriber", "encoded"),
-        default="auto",
         help="where a tick ends: the last image at a ROS 2 subscriber (auto: where there is ROS 2), or encoded",
     )
 
@@ -119,39 +129,6 @@ def _positive(text: str) -> float:
     if not 0 < value <= 100_000:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 100000, got '{text.strip()}'")
     return value
-
-
-def check(args: argparse.Namespace) -> None:
-    """InputError for arguments that do not go together."""
-    if args.checkpoint is not None and args.variant is not None:
-        raise InputError("--variant", "nothing with --checkpoint, which has its own sizes", args.variant)
-    if args.quality and args.rig:
-        raise InputError("--quality", "nothing with --rig", args.quality)
-    if args.quality and args.checkpoint is None:
-        hint = "Quality is unmeasured with random weights"
-        raise InputError("--quality", "trained weights given by --checkpoint", "random weights", hint)
-    if args.quality:
-        _check_exact(args)
-    if args.float8 is not None and args.dtype != "float8":
-        raise InputError("--float8", "--dtype float8 with it", f"--dtype {args.dtype}" if args.dtype else "no --dtype")
-    if args.rig and args.protocol == "paper":
-        raise InputError("--protocol paper", "no --rig: the paper timed the network alone", f"--rig {args.rig}")
-
-
-def _check_exact(args: argparse.Namespace) -> None:
-    """InputError for an argument that makes another network of the exact one that modes are compared with."""
-    changes = {
-        f"--resolution {args.resolution}": args.resolution != "full",
-        "--roi": args.roi,
-        f"--dtype {args.dtype}": args.dtype == "float8",
-        "--temporal": args.temporal,
-        f"--composite {args.composite}": args.composite != "region",
-        "--deterministic": args.deterministic,
-    }
-    for argument, given in changes.items():
-        if given:
-            hint = f"Approximate modes are named behind --quality ({DEFAULT_MODES})"
-            raise InputError("--quality", "the exact network to compare with", argument, hint)
 
 
 def harmonizer_config(args: argparse.Namespace, device: str) -> HarmonizerConfig:

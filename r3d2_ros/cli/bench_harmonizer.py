@@ -12,7 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r3d2_ros.cli.bench_arguments import STDOUT, add_parser, check, harmonizer_config, image_size
+from r3d2_ros.cli.bench_arguments import STDOUT, add_parser, harmonizer_config, image_size
+from r3d2_ros.cli.bench_checks import NETWORK, QUALITY, RIG, checked, measurement, without_effect
 from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.demo.domain import demo_environment
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
@@ -33,7 +34,7 @@ NO_ARGUMENTS = ("command", "what", "ros_args", "version", "quick")
 def run(args: argparse.Namespace) -> int:
     """Measure what is asked for. InputError(s) for what cannot be used."""
     need_packages("The harmonizer")
-    check(args)
+    args = checked(args)
     path = Path(args.json) if args.json not in (None, STDOUT) else None
     if path is not None:
         make_folder(path.parent)
@@ -48,12 +49,13 @@ def run(args: argparse.Namespace) -> int:
         from r3d2_ros.harmonizer.runtime.numerics import pin_cublas_workspace
 
         pin_cublas_workspace(torch.device(device))  # the pinned row comes after others
+    name, measure = MEASUREMENTS[measurement(args)]
+    left_out = {*NO_ARGUMENTS, *without_effect(args)}
     facts: dict[str, Any] = {
-        "measured": "quality" if args.quality else "rig" if args.rig else "network",
+        "measured": name,
         "machine": machine_facts(device),
-        "arguments": {key: _plain(value) for key, value in vars(args).items() if key not in NO_ARGUMENTS},
+        "arguments": {key: _plain(value) for key, value in vars(args).items() if key not in left_out},
     }
-    measure = _measure_quality if args.quality else _measure_rig if args.rig else _measure_network
     try:
         text, status = measure(args, device, facts)
     except MeasurementError as error:
@@ -154,6 +156,14 @@ def _measure_quality(args: argparse.Namespace, device: str, facts: dict[str, Any
     facts |= {"variant": variant, "weights": _weights(args, False), "frames": args.frames, "rows": rows}
     facts["harmonizer"] = _described(config)
     return quality_table(rows), 0
+
+
+MEASUREMENTS = {
+    NETWORK: ("network", _measure_network),
+    RIG: ("rig", _measure_rig),
+    QUALITY: ("quality", _measure_quality),
+}
+"""Name in the JSON, and what measures."""
 
 
 def _sim_config(

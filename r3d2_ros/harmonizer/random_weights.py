@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.checkpoints import empty_model, filled
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
@@ -20,7 +22,10 @@ def random_model(config: ModelConfig, *, seed: int) -> R3D2:
     """A model on the CPU in float32 whose weights keep variances about level, none of them zero, the skips included.
 
     The same seed gives the same numbers everywhere; each tensor has a stream of its own in the order of the keys.
+    InputError for a seed that PyTorch does not take.
     """
+    if not -(2**63) <= seed < 2**64:
+        raise InputError("seed of random weights", "a whole number from -2**63 to 2**64 - 1", reprlib.repr(seed))
     generator = torch.Generator().manual_seed(seed)
     model = empty_model(replace(config, licences=(RANDOM_LICENCE,)))
     shapes = shapes_of(model.state_dict().items())

@@ -12,7 +12,9 @@ pytest.importorskip("torch", reason="needs torch, which is not installed here")
 pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
 
 from r3d2_ros.bench.harmonizer import protocol
-from r3d2_ros.cli.main import main
+from r3d2_ros.cli.bench_arguments import DEFAULTS
+from r3d2_ros.cli.bench_checks import MEASURED_BY, NETWORK, QUALITY, RIG, checked
+from r3d2_ros.cli.main import build_parser, main
 from r3d2_ros.harmonizer.checkpoints import save_checkpoint
 from r3d2_ros.harmonizer.model import R3D2
 from tests.harmonizer.small import TINY, seeded
@@ -116,6 +118,11 @@ def test_a_path_that_cannot_be_made_is_a_row_and_a_failure(tiny: Path, capsys: p
         (["--device", "cuda:7"], "cuda:7"),
         (["--checkpoint", "no/such/folder"], "no/such/folder"),
         (["--checkpoint", "a", "--variant", "nano"], "which has its own sizes"),
+        (["--checkpoint", "a", "--seed", "0"], "--seed: expected nothing with --checkpoint, which has its own numbers"),
+        (["--seed", "99999999999999999999999"], "seed of random weights: expected a whole number from -2**63 to 2**64"),
+        (["--rig", "1", "--roi", "--composite", "full"], "--roi: expected --composite region with it"),
+        (["--roi", "--composite", "full"], "--roi: expected --composite region with it"),
+        (["--checkpoint", "nano", "--quality", ""], "--quality: expected names by commas of roi, half, 720p, fp8"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -124,6 +131,69 @@ def test_what_does_not_go_together_is_refused(
     assert main([*SMALL, *arguments]) == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+VALUES = {"variant": "nano", "protocol": "quick", "size": "32x48", "rewrites": "fuse_relu", "float8": "products"}
+CHOSEN = {NETWORK: [], RIG: ["--rig", "1"], QUALITY: ["--checkpoint", "nano", "--quality"]}
+FLAGS = (
+    "deterministic", "no_cuda_graph", "no_channels_last", "no_rewrites", "compare", "profile", "roi", "temporal"
+)  # fmt: skip
+
+
+def words_of(name: str) -> list[str]:
+    """The words of an argument that says what is so without it, where it has a value."""
+    flag = f"--{name.replace('_', '-')}"
+    return [flag] if name in FLAGS else [flag, VALUES.get(name, str(DEFAULTS.get(name, 1)).removesuffix(".0"))]
+
+
+REFUSED = [(asked, name) for asked in CHOSEN for name, by in MEASURED_BY.items() if asked not in by and name != "rig"]
+
+
+@pytest.mark.parametrize(("asked", "name"), [pair for pair in REFUSED if pair != (NETWORK, "quality")])
+def test_an_argument_has_an_effect_or_is_refused_by_name(
+    asked: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "harmonizer", *CHOSEN[asked], *words_of(name)]) == 1
+    error = capsys.readouterr().err
+    assert f"--{name.replace('_', '-')}" in error and "Traceback" not in error
+    reasons = ("It has an effect where", "the exact network to compare with", "nothing with --")
+    assert any(reason in error for reason in reasons)
+
+
+def test_every_argument_without_effect_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--resolution", "half", "--roi", "--frames", "9"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"r3d2 bench: {flag}: expected no argument without effect, where the network alone is measured, got {got}. "
+        f"It has an effect where {owner} is given"
+        for flag, got, owner in (
+            ("--roi", "--roi", "--rig"), ("--resolution", "--resolution half", "--rig"),
+            ("--frames", "--frames 9", "--quality"),
+        )
+    ]  # fmt: skip
+
+
+def test_the_table_of_effects_has_every_argument() -> None:
+    parsed = vars(build_parser("bench").parse_args(["bench", "harmonizer"]))
+    assert set(MEASURED_BY) == set(parsed) - {"command", "what", "json", "quick", "version"}
+    assert all(parsed[name] in (None, False) for name in MEASURED_BY), "a default cannot be told from what is given"
+    filled = vars(checked(build_parser("bench").parse_args(["bench", "harmonizer"])))
+    assert {name: filled[name] for name in DEFAULTS} == DEFAULTS
+
+
+def test_the_record_has_the_arguments_with_an_effect_alone(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = document("--checkpoint", str(tiny), "--batch", "2", capsys=capsys)["arguments"]
+    assert (arguments["batch"], arguments["runtime"], arguments["size"]) == (2, "eager", [32, 48])
+    assert not {"seed", "roi", "resolution", "frames", "rate", "max_batch"} & arguments.keys()
+
+
+def test_what_stands_before_harmonizer_is_not_lost(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bench.json"
+    assert main(["bench", "--json", str(path), *SMALL[1:], "--checkpoint", str(tiny)]) == 0
+    assert json.loads(path.read_text())["measured"] == "network"
+    assert main(["bench", "--quick", *SMALL[1:]]) == 1
+    assert "--quick: expected nothing with harmonizer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--size", "1080"], ["--rate", "0"], ["--rig", "0"], ["--runs", "-1"]])

@@ -32,8 +32,8 @@ MODES: dict[str, Callable[[HarmonizerConfig], HarmonizerConfig]] = {
 
 
 def chosen_modes(text: str) -> tuple[str, ...]:
-    """Names by commas; InputError for one that is no mode."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    """Names by commas; InputError for one that is no mode, and for none."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip()) or ("",)
     for name in names:
         if name not in MODES:
             raise InputError("--quality", f"names by commas of {', '.join(MODES)}", f"'{name}'")
