@@ -134,10 +134,8 @@ class SimConfig:
 
     def __post_init__(self) -> None:
         if self.sync.mode == "lockstep" and self.harmonizer.on_deadline != "wait":
-            raise ValueError(
-                "harmonizer.on_deadline: wait where sync.mode is lockstep, because wall time must not decide what a "
-                f"frame shows; it is {self.harmonizer.on_deadline}"
-            )
+            expected = "wait where sync.mode is lockstep, because wall time must not decide what a frame shows"
+            raise InputError("harmonizer.on_deadline", expected, self.harmonizer.on_deadline)
 
 
 PATH_KEYS = (

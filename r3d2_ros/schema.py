@@ -1,7 +1,8 @@
 """YAML in, frozen dataclasses out: every fault of a file in one pass, each with file, key, expected and got.
 
 Dataclasses stay plain; field types may be `Annotated[float, Field(ge=0, description="...")]` (pydantic).
-A dataclass that goes through `validate` sets `__pydantic_config__ = STRICT` to refuse unknown keys.
+A dataclass that goes through `validate` sets `__pydantic_config__ = STRICT` to refuse unknown keys. Where its
+`__post_init__`, or the validator of a field, raises InputError, that is the fault; its `where` is the whole dotted key.
 """
 
 from __future__ import annotations
@@ -104,6 +105,9 @@ def validate(cls: type[T], data: Any, where: str) -> T:
 
 
 def _fault(cls: type, entry: Any, where: str) -> InputError:
+    cause = entry.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):
+        return InputError(f"{where}: {cause.where}", cause.expected, cause.got, cause.hint)
     location = ".".join(str(part) for part in entry["loc"])
     got = reprlib.repr(entry["input"])
     key = f"{where}: {location}" if location else where

@@ -81,7 +81,29 @@ def test_planes_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["drop", "raw"])
 def test_in_lockstep_wall_time_must_not_decide_what_a_frame_shows(rule: str) -> None:
-    with pytest.raises(InputErrors, match="harmonizer.on_deadline: wait where sync.mode is lockstep"):
+    fault = f"configuration: harmonizer.on_deadline: expected wait where sync.mode is lockstep, .* got {rule}"
+    with pytest.raises(InputErrors, match=fault):
         load_config(None, {"harmonizer.on_deadline": rule})
     latest = load_config(None, {"harmonizer.on_deadline": rule, "sync.mode": "latest"})
     assert latest.harmonizer.on_deadline == rule
+
+
+@pytest.mark.parametrize(
+    ("roi", "fault"),
+    [
+        ("{sizes: '64x64, 100x100'}", "harmonizer.roi.sizes: expected ROWSxCOLUMNS, multiples of 8, .* got '100x100'"),
+        ("{enabled: true, sizes: ''}", "harmonizer.roi.sizes: expected at least one size where .* got ''"),
+        ("{enabled: true, sizes: ' , '}", "harmonizer.roi.sizes: expected at least one size where .* got ' , '"),
+    ],
+)
+def test_sizes_of_crops_are_found_wrong_with_the_file(tmp_path: Path, roi: str, fault: str) -> None:
+    path = write(tmp_path, f"harmonizer: {{roi: {roi}}}\n")
+    with pytest.raises(InputErrors, match=f"{path}: {fault}"):
+        load_config(path)
+    assert load_config(write(tmp_path, "harmonizer: {roi: {sizes: ''}}\n")).harmonizer.roi.sizes == ""
+
+
+def test_crops_need_a_region(tmp_path: Path) -> None:
+    path = write(tmp_path, "harmonizer: {composite: full, roi: {enabled: true}}\n")
+    with pytest.raises(InputErrors, match=f"{path}: harmonizer.composite: expected region where .* got full"):
+        load_config(path)

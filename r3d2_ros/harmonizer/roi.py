@@ -8,7 +8,6 @@ runs the network on them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.settings import listed_sizes
 from r3d2_ros.rendering.numba_cache import kernel
 
 BLOCK_PX = 8
@@ -36,16 +35,7 @@ Bounds = NDArray[np.int64]
 
 def parse_sizes(text: str) -> tuple[Size, ...]:
     """The crop sizes of `RoiConfig.sizes`, smallest first. InputError for what is no such list."""
-    sizes = set()
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        match = re.fullmatch(r"(\d{1,5})\s*x\s*(\d{1,5})", part)
-        rows, columns = (int(match[1]), int(match[2])) if match else (0, 0)
-        if not rows or not columns or rows % 8 or columns % 8:
-            raise InputError(
-                "roi.sizes", "ROWSxCOLUMNS, multiples of 8, such as 512x960", f"'{part}'", "Separate sizes by commas."
-            )
-        sizes.add((rows, columns))
-    return tuple(sorted(sizes, key=lambda size: (size[0] * size[1], size)))
+    return tuple(sorted(set(listed_sizes(text)), key=lambda size: (size[0] * size[1], size)))
 
 
 @dataclass(frozen=True, order=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from r3d2_ros.errors import InputError
 from r3d2_ros.schema import STRICT
 
 
@@ -40,6 +42,27 @@ class RegionConfig:
     ] = 0.02
 
 
+ROI_SIZES = "harmonizer.roi.sizes"
+
+
+def listed_sizes(text: str) -> list[tuple[int, int]]:
+    """Rows and columns of each size of `RoiConfig.sizes`, as it lists them. InputError for what is no such list."""
+    sizes = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = re.fullmatch(r"(\d{1,5})\s*x\s*(\d{1,5})", part)
+        rows, columns = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not rows or not columns or rows % 8 or columns % 8:
+            expected = "ROWSxCOLUMNS, multiples of 8, such as 512x960"
+            raise InputError(ROI_SIZES, expected, f"'{part}'", "Separate sizes by commas.")
+        sizes.append((rows, columns))
+    return sizes
+
+
+def _checked_sizes(text: str) -> str:
+    listed_sizes(text)
+    return text
+
+
 @dataclass(frozen=True)
 class RoiConfig:
     """Crops around inserted actors instead of whole frames."""
@@ -49,11 +72,16 @@ class RoiConfig:
     sizes: Annotated[
         str,
         Field(description="sizes a crop can have besides the whole frame: ROWSxCOLUMNS, multiples of 8, by commas"),
+        AfterValidator(_checked_sizes),
     ] = "256x256, 256x512, 384x384, 384x768, 512x512, 512x960, 512x1920, 768x1280"
     margin_px: Annotated[
         int,
         Field(ge=0, le=256, description="a crop reaches this far beyond the region; its effect fades out there"),
     ] = 32
+
+    def __post_init__(self) -> None:
+        if self.enabled and not listed_sizes(self.sizes):
+            raise InputError(ROI_SIZES, "at least one size where harmonizer.roi.enabled is true", repr(self.sizes))
 
 
 @dataclass(frozen=True)
@@ -240,4 +268,5 @@ class HarmonizerConfig:
         if self.dtype == "float8" and not (self.float8.products or self.float8.convolutions):
             raise ValueError("float8.products or float8.convolutions true, because dtype is float8; else float16")
         if self.roi.enabled and self.composite == "full":
-            raise ValueError("composite: region where roi.enabled is true: crops exist only around a region")
+            expected = "region where harmonizer.roi.enabled is true: crops exist only around a region"
+            raise InputError("harmonizer.composite", expected, self.composite)
