@@ -17,22 +17,24 @@ from r3d2_ros.closed_loop.runs import load_runs
 from r3d2_ros.closed_loop.scenario import Scenario
 from r3d2_ros.closed_loop.session import Scenes
 from r3d2_ros.closed_loop.vehicle import Vehicle, load_vehicle
-from r3d2_ros.config import AssetsConfig, SceneConfig, SimConfig, load_config
-from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.config import AssetsConfig, SceneConfig, SimConfig, config_from, load_config
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.ply_elements import is_ply
 from r3d2_ros.formats.scenes import SIDECAR, SceneFiles, build_scene, find_scene
 from r3d2_ros.formats.sidecar import SceneKeys
+from r3d2_ros.harmonizer.packages import need_packages
+from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.input_files import open_input
 from r3d2_ros.lane_map import LaneMapKeys, load_labels, load_lane_map
 from r3d2_ros.resources import user_path
 from r3d2_ros.rigs import autoware, detect_kind, load_rig, shipped_rigs
 from r3d2_ros.rigs.native import RigFile
-from r3d2_ros.schema import load_yaml, validate
+from r3d2_ros.schema import load_yaml
 
 EXAMPLES = """examples:
-  r3d2 check my_sim.yaml            a configuration, and the rig, scene and library that it names
+  r3d2 check my_sim.yaml            a configuration, and the rig, scene, library and harmonizer that it names
   r3d2 check my_rig.yaml            a rig: r3d2, PandaSet, HUGSIM or Autoware
   r3d2 check scenes/town            scene.yaml and everything that it names
   r3d2 check assets.yaml            a library and every asset in it
@@ -172,17 +174,57 @@ def _check_configuration(path: Path, findings: Findings) -> None:
     if library is not None:
         with findings.collect():
             _check_library(library, findings)
+    _check_harmonizer(path, config.harmonizer, findings)
 
 
 def _usable_part(path: Path, findings: Findings) -> SimConfig:
-    """The configuration with defaults for the sections that have faults, so that the files it names are checked too."""
+    """The configuration with defaults for what has faults, so that the files it names are checked too."""
     with findings.collect():
         return load_config(path)
     data = load_yaml(path)
     if not isinstance(data, dict):
         return SimConfig()
-    wrong = {fault.where.removeprefix(f"{path}: ").split(".")[0] for fault in findings.faults}
-    return validate(SimConfig, {key: value for key, value in data.items() if str(key) not in wrong}, str(path))
+    faults, depth = tuple(findings.faults), 2
+    while depth:
+        keys = [tuple(fault.where.removeprefix(f"{path}: ").split(".")) for fault in faults]
+        usable = _without(data, {key[:depth] for key in keys})
+        if usable == data:
+            depth -= 1  # what is wrong with a section is none of its keys
+            continue
+        data = usable
+        try:
+            return config_from(data, where=str(path), folder=path.parent)
+        except InputErrors as errors:
+            faults = errors.faults  # of what does not go with a default, and perhaps with what was meant
+    return SimConfig()
+
+
+def _without(data: dict[Any, Any], names: set[tuple[str, ...]]) -> dict[Any, Any]:
+    """`data` without the sections (one name) and the keys of sections (two) that are in `names`."""
+    sections = {section: value for section, value in data.items() if (str(section),) not in names}
+    return {
+        section: {key: value for key, value in keys.items() if (str(section), str(key)) not in names}
+        if isinstance(keys, dict)
+        else keys
+        for section, keys in sections.items()
+    }
+
+
+def _check_harmonizer(path: Path, config: HarmonizerConfig, findings: Findings) -> None:
+    """What its start would find, but for what depends on the machine; a note where it cannot be looked for."""
+    if config.backend == "none":
+        return
+    try:
+        need_packages("This check")
+        from r3d2_ros.harmonizer.checking import harmonizer_faults
+
+        faults = harmonizer_faults(config)
+    except MissingPackageError as error:
+        findings.notes.append(f"{path}: harmonizer.checkpoint is not checked: {error}")
+        return
+    for fault in faults:
+        where = f"{path}: {fault.where}" if fault.where.startswith("harmonizer.") else fault.where
+        findings.faults.append(InputError(where, fault.expected, fault.got, fault.hint))
 
 
 def _named(path: Path, key: str, value: str, *, known: Sequence[str] = ()) -> str:
@@ -264,6 +306,8 @@ def _check_scenario(path: Path, findings: Findings) -> None:
     """Every run is resolved; the scene's Gaussians are not read."""
     scenes = Scenes()
     runs = load_runs(path)
+    for harmonizer in dict.fromkeys(spec.sim.harmonizer for spec in runs):
+        _check_harmonizer(path, harmonizer, findings)
     for spec in runs:
         scenes.plan(spec)
     findings.notes.append(f"{path}: {len(runs)} run{'s' if len(runs) > 1 else ''}")

@@ -45,11 +45,7 @@ def load_pipeline(config: HarmonizerConfig) -> Pipeline:
     licence that `require_commercial` refuses, a device, dtype or runtime that a pipeline cannot have.
     MissingPackageError for a library that a part or the code needs.
     """
-    if config.runtime.kind != "eager":
-        hint = "`r3d2 model convert r3d2` makes a checkpoint of it, which every runtime runs"
-        raise InputError("harmonizer.runtime.kind", "eager with backend pipeline", config.runtime.kind, hint)
-    if config.dtype == "float8":
-        raise InputError("harmonizer.dtype", "float32, float16 or bfloat16 with backend pipeline", "float8")
+    check_settings(config)
     device = find_device(config.device)
     if config.runtime.deterministic:
         pin_cublas_workspace(device)
@@ -58,9 +54,19 @@ def load_pipeline(config: HarmonizerConfig) -> Pipeline:
         check_commercial((licence_of(folder.path),), where=str(folder.path))
     check_code(folder, allow_remote_code=config.allow_remote_code)
     check_parts(folder)
+    assert config.dtype != "float8"
     dtype = stored_dtype(folder) if config.dtype == "checkpoint" else DTYPES[config.dtype]
     pipe = _load(folder, dtype).to(device)
     return Pipeline(pipe, device=device, where=str(folder.path), deterministic=config.runtime.deterministic)
+
+
+def check_settings(config: HarmonizerConfig) -> None:
+    """InputError for a runtime or dtype that a pipeline cannot have."""
+    if config.runtime.kind != "eager":
+        hint = "`r3d2 model convert r3d2` makes a checkpoint of it, which every runtime runs"
+        raise InputError("harmonizer.runtime.kind", "eager with backend pipeline", config.runtime.kind, hint)
+    if config.dtype == "float8":
+        raise InputError("harmonizer.dtype", "float32, float16 or bfloat16 with backend pipeline", "float8")
 
 
 class Pipeline:
