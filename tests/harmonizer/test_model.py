@@ -280,3 +280,11 @@ def test_image_skip_adds_the_input_to_what_the_decoder_gives() -> None:
     torch.testing.assert_close(model(image), expected)
     torch.testing.assert_close(rewritten(model, RewritesConfig())(image), expected, rtol=0, atol=1e-4)
     assert not torch.allclose(plain(image), expected, atol=1e-3)
+
+
+def test_random_numbers_of_every_seed_that_pytorch_takes_and_no_other() -> None:
+    for seed in (-(2**63), 2**64 - 1):
+        assert seeded(TINY, seed).prompt_embedding.isfinite().all()
+    for seed in (-(2**63) - 1, 2**64):
+        with pytest.raises(InputError, match="seed of random weights: expected a whole number from -2"):
+            seeded(TINY, seed)
