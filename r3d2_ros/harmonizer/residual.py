@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -56,18 +57,29 @@ def area_mean(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _mean_along(images: Tensor, dim: int, length: int) -> Tensor:
     """One axis: output k covers [k, k + 1) * (input length / length); pixels at its ends count in part."""
-    whole = images.shape[dim]
+    total = None
+    for index, weights in _steps(images.shape[dim], length, images.dtype, images.device):
+        part = images.index_select(dim, index) * (weights[:, None] if dim == -2 else weights)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+@lru_cache(maxsize=64)
+def _steps(whole: int, length: int, dtype: torch.dtype, device: torch.device) -> tuple[tuple[Tensor, Tensor], ...]:
+    """What `length` means of `whole` pixels are summed from: int64 indices [length] and weights [length] on the device.
+
+    Kept, because each upload waits for the device.
+    """
     ratio = whole / length
     starts = np.arange(length) * ratio
-    total = None
+    steps = []
     for step in range(math.ceil(ratio) + 1):
         index = np.floor(starts).astype(np.int64) + step
         covered = np.minimum(starts + ratio, index + 1) - np.maximum(starts, index)
         if covered.max() < 1e-9:
             continue
-        weights = torch.tensor(np.maximum(covered, 0) / ratio, dtype=images.dtype, device=images.device)
-        pixels = images.index_select(dim, torch.tensor(np.minimum(index, whole - 1), device=images.device))
-        part = pixels * (weights[:, None] if dim == -2 else weights)
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+        with torch.inference_mode(False):  # others may need gradients of images that are multiplied with them
+            weights = torch.tensor(np.maximum(covered, 0) / ratio, dtype=dtype, device=device)
+            steps.append((torch.tensor(np.minimum(index, whole - 1), device=device), weights))
+    return tuple(steps)

@@ -49,6 +49,18 @@ def test_a_pixel_of_the_small_image_is_the_mean_of_the_area_that_it_covers() -> 
     torch.testing.assert_close(area_mean(three, (1, 2))[0, 0], torch.tensor([[0.1, 0.7]]))
 
 
+def test_gradients_pass_also_after_inference() -> None:
+    """The weights are kept from call to call, and those of inference mode could not be multiplied with."""
+    images = picture(18, 30)
+    with torch.inference_mode():
+        inferred = area_mean(images, (7, 11))
+    images.requires_grad_()
+    mean = area_mean(images, (7, 11))
+    assert torch.equal(mean, inferred)
+    mean.sum().backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None and images.grad.sum() == pytest.approx(3 * 7 * 11, rel=1e-4)
+
+
 @pytest.mark.parametrize("size", [(90, 160), (120, 213), (179, 319), (91, 320)])
 def test_the_small_image_is_that_of_opencv(size: tuple[int, int]) -> None:
     image = picture(180, 320)
