@@ -150,3 +150,20 @@ def test_resizing_is_pils() -> None:
     users = to_tensor(to_pil(small).resize((45, 33), Image.Resampling.BICUBIC))
     torch.testing.assert_close(resized(small, 33, 45).clamp(0, 1), users, atol=1.5 / 255, rtol=0)
     assert resized(small, 20, 30) is small
+
+
+def test_what_code_makes_in_its_first_call_can_be_used_outside_of_inference_mode() -> None:
+    made: list[torch.nn.Parameter] = []
+
+    def lazy(image: torch.Tensor) -> Any:
+        made.append(torch.nn.Parameter(torch.full((3, 1, 1), 0.7)))
+        return ([image.mul_(made[-1])],)
+
+    form = CallForm("tensor", "default", False)
+    with torch.inference_mode():
+        image = IMAGE.clone()
+        output, _ = call(lazy, read_signature(lazy, where="test"), image, form)
+    assert torch.equal(image, IMAGE), "the pipeline may write into what it gets"
+    torch.testing.assert_close(output, IMAGE * 0.7)
+    (made[0] * IMAGE).sum().backward()  # type: ignore[no-untyped-call]
+    assert made[0].grad is not None and not made[0].is_inference()

@@ -106,12 +106,14 @@ def call(run: Run, signature: Signature, image: Tensor, form: CallForm) -> tuple
 
     Pipelines may draw random numbers: each call draws the same ones, and leaves the generators as they were.
     """
-    given = image if form.image == "tensor" else to_pil(image)
     keywords = {} if form.output == "default" else {"output_type": form.output}
     devices = [image.device] if image.device.type == "cuda" else []
-    # Not inference mode: modules that code makes in its first call could not be used outside of it.
-    with torch.no_grad(), torch.random.fork_rng(devices=devices):
+    # Not the caller's inference mode: modules that code makes in its first call could not be used outside of it.
+    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)
+        if image.is_inference():
+            image = image.clone()  # outside of inference mode nobody may write into it
+        given = image if form.image == "tensor" else to_pil(image)
         named = {signature.keyword: given} if signature.keyword else {}
         result = run(*([] if named else [given]), **named, **keywords)
     first = first_image(result)
