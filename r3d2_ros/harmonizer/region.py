@@ -76,6 +76,14 @@ def actor_boxes(actors: Sequence[ActorState], library: AssetLibrary) -> tuple[Ac
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Region:
+    """mask [H, W] float32 in [0, 1], and bounds (top, left, bottom, right), ends exclusive, of where it is above 0."""
+
+    mask: NDArray[np.float32]
+    bounds: tuple[int, int, int, int]
+
+
 def actor_region(
     *,
     actor_weight: NDArray[np.float32],
@@ -84,7 +92,20 @@ def actor_region(
     boxes: Sequence[ActorBox],
     config: RegionConfig,
 ) -> NDArray[np.float32] | None:
-    """Mask [H, W] float32 in [0, 1], or None when no inserted actor is seen.
+    """The mask of `find_region` alone."""
+    found = find_region(actor_weight=actor_weight, depth=depth, view=view, boxes=boxes, config=config)
+    return None if found is None else found.mask
+
+
+def find_region(
+    *,
+    actor_weight: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    view: CameraView,
+    boxes: Sequence[ActorBox],
+    config: RegionConfig,
+) -> Region | None:
+    """Where a camera's picture may be changed, or None when no inserted actor is seen.
 
     actor_weight, depth  [H, W] float32 of the RenderedImage that `view` gave
 
@@ -141,20 +162,23 @@ def _grown_footprints(sizes: Array, reach_m: Array) -> Array:
     return ring
 
 
-def _feathered(seen: NDArray[np.uint8], around: NDArray[np.uint8], feather_px: int) -> NDArray[np.float32] | None:
+def _feathered(seen: NDArray[np.uint8], around: NDArray[np.uint8], feather_px: int) -> Region | None:
     """The union of the pixels that see an actor and those around, without small holes, with a soft inner edge."""
     either = cv2.bitwise_or(seen, around)
     left, top, width, height = cv2.boundingRect(either)
     if not width or not seen.any():
         return None
     border = 2 * feather_px + 1
-    window = np.s_[max(top - border, 0) : top + height + border, max(left - border, 0) : left + width + border]
+    first_row, first_column = max(top - border, 0), max(left - border, 0)
+    window = np.s_[first_row : top + height + border, first_column : left + width + border]
     square = np.ones((2 * feather_px + 1,) * 2, np.uint8)
     region = cv2.bitwise_or(cv2.dilate(seen[window], square), around[window])
     region = cv2.morphologyEx(region, cv2.MORPH_CLOSE, square)
     mask = np.zeros(seen.shape, np.float32)
     mask[window] = _ramp(region, feather_px)
-    return mask
+    left, top, width, height = cv2.boundingRect(region)
+    top, left = first_row + top, first_column + left
+    return Region(mask, (top, left, top + height, left + width))
 
 
 def _ramp(region: NDArray[np.uint8], feather_px: int) -> NDArray[np.float32]:

@@ -70,7 +70,12 @@ def crops_cost(crops: Sequence[Crop]) -> int:
 
 
 def choose_crops(
-    mask: NDArray[np.float32] | None, *, sizes: Sequence[Size], margin_px: int, grid_px: int = BLOCK_PX
+    mask: NDArray[np.float32] | None,
+    *,
+    sizes: Sequence[Size],
+    margin_px: int,
+    grid_px: int = BLOCK_PX,
+    bounds: tuple[int, int, int, int] | None = None,
 ) -> tuple[Crop, ...]:
     """Crops that cover where `mask` [H, W] is above 0 with `margin_px` around it, as far as the image goes; sorted.
 
@@ -78,16 +83,17 @@ def choose_crops(
     crop where that costs no more than one each. An empty region, or None, needs no crop.
 
     grid_px  crops begin at its multiples, a multiple of `BLOCK_PX`, or end with the image
+    bounds   (top, left, bottom, right) in pixels, outside of which the mask is 0; None: it is looked at everywhere
     """
     if mask is None:
         return ()
     frame: Size = (mask.shape[0], mask.shape[1])
     table = np.array([*crop_sizes(sizes, frame, grid_px=grid_px), frame], np.int64)
-    bounds = _clusters(np.ascontiguousarray(mask))
-    if not len(bounds):
+    clusters = _clusters(np.ascontiguousarray(mask), (0, 0, *frame) if bounds is None else bounds)
+    if not len(clusters):
         return ()
     around = -(-margin_px // BLOCK_PX) * BLOCK_PX * np.array([-1, -1, 1, 1])
-    grown = np.clip(_on_grid(bounds * BLOCK_PX + around, grid_px), 0, np.array([*frame, *frame]))
+    grown = np.clip(_on_grid(clusters * BLOCK_PX + around, grid_px), 0, np.array([*frame, *frame]))
     merged = _merge(grown, table)
     crops = sorted({_place(box, table, frame, grid_px) for box in merged})
     whole = Crop(*frame, 0, 0)
@@ -100,21 +106,21 @@ def _on_grid(boxes: Bounds, grid_px: int) -> Bounds:
     return np.concatenate([first, last], axis=1) * grid_px
 
 
-def _clusters(mask: NDArray[np.float32]) -> Bounds:
-    """Bounds, in blocks, of the connected parts of the region."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(_occupied_blocks(mask), connectivity=8)
+def _clusters(mask: NDArray[np.float32], bounds: tuple[int, int, int, int]) -> Bounds:
+    """Bounds, in blocks, of the connected parts of the region, which lies within `bounds` in pixels."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(_occupied_blocks(mask, *bounds), connectivity=8)
     left, top, width, height = stats[1:, :4].astype(np.int64).T
     return np.stack([top, left, top + height, left + width], axis=1)
 
 
 @kernel()
-def _occupied_blocks(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """[rows, columns] 1 for blocks with a pixel of the region."""
+def _occupied_blocks(mask: NDArray[np.float32], top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+    """[rows, columns] 1 for blocks with a pixel of the region, which lies within the bounds."""
     height, width = mask.shape
     out = np.zeros((-(-height // BLOCK_PX), -(-width // BLOCK_PX)), np.uint8)
-    for row in range(height):
+    for row in range(top, bottom):
         blocks = out[row // BLOCK_PX]
-        for block in range(len(blocks)):
+        for block in range(left // BLOCK_PX, -(-right // BLOCK_PX)):
             if blocks[block] == 0:
                 column, end = block * BLOCK_PX, min((block + 1) * BLOCK_PX, width)
                 while column < end and not mask[row, column] > 0:

@@ -12,7 +12,7 @@ from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.harmonizer import region
 from r3d2_ros.harmonizer.kernels_region import fill_polygon, project_polygon
-from r3d2_ros.harmonizer.region import ActorBox, actor_boxes, actor_region
+from r3d2_ros.harmonizer.region import ActorBox, actor_boxes, actor_region, find_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.schema import validate
 from tests.test_simulator import simulator, state
@@ -187,6 +187,10 @@ def test_a_real_render_is_covered_where_the_actor_is_seen() -> None:
     mask = actor_region(actor_weight=front.actor_weight, depth=front.depth, view=views[0], boxes=boxes, config=config)
     assert mask is not None and (mask[front.actor_weight >= config.min_weight] == 1).all()
     assert 0.1 < (mask == 0).mean() < 0.9
+    found = find_region(actor_weight=front.actor_weight, depth=front.depth, view=views[0], boxes=boxes, config=config)
+    assert found is not None
+    rows, columns = np.nonzero(found.mask)
+    assert found.bounds == (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
     assert left.actor_weight.max() == 0
     assert (
         actor_region(actor_weight=left.actor_weight, depth=left.depth, view=views[1], boxes=boxes, config=config)

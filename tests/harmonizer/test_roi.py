@@ -46,6 +46,15 @@ def test_one_actor_gets_the_smallest_crop_around_its_middle() -> None:
     assert chosen((104, 200, 153, 201)) == (Crop(128, 128, 64, 136),), "there is no 128 x 64"
 
 
+def test_bounds_of_the_region_change_nothing() -> None:
+    mask = region((83, 41, 131, 97), (150, 305, 161, 333))
+    rows, columns = np.nonzero(mask)
+    bounds = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+    sizes = parse_sizes("64x64, 96x96")
+    crops = choose_crops(mask, sizes=sizes, margin_px=8)
+    assert choose_crops(mask, sizes=sizes, margin_px=8, bounds=bounds) == crops and len(crops) == 2
+
+
 def test_crops_are_moved_into_the_image() -> None:
     assert chosen((0, 0, 10, 10)) == (Crop(64, 64, 0, 0),)
     assert chosen((230, 390, 240, 400)) == (Crop(64, 64, 176, 336),)
