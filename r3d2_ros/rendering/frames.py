@@ -18,11 +18,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class DeviceSurfaces:
+    """What a camera sees, on the GPU that rendered it: `depth` [H, W] float32 and `instance` [H, W] int32."""
+
+    depth: Tensor
+    instance: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class RenderedFrame:
     """One camera's render; `depth`, `actor_weight` and `instance` are those of `RenderedImage`.
 
-    rgb8  [H, W, 3] uint8, what is published where nothing harmonizes it
-    rgb   [H, W, 3] float32, may exceed 1 slightly: an array, or a tensor on the GPU that rendered it
+    rgb8      [H, W, 3] uint8, `rgb` rounded by `to_rgb8`: what is published where nothing harmonizes it
+    rgb       [H, W, 3] float32, may exceed 1 slightly: an array, or a tensor on the GPU that rendered it
+    surfaces  `depth` and `instance` once more, where a GPU rendered both; they take its memory as long as the frame
     """
 
     rgb8: NDArray[np.uint8]
@@ -30,6 +39,7 @@ class RenderedFrame:
     depth: NDArray[np.float32]
     actor_weight: NDArray[np.float32]
     instance: NDArray[np.uint16] | None
+    surfaces: DeviceSurfaces | None = None
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ except ImportError as error:
     raise MissingPackageError("torch", "the gsplat renderer", "pip install torch") from error
 
 from r3d2_ros.rendering.cuda_copies import rgb8_tensor, to_host
-from r3d2_ros.rendering.frames import RenderedFrame
+from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame
 from r3d2_ros.rendering.gsplat_images import (
     DeviceSky,
     ImageTensors,
@@ -75,11 +75,14 @@ class GsplatRenderer:
     def render_frames(
         self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
     ) -> list[RenderedFrame]:
-        """See `DeviceRenderer`: colours stay on the device as floats and come to the host as bytes."""
+        """See `DeviceRenderer`: colours stay on the device as floats and come to the host as bytes.
+
+        With `instances` the device also keeps depth and instance, for who looks from frame to frame.
+        """
         frames: dict[int, RenderedFrame] = {}
         for numbers, tensors in self._render_groups(scene, views, instances):
             rgb8, depth, actor_weight = to_host([rgb8_tensor(tensors.rgb), tensors.depth, tensors.actor_weight])
-            parts = (rgb8, tensors.rgb, depth, actor_weight, _numbers(tensors))
+            parts = (rgb8, tensors.rgb, depth, actor_weight, _numbers(tensors), _surfaces(tensors))
             frames.update(zip(numbers, map(RenderedFrame, *parts), strict=True))
         return [frames[i] for i in range(len(views))]
 
@@ -161,6 +164,13 @@ def _numbers(tensors: ImageTensors) -> Sequence[NDArray[np.uint16] | None]:
         return [None] * len(tensors.rgb)
     # torch computes with int32 but not with uint16; the lower half has the same bits.
     return list(to_host([tensors.instance.to(torch.int16)])[0].view(np.uint16))
+
+
+def _surfaces(tensors: ImageTensors) -> Sequence[DeviceSurfaces | None]:
+    """Of each camera, or as many times None where no instances were asked for."""
+    if tensors.instance is None:
+        return [None] * len(tensors.rgb)
+    return [DeviceSurfaces(depth, instance) for depth, instance in zip(tensors.depth, tensors.instance, strict=True)]
 
 
 def view_matrix(view: CameraView, origin: Array) -> Array:
