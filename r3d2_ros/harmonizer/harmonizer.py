@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,37 +15,68 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer.areas import Area, AreaFinder
 from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region
 from r3d2_ros.harmonizer.crops import run_on_crops
 from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Failed, Harmonized
-from r3d2_ros.harmonizer.region import ActorBox, actor_region
+from r3d2_ros.harmonizer.region import ActorBox
 from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
-from r3d2_ros.harmonizer.roi import Size, choose_crops, crop_sizes, grid_of, parse_sizes
+from r3d2_ros.harmonizer.roi import Size, crop_sizes, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.blend import CameraResidual, TemporalHistory, blend
-from r3d2_ros.harmonizer.temporal.patch import Window
-from r3d2_ros.rendering.cuda_copies import to_host
+from r3d2_ros.rendering.cuda_copies import rgb8_tensor, to_device, to_host
 from r3d2_ros.rendering.frames import RenderedFrame
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class _Output:
-    """What the network made of a camera: the number of the camera, its render and the output [3, H, W] on the device.
+class _Input:
+    """What the network sees of camera `number`.
 
-    mask    [H, W] on the host, None where the whole output is shown; device_mask: the same on the device
-    window  of the frame, outside of which the mask is 0
+    image   [3, H, W] float32 in [0, 1], the render on the device
+    weight  [h, w] float32, the mask in the area's window on the device; None where the whole output is shown
     """
 
     number: int
+    area: Area
     image: Tensor
-    output: Tensor
-    mask: NDArray[np.float32] | None
-    device_mask: Tensor | None
-    window: Window
+    weight: Tensor | None
+
+    def shown(self, picture: Tensor) -> Tensor:
+        """The part [3, h, w] of a picture [3, H, W] that may be shown."""
+        return picture[:, *self.area.window.slices]
+
+    def mask(self) -> Tensor | None:
+        """The mask [H, W] on the device."""
+        if self.weight is None:
+            return None
+        mask = torch.zeros_like(self.image[0])
+        mask[self.area.window.slices] = self.weight
+        return mask
+
+
+@dataclass(frozen=True, eq=False)
+class _Output:
+    """What the network made of what it saw: [3, H, W] float32 on the device."""
+
+    seen: _Input
+    picture: Tensor
+
+    def bad_pixels(self) -> Tensor:
+        """How many pixels are no numbers where they would be shown: an int64 scalar on the device."""
+        return bad_pixels(self.seen.shown(self.picture), self.seen.weight)
+
+    def composite(self) -> Tensor:
+        """Bytes [h, w, 3] of the window, on the device."""
+        shown = self.seen.shown(self.picture)
+        if self.seen.weight is None:
+            return composite_full(shown)
+        # The same bytes that came to the host: both are the rounded render.
+        render = rgb8_tensor(self.seen.shown(self.seen.image).movedim(0, -1)).contiguous()
+        return composite_region(render, shown, self.seen.weight)
 
 
 class Harmonizer:
@@ -55,7 +85,7 @@ class Harmonizer:
     def __init__(self, config: HarmonizerConfig, network: ImageNetwork) -> None:
         self.config = config
         self._network = network
-        self._crop_sizes = parse_sizes(config.roi.sizes)
+        self._finder = AreaFinder(config, latent_px=network.latent_px)
         on_gpu = network.device.type == "cuda"
         # Before the renderer's work for the next frame set, which another thread may have begun on its own stream.
         self._stream = torch.cuda.Stream(network.device, priority=-1) if on_gpu else None
@@ -75,8 +105,7 @@ class Harmonizer:
             outputs = self._outputs(moment, outcomes)
             if self.config.temporal.enabled:
                 outputs, history = self._steadied(moment, self._finite(outputs, outcomes), history)
-            for out in outputs:
-                outcomes[out.number] = self._shown(out, moment.frames[out.number].rgb8)
+            self._show(moment, outputs, outcomes)
         return outcomes, history
 
     def warm_up(self, sizes: Sequence[Size]) -> None:
@@ -98,7 +127,7 @@ class Harmonizer:
         if not self.config.roi.enabled:
             return []
         grid_px = grid_of(scale, self._network.latent_px)
-        sizes = crop_sizes(self._crop_sizes, frame, grid_px=grid_px)
+        sizes = crop_sizes(parse_sizes(self.config.roi.sizes), frame, grid_px=grid_px)
         if not sizes:
             text = "harmonizer.roi: no size fits into frames of %d x %d in steps of %d pixels, which are run whole"
             log.warning(text, *frame, grid_px)
@@ -111,79 +140,66 @@ class Harmonizer:
         for size in sorted({one.image.shape for one in inputs}):
             group = [one for one in inputs if one.image.shape == size]
             try:
-                ran = self._run([one.image for one in group], [one.mask for one in group])
-                outputs += [replace(one, output=output) for one, output in zip(group, ran, strict=True)]
+                outputs += map(_Output, group, self._run(group))
             except Exception as error:  # PyTorch's, out of memory among them, or of a pipeline's own code
                 failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
                 for one in group:
                     outcomes[one.number] = failed
         return outputs
 
-    def _inputs(self, moment: Moment) -> Iterator[_Output]:
-        """Of each camera that the network has to see, what it has to see; the output is still the render."""
-        config = self.config
-        for number, (frame, view) in enumerate(zip(moment.frames, moment.views, strict=True)):
-            mask, window = None, Window(0, 0, view.height_px, view.width_px)
-            if config.composite == "region":
-                mask = actor_region(
-                    actor_weight=frame.actor_weight,
-                    depth=frame.depth,
-                    view=view,
-                    boxes=moment.actors,
-                    config=config.region,
-                )
-                if mask is None:
-                    continue
-                window = _window(mask)
-            image = self._on_device(frame.rgb).clamp(0, 1).movedim(-1, 0).contiguous()
-            device_mask = None if mask is None else self._on_device(mask)
-            yield _Output(number, image, image, mask, device_mask, window)
+    def _inputs(self, moment: Moment) -> Iterator[_Input]:
+        """Of each camera that the network has to see, what it sees; uploaded while other areas are still looked for."""
+        for number, area in self._finder.areas(moment):
+            image = self._on_device(moment.frames[number].rgb).clamp(0, 1).movedim(-1, 0).contiguous()
+            weight = None if area.mask is None else self._on_device(area.mask[area.window.slices])
+            yield _Input(number, area, image, weight)
 
-    def _run(self, images: Sequence[Tensor], masks: Sequence[NDArray[np.float32] | None]) -> Sequence[Tensor]:
+    def _run(self, inputs: Sequence[_Input]) -> list[Tensor]:
         """The network's outputs for images [3, H, W] of one size."""
+        images = [one.image for one in inputs]
         scale = scale_of(self.config.resolution, images[0].shape[-2])
 
         def network(batch: Tensor) -> Tensor:
             return run_reduced(batch, self._network, scale)
 
         if not self.config.roi.enabled:
-            return list(network(torch.stack(list(images))))
-        margin_px, grid_px = self.config.roi.margin_px, grid_of(scale, self._network.latent_px)
-        crops = [choose_crops(mask, sizes=self._crop_sizes, margin_px=margin_px, grid_px=grid_px) for mask in masks]
-        return run_on_crops(images, crops, network, margin_px=margin_px)
+            return list(network(torch.stack(images)))
+        return run_on_crops(images, [one.area.crops for one in inputs], network, margin_px=self.config.roi.margin_px)
 
     def _finite(self, outputs: list[_Output], outcomes: list[Harmonized | Failed]) -> list[_Output]:
         """The outputs without those that have NaN where they would be shown, of which the outcome says so."""
+        if not outputs:
+            return []
+        (counts,) = to_host([torch.stack([out.bad_pixels() for out in outputs])])
         good = []
-        for out in outputs:
-            failed = _fault(int(bad_pixels(out.output, out.device_mask)))
-            if failed is None:
-                good.append(out)
+        for out, count in zip(outputs, counts.tolist(), strict=True):
+            if count:
+                outcomes[out.seen.number] = _not_finite(count)
             else:
-                outcomes[out.number] = failed
+                good.append(out)
         return good
 
     def _steadied(
         self, moment: Moment, outputs: list[_Output], history: TemporalHistory | None
     ) -> tuple[list[_Output], TemporalHistory]:
         """The outputs with residuals that are blended with what is carried over from `history`."""
-        ran = {out.number: out for out in outputs}
+        ran = {out.seen.number: out for out in outputs}
         cameras = []
         for number, (name, view, frame) in enumerate(zip(moment.names, moment.views, moment.frames, strict=True)):
             out = ran.get(number)
             if out is None:
                 cameras.append(CameraResidual(name, view, residual=None, mask=None, depth=None, instance=None))
                 continue
-            assert frame.instance is not None
+            depth, instance = self._surfaces(frame)
             cameras.append(
                 CameraResidual(
                     name=name,
                     view=view,
-                    residual=out.output - out.image,
-                    mask=out.device_mask,
-                    window=out.window,
-                    depth=self._on_device(frame.depth),
-                    instance=self._on_device(frame.instance.astype(np.int32)),
+                    residual=out.picture - out.seen.image,
+                    mask=out.seen.mask(),
+                    window=out.seen.area.window,
+                    depth=depth,
+                    instance=instance,
                 )
             )
         residuals, after = blend(
@@ -191,53 +207,57 @@ class Harmonizer:
         )
         steady = []
         for out in outputs:
-            residual = residuals[out.number]
+            residual = residuals[out.seen.number]
             assert residual is not None
-            steady.append(replace(out, output=(out.image + residual).clamp(0, 1)))
+            steady.append(replace(out, picture=(out.seen.image + residual).clamp(0, 1)))
         return steady, after
 
-    def _shown(self, out: _Output, rendered: NDArray[np.uint8]) -> Harmonized | Failed:
-        """The output in the picture, or what is wrong with it."""
-        part = out.window.slices
-        shown, mask = out.output[:, *part], out.device_mask
-        if mask is None:
-            pixels = composite_full(shown)
-        else:
-            mask = mask[part]
-            pixels = composite_region(self._on_device(rendered[part]), shown, mask)
-        bad, picture = to_host([bad_pixels(shown, mask), pixels])
-        failed = _fault(int(bad))
-        if failed is not None:
-            return failed
-        rgb = rendered.copy()
-        rgb[part] = picture
-        return Harmonized(rgb, np.ones(rgb.shape[:2], np.float32) if out.mask is None else out.mask)
+    def _surfaces(self, frame: RenderedFrame) -> tuple[Tensor, Tensor]:
+        """Depth and instance [H, W] on the device, where a GPU that rendered them still has them."""
+        if frame.surfaces is not None:
+            return self._on_device(frame.surfaces.depth), self._on_device(frame.surfaces.instance)
+        assert frame.instance is not None
+        return self._on_device(frame.depth), self._on_device(frame.instance.astype(np.int32))
+
+    def _show(self, moment: Moment, outputs: list[_Output], outcomes: list[Harmonized | Failed]) -> None:
+        """The outputs in the pictures, or what is wrong with them. All is queued before it is waited for, once."""
+        if not outputs:
+            return
+        queued = [torch.stack([out.bad_pixels() for out in outputs]), *(out.composite() for out in outputs)]
+        pictures = [moment.frames[out.seen.number].rgb8.copy() for out in outputs]  # while the GPU is at work
+        counts, *parts = to_host(queued)
+        for out, count, rgb, part in zip(outputs, counts.tolist(), pictures, parts, strict=True):
+            if count:
+                outcomes[out.seen.number] = _not_finite(count)
+                continue
+            area = out.seen.area
+            rgb[area.window.slices] = part
+            mask = np.ones(rgb.shape[:2], np.float32) if area.mask is None else area.mask
+            outcomes[out.seen.number] = Harmonized(rgb, mask)
 
     def _on_device(self, array: NDArray | Tensor) -> Tensor:
-        tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
-        return tensor.to(self._network.device)
+        if isinstance(array, np.ndarray):
+            return to_device(array, self._network.device)
+        return array.to(self._network.device)
 
     @contextmanager
     def _own_stream(self) -> Iterator[None]:
-        """On a GPU, work on the harmonizer's stream; what was rendered is complete, because its bytes were copied."""
+        """On a GPU, work on the harmonizer's stream; what was rendered is complete, because its bytes were copied.
+
+        Nothing is at work when it ends, by an error either: the renderer may then have the memory of its pictures back.
+        """
         if self._stream is None:
             yield
             return
         with torch.cuda.stream(self._stream):
-            yield
-            self._stream.synchronize()
+            try:
+                yield
+            finally:
+                self._stream.synchronize()
 
 
-def _fault(bad_pixels: int) -> Failed | None:
-    if not bad_pixels:
-        return None
-    return Failed(f"the harmonizer's output has NaN or infinite values in {bad_pixels} pixels")
-
-
-def _window(mask: NDArray[np.float32]) -> Window:
-    """Rows and columns outside of which `mask` [H, W] is 0."""
-    left, top, width, height = cv2.boundingRect((mask > 0).view(np.uint8))
-    return Window(top, left, top + height, left + width)
+def _not_finite(pixels: int) -> Failed:
+    return Failed(f"the harmonizer's output has NaN or infinite values in {pixels} pixels")
 
 
 def _one_actor(size: Size, *, stamp_ns: int) -> Moment:

@@ -1,4 +1,4 @@
-"""Copies from a GPU to the host: all of a kind at once, into page-locked memory, waited for once."""
+"""Copies between a GPU and the host through page-locked memory; those to the host are waited for, all at once."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def to_host(tensors: Sequence[Tensor]) -> list[NDArray]:
         copy.copy_(tensor, non_blocking=True)
     torch.cuda.current_stream(tensors[0].device).synchronize()
     return [copy.numpy() for copy in copies]
+
+
+def to_device(array: NDArray, device: torch.device) -> Tensor:
+    """The array as a tensor of a device, for work on the current stream. On the CPU they share the array's memory.
+
+    A copy from memory that is not page-locked would wait for what the GPU has still to do.
+    """
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor).to(device, non_blocking=True)
 
 
 def rgb8_tensor(rgb: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer import harmonizer as harmonizer_module
 from r3d2_ros.harmonizer.base import Shape
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.harmonizer.model_config import LATENT_PX
@@ -161,12 +163,47 @@ def test_a_network_that_fails_takes_only_the_pictures_that_needed_it(error: Exce
 def test_what_the_network_does_not_need_is_not_put_on_its_device(
     temporal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of camera `front` alone, each array once: image, mask, bytes to paste into; with temporal depth and instance."""
+    """Of camera `front` alone, each array once: image and mask around the car; with temporal depth and instance."""
     sim = harmonizing(darker(), HarmonizerConfig(temporal=TemporalConfig(enabled=temporal)))
     rendered, sent, put = sim.render(state()), [], Harmonizer._on_device
     monkeypatch.setattr(Harmonizer, "_on_device", lambda self, array: (sent.append(array), put(self, array))[1])
     sim.harmonize(rendered, History())
-    assert len(sent) == (5 if temporal else 3)
+    assert len(sent) == (4 if temporal else 2)
+    frame = rendered.frames[0]
+    assert sent[0] is frame.rgb and sent[1].size < 0.6 * frame.depth.size
+
+
+class Stream:
+    """Stands in for a GPU's stream, and counts how often it was waited for."""
+
+    waited = 0
+
+    def synchronize(self) -> None:
+        self.waited += 1
+
+
+def test_nothing_is_at_work_on_the_renders_when_harmonizing_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the renderer would have its memory back while the GPU still reads it."""
+    sim, stream = harmonizing(darker()), Stream()
+    assert sim.harmonizer is not None
+    monkeypatch.setattr(sim.harmonizer, "_stream", stream)
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    sim.step(state(), History())
+    assert stream.waited == 1
+    monkeypatch.setattr(harmonizer_module, "to_host", lambda tensors: out_of_memory(tensors[0]))
+    with pytest.raises(torch.OutOfMemoryError):
+        sim.step(state(), History())
+    assert stream.waited == 2
+
+
+def test_all_cameras_are_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With temporal harmonizing once more, to know which cameras have nothing to carry."""
+    copies, copy = [], harmonizer_module.to_host
+    monkeypatch.setattr(harmonizer_module, "to_host", lambda tensors: (copies.append(len(tensors)), copy(tensors))[1])
+    step(darker(), HarmonizerConfig(composite="full"))
+    assert copies == [3], "how many pixels are bad, and two pictures"
+    step(darker(), HarmonizerConfig(composite="full", temporal=TemporalConfig(enabled=True)))
+    assert copies[1:] == [1, 3]
 
 
 def test_raw_shows_the_render_and_says_why() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,13 @@ pytest.importorskip("gsplat", reason="needs gsplat and torch, which are not inst
 import torch
 
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonizer import harmonizer as harmonizer_module
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Harmonized
 from r3d2_ros.harmonizer.region import ActorBox
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, TemporalConfig
+from r3d2_ros.rendering.base import PlacedScene
 from r3d2_ros.rendering.frames import RenderedFrame, render_frames
 from r3d2_ros.rendering.gsplat import Kernels
 from r3d2_ros.rendering.rgb8 import to_rgb8
@@ -33,15 +37,24 @@ CONFIGS = [
 ]
 
 
+def boxes_of(scene: PlacedScene) -> tuple[ActorBox, ...]:
+    return tuple(
+        ActorBox(
+            Rigid(np.asarray(actor.R_world_node), actor.T_world_node.translation),
+            (4.0, 2.0, 1.6),
+            f"car {number}",
+            actor.instance,
+        )
+        for number, actor in enumerate(scene.actors)
+    )
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=["region", "half", "roi", "full"])
 def test_tensors_of_the_device_and_arrays_of_the_host_give_the_same_bytes(
     kernels: Kernels, config: HarmonizerConfig
 ) -> None:
     scene = scenes.crossing(background=1500, asset=200)
-    boxes = tuple(
-        ActorBox(Rigid(np.asarray(actor.R_world_node), actor.T_world_node.translation), (4.0, 2.0, 1.6))
-        for actor in scene.actors
-    )
+    boxes = boxes_of(scene)
     frames = render_frames(renderer(kernels), scene, VIEWS)
     assert all(isinstance(frame.rgb, torch.Tensor) for frame in frames)
     images = renderer(kernels).render(scene, VIEWS)
@@ -56,3 +69,32 @@ def test_tensors_of_the_device_and_arrays_of_the_host_give_the_same_bytes(
         np.testing.assert_array_equal(one.rgb, other.rgb)
         changed += int((one.rgb != frame.rgb8).sum())
     assert changed > 1000
+
+
+def test_depth_and_instances_are_taken_from_where_they_were_rendered(
+    kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = scenes.crossing(background=1500, asset=200)
+    frames = render_frames(renderer(kernels), scene, VIEWS, instances=True)
+    assert all(frame.surfaces is None for frame in render_frames(renderer(kernels), scene, VIEWS))
+    for frame in frames:
+        assert frame.surfaces is not None and frame.instance is not None
+        np.testing.assert_array_equal(frame.surfaces.depth.numpy(), frame.depth)
+        np.testing.assert_array_equal(frame.surfaces.instance.numpy(), frame.instance)
+    arrays = [replace(frame, surfaces=None) for frame in frames]
+    harmonizer = Harmonizer(HarmonizerConfig(temporal=TemporalConfig(enabled=True)), darker())
+    uploaded: list[np.dtype] = []
+    upload = harmonizer_module.to_device
+    monkeypatch.setattr(harmonizer_module, "to_device", lambda a, d: (uploaded.append(a.dtype), upload(a, d))[1])
+    pictures = []
+    for given in (frames, arrays):
+        history = None
+        for stamp_ns in (0, 100_000_000):
+            moment = Moment(stamp_ns, ("a", "b", "c"), tuple(VIEWS), tuple(given), boxes_of(scene))
+            outcomes, history = harmonizer.apply(moment, history)
+        pictures.append([one.rgb for one in outcomes if isinstance(one, Harmonized)])
+        if given is frames:
+            assert set(uploaded) == {np.dtype(np.float32)} and len(uploaded) <= 2 * len(VIEWS), "the masks alone"
+    assert len(uploaded) > 4 * len(VIEWS)
+    for one, other in zip(*pictures, strict=True):
+        np.testing.assert_array_equal(one, other)
