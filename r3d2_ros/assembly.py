@@ -45,10 +45,12 @@ def assemble(
     *,
     rig: Rig | None = None,
     library: AssetLibrary | None = None,
+    warm_harmonizer: bool = True,
 ) -> Assembled:
     """Load scene, assets and rig, choose the renderer, compile and upload. `say` gets a line per stage.
 
     `rig` and `library` take the place of those that the configuration names, for callers that have loaded them.
+    Without `warm_harmonizer` the harmonizer is left to whoever harmonizes in another thread, such as `HarmonizeThread`.
     InputError(s) for files that cannot be used, MissingPackageError for a named backend that is not installed.
     """
     start = time.perf_counter()
@@ -73,7 +75,10 @@ def assemble(
         instances=config.output.instance,
     )
     start = time.perf_counter()
-    simulator.warm_up()
+    if warm_harmonizer:
+        simulator.warm_up()
+    else:
+        simulator.warm_up_renderer()
     say(f"renderer '{renderer.name}' ready ({time.perf_counter() - start:.1f} s)")
     notes = (*rig.notes, *scene.notes, *_temporal_notes(config, rig), *training_notes(config.harmonizer, scene))
     return Assembled(simulator, notes)

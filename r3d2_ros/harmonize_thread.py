@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,15 +15,33 @@ from r3d2_ros.sync import Tick
 class HarmonizeThread:
     """Harmonizes in the order of `submit`, and keeps what temporal harmonizing remembers."""
 
-    def __init__(self, simulator: Simulator, trouble: Callable[[str], None]) -> None:
-        """`trouble` is called with what failed, its traceback included; the future raises it besides."""
+    def __init__(
+        self, simulator: Simulator, trouble: Callable[[str], None], say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """Warms the harmonizer up in the new thread, and waits for that. Whatever fails in it is raised.
+
+        trouble  is called with what failed later, its traceback included; the future raises it besides
+        say      gets a line when the harmonizer is warm
+        """
         self._simulator, self._trouble = simulator, trouble
         self._history, self._timeline = History(), 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="harmonize")
+        start = time.perf_counter()
+        try:
+            self._thread.submit(simulator.warm_up_harmonizer).result()
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
+        if simulator.harmonizer is not None:
+            say(f"harmonizer ready ({time.perf_counter() - start:.1f} s)")
 
     def submit(self, tick: Tick, rendered: Rendered, *, raw_where_it_fails: bool = False) -> Future[FrameSet]:
         """The frame set that `Simulator.harmonize` makes of `rendered`."""
         return self._thread.submit(self._harmonize, tick, rendered, raw_where_it_fails)
+
+    def forget(self) -> None:
+        """Wait for what was submitted, and forget it: what comes next is another run's."""
+        self._thread.submit(self._begin, 0).result()
 
     def close(self) -> None:
         """Wait for what was submitted, then end the thread."""
@@ -30,7 +49,7 @@ class HarmonizeThread:
 
     def _harmonize(self, tick: Tick, rendered: Rendered, raw_where_it_fails: bool) -> FrameSet:
         if tick.timeline != self._timeline:  # time went back: what came before says nothing about what comes now
-            self._history, self._timeline = History(), tick.timeline
+            self._begin(tick.timeline)
         try:
             frame_set, self._history = self._simulator.harmonize(
                 rendered, self._history, raw_where_it_fails=raw_where_it_fails
@@ -39,3 +58,6 @@ class HarmonizeThread:
             self._trouble(f"{seconds(tick.stamp_ns)}: harmonizing failed\n{traceback.format_exc()}")
             raise
         return frame_set
+
+    def _begin(self, timeline: int) -> None:
+        self._history, self._timeline = History(), timeline

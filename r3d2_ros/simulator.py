@@ -108,7 +108,7 @@ class Simulator:
     """Scene, assets, rig, renderer and harmonizer, put together once; `step` has no state of its own.
 
     Its halves `render` and `harmonize` may run in two threads, each of them in one thread at a time, so that a frame
-    set is rendered while the one before it is harmonized.
+    set is rendered while the one before it is harmonized. Each half is warmed up in its own thread.
     """
 
     def __init__(
@@ -194,14 +194,27 @@ class Simulator:
         )
 
     def warm_up(self) -> None:
-        """Compile, and upload what stays, so that the first frame is as fast as the others."""
-        pose = self.scene.path.poses[0] if self.scene.path else Rigid.identity()
-        state = WorldState(0, EgoState(0, pose))
+        """Compile, and upload what stays, so that the first step in this thread is as fast as the others."""
+        self.warm_up_renderer()
+        self.warm_up_harmonizer()
+
+    def warm_up_renderer(self) -> None:
+        """The part of `render`."""
+        state = self._first_state()
         placed = self.scene.compose(state.actors, self.library)
-        self.renderer.warm_up(placed, [camera.view(pose) for camera in self.rig.cameras])
+        self.renderer.warm_up(placed, [camera.view(state.ego.T_world_ego) for camera in self.rig.cameras])
+        self.render(state)
+
+    def warm_up_harmonizer(self) -> None:
+        """The part of `harmonize`, in the thread that will call it: cuDNN keeps what it has chosen for each thread."""
         if self.harmonizer is not None:
             self.harmonizer.warm_up([(camera.height_px, camera.width_px) for camera in self.rig.cameras])
-        self.step(state, History())
+            self.step(self._first_state(), History())
+
+    def _first_state(self) -> WorldState:
+        """Where the scene was captured from first, without actors."""
+        pose = self.scene.path.poses[0] if self.scene.path else Rigid.identity()
+        return WorldState(0, EgoState(0, pose))
 
 
 def _frame(

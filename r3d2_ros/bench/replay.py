@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from r3d2_ros.assembly import assemble, load_config_library, load_config_rig
 from r3d2_ros.config import SimConfig, load_config
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.harmonize_thread import HarmonizeThread
 from r3d2_ros.replay.definitions import standard_types
 from r3d2_ros.replay.folder_store import FolderStore
 from r3d2_ros.replay.mcap_store import McapStore
@@ -109,10 +111,11 @@ def _render(simulator: Simulator, poses: list[Rigid]) -> None:
 
 def _replay(simulator: Simulator, ticks: Ticks, store: Store) -> None:
     wanted = frozenset(range(len(ticks.moments())))
-    make_frames(
-        iter(ticks), Part(wanted), simulator=simulator, output=store.output(None), stop=threading.Event(),
-        done=lambda planned, cause, reason: None, trouble=print,
-    )  # fmt: skip
+    with closing(HarmonizeThread(simulator, print)) as harmonizing:
+        make_frames(
+            iter(ticks), Part(wanted), simulator=simulator, harmonizing=harmonizing, output=store.output(None),
+            stop=threading.Event(), done=lambda planned, cause, reason: None, trouble=print,
+        )  # fmt: skip
 
 
 def _store(kind: str, path: Path, simulator: Simulator, config: SimConfig) -> Store:

@@ -38,6 +38,7 @@ class RenderLoop:
         self,
         *,
         simulator: Simulator,
+        harmonizing: HarmonizeThread,
         inputs: Inputs,
         outputs: Outputs,
         statistics: Statistics,
@@ -46,7 +47,8 @@ class RenderLoop:
         stop_run: Callable[[str], None],
     ) -> None:
         self._stop_run = stop_run
-        self._simulator, self._inputs, self._outputs = simulator, inputs, outputs
+        self._simulator, self._harmonizing = simulator, harmonizing
+        self._inputs, self._outputs = inputs, outputs
         self._config, self._logger = config, logger
         self._changed = inputs.changed
         self._stopping = False
@@ -60,7 +62,6 @@ class RenderLoop:
         )
         self.waiting_for_subscribers: list[str] = []
         self._rendering = threading.Thread(target=self._guarded(self._render), name="render", daemon=True)
-        self._harmonizing = HarmonizeThread(simulator, logger.error)
         self._publishing = threading.Thread(target=self._guarded(self._publish), name="publish", daemon=True)
 
     @property
@@ -80,7 +81,7 @@ class RenderLoop:
         for thread in (self._rendering, self._publishing):
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join()
-        self._harmonizing.close()
+        self._harmonizing.forget()
 
     def render_newest(self) -> None:
         """`latest` mode: a moment to render has come."""

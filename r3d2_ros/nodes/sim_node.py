@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 import rclpy
 from lifecycle_msgs.srv import ChangeState
@@ -22,6 +23,7 @@ from tf2_msgs.msg import TFMessage
 from r3d2_ros.assembly import Assembled, assemble
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.harmonize_thread import HarmonizeThread
 from r3d2_ros.nodes.conversions import camera_transforms
 from r3d2_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
 from r3d2_ros.nodes.executor import LastingExecutor
@@ -32,6 +34,9 @@ from r3d2_ros.nodes.qos import overridable, reliable
 from r3d2_ros.nodes.render_loop import RenderLoop
 from r3d2_ros.nodes.statistics import Statistics
 from r3d2_ros.nodes.transport import Transport, prepare_transport, transport_fault
+
+ASSEMBLE = partial(assemble, warm_harmonizer=False)
+"""The thread that harmonizes warms up itself."""
 
 EXECUTOR_THREADS = 4
 """One for inputs, one for a transition that takes long, two for services and timers meanwhile."""
@@ -50,7 +55,7 @@ class SimNode(LifecycleNodeMixin, Node):
         self,
         *,
         transport: Transport | None = None,
-        assemble: Callable[[SimConfig, Callable[[str], None]], Assembled] = assemble,
+        assemble: Callable[[SimConfig, Callable[[str], None]], Assembled] = ASSEMBLE,
         name: str = "sim_node",
         **node_arguments: object,
     ) -> None:
@@ -63,6 +68,7 @@ class SimNode(LifecycleNodeMixin, Node):
         self._transition = threading.Lock()
         self._fault = ""
         self._assembled: Assembled | None = None
+        self._harmonizing: HarmonizeThread | None = None
         self._outputs: Outputs | None = None
         self._loop: RenderLoop | None = None
         self._inputs: Inputs | None = None
@@ -133,7 +139,9 @@ class SimNode(LifecycleNodeMixin, Node):
         self._assembled = self._assemble(self.config, self.get_logger().info)
         for note in self._assembled.notes:
             self.get_logger().warning(note)
-        cameras = self._assembled.simulator.rig.cameras
+        simulator, logger = self._assembled.simulator, self.get_logger()
+        self._harmonizing = HarmonizeThread(simulator, logger.error, logger.info)
+        cameras = simulator.rig.cameras
         for camera in cameras:
             if camera.is_distorted:
                 self.get_logger().warning(
@@ -144,7 +152,7 @@ class SimNode(LifecycleNodeMixin, Node):
         self.parameters.configured = True
 
     def _activate(self) -> None:
-        assert self._assembled is not None and self._outputs is not None
+        assert self._assembled is not None and self._harmonizing is not None and self._outputs is not None
         simulator = self._assembled.simulator
         self._outputs.begin_run()
         if self.config.output.publish_tf:
@@ -154,6 +162,7 @@ class SimNode(LifecycleNodeMixin, Node):
         )
         self._loop = RenderLoop(
             simulator=simulator,
+            harmonizing=self._harmonizing,
             inputs=self._inputs,
             outputs=self._outputs,
             statistics=self.statistics,
@@ -187,6 +196,9 @@ class SimNode(LifecycleNodeMixin, Node):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        if self._harmonizing is not None:
+            self._harmonizing.close()
+            self._harmonizing = None
         self._assembled = None
         self.parameters.configured = False
 

@@ -1,6 +1,7 @@
 """Reading, rendering, encoding and writing at the same time, in bounded queues.
 
-reader thread -> ticks -> calling thread: Simulator.step -> encoder threads -> writer thread
+reader thread -> ticks -> calling thread: Simulator.render -> HarmonizeThread: Simulator.harmonize -> encoder threads
+-> writer thread
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
@@ -53,6 +53,7 @@ def make_frames(
     part: Part,
     *,
     simulator: Simulator,
+    harmonizing: HarmonizeThread,
     output: Output,
     stop: threading.Event,
     done: Done,
@@ -61,14 +62,11 @@ def make_frames(
     """Render a part of the ticks into `output`, and close it. Ends early, with what was begun finished, when `stop` is
     set. InputError when the output cannot be written any more.
 
-    done     called for each frame set that was written or noted as missing
-    trouble  called with what failed
+    harmonizing  of the same simulator, and of nothing that was made before
+    done         called for each frame set that was written or noted as missing
+    trouble      called with what failed
     """
-    with (
-        Writer(output, done) as writer,
-        closing(HarmonizeThread(simulator, trouble)) as harmonizing,
-        ReadAhead(ticks, READ_AHEAD) as planned_ticks,
-    ):
+    with Writer(output, done) as writer, ReadAhead(ticks, READ_AHEAD) as planned_ticks:
         for planned in planned_ticks:
             if stop.is_set() or writer.fault is not None or planned.index > part.last:
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from typing import Protocol
 from r3d2_ros.assembly import Assembled
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SimConfig
+from r3d2_ros.harmonize_thread import HarmonizeThread
 from r3d2_ros.replay.output import Store
 from r3d2_ros.replay.pipeline import Part, make_frames
 from r3d2_ros.replay.place import Place, anchor, distance_notes
@@ -77,24 +79,26 @@ def work(
 
     InputError(s) for what cannot be used, and when the output cannot be written any more.
     """
-    assembled = assemble(job.config, events.say, rig=job.rig, library=library)
+    assembled = assemble(job.config, events.say, rig=job.rig, library=library, warm_harmonizer=False)
     simulator = assembled.simulator
     T_map_recorded = anchor(job.places, simulator.scene) if job.anchor_start else None
     notes = [*assembled.notes, *distance_notes(job.places, simulator.scene, T_map_recorded)]
-    events.ready(simulator.renderer.name, notes)
     ticks = Ticks(recording, config=job.config, rig=job.rig, library=library, T_map_recorded=T_map_recorded)
 
     def done(planned: PlannedTick, cause: str | None, reason: str) -> None:
         events.done(cause, reason)
 
-    make_frames(
-        iter(ticks),
-        job.part,
-        simulator=simulator,
-        output=job.store.output(job.number),
-        stop=stop,
-        done=done,
-        trouble=events.trouble,
-    )
+    with closing(HarmonizeThread(simulator, events.trouble, events.say)) as harmonizing:
+        events.ready(simulator.renderer.name, notes)
+        make_frames(
+            iter(ticks),
+            job.part,
+            simulator=simulator,
+            harmonizing=harmonizing,
+            output=job.store.output(job.number),
+            stop=stop,
+            done=done,
+            trouble=events.trouble,
+        )
     reports = tuple(f"{report.text} ({report.count} times)" for report in ticks.reports)
     return Findings(reports, tuple(recording.bag.damage))

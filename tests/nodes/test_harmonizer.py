@@ -16,6 +16,7 @@ from torch import Tensor
 
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.nodes.qos import reliable
+from r3d2_ros.nodes.sim_node import SimNode
 from tests.harmonizer.test_harmonizer import Network
 from tests.nodes.harness import MS, Client, Running, assembler, pixel, wait_for
 
@@ -63,7 +64,7 @@ def test_frame_sets_stay_in_order_whatever_each_of_them_takes() -> None:
 
 
 def late_once(event: threading.Event) -> Callable[[Tensor], Tensor]:
-    """A network that waits for `event` in its first call."""
+    """A network that waits for `event`."""
 
     def network(images: Tensor) -> Tensor:
         event.wait(30.0)
@@ -72,11 +73,18 @@ def late_once(event: threading.Event) -> Callable[[Tensor], Tensor]:
     return network
 
 
+def start_before_the_event(node: SimNode, event: threading.Event) -> None:
+    """The network waits for nothing while it is warmed up."""
+    event.set()
+    assert node.start(), node._fault
+    event.clear()
+
+
 def test_a_frame_set_past_the_deadline_is_dropped_with_the_reason_and_the_next_is_in_time() -> None:
     event = threading.Event()
     settings: dict[str, Any] = {"sync__mode": "latest", "harmonizer__on_deadline": "drop"}
     with running(late_once(event), **settings, harmonizer__deadline_ms=300.0) as node, Client() as client:
-        assert node.start(), node._fault
+        start_before_the_event(node, event)
         wait_for(client.matched, "the node's subscriptions")
         client.publish_ego(0, x_m=1.0)
         wait_for(lambda: bool(client.frame_sets), "the frame set past the deadline")
@@ -95,7 +103,7 @@ def test_raw_publishes_the_render_at_the_deadline_and_marks_it() -> None:
     settings: dict[str, Any] = {"sync__mode": "latest", "harmonizer__on_deadline": "raw"}
     with running(late_once(event), **settings, harmonizer__deadline_ms=200.0) as node, Client() as client:
         client.node.create_subscription(DiagnosticArray, "/diagnostics", reports.append, reliable(50))
-        assert node.start(), node._fault
+        start_before_the_event(node, event)
         wait_for(client.matched, "the node's subscriptions")
         client.publish_ego(0, x_m=1.0)
         wait_for(lambda: bool(client.images["front"] and client.frame_sets), "the raw render")
@@ -142,3 +150,27 @@ def test_a_network_that_raises_what_it_never_should_is_reported_and_the_node_goe
             client.publish_ego(i * 100 * MS, x_m=1.0)
         wait_for(lambda: len(client.frame_sets) == 2, "two frame sets")
     assert all("KeyError: 'a mistake in the network'" in s.reason for f in client.frame_sets for s in f.cameras)
+
+
+def test_the_thread_that_warms_the_network_up_is_the_one_that_harmonizes() -> None:
+    """Also when the node is active again: cuDNN keeps what it has chosen for each thread."""
+    threads: list[threading.Thread] = []
+
+    def network(images: Tensor) -> Tensor:
+        threads.append(threading.current_thread())
+        return brighter(images)
+
+    with running(network) as node, Client() as client:
+        assert node.start(), node._fault
+        calls = len(threads)
+        assert calls > 0, "it is warm when the node is active"
+        wait_for(client.matched, "the node's subscriptions")
+        client.publish_ego(0, x_m=1.0)
+        wait_for(lambda: len(client.frame_sets) == 1, "a frame set")
+        node.trigger_deactivate()
+        node.trigger_activate()
+        wait_for(client.matched, "the node's subscriptions")
+        client.publish_ego(100 * MS, x_m=1.0)
+        wait_for(lambda: len(client.frame_sets) == 2, "another one")
+    assert len(threads) == calls + 2 and set(threads) == {threads[0]}
+    assert threads[0] is not threading.current_thread()

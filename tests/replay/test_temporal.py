@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from r3d2_ros import assembly
 from r3d2_ros.replay.ticks import Moment
 from r3d2_ros.replay.workers import split
 from tests.replay.bags import NS, Entry, drive, ns, oncoming
@@ -59,6 +60,18 @@ def test_two_replays_have_the_same_hashes(place: Place, tmp_path: Path, temporal
     place.out = tmp_path / "alone"
     assert place.run("--start", "0.3", "--duration", "0.05") == 0
     assert (place.hashes()[3] == whole[3]) == (not temporal), "by itself it has nothing to remember"
+
+
+def test_the_network_is_warmed_up_in_the_thread_that_harmonizes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from r3d2_ros.harmonizer.harmonizer import Harmonizer
+    from tests.harmonizer.test_harmonize_thread import Watched
+
+    network = Watched()
+    monkeypatch.setattr(assembly, "load_harmonizer", lambda config, say: Harmonizer(config.harmonizer, network))
+    harmonize(place, temporal=False)
+    assert place.run() == 0
+    assert network.prepared and len(network.seen) > 2
+    assert [thread.name for thread in network.threads] == ["harmonize_0"]
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def measure_rig(
 
     Rendering, harmonizing and encoding have a thread each, as in the node.
     """
-    simulator = assemble(config, say).simulator
+    simulator = assemble(config, say, warm_harmonizer=False).simulator
     stepper, states = Stepper(simulator), world_states(drive)
     quality = config.output.jpeg_quality
     with ExitStack() as stack:
@@ -42,8 +42,9 @@ def measure_rig(
             times = stages_of(frame_set) | {"encode": encode_all(frame_set, pool, quality)}
             return Done(times, tuple(failure.reason for failure in frame_set.failures))
 
+        executors[0].submit(simulator.warm_up_harmonizer).result()
         for k in range(min(WARM_UP_TICKS, len(states))):
-            encode(stepper.step(states[k]))
+            encode(executors[0].submit(stepper.harmonize, simulator.render(states[k])).result())
         stepper.reset()
         say(f"{len(states)} ticks at {rate_hz:g} Hz")
         ticks = open_loop(
