@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,8 +60,13 @@ def patch(
 
 def look(there: Patch, here: Patch, T: Rigid, *, tolerance: float = 0.1, K_there: Array = K) -> tuple[Tensor, Tensor]:
     motion = PixelMotion.between(T, src=view(), dst=view(K=K_there))
-    at = positions(here.window, here.inverse_depth, motion)
-    return look_up(LookUp.of(there, there.residual), at, here.identity, tolerance)
+    at = positions(here.pixels, here.inverse_depth, factors(motion))
+    *values, weight = look_up(LookUp.of(there, there.residual), at, here.identity, tolerance)
+    return torch.stack(values), weight
+
+
+def factors(motion: PixelMotion) -> Tensor:
+    return torch.from_numpy(motion.factors().astype(np.float32))
 
 
 def test_a_shift_by_whole_pixels_moves_the_values_by_exactly_that_many() -> None:
@@ -90,10 +96,10 @@ def test_without_motion_every_bit_stays() -> None:
 def test_driving_towards_something_makes_it_larger() -> None:
     # At 10 m now and at 20 m before: a pixel 12 px right of the middle was 6 px right of it.
     motion = PixelMotion.between(moved(z=10.0), src=view(), dst=view())
-    at = positions(Window(0, 0, HEIGHT, WIDTH), torch.full((HEIGHT, WIDTH), 0.1), motion)
-    assert at.column[5, 31].item() == pytest.approx(20 + 11.5 / 2 - 0.5, abs=1e-5)
-    assert at.row[5, 31].item() == pytest.approx(12 - 6.5 / 2 - 0.5, abs=1e-5)
-    assert 1 / at.inverse_depth[5, 31].item() == pytest.approx(20.0, rel=1e-6)
+    column, row, inverse_depth = positions(patch().pixels, torch.full((HEIGHT, WIDTH), 0.1), factors(motion))
+    assert column[5, 31].item() == pytest.approx(20 + 11.5 / 2 - 0.5, abs=1e-5)
+    assert row[5, 31].item() == pytest.approx(12 - 6.5 / 2 - 0.5, abs=1e-5)
+    assert 1 / inverse_depth[5, 31].item() == pytest.approx(20.0, rel=1e-6)
 
 
 def test_the_sky_turns_with_the_camera_and_does_not_shift() -> None:
@@ -196,7 +202,7 @@ def reference_of_part(there: Patch, T: Rigid) -> tuple[Array, Array]:
     identity = torch.full((HEIGHT, WIDTH), NOTHING, dtype=torch.int32)
     residual, part = torch.zeros(3, HEIGHT, WIDTH), there.window.slices
     identity[part], residual[:, *part] = there.identity, there.residual
-    pasted = Patch(whole.window, residual, whole.mask, whole.inside, whole.inverse_depth, identity)
+    pasted = replace(whole, residual=residual, identity=identity)
     return reference(pasted, whole, T, K, 0.1)
 
 

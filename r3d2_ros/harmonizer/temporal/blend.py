@@ -73,7 +73,12 @@ def blend(
     shown = [camera for camera in cameras if camera.name in patches]
     residuals = {name: patch.residual for name, patch in patches.items()}
     if config.temporal.cross_camera:
-        together = bring_together(list(patches.values()), [camera.view for camera in shown], config.temporal)
+        together = bring_together(
+            list(patches.values()),
+            [kept[camera.name].last for camera in shown],
+            [camera.view for camera in shown],
+            config.temporal,
+        )
         residuals = dict(zip(patches, together, strict=True))
     wholes = {camera.name: whole_picture(camera, patches[camera.name], residuals[camera.name]) for camera in shown}
     return [wholes.get(camera.name) for camera in cameras], TemporalHistory(kept)
@@ -98,4 +103,4 @@ def _blended(
     block_px = block_px_of(camera.view.height_px)
     sound = trusted(carried, inside=patch.inside, tolerance=config.temporal.tolerance, block_px=block_px)
     beside = spread(sound, inside=patch.inside, block_px=block_px)
-    return patch.residual + config.temporal.blend * (sound.difference + beside.difference)
+    return patch.residual + config.temporal.blend * (sound[:3] + beside[:3])

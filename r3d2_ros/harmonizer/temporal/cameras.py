@@ -19,22 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.geometry import Array
 from r3d2_ros.harmonizer.settings import TemporalConfig
-from r3d2_ros.harmonizer.temporal.guard import Carried, block_px_of, spread
+from r3d2_ros.harmonizer.temporal.guard import block_px_of, spread
+from r3d2_ros.harmonizer.temporal.overlap import seen_by
 from r3d2_ros.harmonizer.temporal.patch import Patch, Window, bounds_of
-from r3d2_ros.harmonizer.temporal.reprojection import (
-    NEAR_PLANE_M,
-    LookUp,
-    PixelMotion,
-    Positions,
-    look_up,
-    positions,
-)
+from r3d2_ros.harmonizer.temporal.reprojection import LookUp, PixelMotion, Taps, positions, taps_at
+from r3d2_ros.rendering.cuda_copies import to_device
 
 PASSES = 2
 """Sampling takes the finest detail from a residual; a second pass brings what that leaves apart closer together."""
@@ -42,42 +35,78 @@ PASSES = 2
 
 @dataclass(frozen=True, eq=False)
 class _Overlap:
-    """Where another camera sees what is in a part of a camera's patch: positions in its image, and its say [h, w]."""
+    """Where another camera sees what is in a part of a camera's patch: pixels of its picture, and its say [h, w]."""
 
     other: int
     part: Window
-    at: Positions
+    taps: Taps
     say: Tensor
 
 
 def bring_together(
-    patches: Sequence[Patch], views: Sequence[CameraView], config: TemporalConfig
+    patches: Sequence[Patch], pictures: Sequence[LookUp], views: Sequence[CameraView], config: TemporalConfig
 ) -> list[Tensor]:
-    """The residuals [3, h, w] of the patches of one moment, brought together where they show the same surface."""
-    count = range(len(patches))
-    pairs = {(i, j) for i in count for j in range(i) if frusta_overlap(views[i], views[j])}
-    overlaps = [
-        [_overlap(j, patches[i], views[i], views[j], config) for j in count if (i, j) in pairs or (j, i) in pairs]
-        for i in count
-    ]
+    """The residuals [3, h, w] of the patches of one moment, brought together where they show the same surface.
+
+    pictures  of the patches, showing their residuals
+    """
     residuals = [patch.residual for patch in patches]
-    own_says = [_own_say(patches[i], views[i], config) for i in count]
-    involved = sorted({overlap.other for group in overlaps for overlap in group})
-    for _ in range(PASSES):
+    overlaps = _overlaps(patches, pictures, views, config)
+    if not overlaps:
+        return residuals
+    own_says = _own_says(patches, views, config)
+    involved = sorted({overlap.other for group in overlaps.values() for overlap in group})
+    looks = {j: pictures[j] for j in involved}
+    for left in reversed(range(PASSES)):
         # All from the residuals of the pass before: the order of the cameras does not matter.
-        looks = {j: LookUp.of(patches[j], residuals[j]) for j in involved}
         residuals = [
-            _mean(patches[i], residuals[i], own_says[i], looks, overlaps[i], views[i], config) for i in count
+            _mean(patches[i], residuals[i], own_says[i], looks, overlaps.get(i, ()), views[i])
+            for i in range(len(patches))
         ]
+        if left:
+            looks = {j: pictures[j].showing(residuals[j]) for j in involved}
     return residuals
 
 
-def _overlap(other: int, patch: Patch, view: CameraView, other_view: CameraView, config: TemporalConfig) -> _Overlap:
-    motion = PixelMotion.between(other_view.T_camera_world @ view.T_camera_world.inverse(), src=view, dst=other_view)
-    at = positions(patch.window, patch.inverse_depth, motion)
-    say = _say(at.column, at.row, other_view, config.taper)
-    part = bounds_of(say)
-    return _Overlap(other, part, at.crop(part), say[part.slices])
+def _overlaps(
+    patches: Sequence[Patch], pictures: Sequence[LookUp], views: Sequence[CameraView], config: TemporalConfig
+) -> dict[int, list[_Overlap]]:
+    """Of each camera, where which others see the same; cameras that share nothing are not there."""
+    pairs = [(i, j) for i in range(len(patches)) for j in range(len(patches)) if i != j]
+    T_world_cameras = [view.T_camera_world.inverse() for view in views]
+    motions = [
+        PixelMotion.between(views[j].T_camera_world @ T_world_cameras[i], src=views[i], dst=views[j]) for i, j in pairs
+    ]
+    parts = seen_by(motions, [patches[i].window for i, _ in pairs], [views[j] for _, j in pairs])
+    found = [k for k, part in enumerate(parts) if not part.is_empty]
+    if not found:
+        return {}
+    edges = [[views[j].width_px - 0.5, views[j].height_px - 0.5] for _, j in pairs]
+    table = np.array([[*motions[k].factors(), *edges[k]] for k in found], np.float32)
+    overlaps: dict[int, list[_Overlap]] = {}
+    for k, row in zip(found, to_device(table, patches[0].residual.device), strict=True):
+        i, j = pairs[k]
+        patch, part = patches[i], _on_blocks(parts[k].seen_from(patches[i].window), patches[i], views[i])
+        at = positions(patch.pixels[:, *part.slices], patch.inverse_depth[part.slices], row[:12])
+        say = _rise(at[:2], row[12:, None, None], config.taper * views[j].height_px).prod(0)
+        exact = bounds_of(say)
+        if exact.is_empty:
+            continue
+        at, say, part = at[:, *exact.slices], say[exact.slices], exact.moved(part.top, part.left)
+        taps = taps_at(pictures[j], at, patch.identity[part.slices], config.depth_tolerance)
+        overlaps.setdefault(i, []).append(_Overlap(j, part, taps, say))
+    return overlaps
+
+
+def _on_blocks(part: Window, patch: Patch, view: CameraView) -> Window:
+    """The part of the patch, from and to the edges of its blocks of pixels: it has the blocks that the patch has."""
+    side, (height, width) = block_px_of(view.height_px), patch.window.shape
+    return Window(
+        part.top // side * side,
+        part.left // side * side,
+        min(-(-part.bottom // side) * side, height),
+        min(-(-part.right // side) * side, width),
+    )
 
 
 def _mean(
@@ -87,62 +116,43 @@ def _mean(
     looks: Mapping[int, LookUp],
     overlaps: Sequence[_Overlap],
     view: CameraView,
-    config: TemporalConfig,
 ) -> Tensor:
     """The mean [3, h, w] of a camera's residual and those of the others, weighted by their say."""
     if not overlaps:
         return residual
-    change, total = torch.zeros_like(residual), own_say.clone()
+    change_total = torch.cat([torch.zeros_like(residual), own_say[None]])
     for overlap in overlaps:
-        if overlap.part.is_empty:
-            continue
         cut = overlap.part.slices
-        values, weight = look_up(looks[overlap.other], overlap.at, patch.identity[cut], config.depth_tolerance)
-        seen = Carried(values - weight * residual[:, *cut], weight)
+        seen = overlap.taps.sums(looks[overlap.other].values).unflatten(1, overlap.part.shape)
+        seen[:3].addcmul_(seen[3], residual[:, *cut], value=-1.0)
         beside = spread(seen, inside=patch.inside[cut], block_px=block_px_of(view.height_px))
-        change[:, *cut] += overlap.say * (seen.difference + beside.difference)
-        total[cut] += overlap.say * (seen.weight + beside.weight)
-    return residual + change / total
+        change_total[:, *cut].add_(seen.add_(beside).mul_(overlap.say))
+    return residual + change_total[:3] / change_total[3]
 
 
-def _own_say(patch: Patch, view: CameraView, config: TemporalConfig) -> Tensor:
-    window, device = patch.window, patch.residual.device
-    columns = torch.arange(window.left, window.right, device=device, dtype=torch.float32)
-    rows = torch.arange(window.top, window.bottom, device=device, dtype=torch.float32)[:, None]
-    return _say(columns, rows, view, config.taper)
+def _own_says(patches: Sequence[Patch], views: Sequence[CameraView], config: TemporalConfig) -> list[Tensor]:
+    """Each camera's say [h, w] in its own patch; of one row and one column each, computed on the host."""
+    places, edges, tapers = [], [], []
+    for patch, view in zip(patches, views, strict=True):
+        window = patch.window
+        sides = ((window.left, window.right, view.width_px), (window.top, window.bottom, view.height_px))
+        for first, last, size in sides:
+            places.append(torch.arange(first, last, dtype=torch.float32))
+            edges.append(torch.full((last - first,), size - 0.5))
+            tapers.append(torch.full((last - first,), config.taper * view.height_px))
+    rises = _rise(torch.cat(places), torch.cat(edges), torch.cat(tapers))
+    parts = to_device(rises.numpy(), patches[0].residual.device).split([len(place) for place in places])
+    return [columns * rows[:, None] for columns, rows in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _say(column: Tensor, row: Tensor, view: CameraView, taper: float) -> Tensor:
-    """1 in the middle of an image, falling smoothly to 0 at its edges over `taper` times its height, 0 outside.
+def _rise(place: Tensor, edge: Tensor, taper_px: Tensor | float) -> Tensor:
+    """1 in the middle of an image, falling smoothly to 0 at its edges over `taper_px`, 0 outside; along one axis.
 
-    column, row  of pixels; the first pixel's centre is at 0
+    place  of pixels; the first pixel's centre is at 0, and `edge` is the image's end there
+
+    A camera's say is the product over both axes: beside a common edge, where both cameras have little to say, the other
+    edges still decide.
     """
-
-    def rise(position: Tensor, size: int) -> Tensor:
-        inwards = torch.minimum(position + 0.5, size - 0.5 - position) / (taper * view.height_px)
-        inwards = inwards.clamp(0.0, 1.0)
-        return inwards * inwards * (3.0 - 2.0 * inwards)
-
-    # A product: beside a common edge, where both cameras have little to say, the other edges still decide.
-    return rise(column, view.width_px) * rise(row, view.height_px)
-
-
-def frusta_overlap(a: CameraView, b: CameraView) -> bool:
-    """Whether any point before both cameras is in both images."""
-    T_a_b = a.T_camera_world @ b.T_camera_world.inverse()
-    # A point in both is a sum of a's corner rays and, from b's position, of b's, none of them backwards; the rays are
-    # 1 long in z, so the sums of their factors are the depths, which are at least the near plane's.
-    rays = np.concatenate([_corner_rays(a), -T_a_b.rotation @ _corner_rays(b)], axis=1)
-    depths = np.zeros((2, 10))
-    depths[0, :4] = depths[1, 4:8] = 1.0
-    depths[0, 8] = depths[1, 9] = -1.0
-    A = np.concatenate([np.concatenate([rays, np.zeros((3, 2))], axis=1), depths])
-    target = np.array([*T_a_b.translation, NEAR_PLANE_M, NEAR_PLANE_M])
-    _, distance = nnls(A, target)
-    return bool(distance <= 1e-6 * (1.0 + np.linalg.norm(target)))
-
-
-def _corner_rays(view: CameraView) -> Array:
-    """[3, 4] directions of the corners of the image, 1 in z."""
-    w, h = float(view.width_px), float(view.height_px)
-    return np.linalg.inv(view.K) @ np.array([[0.0, w, w, 0.0], [0.0, 0.0, h, h], [1.0, 1.0, 1.0, 1.0]])
+    inwards = torch.minimum(place + 0.5, edge - place) / taper_px
+    inwards = inwards.clamp_(0.0, 1.0)
+    return inwards * inwards * (3.0 - 2.0 * inwards)

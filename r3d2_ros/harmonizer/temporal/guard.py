@@ -10,9 +10,6 @@ Flicker is smooth for the greater part: where nothing valid could be carried, it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,59 +20,49 @@ SPREAD_BLOCKS = 9
 _LITTLE = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class Carried:
-    """A residual from elsewhere, as its difference from the one that is here.
+def trusted(carried: Tensor, *, inside: Tensor, tolerance: float, block_px: int) -> Tensor:
+    """What was carried [4, h, w], as far as it can be trusted.
 
-    difference  [3, h, w]: weight times (residual from elsewhere - residual here)
-    weight      [h, w], 0 to 1: how much of it is valid
-    """
-
-    difference: Tensor
-    weight: Tensor
-
-
-def trusted(carried: Sequence[Carried], *, inside: Tensor, tolerance: float, block_px: int) -> Carried:
-    """What was carried, as far as it can be trusted.
-
-    carried    along one motion, or along two of which each neighbourhood takes the one that fits better
+    carried    [K, 4, h, w], along one motion, or along two of which each neighbourhood takes the one that fits better:
+               weight times (residual from elsewhere - residual here), and the weight, 0 to 1: how much of it is valid
     inside     [h, w] float32: 1 in the region, 0 outside
     tolerance  differences up to this are flicker
     """
-    squares = [_pooled((c.difference * c.difference).mean(0), block_px) for c in carried]
-    weights = [_pooled(c.weight, block_px) for c in carried]
-    best, square, weight = carried[0], squares[0], weights[0]
-    if len(carried) == 2:
+    motions, difference = len(carried), carried[:, :3]
+    images = [(difference * difference).mean(1), carried[:, 3], *([inside[None]] if motions == 2 else [])]
+    pooled = _pooled(torch.cat(images), block_px)
+    squares_weights = pooled[: 2 * motions].unflatten(0, (2, motions))
+    best, (square, weight) = carried[0], squares_weights[:, 0]
+    if motions == 2:
+        squares, weights = squares_weights
         # What could not be carried counts as a difference as large as the tolerance.
-        region = _pooled(inside, block_px)
-        miss = [s + tolerance**2 * (region - w) + _LITTLE**2 for s, w in zip(squares, weights, strict=True)]
-        blocks = miss[0] ** 2 / (miss[0] ** 2 + miss[1] ** 2)
-        square, weight = torch.lerp(squares[0], squares[1], blocks), torch.lerp(weights[0], weights[1], blocks)
-        share = _enlarged(blocks, inside.shape)
-        best = Carried(
-            torch.lerp(carried[0].difference, carried[1].difference, share),
-            torch.lerp(carried[0].weight, carried[1].weight, share),
-        )
+        miss = (squares + tolerance**2 * (pooled[-1] - weights) + _LITTLE**2) ** 2
+        blocks = miss[0] / (miss[0] + miss[1])
+        square, weight = torch.lerp(squares_weights[:, 0], squares_weights[:, 1], blocks)
+        best = torch.lerp(carried[0], carried[1], _enlarged(blocks, inside.shape))
     rms = (square / weight.clamp(min=_LITTLE)).sqrt()
-    trust = _enlarged((2.0 - rms / tolerance).clamp(0.0, 1.0), inside.shape)
-    difference = (best.difference * trust).clamp(-tolerance, tolerance)
-    return Carried(difference, best.weight * trust)
+    sound = best * _enlarged((2.0 - rms / tolerance).clamp(0.0, 1.0), inside.shape)
+    sound[:3].clamp_(-tolerance, tolerance)
+    return sound
 
 
-def spread(carried: Carried, *, inside: Tensor, block_px: int) -> Carried:
+def spread(carried: Tensor, *, inside: Tensor, block_px: int) -> Tensor:
     """The difference beside, for the pixels of the region that have none of their own; it fades out with the distance.
 
-    Its weight is that of `carried` at most what is missing there to 1, and 0 outside the region.
+    Both are [4, h, w] as in `trusted`. The weight is that of `carried` beside, at most what is missing there to 1, and
+    0 outside the region.
     """
-    blocks = F.avg_pool2d(torch.cat([carried.difference, carried.weight[None]])[None], block_px, ceil_mode=True)
+    blocks = F.avg_pool2d(carried[None], block_px, ceil_mode=True)
     size = 2 * SPREAD_BLOCKS + 1
     for kernel, border in (((size, 1), (SPREAD_BLOCKS, 0)), ((1, size), (0, SPREAD_BLOCKS))):
         blocks = F.avg_pool2d(blocks, kernel, stride=1, padding=border)
-    weight = blocks[:, 3:]
-    blocks = torch.cat([blocks[:, :3] / weight.clamp(min=_LITTLE), (3.0 * weight).clamp(max=1.0)], dim=1)
+    difference, weight = blocks[:, :3], blocks[:, 3:]
+    difference /= weight.clamp(min=_LITTLE)
+    weight.mul_(3.0).clamp_(max=1.0)
     beside = F.interpolate(blocks, size=inside.shape, mode="bilinear", align_corners=False)[0]
-    missing = (inside - carried.weight).clamp(min=0.0) * beside[3]
-    return Carried(missing * beside[:3], missing)
+    beside[3].mul_((inside - carried[3]).clamp_(min=0.0))
+    beside[:3].mul_(beside[3])
+    return beside
 
 
 def block_px_of(height_px: int) -> int:
@@ -83,11 +70,11 @@ def block_px_of(height_px: int) -> int:
     return max(2, round(height_px / 135))
 
 
-def _pooled(image: Tensor, block_px: int) -> Tensor:
-    """Means [1, 1, rows, columns] over blocks of an image [h, w] and their neighbours."""
-    blocks = F.avg_pool2d(image[None, None], block_px, ceil_mode=True)
-    return F.avg_pool2d(F.pad(blocks, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+def _pooled(images: Tensor, block_px: int) -> Tensor:
+    """Means [N, rows, columns] over blocks of images [N, h, w] and their neighbours."""
+    blocks = F.avg_pool2d(images[None], block_px, ceil_mode=True)
+    return F.avg_pool2d(F.pad(blocks, (1, 1, 1, 1), mode="replicate"), 3, stride=1)[0]
 
 
 def _enlarged(blocks: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return F.interpolate(blocks, size=shape, mode="bilinear", align_corners=False)[0, 0]
+    return F.interpolate(blocks[None, None], size=shape, mode="bilinear", align_corners=False)[0, 0]

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.geometry import Array
 from r3d2_ros.harmonizer.region import BOX_CORNERS, ActorBox
-from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig
-from r3d2_ros.harmonizer.temporal.guard import Carried
+from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch, Window
 from r3d2_ros.harmonizer.temporal.reprojection import (
     LookUp,
     PixelMotion,
-    Positions,
     bounds_in_image,
+    chunks,
     look_up,
     positions,
 )
+from r3d2_ros.rendering.cuda_copies import to_device
 
 MOVED_M = 1e-3
 """An actor of which no corner has moved further than this since the last frame stands still."""
@@ -43,11 +43,19 @@ class CameraHistory:
 
 @dataclass(frozen=True, eq=False)
 class _Mover:
-    """An actor that has moved since the last frame: where it is now, and where its pixels have come from."""
+    """An actor that has moved since the last frame.
+
+    motion           where its pixels have come from
+    surface, shadow  where in the patch the actor and its shadow can be, counted from the patch's corner
+    reach            [3, 5]: for each axis of the actor's frame the factors of u, of v and of 1 in a pixel's ray, and
+                     the bounds of the shadow; all of them relative to the camera's position
+    """
 
     actor: ActorBox
-    T_camera_actor: Rigid
     motion: PixelMotion
+    surface: Window
+    shadow: Window
+    reach: Array
 
 
 def carried_over(
@@ -58,8 +66,8 @@ def carried_over(
     stamp_ns: int,
     history: CameraHistory,
     config: HarmonizerConfig,
-) -> list[Carried]:
-    """The last residual, carried to the patch of the present frame.
+) -> Tensor:
+    """The last residual, carried to the patch of the present frame, [K, 4, h, w] as `guard.trusted` takes it.
 
     The first follows what each pixel shows. There is a second one when an actor has moved: in it, the ground around
     such an actor follows the actor, as its shadow does.
@@ -69,24 +77,42 @@ def carried_over(
     identity = _last_identity(patch.identity, actors, followed)
     T_last_now = history.view.T_camera_world @ view.T_camera_world.inverse()
     camera_motion = PixelMotion.between(T_last_now, src=view, dst=history.view)
-    at = positions(patch.window, patch.inverse_depth, camera_motion)
-    movers = [mover for now, last in followed if (mover := _mover(now, last, view, history.view)) is not None]
-    for mover in movers:
-        _follow_surface(at, mover, patch, view)
-    carried = [_difference(look_up(history.last, at, identity, tolerance), patch.residual)]
-    shadows = [(mover, part) for mover in movers if not (part := _shadow_window(mover, patch, view, config)).is_empty]
-    if not shadows:
-        return carried
-    around = _union([part for _, part in shadows])
-    at = at.crop(around.seen_from(patch.window))
-    for mover, part in shadows:
-        _follow_shadow(at, around, mover, part, patch, view, config.region)
-    window = around.seen_from(patch.window).slices
-    found = look_up(history.last, at, identity[window], tolerance)
-    difference, weight = carried[0].difference.clone(), carried[0].weight.clone()
-    other = _difference(found, patch.residual[:, *window])
-    difference[:, *window], weight[window] = other.difference, other.weight
-    return [*carried, Carried(difference, weight)]
+    movers = [
+        mover for now, last in followed if (mover := _mover(now, last, patch, view, history.view, config)) is not None
+    ]
+    motions = np.stack([camera_motion.factors(), *(mover.motion.factors() for mover in movers)], axis=1)
+    reaches = np.stack([np.zeros(15), *(mover.reach.T.ravel() for mover in movers)], axis=1)
+    table = to_device(np.concatenate([motions, reaches]).astype(np.float32), identity.device)
+    at = positions(patch.pixels, patch.inverse_depth, table[:12, 0])
+    if not movers:
+        return _differences(look_up(history.last, at, identity, tolerance)[None], patch)
+    around = _union([window for mover in movers for window in (mover.surface, mover.shadow) if not window.is_empty])
+    part = around.slices
+    followers = _followers(movers, patch, around, table[12:])
+    pixels, inverse_depth = patch.pixels[:, None, *part], patch.inverse_depth[part]
+    moved = at.new_empty(3, *followers.shape)
+    for rows in chunks(around.shape[0], at.device, each=followers[:, 0].numel()):
+        its_own = followers[:, rows]
+        motion = table[:12].index_select(1, its_own.flatten()).unflatten(1, its_own.shape)
+        moved[:, :, rows] = positions(pixels[:, :, rows], inverse_depth[rows], motion)
+    at[:, *part] = moved[:, 0]
+    if len(followers) == 1:
+        return _differences(look_up(history.last, at, identity, tolerance)[None], patch)
+    both = torch.cat([at.flatten(1), moved[:, 1].flatten(1)], dim=1)
+    identities = torch.cat([identity.flatten(), identity[part].flatten()])
+    first, second = look_up(history.last, both, identities, tolerance).split(
+        [identity.numel(), moved[0, 1].numel()], dim=1
+    )
+    first = first.unflatten(1, identity.shape)
+    found = torch.stack([first, first])
+    found[1][:, *part] = second.unflatten(1, around.shape)
+    return _differences(found, patch)
+
+
+def _differences(found: Tensor, patch: Patch) -> Tensor:
+    """[K, 4, h, w] of what was found, as differences from the patch's residual; in place."""
+    found[:, :3].addcmul_(found[:, 3:], patch.residual, value=-1.0)
+    return found
 
 
 def _followed(
@@ -115,61 +141,68 @@ def _last_identity(
     for now, last in followed:
         table[now.instance + 1] = last.instance
     # Numbers that belong to no actor of the frame end up in the last entry.
-    return torch.from_numpy(table).to(identity.device)[(identity + 1).clamp(0, most + 2).to(torch.int64)]
+    entries = (identity + 1).clamp_(0, most + 2)
+    return to_device(table, identity.device).index_select(0, entries.flatten()).view_as(identity)
 
 
-def _mover(now: ActorBox, last: ActorBox, view: CameraView, last_view: CameraView) -> _Mover | None:
+def _mover(
+    now: ActorBox, last: ActorBox, patch: Patch, view: CameraView, last_view: CameraView, config: HarmonizerConfig
+) -> _Mover | None:
+    """None for an actor that stands still or has nothing to do with the patch."""
     moved = now.T_world_actor.apply(now.corners) - last.T_world_actor.apply(last.corners)
     if np.linalg.norm(moved, axis=1).max() <= MOVED_M:
         return None
     # Both factors are small numbers, wherever in the world the scene lies.
     T_camera_actor = view.T_camera_world @ now.T_world_actor
     T_last_now = (last_view.T_camera_world @ last.T_world_actor) @ T_camera_actor.inverse()
-    return _Mover(now, T_camera_actor, PixelMotion.between(T_last_now, src=view, dst=last_view))
 
+    def window(bounds: Array) -> Window:
+        seen = bounds_in_image(T_camera_actor.apply(_box_corners(bounds)), view)
+        return seen.cut(patch.window).seen_from(patch.window)
 
-def _follow_surface(at: Positions, mover: _Mover, patch: Patch, view: CameraView) -> None:
-    """The pixels that show the actor come from where the actor was."""
-    low, high = np.array([-BLUR_M] * 3), np.array([BLUR_M] * 3)
-    corners = mover.actor.corners
-    box = _box_corners(np.array([corners.min(axis=0) + low, corners.max(axis=0) + high]))
-    window = bounds_in_image(mover.T_camera_actor.apply(box), view).cut(patch.window)
-    if window.is_empty:
-        return
-    part = window.seen_from(patch.window)
-    its_own = patch.identity[part.slices] == mover.actor.instance
-    at.put(part, its_own, positions(window, patch.inverse_depth[part.slices], mover.motion))
-
-
-def _shadow_window(mover: _Mover, patch: Patch, view: CameraView, config: HarmonizerConfig) -> Window:
-    box = _box_corners(mover.actor.shadow_bounds(config.region))
-    return bounds_in_image(mover.T_camera_actor.apply(box), view).cut(patch.window)
-
-
-def _follow_shadow(
-    at: Positions, around: Window, mover: _Mover, window: Window, patch: Patch, view: CameraView, region: RegionConfig
-) -> None:
-    """The background on which the actor's shadow can fall comes from where the shadow was; `at` is over `around`."""
-    part = window.seen_from(patch.window).slices
-    inverse_depth = patch.inverse_depth[part]
-    where = patch.identity[part] == 0
-    low, high = mover.actor.shadow_bounds(region)
-    T_actor_camera = mover.T_camera_actor.inverse()
+    shadow_bounds = now.shadow_bounds(config.region)
+    blur = np.array([[-BLUR_M], [BLUR_M]])
+    surface = window(np.stack([now.corners.min(axis=0), now.corners.max(axis=0)]) + blur)
+    shadow = window(shadow_bounds)
+    if surface.is_empty and shadow.is_empty:
+        return None
+    T_actor_camera = T_camera_actor.inverse()
     rays = T_actor_camera.rotation @ np.linalg.inv(view.K)
-    u = torch.arange(window.left, window.right, device=where.device, dtype=torch.float32) + 0.5
-    v = torch.arange(window.top, window.bottom, device=where.device, dtype=torch.float32)[:, None] + 0.5
-    for axis in range(3):
-        # The point in the actor's frame is rays @ (u, v, 1) * z + origin; everything is divided by z.
-        a, b, c = (float(x) for x in rays[axis])
-        origin, ray = float(T_actor_camera.translation[axis]), (a * u) + (b * v + c)
-        where &= ray >= (float(low[axis]) - origin) * inverse_depth
-        where &= ray <= (float(high[axis]) - origin) * inverse_depth
-    at.put(window.seen_from(around), where, positions(window, inverse_depth, mover.motion))
+    reach = np.concatenate([rays, (shadow_bounds - T_actor_camera.translation).T], axis=1)
+    return _Mover(now, PixelMotion.between(T_last_now, src=view, dst=last_view), surface, shadow, reach)
 
 
-def _difference(found: tuple[Tensor, Tensor], residual: Tensor) -> Carried:
-    values, weight = found
-    return Carried(values - weight * residual, weight)
+def _followers(movers: Sequence[_Mover], patch: Patch, around: Window, reaches: Tensor) -> Tensor:
+    """Which mover each pixel follows, counted from 1, 0 for none: [K, h, w] int32 over the window `around`.
+
+    The first is for surfaces: the pixels that show an actor come from where the actor was. The second, where any shadow
+    can be, has the background as well on which an actor's shadow can fall: it comes from where the shadow was.
+
+    reaches  [15, 1 + movers] of the movers' `reach`, by column
+    """
+    layers = 1 if all(mover.shadow.is_empty for mover in movers) else 2
+    followers = patch.identity.new_zeros(layers, *around.shape)
+    for number, mover in enumerate(movers, start=1):
+        if not mover.surface.is_empty:
+            its_own = patch.identity[mover.surface.slices] == mover.actor.instance
+            followers[:, *mover.surface.seen_from(around).slices].masked_fill_(its_own, number)
+    for number, mover in enumerate(movers, start=1):
+        if not mover.shadow.is_empty:
+            where = _in_reach(patch, mover.shadow, reaches[:, number])
+            followers[1, *mover.shadow.seen_from(around).slices].masked_fill_(where, number)
+    return followers
+
+
+def _in_reach(patch: Patch, part: Window, reach: Tensor) -> Tensor:
+    """Where in a part of the patch the background lies within `reach` [15]."""
+    rows, columns = part.slices
+    u, v = patch.pixels[0, :1, columns], patch.pixels[1, rows, :1]
+    inverse_depth = patch.inverse_depth[rows, columns]
+    # The point in the actor's frame is ray * z + the camera's position; everything is divided by z.
+    of_u, of_v, of_1, low, high = reach.view(5, 3, 1, 1)
+    ray = of_u * u + (of_v * v + of_1)
+    inside = (ray >= low * inverse_depth) & (ray <= high * inverse_depth)
+    return inside[0] & inside[1] & inside[2] & (patch.identity[rows, columns] == 0)
 
 
 def _box_corners(bounds: Array) -> Array:

@@ -44,8 +44,11 @@ class Window:
 
     def seen_from(self, outer: Window) -> Window:
         """The same rectangle, counted from the corner of `outer`."""
-        top, left = outer.top, outer.left
-        return Window(self.top - top, self.left - left, self.bottom - top, self.right - left)
+        return self.moved(-outer.top, -outer.left)
+
+    def moved(self, rows: int, columns: int) -> Window:
+        """The same rectangle, further down and to the right."""
+        return Window(self.top + rows, self.left + columns, self.bottom + rows, self.right + columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,17 +78,18 @@ class Patch:
     """The window of a picture that holds all of the mask, with [h, w] float32 tensors unless they say otherwise.
 
     residual       [3, h, w], 0 where the mask is 0
-    mask           how much of the residual is shown; `inside` is 1 where that is above 0, else 0
+    inside         1 where the mask is above 0, else 0
     inverse_depth  1 / z in 1 / metres; 0 is the sky
     identity       int32: 0 the background, else an actor's number; NOTHING outside the mask
+    pixels         [2, h, w] u and v of the pixels' centres in the whole picture
     """
 
     window: Window
     residual: Tensor
-    mask: Tensor
     inside: Tensor
     inverse_depth: Tensor
     identity: Tensor
+    pixels: Tensor
 
 
 def patch_of(camera: CameraResidual) -> Patch | None:
@@ -105,17 +109,24 @@ def patch_of(camera: CameraResidual) -> Patch | None:
         raise ValueError(f"camera '{camera.name}': residual: expected the shape {(3, *size)}, got {got}")
     window = _on_grid(bounds_of(mask) if camera.window is None else camera.window.cut(Window(0, 0, *size)))
     part = window.slices
-    mask = mask[part]
-    hidden = mask <= 0
+    hidden = mask[part] <= 0
     return Patch(
         window=window,
         residual=camera.residual[:, *part].masked_fill(hidden, 0.0),
-        mask=mask,
         inside=1.0 - hidden.to(torch.float32),
         # 1 / infinity is 0 as well; NaN, the sky, becomes 0.
         inverse_depth=torch.nan_to_num(1.0 / depth[part], nan=0.0),
         identity=instance[part].masked_fill(hidden, NOTHING),
+        pixels=pixels_of(window, mask.device),
     )
+
+
+def pixels_of(window: Window, device: torch.device) -> Tensor:
+    """[2, h, w] float32: u and v of the centres of a window's pixels; the first of the picture is at (0.5, 0.5)."""
+    rows, columns = window.shape
+    u = torch.arange(window.left + 0.5, window.right, device=device, dtype=torch.float32)
+    v = torch.arange(window.top + 0.5, window.bottom, device=device, dtype=torch.float32)
+    return torch.stack([u.expand(rows, columns), v[:, None].expand(rows, columns)])
 
 
 def _on_grid(window: Window) -> Window:

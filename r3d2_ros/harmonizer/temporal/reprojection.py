@@ -8,7 +8,7 @@ Nothing here waits for a GPU.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,16 +17,23 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.harmonizer.region import NEAR_PLANE_M
 from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch, Window
 
-NEAR_PLANE_M = 0.1
-"""What reaches nearer to a camera than this has no bounds in its image."""
+CHUNK_PX = {"cpu": 2**16, "cuda": 2**22}
+"""Of pixels that are worked on at once: what the caches hold, and what keeps a GPU busy with little memory."""
 
 _UNUSED = NOTHING - 1
 """Identity of what nothing may find, not even a pixel whose own is NOTHING."""
 
 _NEAREST = 1e-3
 """A point nearer to the other camera than this share of its distance from its own counts as behind it."""
+
+_BORDER = (1, 2, 1, 2)
+"""One row and column before the window and two behind it: what lies outside is clamped to there."""
+
+_FAR_OUTSIDE = 1e9
+"""Column of what is behind the other camera."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +51,17 @@ class LookUp:
     @classmethod
     def of(cls, patch: Patch, values: Tensor) -> LookUp:
         """`values` [C, h, w] over the window of a patch."""
-        # One row and column before the window and two behind it: what lies outside is clamped to there.
-        border = (1, 2, 1, 2)
         identity = patch.identity.masked_fill(patch.identity == NOTHING, _UNUSED)
         return cls(
             window=patch.window,
-            values=F.pad(values, border).flatten(1),
-            inverse_depth=F.pad(patch.inverse_depth, border).flatten(),
-            identity=F.pad(identity, border, value=_UNUSED).flatten(),
+            values=F.pad(values, _BORDER).flatten(1),
+            inverse_depth=F.pad(patch.inverse_depth, _BORDER).flatten(),
+            identity=F.pad(identity, _BORDER, value=_UNUSED).flatten(),
         )
+
+    def showing(self, values: Tensor) -> LookUp:
+        """The same picture with other `values` [C, h, w]."""
+        return replace(self, values=F.pad(values, _BORDER).flatten(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,72 +80,98 @@ class PixelMotion:
         turn = dst.K @ T_dst_src.rotation @ np.linalg.inv(src.K) - np.eye(3)
         return cls(turn, dst.K @ T_dst_src.translation)
 
+    def factors(self) -> Array:
+        """[12] of u, of v, of 1 and of the inverse depth in the three coordinates, as `positions` takes them."""
+        return np.concatenate([self.turn.T.ravel(), self.shift])
+
 
 @dataclass(frozen=True, eq=False)
-class Positions:
-    """Of each pixel of a window, in the other picture: column, row (first pixel's centre at 0) and inverse depth."""
+class Taps:
+    """Of n positions in a picture: the four pixels around each, in the flat picture, and how much each counts.
 
-    column: Tensor
-    row: Tensor
-    inverse_depth: Tensor
-
-    def crop(self, part: Window) -> Positions:
-        """A copy of a part."""
-        return Positions(*(tensor[part.slices].clone() for tensor in (self.column, self.row, self.inverse_depth)))
-
-    def put(self, part: Window, where: Tensor, other: Positions) -> None:
-        """Take `other` where `where` is true, both [h, w] over the window `part` of this one."""
-        for name in ("column", "row", "inverse_depth"):
-            mine = getattr(self, name)
-            mine[part.slices] = torch.where(where, getattr(other, name), mine[part.slices])
-
-
-def positions(window: Window, inverse_depth: Tensor, motion: PixelMotion) -> Positions:
-    """Where the pixels of a window, [h, w] of inverse depth, are after `motion`; far outside when behind the camera."""
-    device = inverse_depth.device
-    u = torch.arange(window.left, window.right, device=device, dtype=torch.float32) + 0.5
-    v = torch.arange(window.top, window.bottom, device=device, dtype=torch.float32)[:, None] + 0.5
-
-    def offset(axis: int) -> Tensor:
-        a, b, c = (float(x) for x in motion.turn[axis])
-        return (a * u) + (b * v + c) + float(motion.shift[axis]) * inverse_depth
-
-    farther = offset(2)
-    scale = 1.0 / (farther + 1.0).clamp(min=_NEAREST)
-    # Offsets are added to the pixel, so that one that does not move stays where it is to the last bit.
-    column = u + (offset(0) - u * farther) * scale - 0.5
-    row = v + (offset(1) - v * farther) * scale - 0.5
-    behind = (farther + 1.0 < _NEAREST).to(torch.float32)
-    return Positions(column + 1e9 * behind, row, inverse_depth * scale)
-
-
-def look_up(picture: LookUp, at: Positions, identity: Tensor, depth_tolerance: float) -> tuple[Tensor, Tensor]:
-    """What the picture has at `at`: the sum over the four nearest pixels of their bilinear weights times their values.
-
-    Only those pixels count which show the same thing: the same `identity` [h, w] int32, and a depth that differs from
-    the expected one by no more than the share `depth_tolerance`. Returns values [C, h, w] and the sum of the weights
-    [h, w], 0 to 1; their quotient is the interpolated value.
+    index [4 * n] int32; share [4, n] float32, the bilinear weight, 0 for pixels that show something else
     """
-    height, width = picture.window.shape
-    column = (at.column - picture.window.left).clamp(-1.0, float(width))
-    row = (at.row - picture.window.top).clamp(-1.0, float(height))
-    first_column, first_row = column.floor(), row.floor()
-    right, below = column - first_column, row - first_row
-    stride = width + 3
-    index = ((first_row.to(torch.int64) + 1) * stride + (first_column.to(torch.int64) + 1)).flatten()
-    expected, shown = at.inverse_depth.flatten(), identity.flatten()
-    values = picture.values.new_zeros(len(picture.values), index.numel())
-    weight = picture.values.new_zeros(index.numel())
-    for down, vertical in ((0, 1.0 - below), (1, below)):
-        for across, horizontal in ((0, 1.0 - right), (1, right)):
-            tap = index + (down * stride + across)
-            there = picture.inverse_depth.index_select(0, tap)
-            near = (there - expected).abs() <= depth_tolerance * torch.maximum(there, expected)
-            same = near & (picture.identity.index_select(0, tap) == shown)
-            share = (vertical * horizontal).flatten() * same
-            weight += share
-            values.addcmul_(share, picture.values.index_select(1, tap))
-    return values.view(-1, *identity.shape), weight.view(identity.shape)
+
+    index: Tensor
+    share: Tensor
+
+    def sums(self, values: Tensor, out: Tensor | None = None) -> Tensor:
+        """Of flat `values` [C, ...]: the sums of share times value, and of the shares, [C + 1, n]."""
+        if out is None:
+            out = values.new_empty(len(values) + 1, self.share.shape[1])
+        taps = values.index_select(1, self.index).unflatten(1, self.share.shape).mul_(self.share)
+        torch.sum(taps, 1, out=out[:-1])
+        torch.sum(self.share, 0, out=out[-1])
+        return out
+
+
+def positions(pixels: Tensor, inverse_depth: Tensor, motion: Tensor) -> Tensor:
+    """Where pixels [2, ...] of inverse depth [...] are in the other picture: column, row and inverse depth [3, ...].
+
+    motion  `PixelMotion.factors` in float32: [12], for pixels [2, h, w] of a window, or [12, ...] of each pixel
+
+    The first pixel's centre is at column and row 0. What is behind the other camera is far outside.
+    """
+    u, v = pixels
+    if motion.dim() == 1:
+        # The same sums, most of them over a row and a column alone.
+        motion, u, v = motion[:, None, None], u[:1], v[:, :1]
+    of_u, of_v, of_1, of_inverse_depth = motion.unflatten(0, (4, 3))
+    at = of_u * u + (of_v * v + of_1)
+    at = at + of_inverse_depth * inverse_depth
+    farther = at[2]
+    scale = farther + 1.0
+    behind = scale < _NEAREST
+    scale = scale.clamp_(min=_NEAREST).reciprocal_()
+    # Offsets are added to the pixel, so that one that does not move stays where it is to the last bit.
+    at[:2].sub_(pixels * farther).mul_(scale).add_(pixels).sub_(0.5)
+    at[0].masked_fill_(behind, _FAR_OUTSIDE)
+    torch.mul(inverse_depth, scale, out=at[2])
+    return at
+
+
+def taps_at(picture: LookUp, at: Tensor, identity: Tensor, depth_tolerance: float) -> Taps:
+    """The pixels of a picture around the positions `at` [3, ...], which see the surface `identity` [...] int32.
+
+    Only those pixels count which show the same thing: the same identity, and a depth that differs from the expected one
+    by no more than the share `depth_tolerance`.
+    """
+    column, row, expected = at.flatten(1)
+    window, stride = picture.window, picture.window.shape[1] + len(_BORDER) - 1
+    column = column.clamp(window.left - 1.0, float(window.right))
+    row = row.clamp(window.top - 1.0, float(window.bottom))
+    place = torch.stack([column, row])
+    first = place.floor()
+    after = place.sub_(first)
+    before_after = torch.stack([1.0 - after, after])
+    share = (before_after[:, None, 1] * before_after[None, :, 0]).flatten(0, 1)
+    columns, rows = first.to(torch.int32)
+    start = columns + rows * stride
+    corner = (1 - window.top) * stride + 1 - window.left
+    index = torch.cat([start + (corner + step) for step in (0, 1, stride, stride + 1)])
+    there = picture.inverse_depth.index_select(0, index).view_as(share)
+    other = (there - expected).abs_() > torch.maximum(there, expected).mul_(depth_tolerance)
+    other |= picture.identity.index_select(0, index).view_as(share) != identity.flatten()
+    return Taps(index, share.masked_fill_(other, 0.0))
+
+
+def look_up(picture: LookUp, at: Tensor, identity: Tensor, depth_tolerance: float) -> Tensor:
+    """What the picture has at `at` [3, ...]: the sum over the four nearest pixels of their bilinear weights times their
+    values, as far as they count (see `taps_at`), and the sum of the weights, 0 to 1: [C + 1, ...].
+
+    Their quotient is the interpolated value.
+    """
+    at, shown = at.flatten(1), identity.flatten()
+    found = picture.values.new_empty(len(picture.values) + 1, len(shown))
+    for part in chunks(len(shown), shown.device):
+        taps_at(picture, at[:, part], shown[part], depth_tolerance).sums(picture.values, found[:, part])
+    return found.view(-1, *identity.shape)
+
+
+def chunks(count: int, device: torch.device, each: int = 1) -> list[slice]:
+    """Parts of `count` things of `each` pixels that are to be worked on at once."""
+    step = max(1, CHUNK_PX[device.type] // each)
+    return [slice(first, min(first + step, count)) for first in range(0, count, step)]
 
 
 def bounds_in_image(points: Array, view: CameraView) -> Window:
