@@ -37,13 +37,14 @@ def reading(read):
 
 def state():
     old = reading(torch.get_float32_matmul_precision), reading(lambda: products.allow_tf32)
+    old = *old, reading(lambda: torch.backends.cudnn.allow_tf32)
     return old, products.fp32_precision, convolutions.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
 
 {setting}
 before = state()
 with numerics(torch.device("cuda:0"), deterministic=False):
-    (precision, tf32), *newer, _ = state()
-    assert (precision, tf32, newer) == ("highest", False, ["ieee", "ieee"]), state()
+    older, *newer, _ = state()
+    assert (older, newer) == (("highest", False, False), ["ieee", "ieee"]), state()
     assert torch.backends.cudnn.benchmark
 assert state() == before, (before, state())
 """

@@ -51,24 +51,34 @@ def _deterministic_algorithms() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_tf32() -> Iterator[None]:
-    """PyTorch has an older and a newer switch for products, and refuses to multiply where they disagree."""
-    products, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    older = _older_switch()
-    with (
-        _switched(torch.backends.cudnn.conv, fp32_precision="ieee"),  # type: ignore[attr-defined]
-        _switched(mkldnn, fp32_precision=mkldnn.fp32_precision),  # the older switch sets it too
-        _switched(products, fp32_precision="ieee"),
-    ):
-        torch.set_float32_matmul_precision("highest")
-        products.fp32_precision = "ieee"
+    """PyTorch has an older and a newer switch for it, and raises where it finds that they disagree. So both are set."""
+    cudnn: Any = torch.backends.cudnn
+    products: Any = torch.backends.cuda.matmul
+    mkldnn: Any = torch.backends.mkldnn
+    older_cudnn, older_products = _older_cudnn(), _older_products()
+    with contextlib.ExitStack() as stack:
+        for newer in (cudnn.conv, cudnn.rnn, products, mkldnn.matmul):
+            stack.enter_context(_switched(newer, fp32_precision=newer.fp32_precision))  # put back after the older ones
         try:
+            cudnn.allow_tf32 = False
+            torch.set_float32_matmul_precision("highest")
+            for newer in (cudnn.conv, cudnn.rnn, products):
+                newer.fp32_precision = "ieee"
             yield
         finally:
-            torch.set_float32_matmul_precision(older)
+            cudnn.allow_tf32 = older_cudnn
+            torch.set_float32_matmul_precision(older_products)
 
 
-def _older_switch() -> str:
-    """PyTorch refuses to say while the newer one says something else, which only leaves the opposite."""
+def _older_cudnn() -> bool:
+    """PyTorch refuses to say while the newer ones say something else, which mostly leaves the opposite."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
+
+
+def _older_products() -> str:
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
