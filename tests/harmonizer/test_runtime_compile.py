@@ -22,7 +22,7 @@ from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.runtime import compiled
 from r3d2_ros.harmonizer.runtime.compiled import compile_network
-from r3d2_ros.harmonizer.runtime.kernel_cache import INDUCTOR, cache_folder, compiling_into
+from r3d2_ros.harmonizer.runtime.kernel_cache import INDUCTOR, TRITON, cache_folder, compiling_into
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
@@ -112,12 +112,15 @@ def test_compiled_code_goes_to_our_folder_unless_the_user_has_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(INDUCTOR, raising=False)
+    monkeypatch.delenv(TRITON, raising=False)
     with compiling_into(tmp_path):
         assert os.environ[INDUCTOR] == str(tmp_path / "inductor")
-    assert INDUCTOR not in os.environ
+        assert os.environ[TRITON] == str(tmp_path / "triton")
+    assert INDUCTOR not in os.environ and TRITON not in os.environ
     monkeypatch.setenv(INDUCTOR, "/users/own")
+    monkeypatch.setenv(TRITON, "/users/kernels")
     with compiling_into(tmp_path):
-        assert os.environ[INDUCTOR] == "/users/own"
+        assert os.environ[INDUCTOR] == "/users/own" and os.environ[TRITON] == "/users/kernels"
 
 
 def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
     <harmonizer.runtime.cache>/     default: `harmonizer` in the user's cache folder
       inductor/                     of torch.compile; stays where TORCHINDUCTOR_CACHE_DIR says if that is set
+      triton/                       kernels of Triton, ours too; stays where TRITON_CACHE_DIR says if that is set
       attention.json                which attention kernel was fastest, see attention.py
 
-What lies in `inductor` is code that the next run executes, so the folder must be one that its owner alone can write.
+What lies in `inductor` and `triton` is code that the next run executes, so the folder must be one that its owner alone
+can write.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from r3d2_ros.resources import cache_dir, user_path
 log = logging.getLogger(__name__)
 
 INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
+TRITON = "TRITON_CACHE_DIR"
 
 
 def cache_folder(configured: str) -> Path:
@@ -44,20 +47,22 @@ def cache_folder(configured: str) -> Path:
 
 @contextlib.contextmanager
 def compiling_into(folder: Path) -> Iterator[None]:
-    """torch.compile, and Triton under it, keep their results below `folder`, unless the user has named another."""
+    """torch.compile, and Triton, keep their results below `folder`, unless the user has named another."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    before = os.environ.get(INDUCTOR)
-    if before not in (None, default_cache_dir()):  # torch sets the variable itself, to its own default
-        yield
-        return
-    os.environ[INDUCTOR] = str(folder / "inductor")
+    before = {name: os.environ.get(name) for name in (INDUCTOR, TRITON)}
+    if before[INDUCTOR] in (None, default_cache_dir()):  # torch sets the variable itself, to its own default
+        os.environ[INDUCTOR] = str(folder / "inductor")
+    if before[TRITON] is None:
+        os.environ[TRITON] = str(folder / "triton")
     try:
         yield
     finally:
-        os.environ.pop(INDUCTOR)
-        if before is not None:
-            os.environ[INDUCTOR] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def read_choices(path: Path) -> dict[str, str]:
