@@ -24,6 +24,7 @@ STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, arbitrary
 MAX_YAML_BYTES = 16 * 2**20
 """A capture trajectory of some hours at 10 Hz; what is larger belongs into a CSV file."""
 MAX_YAML_VALUES = 1_000_000
+MAX_NUMBER_CHARS = 1000
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 T = TypeVar("T")
@@ -35,30 +36,55 @@ _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 def load_yaml(path: str | Path) -> Any:
     """The parsed file, plain values only (safe loading).
 
-    InputError when it is missing, not a regular file, not text, too large or not YAML; InputErrors for aliases that
-    grow without bound, and for keys given twice, of which PyYAML would silently keep the last.
+    InputError when it is missing, not a regular file or too large; otherwise those of `parse_yaml`.
     """
-    data = read_input(path, expected="a YAML file", most_bytes=MAX_YAML_BYTES)
+    return parse_yaml(read_input(path, expected="a YAML file", most_bytes=MAX_YAML_BYTES), str(path))
+
+
+def parse_yaml(data: bytes, where: str) -> Any:
+    """The values of one YAML document from a stranger; `where` names its file.
+
+    InputError when it is not text or not YAML; InputErrors for aliases that grow without bound, for numbers of absurd
+    length, and for keys given twice, of which PyYAML would silently keep the last.
+    """
     try:
         loader = LOADER(data.decode("utf-8"))
         root = loader.get_single_node()
         if root is None:
             return None
         # Before anything is built: merging (`<<`) nested aliases takes time without bound.
-        if faults := _faults(root, str(path)):
+        if faults := _faults(root, where):
             raise InputErrors(faults)
         return loader.construct_document(root)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        if isinstance(error, InputErrors):
-            raise
-        raise InputError(str(path), "valid YAML", " ".join(str(error).split())) from error
+    except InputErrors:
+        raise
+    # PyYAML's own constructors fail with any of these for a tag whose text does not fit (`!!int ''`, `!!bool x`).
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, LookupError, AttributeError) as error:
+        raise InputError(where, "valid YAML", " ".join(str(error).split()) or type(error).__name__) from error
 
 
 def _faults(root: yaml.Node, where: str) -> list[InputError]:
     if _expanded_size(root, {}) > MAX_YAML_VALUES:
         expected = f"at most {MAX_YAML_VALUES} values with aliases resolved"
         return [InputError(where, expected, "more, or an endless loop")]
+    if line := _long_number(root):
+        return [InputError(where, f"numbers of at most {MAX_NUMBER_CHARS} characters", f"a longer one in line {line}")]
     return [InputError(f"{where}: {key}", "each key once", f"it again in line {line}") for key, line in _repeated(root)]
+
+
+def _long_number(root: yaml.Node) -> int | None:
+    """The line of a number that would take minutes to read (`1:1:1:...` counts in sixties); None without one."""
+    seen, waiting = set(), [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        if number and isinstance(node, yaml.ScalarNode) and len(node.value) > MAX_NUMBER_CHARS:
+            return node.start_mark.line + 1
+        waiting += _children(node)
+    return None
 
 
 def _expanded_size(node: yaml.Node, known: dict[int, int]) -> int:

@@ -112,6 +112,9 @@ def test_yaml_is_read_as_utf8(tmp_path: Path):
         pytest.param(b"a: \x00", id="control character"),
         pytest.param(b"!!python/object/apply:os.getcwd []", id="python object"),
         pytest.param(b"[" * 5000, id="deep nesting"),
+        pytest.param(b"a: !!int ''", id="a number without digits"),
+        pytest.param(b"a: !!bool perhaps", id="neither true nor false"),
+        pytest.param(b"a: !!timestamp soon", id="no date"),
     ],
 )
 def test_what_is_not_yaml(tmp_path: Path, content: bytes):
@@ -138,3 +141,9 @@ def test_oversized_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_key_given_twice_inside_a_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputErrors, match=r"1\.x: expected each key once, got it again in line 2"):
         load_yaml(write(tmp_path, b"- {x: 1}\n- {x: 1, y: 2, x: 5}\n"))
+
+
+def test_numbers_that_take_minutes_to_read_are_refused(tmp_path: Path) -> None:
+    """In YAML 1.1 `1:1:1` counts in sixties, each digit by a multiplication of the whole number."""
+    with pytest.raises(InputErrors, match="numbers of at most 1000 characters, got a longer one in line 2"):
+        load_yaml(write(tmp_path, b"a: 1\nb: " + b"1:" * 500_000 + b"1\n"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.model_config import Licence
+from r3d2_ros.schema import parse_yaml
 
 COMMERCIAL = {"mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense"}
 """Identifiers whose terms allow commercial use to anyone. Whatever is not among them does not count as allowing it."""
@@ -38,8 +37,8 @@ def _front_matter(path: Path) -> dict[str, object]:
     if before.strip() or not dashes:
         return {}
     try:
-        data = yaml.safe_load(rest.partition("\n---")[0])
-    except (yaml.YAMLError, RecursionError):
+        data = parse_yaml(rest.partition("\n---")[0].encode(), str(path))
+    except (InputError, InputErrors):
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -24,6 +24,11 @@ from tests.harmonizer.small import TINY, picture, write_base, write_tiny
 
 PROMPT = PromptInput(embedding=torch.ones(1, 5, 8))
 
+NESTED_ALIASES = "a0: &a0 {license: mit, x: 1}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 9)
+)
+"""474 bytes that are a hundred million mappings where merged."""
+
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
@@ -202,6 +207,11 @@ def test_prompt_text_is_padded_and_encoded(base: Path, monkeypatch: pytest.Monke
         ("---\nlicense: openrail++\n---\n", "openrail++", False),
         ("# model\nno front matter", "not stated", False),
         ("---\n: [\n---\n", "not stated", False),
+        ("---\nlicense: mit\ndate: 2001-13-45\n---\n", "not stated", False),
+        ("---\nlicense: mit\nlicense: other\n---\n", "not stated", False),
+        ("---\nlicense: mit\ncount: !!int ''\n---\n", "not stated", False),
+        pytest.param("---\nlicense: mit\nsize: " + "1:" * 400_000 + "1\n---\n", "not stated", False, id="number"),
+        pytest.param(f"---\n{NESTED_ALIASES}---\n", "not stated", False, id="aliases"),
         (None, "not stated", False),
     ],
 )
