@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +157,9 @@ def _convert(args: argparse.Namespace) -> int:
 
     check_output(args.output, overwrite=args.force)
     if args.layout == "taesd":
-        write_taesd(read_taesd(local_folder(args.input)), args.output)
+        tensors = read_taesd(local_folder(args.input))
+        with _writing(args.output):
+            write_taesd(tensors, args.output)
         print(f"{args.output}: AutoencoderTiny, for `r3d2 model init --autoencoder`")
         return 0
     if args.layout == "r3d2":
@@ -226,11 +230,27 @@ def _choices(args: argparse.Namespace) -> Choices:
 
 
 def _save(args: argparse.Namespace, model: R3D2) -> int:
-    from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+    from r3d2_ros.harmonizer.checkpoints import in_dtype, save_checkpoint
     from r3d2_ros.harmonizer.model import DTYPES
 
     dtype_name = args.dtype
-    save_checkpoint(model.to(DTYPES[dtype_name]), args.output, overwrite=args.force)
+    model = in_dtype(model, DTYPES[dtype_name], where="--dtype")
+    with _writing(args.output):
+        save_checkpoint(model, args.output, overwrite=args.force)
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{args.output}: {model.config.variant}, {count:,} parameters, {dtype_name}")
     return 0
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """InputError for files that cannot be written in this block."""
+    from safetensors import SafetensorError
+
+    from r3d2_ros.formats.files import write_problem
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        problem = write_problem(folder, error) if isinstance(error, OSError) else " ".join(str(error).split())
+        raise InputError(str(folder), "a folder with room that can be written to", problem) from error

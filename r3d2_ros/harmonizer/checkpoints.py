@@ -14,12 +14,16 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
 from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
 from r3d2_ros.harmonizer.tensor_files import (
+    appearing,
     check_floating,
     check_keys,
+    listed,
+    network_tensors,
+    not_finite,
     read_shapes,
     read_tensors,
+    save_tensors,
     shapes_of,
-    write_tensors,
 )
 from r3d2_ros.schema import validate
 
@@ -29,19 +33,27 @@ MAX_JSON_BYTES = 2**20
 
 
 def save_checkpoint(model: R3D2, folder: str | Path, *, overwrite: bool = False) -> None:
-    """Write `model` in its own dtype. InputError when `folder` holds something already and `overwrite` is off.
+    """Write `model` in its own dtype.
 
-    Each file appears whole or not at all, the configuration last: an interrupted save is not a checkpoint.
+    Each file appears whole or not at all, the configuration last: an interrupted save is not a checkpoint, and one that
+    fails leaves what was there.
+    InputError when `folder` holds something already and `overwrite` is off; InputErrors for a configuration that could
+    not be read again. OSError or SafetensorError when the files cannot be written.
     """
     folder = Path(folder)
     check_output(folder, overwrite=overwrite)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).unlink(missing_ok=True)
     config = replace(model.config, dtype=dtype_name(model.dtype))
-    write_tensors(folder / WEIGHTS_FILE, model.state_dict())
-    partial = folder / f"{CONFIG_FILE}.partial"
-    partial.write_text(json.dumps(asdict(config), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / CONFIG_FILE)
+    check_config(config, where=str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    with appearing(folder / CONFIG_FILE) as partial, appearing(folder / WEIGHTS_FILE) as weights:
+        partial.write_text(json.dumps(asdict(config), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        save_tensors(weights, model.state_dict())
+        (folder / CONFIG_FILE).unlink(missing_ok=True)
+
+
+def check_config(config: ModelConfig, *, where: str) -> None:
+    """InputErrors for a configuration made in code that a checkpoint's file could not hold."""
+    validate(ModelConfig, asdict(config), where)
 
 
 def check_output(folder: Path, *, overwrite: bool) -> None:
@@ -113,6 +125,27 @@ def assemble(config: ModelConfig, tensors: Mapping[str, torch.Tensor], *, where:
     model = empty_model(config)
     check_keys(where, needed=shapes_of(model.state_dict().items()), present=shapes_of(tensors.items()))
     return filled(model, dict(tensors))
+
+
+def float32_model(config: ModelConfig, tensors: Mapping[str, torch.Tensor], *, where: str) -> R3D2:
+    """The model of a stranger's tensors, in float32. InputError(s) as in `network_tensors`, or for a configuration
+    that no checkpoint may have.
+    """
+    check_config(config, where=where)
+    model = empty_model(config)
+    needed = shapes_of(model.state_dict().items())
+    return filled(model, network_tensors(where, tensors, needed=needed, dtype=torch.float32))
+
+
+def in_dtype(model: R3D2, dtype: torch.dtype, *, where: str) -> R3D2:
+    """`model` in another dtype. InputError when its numbers are beyond the range of that."""
+    model = model.to(dtype)
+    if keys := not_finite(model.state_dict()):
+        hint = "bfloat16 and float32 hold larger ones"
+        raise InputError(
+            where, "a dtype that holds the weights", f"{dtype_name(dtype)}, too small for {listed(keys)}", hint
+        )
+    return model
 
 
 def empty_model(config: ModelConfig) -> R3D2:

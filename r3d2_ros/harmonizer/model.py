@@ -107,20 +107,30 @@ def build_unet(config: UNetConfig) -> UNet2DConditionModel:
 
 def check_sizes(config: ModelConfig) -> None:
     """InputErrors for channel counts that normalisation groups or attention heads do not divide."""
-    faults = []
-    for channels, heads in zip(config.unet.block_out_channels, config.unet.attention_heads, strict=True):
-        if channels % heads:
-            faults.append(InputError("unet.attention_heads", f"a divisor of {channels} channels", str(heads)))
-    normalised: dict[str, UNetConfig | KLConfig] = {"unet": config.unet}
+    faults = _indivisible(config.unet, "unet.")
     if isinstance(config.autoencoder, KLConfig):
-        normalised["autoencoder"] = config.autoencoder
-    for name, part in normalised.items():
-        for channels in part.block_out_channels:
-            if channels % part.norm_groups:
-                expected = f"a divisor of {channels} channels"
-                faults.append(InputError(f"{name}.norm_groups", expected, str(part.norm_groups)))
+        faults += _indivisible(config.autoencoder, "autoencoder.")
     if faults:
         raise InputErrors(faults)
+
+
+def check_part(part: UNetConfig | KLConfig, *, where: str) -> None:
+    """`check_sizes` of one part, before diffusers builds it. `where` names its file."""
+    if faults := _indivisible(part, f"{where}: "):
+        raise InputErrors(faults)
+
+
+def _indivisible(part: UNetConfig | KLConfig, before: str) -> list[InputError]:
+    faults = []
+    heads = part.attention_heads if isinstance(part, UNetConfig) else ()
+    for channels, number in zip(part.block_out_channels, heads, strict=False):
+        if channels % number:
+            faults.append(InputError(f"{before}attention_heads", f"a divisor of {channels} channels", str(number)))
+    for channels in part.block_out_channels:
+        if channels % part.norm_groups:
+            expected = f"a divisor of {channels} channels"
+            faults.append(InputError(f"{before}norm_groups", expected, str(part.norm_groups)))
+    return faults
 
 
 def alpha_bar(schedule: Schedule, timestep: int) -> float:

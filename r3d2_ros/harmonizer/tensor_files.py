@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -71,13 +72,72 @@ def read_tensors(path: Path, *, device: str = "cpu", dtype: torch.dtype | None =
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write a safetensors file, which appears whole or not at all."""
+    """Write a safetensors file, which appears whole or not at all. OSError or SafetensorError when it cannot be."""
+    with appearing(path) as partial:
+        save_tensors(partial, tensors)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """A safetensors file at `path`, which others may read as they may any new file."""
+    path.touch()
+    mode = path.stat().st_mode  # safetensors leaves a file that its owner alone may read
+    save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(mode)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Where to write `path` in this block: it becomes `path` when the block ends, and is gone when it fails."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.touch()
-    mode = partial.stat().st_mode  # safetensors leaves a file that its owner alone may read
-    save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, partial, metadata={"format": "pt"})
-    partial.chmod(mode)
-    partial.replace(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def network_tensors(
+    where: str,
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    needed: Shapes,
+    dtype: torch.dtype | None = None,
+    hint: str = "",
+) -> dict[str, torch.Tensor]:
+    """Tensors of a stranger's network, checked, and as `dtype` where it is given. InputError(s) that name the keys.
+
+    In this order: the kind of each, keys and shapes, and only then the numbers, which must be finite, also as `dtype`.
+    A pickle may state any shape at no cost; before it is known to be the right one, nothing is allocated or computed.
+    """
+    check_kinds(where, tensors)
+    check_keys(where, needed=needed, present=shapes_of(tensors.items()), hint=hint)
+    converted = {key: tensor.to(dtype or tensor.dtype).contiguous() for key, tensor in tensors.items()}
+    if keys := not_finite(converted):
+        got = f"NaN or infinite ones in {len(keys)}: {listed(keys)}"
+        raise InputError(where, "finite numbers in each tensor", got, hint)
+    return converted
+
+
+def check_kinds(where: str, tensors: Mapping[str, torch.Tensor]) -> None:
+    """InputError with the keys of tensors that a network does not compute in: whole numbers, sparse, without memory."""
+    others = [f"{key} ({kind})" for key, tensor in sorted(tensors.items()) if (kind := _other_kind(tensor))]
+    if others:
+        expected = f"dense floating-point tensors ({', '.join(STORED)})"
+        raise InputError(where, expected, f"{len(others)} of another kind: {listed(others)}")
+
+
+def _other_kind(tensor: torch.Tensor) -> str:
+    """What keeps a tensor from being a network's; empty where nothing does."""
+    if tensor.is_meta:
+        return "no numbers: meta device"
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "sparse" if not tensor.is_nested else "nested"
+    return "" if tensor.dtype in STORED.values() else str(tensor.dtype).removeprefix("torch.")
+
+
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Keys of tensors with NaN or infinite numbers."""
+    return sorted(key for key, tensor in tensors.items() if not bool(tensor.isfinite().all()))
 
 
 def check_keys(where: str, *, needed: Shapes, present: Shapes, hint: str = "") -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer import checkpoints
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config, save_checkpoint
 from r3d2_ros.harmonizer.model_config import Licence
 from r3d2_ros.harmonizer.runtime.numerics import numerics
@@ -68,6 +70,30 @@ def test_a_folder_with_files_is_not_overwritten(folder: Path) -> None:
         save_checkpoint(seeded(TINY, 1), folder)
     save_checkpoint(seeded(TINY, 1), folder, overwrite=True)
     assert verify(load_checkpoint(folder), seeded(TINY, 1), [picture(16, 16)]).max_abs == 0
+
+
+def test_a_full_disk_leaves_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(path: Path, tensors: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_tensors", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(seeded(TINY, 1), folder, overwrite=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(seeded(TINY, 1), folder.parent / "new")
+    assert list((folder.parent / "new").iterdir()) == [], "the next try needs no --force"
+
+
+def test_a_configuration_that_could_not_be_read_again_is_not_written(folder: Path) -> None:
+    model = seeded(TINY)
+    model.config = replace(model.config, variant="")
+    with pytest.raises(InputErrors, match="variant: expected"):
+        save_checkpoint(model, folder, overwrite=True)
+    assert load_config(folder).variant == TINY.variant
 
 
 def test_missing_keys_are_named_and_counted(folder: Path) -> None:

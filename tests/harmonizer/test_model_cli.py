@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from r3d2_ros.cli import model as command
 from r3d2_ros.errors import InputError
@@ -87,6 +87,28 @@ def test_init_does_not_overwrite(nano: Path) -> None:
     before = load_checkpoint(nano).prompt_embedding
     assert run("init", nano, "--variant", "nano", "--random", "1", "--force") == 0
     assert not torch.equal(load_checkpoint(nano).prompt_embedding, before)
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """No file of the process may be longer than a MB, which is what a full disk looks like from inside."""
+    words = ["model", "init", str(tmp_path / "out"), "--variant", "nano", "--random", "0"]
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)); "
+    code += f"from r3d2_ros.cli.main import main; sys.exit(main({words}))"
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert f"{tmp_path / 'out'}: expected a folder with room that can be written to, got" in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_weights_beyond_the_range_of_the_dtype(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    path = base / "unet/diffusion_pytorch_model.safetensors"
+    save_file({key: tensor * 1e6 for key, tensor in load_file(path).items()}, path)
+    save_file({"x": torch.ones(6, 8)}, tmp_path / "prompt.safetensors")
+    words = ("init", tmp_path / "out", "--base", base, "--prompt-embedding", tmp_path / "prompt.safetensors")
+    with pytest.raises(InputError, match="--dtype: expected .* got float16, too small for unet"):
+        run(*words, "--dtype", "float16")
+    assert not (tmp_path / "out").exists()
 
 
 def test_init_says_what_is_missing(tmp_path: Path) -> None:

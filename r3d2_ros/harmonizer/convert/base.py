@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import assemble, empty_model
+from r3d2_ros.harmonizer.checkpoints import empty_model, float32_model
 from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
-from r3d2_ros.harmonizer.convert.lora import same_dtype
 from r3d2_ros.harmonizer.licences import licence_of
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.model_config import (
@@ -91,9 +90,8 @@ def configure(
 def complete(config: ModelConfig, tensors: dict[str, Tensor], *, prompt: PromptInput, where: str) -> R3D2:
     """The float32 model of `tensors`, the prompt, and zeros for skips that are not among them."""
     zeros = {
-        key: torch.zeros(tuple(tensor.shape))
+        key: torch.zeros(()).expand(tensor.shape)  # no memory before the other tensors are known to fit
         for key, tensor in empty_model(config).state_dict().items()
         if key.startswith("decoder.skips.")
     }
-    every = zeros | tensors | {"prompt_embedding": prompt.embedding}
-    return assemble(config, same_dtype(every, torch.float32), where=where)
+    return float32_model(config, zeros | tensors | {"prompt_embedding": prompt.embedding}, where=where)

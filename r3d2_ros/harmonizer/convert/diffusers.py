@@ -15,7 +15,7 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.autoencoders import kl_autoencoder, tiny_autoencoder
 from r3d2_ros.harmonizer.checkpoints import read_json
 from r3d2_ros.harmonizer.convert.taesd import DECODER_NAME, ENCODER_NAME, SUFFIXES, read_taesd, tiny_config
-from r3d2_ros.harmonizer.model import build_unet
+from r3d2_ros.harmonizer.model import build_unet, check_part
 from r3d2_ros.harmonizer.model_config import KLConfig, TinyConfig, UNetConfig
 from r3d2_ros.harmonizer.tensor_files import read_tensors
 from r3d2_ros.schema import validate
@@ -58,6 +58,7 @@ def read_unet(folder: Path) -> UNetFolder:
         "linear_projection": data.get("use_linear_projection"),
     }
     config = validate(UNetConfig, {key: value for key, value in fields.items() if value is not None}, str(path))
+    check_part(config, where=str(path))
     built = _built_unet(config)
     _check_rest(path, data, built | {"attention_head_dim": heads})
     return UNetFolder(config, read_weights(folder))
@@ -89,7 +90,9 @@ def _tiny_fields(data: dict[str, Any], path: Path) -> TinyConfig:
         "decoder_blocks": data.get("num_decoder_blocks", TinyConfig.decoder_blocks),
     }
     config = validate(TinyConfig, fields, str(path))
-    _check_rest(path, data, dict(tiny_autoencoder(config).config))
+    with torch.device("meta"):
+        built = dict(tiny_autoencoder(config).config)
+    _check_rest(path, data, built)
     return config
 
 
@@ -101,6 +104,7 @@ def _kl_fields(data: dict[str, Any], path: Path) -> KLConfig:
         "scaling_factor": "scaling_factor",
     }
     config = validate(KLConfig, {ours: data[key] for key, ours in names.items() if key in data}, str(path))
+    check_part(config, where=str(path))
     with torch.device("meta"):
         built = dict(kl_autoencoder(config).config)
     _check_rest(path, data, built)

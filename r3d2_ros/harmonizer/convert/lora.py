@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.tensor_files import check_kinds
 
 PEFT_DEFAULT_ALPHA = 8
 """`LoraConfig.lora_alpha` where a training script does not set it; it is in no state dictionary."""
+
+MAX_RANK = 4096
 
 
 @dataclass(frozen=True)
@@ -45,32 +47,46 @@ def take_apart(tensors: Mapping[str, Tensor], *, where: str) -> Adapted:
 def merge(weights: Mapping[str, Tensor], adapted: Adapted, *, alpha: float, where: str) -> dict[str, Tensor]:
     """`weights` with the plain tensors of `adapted` in place of theirs, then W + alpha / rank * B A of each pair.
 
-    InputError for an adapter without a weight, or of another shape.
+    InputError for an adapter without a weight, of another shape or kind; found before anything is multiplied.
     """
     merged = {**weights, **adapted.plain}
     for module, (a, b) in adapted.pairs.items():
         key = f"{module}.weight"
         if key not in merged:
             raise InputError(f"{where}: {module}", "a module of the base model", "an adapter for a module it lacks")
-        weight, delta = merged[key], low_rank(a, b, where=f"{where}: {module}")
-        if delta.shape != weight.shape:
-            raise InputError(f"{where}: {module}", f"an adapter for {list(weight.shape)}", f"{list(delta.shape)}")
-        merged[key] = (weight.float() + alpha / a.shape[0] * delta).to(weight.dtype)
+        weight = merged[key]
+        check_kinds(f"{where}: {module}", {"weight": weight, "lora_A": a, "lora_B": b})
+        shape = _product_shape(a, b, where=f"{where}: {module}")
+        if shape != tuple(weight.shape):
+            raise InputError(f"{where}: {module}", f"an adapter for {list(weight.shape)}", f"{list(shape)}")
+        merged[key] = (weight.float() + alpha / a.shape[0] * low_rank(a, b)).to(weight.dtype)
     return merged
 
 
-def low_rank(a: Tensor, b: Tensor, *, where: str) -> Tensor:
+def low_rank(a: Tensor, b: Tensor) -> Tensor:
     """B A in float32: [out, in], or for convolutions [out, in, kh, kw], where A has the kernel and B is 1x1."""
-    if a.ndim != b.ndim or a.ndim not in (2, 4) or b.shape[1] != a.shape[0] or (b.ndim == 4 and b.shape[2:] != (1, 1)):
-        expected = "lora_A [rank, in, ...] and lora_B [out, rank, ...]"
-        raise InputError(where, expected, f"{list(a.shape)}, {list(b.shape)}")
     product = b.float().flatten(1) @ a.float().flatten(1)
     return product.reshape(b.shape[0], *a.shape[1:])
 
 
-def check_rank(adapted: Adapted, rank: object, *, where: str) -> None:
-    """InputError when the rank a file states is not that of its matrices."""
+def _product_shape(a: Tensor, b: Tensor, *, where: str) -> tuple[int, ...]:
+    """The shape of B A. InputError when they cannot be multiplied, or through a rank that no adapter has."""
+    if a.ndim != b.ndim or a.ndim not in (2, 4) or b.shape[1] != a.shape[0] or (b.ndim == 4 and b.shape[2:] != (1, 1)):
+        expected = "lora_A [rank, in, ...] and lora_B [out, rank, ...]"
+        raise InputError(where, expected, f"{list(a.shape)}, {list(b.shape)}")
+    if not 1 <= a.shape[0] <= MAX_RANK:
+        raise InputError(where, f"a rank of 1 to {MAX_RANK}", str(a.shape[0]))
+    return (b.shape[0], *a.shape[1:])
+
+
+def check_rank(adapted: Adapted, rank: object, *, where: str, key: str) -> None:
+    """InputError when the rank that a file states under `key` is not that of its matrices, or none."""
+    if isinstance(rank, bool) or not isinstance(rank, int):
+        got = "nothing" if rank is None else type(rank).__name__
+        raise InputError(f"{where}: {key}", "the rank of the adapters, a whole number", got)
     for module, (a, _) in adapted.pairs.items():
+        if a.ndim == 0:
+            raise InputError(f"{where}: {module}", "lora_A [rank, in, ...]", "a single number")
         if a.shape[0] != rank:
             raise InputError(f"{where}: {module}", f"rank {rank}, as the file states", f"rank {a.shape[0]}")
 
@@ -81,8 +97,3 @@ def _lora_side(key: str) -> tuple[str, str]:
         if found:
             return module, side
     return key, ""
-
-
-def same_dtype(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Floating tensors as `dtype`, without a copy where they are."""
-    return {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import assemble, empty_model, read_json
+from r3d2_ros.harmonizer.checkpoints import empty_model, float32_model, read_json
 from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
 from r3d2_ros.harmonizer.convert.diffusers import modern_attention, own_autoencoder_keys, own_unet_keys
-from r3d2_ros.harmonizer.convert.lora import merge, same_dtype, take_apart
+from r3d2_ros.harmonizer.convert.lora import merge, take_apart
 from r3d2_ros.harmonizer.convert.prompts import as_prompt
 from r3d2_ros.harmonizer.convert.taesd import taesd_keys
 from r3d2_ros.harmonizer.model import R3D2
@@ -88,7 +87,7 @@ def build(
     )
     placed, unmapped = _place(rest, config)
     tensors = placed | skips | {"prompt_embedding": prompt.embedding}
-    model = assemble(config, same_dtype(tensors, torch.float32), where=where)
+    model = float32_model(config, tensors, where=where)
     return Released(model, tuple(sorted(unmapped)), ())
 
 

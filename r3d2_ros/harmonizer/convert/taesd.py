@@ -7,13 +7,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
 from r3d2_ros.harmonizer.model_config import TinyConfig
-from r3d2_ros.harmonizer.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
+from r3d2_ros.harmonizer.tensor_files import network_tensors, read_tensors, shapes_of, write_tensors
+from r3d2_ros.schema import validate
 
 ENCODER_NAME, DECODER_NAME = "taesd_encoder", "taesd_decoder"
 SUFFIXES = (".pth", ".safetensors")
@@ -24,7 +27,7 @@ def taesd_keys(tensors: Mapping[str, Tensor], *, part: str) -> dict[str, Tensor]
     renamed = {}
     for key, tensor in tensors.items():
         index, dot, rest = key.partition(".")
-        if not (index.isdigit() and dot) or (part == "decoder" and index == "0"):
+        if not (re.fullmatch("[0-9]{1,4}", index) and dot) or (part == "decoder" and index == "0"):
             raise InputError(f"{part}: {key}", "a key that begins with the number of a layer", f"'{key}'")
         renamed[f"{part}.layers.{int(index) - (part == 'decoder')}.{rest}"] = tensor
     return renamed
@@ -37,12 +40,17 @@ def read_taesd(folder: Path) -> dict[str, Tensor]:
         path = find_part(folder, name)
         read = read_tensors(path) if path.suffix == ".safetensors" else tensor_dict(read_pickle(path), str(path))
         renamed = taesd_keys(read, part=part)
-        expected = tiny_autoencoder(tiny_config(renamed, where=str(path))).state_dict()
+        expected = _empty(tiny_config(renamed, where=str(path))).state_dict()
         needed = {key: shape for key, shape in shapes_of(expected.items()).items() if key.startswith(part)}
         hint = "Files of other models in TAESD's repository (taef1, taesd3, taesana, ...) do not fit Stable Diffusion"
-        check_keys(str(path), needed=needed, present=shapes_of(renamed.items()), hint=hint)
-        tensors |= renamed
+        tensors |= network_tensors(str(path), renamed, needed=needed, hint=hint)
     return tensors
+
+
+def _empty(config: TinyConfig) -> AutoencoderTiny:
+    """The autoencoder without the memory for its numbers."""
+    with torch.device("meta"):
+        return tiny_autoencoder(config)
 
 
 def find_part(folder: Path, name: str) -> Path:
@@ -59,13 +67,13 @@ def tiny_config(tensors: Mapping[str, Tensor], *, where: str) -> TinyConfig:
     weights = [tensor for key, tensor in tensors.items() if re.fullmatch(r"(encoder|decoder)\.layers\.0\.weight", key)]
     if not weights or any(weight.ndim != 4 for weight in weights):
         raise InputError(where, "the weight of a first convolution", f"{len(tensors)} other tensors")
-    return TinyConfig(channels=weights[0].shape[0])
+    return validate(TinyConfig, {"channels": weights[0].shape[0]}, where)
 
 
 def write_taesd(tensors: Mapping[str, Tensor], folder: Path) -> None:
     """An `AutoencoderTiny` folder as diffusers writes it, which `r3d2 model init --autoencoder` reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = tiny_autoencoder(tiny_config(tensors, where=str(folder)))
+    model = _empty(tiny_config(tensors, where=str(folder)))
     config = {key: value for key, value in model.config.items() if not key.startswith("_")}
     config = {"_class_name": "AutoencoderTiny", **config}
     write_tensors(folder / "diffusion_pytorch_model.safetensors", tensors)

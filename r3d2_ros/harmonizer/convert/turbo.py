@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import assemble
+from r3d2_ros.harmonizer.checkpoints import empty_model, float32_model
 from r3d2_ros.harmonizer.convert.base import CUSTOM, Choices, PromptInput, configure
 from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
-from r3d2_ros.harmonizer.convert.lora import PEFT_DEFAULT_ALPHA, check_rank, merge, same_dtype, take_apart
+from r3d2_ros.harmonizer.convert.lora import PEFT_DEFAULT_ALPHA, Adapted, check_rank, merge, take_apart
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
 from r3d2_ros.harmonizer.licences import licence_of
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import KLConfig, Licence, SkipOptions
+from r3d2_ros.harmonizer.model_config import KLConfig, Licence, ModelConfig, SkipOptions
+from r3d2_ros.harmonizer.tensor_files import check_keys, check_kinds, shapes_of
 
 PIX2PIX_TURBO, DIFIX = "pix2pix-turbo", "difix"
 
@@ -51,8 +51,7 @@ def model_from_turbo(path: Path, base: Path, prompt: PromptInput, choices: Choic
     how, data, unet, images = LAYOUTS[layout], read_pickle(path), read_unet(base), read_autoencoder(base)
     if not isinstance(images.config, KLConfig):
         raise InputError(str(base), "a folder with AutoencoderKL", "AutoencoderTiny")
-    unet_tensors = _merged(data, "unet", unet.tensors, path)
-    vae_tensors = _merged(data, "vae", images.tensors, path)
+    changes = {part: _changes(data, part, path) for part in ("unet", "vae")}
     if layout == DIFIX:
         _check_full(data["state_dict_unet"], unet.tensors, path)
     choices = replace(
@@ -63,21 +62,40 @@ def model_from_turbo(path: Path, base: Path, prompt: PromptInput, choices: Choic
         licences=choices.licences or (how.licence, licence_of(base)),
     )
     config = configure(unet.config, images.config, prompt=prompt, choices=choices)
-    tensors = own_unet_keys(unet_tensors) | own_autoencoder_keys(vae_tensors) | {"prompt_embedding": prompt.embedding}
     config = replace(config, variant=layout, input_range=how.input_range)
-    return assemble(config, same_dtype(tensors, torch.float32), where=str(path))
+    weights = {"unet": unet.tensors, "vae": images.tensors}
+    # Of the pairs merging checks that they fit their weights, so first these must be the model's.
+    _check_shapes(config, {part: weights[part] | changes[part].plain for part in weights}, prompt, path)
+    merged = {
+        part: merge(weights[part], changes[part], alpha=PEFT_DEFAULT_ALPHA, where=f"{path}: state_dict_{part}")
+        for part in weights
+    }
+    return float32_model(config, _own_keys(merged, prompt), where=str(path))
 
 
-def _merged(data: dict[str, Any], part: str, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """`weights` of the base model with what the file changes in one part."""
+def _own_keys(parts: dict[str, dict[str, Tensor]], prompt: PromptInput) -> dict[str, Tensor]:
+    tensors = own_unet_keys(parts["unet"]) | own_autoencoder_keys(parts["vae"])
+    return tensors | {"prompt_embedding": prompt.embedding}
+
+
+def _check_shapes(config: ModelConfig, parts: dict[str, dict[str, Tensor]], prompt: PromptInput, path: Path) -> None:
+    """InputError(s) for weights, adapters aside, that are not the model's. No number is looked at."""
+    tensors = _own_keys(parts, prompt)
+    check_kinds(str(path), tensors)
+    needed = shapes_of(empty_model(config).state_dict().items())
+    check_keys(str(path), needed=needed, present=shapes_of(tensors.items()))
+
+
+def _changes(data: dict[str, Any], part: str, path: Path) -> Adapted:
+    """What the file changes in one part of the base model."""
     key = f"state_dict_{part}"
     where = f"{path}: {key}"
     if key not in data:
         raise InputError(where, "a dictionary of tensors", f"only the keys {', '.join(sorted(map(str, data)))}")
     adapted = take_apart(tensor_dict(data[key], where), where=where)
     if adapted.pairs:
-        check_rank(adapted, data.get(f"rank_{part}"), where=where)
-    return merge(weights, adapted, alpha=PEFT_DEFAULT_ALPHA, where=where)
+        check_rank(adapted, data.get(f"rank_{part}"), where=where, key=f"rank_{part}")
+    return adapted
 
 
 def _check_full(given: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:

@@ -18,6 +18,7 @@ from r3d2_ros.harmonizer.convert.prompts import as_prompt
 from r3d2_ros.harmonizer.convert.released import ELSEWHERE
 from r3d2_ros.harmonizer.model_config import Schedule
 from r3d2_ros.harmonizer.pipelines.network import Pipeline
+from r3d2_ros.schema import validate
 
 
 @dataclass(frozen=True)
@@ -139,4 +140,5 @@ def _schedule(pipe: Any) -> Schedule | None:
     config = getattr(getattr(pipe, "scheduler", None), "config", {})
     if config.get("beta_schedule") != "scaled_linear" or config.get("trained_betas") is not None:
         return None
-    return Schedule(beta_start=config["beta_start"], beta_end=config["beta_end"], steps=config["num_train_timesteps"])
+    fields = {"beta_start": "beta_start", "beta_end": "beta_end", "steps": "num_train_timesteps"}
+    return validate(Schedule, {ours: config.get(key) for ours, key in fields.items()}, "the pipeline's scheduler")
