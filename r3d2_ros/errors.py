@@ -40,3 +40,12 @@ class MissingPackageError(ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._stated
+
+
+def printable(text: str, most: int = 200) -> str:
+    """`text` from a stranger's file on one line of a terminal, cut after `most` characters.
+
+    Control characters, of which a terminal may do anything, and lone surrogates, which cannot be encoded, are escaped.
+    """
+    cut = f"{text[:most]}... ({len(text)} characters)" if len(text) > most else text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in cut)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError, printable
 
 COMMANDS = {
     "demo": "drive through a street over ROS 2; videos, contact sheet, summary",
@@ -46,6 +46,9 @@ EXAMPLES = """examples:
 Exit status: 0 done, 1 an input cannot be used or the run failed, 2 wrong arguments, 130 interrupted."""
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+MAX_LINE = 10_000
+"""Characters of a fault, which may repeat what a stranger's file holds."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,7 +126,7 @@ def _fail(command: str | None, text: str) -> int:
     prefix = f"r3d2 {command}: " if command in COMMANDS else "r3d2: "
     with contextlib.suppress(BrokenPipeError):
         for line in text.splitlines() or ["failed"]:
-            print(f"{prefix}{line}", file=sys.stderr)
+            print(f"{prefix}{printable(line, most=MAX_LINE)}", file=sys.stderr)
     return FAILED
 
 

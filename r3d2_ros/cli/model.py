@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r3d2_ros.cli import model_info, model_verify
-from r3d2_ros.cli.sizes import size_px
-from r3d2_ros.errors import InputError
+from r3d2_ros.cli import model_arguments, model_info, model_verify
+from r3d2_ros.errors import InputError, printable
 from r3d2_ros.harmonizer.packages import need_packages
 
 if TYPE_CHECKING:
     from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
     from r3d2_ros.harmonizer.convert.released import Released
     from r3d2_ros.harmonizer.model import R3D2
-    from r3d2_ros.harmonizer.model_config import ModelConfig
+    from r3d2_ros.harmonizer.model_config import DTypeName, Licence, ModelConfig
 
 EXAMPLES = """examples:
   r3d2 model info --variant r3d2                     parameters and FLOP of each part at 1080x1920
@@ -33,12 +32,6 @@ A model folder is a local one, or owner/name on the Hugging Face hub. Nothing th
 code of a released pipeline where --allow-remote-code is given.
 Exit status: 0 done, 1 an input cannot be used or the models differ, 2 wrong arguments."""
 
-OBSERVED = ("prompt", "prompt-embedding", "timestep", "lora-alpha", "pad-multiple")
-"""Options that only the names of a released folder leave open."""
-
-LAYOUTS = ("taesd", "pix2pix-turbo", "difix", "r3d2")
-NAMES = ("r3d2", "r3d2-big", "nano")
-
 
 def add_parser(subparsers: Any) -> None:
     """Add `model` to the result of `ArgumentParser.add_subparsers`."""
@@ -49,65 +42,12 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     commands = model.add_subparsers(dest="model_command", required=True, metavar="{init,info,convert,verify}")
     for name, text, add_arguments in (
-        ("init", "build a checkpoint", _add_init),
+        ("init", "build a checkpoint", model_arguments.add_init),
         ("info", "print what a model is", model_info.add_arguments),
-        ("convert", "read other layouts", _add_convert),
+        ("convert", "read other layouts", model_arguments.add_convert),
         ("verify", "compare two models", model_verify.add_arguments),
     ):
         add_arguments(commands.add_parser(name, help=text, epilog=EXAMPLES, formatter_class=raw))
-
-
-def _add_init(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("output", type=Path, metavar="OUT", help="the checkpoint folder to write")
-    parser.add_argument("--random", type=int, metavar="SEED", help="random weights instead of --base and --autoencoder")
-    parser.add_argument("--base", metavar="DIR", help="SD-Turbo, or another Stable Diffusion 2 folder")
-    parser.add_argument("--autoencoder", metavar="DIR", help="TAESD or AutoencoderKL; BASE/vae where not given")
-    _add_choices(parser)
-    parser.add_argument("--skip-kernel", type=int, choices=(1, 3), default=1, help="size of the skip convolutions (1)")
-
-
-def _add_choices(parser: argparse.ArgumentParser) -> None:
-    prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt-embedding", type=Path, metavar="FILE", help="safetensors [tokens, width]")
-    prompt.add_argument("--prompt", metavar="TEXT", help="embedded once by the text encoder of BASE (transformers)")
-    parser.add_argument("--variant", choices=NAMES, help="refuse parts of other sizes")
-    parser.add_argument("--timestep", type=int, metavar="T", help="of the single step; 999, or the layout's own")
-    parser.add_argument("--pad-mode", choices=("replicate", "reflect"), default="replicate", help="%(default)s")
-    parser.add_argument("--pad-multiple", type=int, choices=(8, 16, 32, 64), help="pixels; the variant's, or 8")
-    parser.add_argument(
-        "--skip-position",
-        choices=("after_upsample", "after_convolution"),
-        default="after_convolution",
-        help="where skips join the decoder (%(default)s)",
-    )
-    parser.add_argument(
-        "--licence",
-        action="append",
-        default=[],
-        metavar="NAME;SOURCE;commercial|non-commercial",
-        help="one link of the licence chain, repeatable; what the folders state where not given",
-    )
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="%(default)s")
-    parser.add_argument("--force", action="store_true", help="write into a folder that is not empty")
-
-
-def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("layout", choices=LAYOUTS)
-    parser.add_argument("input", metavar="IN", help="a folder (taesd, r3d2) or a .pkl file (pix2pix-turbo, difix)")
-    parser.add_argument("output", type=Path, metavar="OUT", help="the folder to write")
-    parser.add_argument("--base", metavar="DIR", help="SD-Turbo, for the .pkl layouts")
-    parser.set_defaults(skip_kernel=1)
-    parser.add_argument("--lora-alpha", type=float, metavar="ALPHA", help="of adapters in an r3d2 folder")
-    parser.add_argument(
-        "--allow-remote-code",
-        action="store_true",
-        help="r3d2: run the code in IN to find what its files leave open, and to compare with it. It can do anything",
-    )
-    parser.add_argument("--device", default="cpu", help="on which that code runs: cpu or cuda:N (%(default)s)")
-    parser.add_argument(
-        "--size", type=size_px, default=(72, 104), metavar="HxW", help="of the image that it is run on (72x104)"
-    )
-    _add_choices(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -121,8 +61,10 @@ def _init(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.checkpoints import check_output
     from r3d2_ros.harmonizer.convert.base import model_from_base
     from r3d2_ros.harmonizer.convert.folders import local_folder
+    from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
     from r3d2_ros.harmonizer.random_weights import random_model
 
+    model_arguments.check_used(args)
     check_output(args.output, overwrite=args.force)
     if args.random is not None:
         return _save(args, random_model(_random_config(args), seed=args.random))
@@ -130,7 +72,10 @@ def _init(args: argparse.Namespace) -> int:
         raise InputError("--base", "the folder of SD-Turbo, or --random SEED", "neither")
     base = local_folder(args.base)
     autoencoder = local_folder(args.autoencoder) if args.autoencoder else base
-    return _save(args, model_from_base(base, autoencoder, _prompt(args, base), _choices(args)))
+    model = model_from_base(base, autoencoder, _prompt(args, base), _choices(args))
+    if (stated := read_schedule(base)) is None:  # that one clips concerns no training
+        _print_notes(schedule_notes(stated))
+    return _save(args, model)
 
 
 def _random_config(args: argparse.Namespace) -> ModelConfig:
@@ -139,11 +84,13 @@ def _random_config(args: argparse.Namespace) -> ModelConfig:
     from r3d2_ros.harmonizer.variants import variant
 
     if args.variant is None:
-        raise InputError("--variant", " | ".join(NAMES), "nothing", "Random weights need to know for which sizes")
+        hint = "Random weights need to know for which sizes"
+        raise InputError("--variant", " | ".join(model_arguments.NAMES), "nothing", hint)
     config, choices = variant(args.variant), _choices(args)
     return replace(
         config,
-        skips=choices.skips,
+        skips=choices.skips or config.skips,
+        input_range=choices.input_range or config.input_range,
         padding=choices.padding or config.padding,
         timestep=config.timestep if args.timestep is None else args.timestep,
     )
@@ -152,29 +99,41 @@ def _random_config(args: argparse.Namespace) -> ModelConfig:
 def _convert(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.checkpoints import check_output
     from r3d2_ros.harmonizer.convert.folders import local_folder
-    from r3d2_ros.harmonizer.convert.taesd import read_taesd, write_taesd
+    from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
     from r3d2_ros.harmonizer.convert.turbo import model_from_turbo
 
+    model_arguments.check_used(args)
     check_output(args.output, overwrite=args.force)
     if args.layout == "taesd":
-        tensors = read_taesd(local_folder(args.input))
-        with _writing(args.output):
-            write_taesd(tensors, args.output)
-        print(f"{args.output}: AutoencoderTiny, for `r3d2 model init --autoencoder`")
-        return 0
+        return _convert_taesd(args)
     if args.layout == "r3d2":
         released = _released(args)
-        for note in released.notes:
-            print(f"note: {note}")
+        _print_notes(released.notes)
         for key in released.unmapped:
-            print(f"not mapped: {key}")
+            print(f"not mapped: {printable(key)}")
         return _save(args, released.model)
     if args.base is None:
         raise InputError("--base", "the folder of SD-Turbo, which the file changes", "nothing")
     base = local_folder(args.base)
-    return _save(
-        args, model_from_turbo(Path(args.input), base, _prompt(args, base), _choices(args), layout=args.layout)
-    )
+    model = model_from_turbo(Path(args.input), base, _prompt(args, base), _choices(args), layout=args.layout)
+    _print_notes(schedule_notes(read_schedule(base)))
+    return _save(args, model)
+
+
+def _convert_taesd(args: argparse.Namespace) -> int:
+    from r3d2_ros.harmonizer.convert.folders import local_folder
+    from r3d2_ros.harmonizer.convert.taesd import read_taesd, write_taesd
+    from r3d2_ros.harmonizer.licences import licences_of
+
+    folder = local_folder(args.input)
+    tensors, licences = read_taesd(folder), _licences(args) or licences_of(folder)
+    with _writing(args.output):
+        write_taesd(tensors, args.output, licences)
+    print(f"{args.output}: AutoencoderTiny, for `r3d2 model init --autoencoder`")
+    for licence in licences:
+        use = "allowed" if licence.commercial else "not allowed to everyone; --licence states another"
+        print(printable(f"licence: {licence.name} ({licence.source}): commercial use {use}"))
+    return 0
 
 
 def _released(args: argparse.Namespace) -> Released:
@@ -182,23 +141,20 @@ def _released(args: argparse.Namespace) -> Released:
     from r3d2_ros.harmonizer.convert.folders import local_folder
     from r3d2_ros.harmonizer.convert.released import model_from_released
 
-    given = [f"--{name}" for name in OBSERVED if getattr(args, name.replace("-", "_")) is not None]
     if not args.allow_remote_code:
         folder = local_folder(args.input)
-        prompt = _prompt(args, folder) if {"--prompt", "--prompt-embedding"} & set(given) else None
+        prompt = None if args.prompt is None and args.prompt_embedding is None else _prompt(args, folder)
         return model_from_released(folder, prompt, _choices(args), lora_alpha=args.lora_alpha)
-    if given:
-        raise InputError(given[0], "nothing with --allow-remote-code", "a value", "The pipeline itself says it")
-    from r3d2_ros.harmonizer.convert.observed import model_from_pipeline
+    from r3d2_ros.harmonizer.convert.observed import PROBE_PX, model_from_pipeline
     from r3d2_ros.harmonizer.pipelines.network import load_pipeline
     from r3d2_ros.harmonizer.settings import HarmonizerConfig
     from r3d2_ros.harmonizer.shipped import model_folder
 
     path = model_folder(args.input, args.input)
     config = HarmonizerConfig(
-        backend="pipeline", checkpoint=str(path), allow_remote_code=True, dtype="float32", device=args.device
+        backend="pipeline", checkpoint=str(path), allow_remote_code=True, dtype="float32", device=args.device or "cpu"
     )
-    return model_from_pipeline(load_pipeline(config), _choices(args), size_px=args.size)
+    return model_from_pipeline(load_pipeline(config), _choices(args), size_px=args.size or PROBE_PX)
 
 
 def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:
@@ -214,26 +170,39 @@ def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:
 
 def _choices(args: argparse.Namespace) -> Choices:
     from r3d2_ros.harmonizer.convert.base import Choices
-    from r3d2_ros.harmonizer.licences import parse_licence
     from r3d2_ros.harmonizer.model_config import Padding, SkipOptions
 
-    padding = Padding(mode=args.pad_mode, multiple_px=args.pad_multiple) if args.pad_multiple else None
-    if padding is None and args.pad_mode != "replicate":
+    if args.pad_mode and not args.pad_multiple:
         raise InputError("--pad-multiple", "8, 16, 32 or 64, with --pad-mode", "nothing")
+    position, kernel = args.skip_position, getattr(args, "skip_kernel", None)
+    skips = SkipOptions(position=position or SkipOptions.position, kernel_size=kernel or SkipOptions.kernel_size)
+    padding = Padding(mode=args.pad_mode or Padding.mode, multiple_px=args.pad_multiple) if args.pad_multiple else None
     return Choices(
         variant=args.variant,
-        skips=SkipOptions(kernel_size=args.skip_kernel, position=args.skip_position),
+        skips=skips if position or kernel else None,
+        input_range=args.input_range,
         padding=padding,
         timestep=args.timestep,
-        licences=tuple(parse_licence(text) for text in args.licence),
+        licences=_licences(args),
     )
+
+
+def _licences(args: argparse.Namespace) -> tuple[Licence, ...]:
+    from r3d2_ros.harmonizer.licences import parse_licence
+
+    return tuple(parse_licence(text) for text in args.licence or ())
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"note: {printable(note, most=1000)}")
 
 
 def _save(args: argparse.Namespace, model: R3D2) -> int:
     from r3d2_ros.harmonizer.checkpoints import in_dtype, save_checkpoint
     from r3d2_ros.harmonizer.model import DTYPES
 
-    dtype_name = args.dtype
+    dtype_name: DTypeName = args.dtype or "float32"
     model = in_dtype(model, DTYPES[dtype_name], where="--dtype")
     with _writing(args.output):
         save_checkpoint(model, args.output, overwrite=args.force)

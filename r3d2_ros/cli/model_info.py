@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r3d2_ros.cli.sizes import size_px
+from r3d2_ros.errors import InputError, printable
 from r3d2_ros.harmonizer.variants import VARIANTS
 
 if TYPE_CHECKING:
     from r3d2_ros.harmonizer.model_config import ModelConfig
+
+SIZE_PX = (1080, 1920)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,30 +24,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "path", nargs="?", metavar="PATH", help="a checkpoint's folder or a pipeline's, or a shipped checkpoint: nano"
     )
-    which.add_argument("--variant", choices=tuple(VARIANTS))
-    parser.add_argument("--size", type=size_px, default=(1080, 1920), metavar="HxW", help="for FLOP (1080x1920)")
+    which.add_argument(
+        "--variant", choices=tuple(VARIANTS), help="sizes without weights; this nano is not the shipped model"
+    )
+    parser.add_argument("--size", type=size_px, metavar="HxW", help="for FLOP (1080x1920)")
     parser.add_argument("--require-commercial", action="store_true", help="refuse licences that forbid commercial use")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the facts. InputError(s) for a folder that cannot be used."""
-    from r3d2_ros.harmonizer.checkpoints import inspect_checkpoint
+    from r3d2_ros.harmonizer.checkpoints import check_commercial, inspect_checkpoint
     from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
     from r3d2_ros.harmonizer.shipped import model_folder
     from r3d2_ros.harmonizer.variants import variant
 
     path = model_folder(args.path, "PATH") if args.path else None
     if path and is_pipeline_folder(path):
+        if args.size:
+            raise InputError("--size", "nothing with a pipeline, whose FLOP are not known", "a value")
         facts = describe_pipeline(path, require_commercial=args.require_commercial)
-        print(json.dumps(facts, indent=2, allow_nan=False) if args.json else _pipeline_text(facts))
+        print(json.dumps(facts, indent=2, allow_nan=False) if args.json else _pipeline_text(_printable(facts)))
         return 0
     if path:
         config = inspect_checkpoint(path, require_commercial=args.require_commercial).config
     else:
         config = variant(args.variant)
-    facts = describe(config, size_px=args.size)
-    print(json.dumps(facts, indent=2, allow_nan=False) if args.json else _as_text(facts))
+        if args.require_commercial:
+            check_commercial(config.licences, where=f"variant {args.variant}, which is sizes without weights")
+    facts = describe(config, size_px=args.size or SIZE_PX)
+    print(json.dumps(facts, indent=2, allow_nan=False) if args.json else _as_text(_printable(facts)))
     return 0
 
 
@@ -93,6 +102,15 @@ def describe_pipeline(path: Path, *, require_commercial: bool = False) -> dict[s
         "code_that_would_be_run": list(folder.code),
         "licences": [asdict(licence)],
     }
+
+
+def _printable(facts: Any) -> Any:
+    """The facts with every text of the model's files made harmless for a terminal."""
+    if isinstance(facts, dict):
+        return {_printable(key): _printable(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [_printable(value) for value in facts]
+    return printable(facts) if isinstance(facts, str) else facts
 
 
 def _as_text(facts: dict[str, Any]) -> str:

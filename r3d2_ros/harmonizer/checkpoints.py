@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.errors import InputError, InputErrors, printable
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
 from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
 from r3d2_ros.harmonizer.tensor_files import (
@@ -166,7 +166,7 @@ def check_commercial(licences: tuple[Licence, ...], *, where: str) -> None:
     hint = "Use another checkpoint, or switch require_commercial off where its terms are met"
     if not licences:
         raise InputError(f"{where}: licences", "licences that allow commercial use", "none recorded", hint)
-    refused = [f"'{licence.name}' of {licence.source}" for licence in licences if not licence.commercial]
+    refused = [printable(f"'{one.name}' of {one.source}") for one in licences if not one.commercial]
     if refused:
         raise InputError(f"{where}: licences", "licences that allow commercial use", "; ".join(refused), hint)
 

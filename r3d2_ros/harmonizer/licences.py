@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+
+import yaml
 
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.model_config import Licence
-from r3d2_ros.schema import parse_yaml
+from r3d2_ros.schema import parse_yaml, validate
 
 COMMERCIAL = {"mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense"}
 """Identifiers whose terms allow commercial use to anyone. Whatever is not among them does not count as allowing it."""
 
 MAX_README_BYTES = 2**20
+
+CHAIN_KEY = "r3d2_ros_licences"
+"""In the front matter of folders that this program wrote: each link of the licence chain, with its source."""
+
+
+def licences_of(folder: Path) -> tuple[Licence, ...]:
+    """The chain of a folder that this program wrote, or the one licence that another states, as in `licence_of`.
+
+    InputError(s) for a chain that cannot be read.
+    """
+    path = folder / "README.md"
+    chain = _front_matter(path).get(CHAIN_KEY)
+    if chain is None:
+        return (licence_of(folder),)
+    if not isinstance(chain, list) or not chain:
+        raise InputError(f"{path}: {CHAIN_KEY}", "a list of licences", type(chain).__name__)
+    return tuple(validate(Licence, link, f"{path}: {CHAIN_KEY}.{number}") for number, link in enumerate(chain))
+
+
+def write_readme(folder: Path, licences: Sequence[Licence], *, text: str) -> None:
+    """A README.md from which `licences_of` reads `licences`. The hub's own key only says what it can say."""
+    free = len(licences) == 1 and licences[0].commercial and licences[0].name.lower() in COMMERCIAL
+    front = {"license": licences[0].name.lower() if free else "other", CHAIN_KEY: [asdict(one) for one in licences]}
+    matter = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    (folder / "README.md").write_text(f"---\n{matter}---\n\n{text}\n", encoding="utf-8")
 
 
 def licence_of(folder: Path) -> Licence:

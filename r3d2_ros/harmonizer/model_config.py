@@ -12,6 +12,8 @@ from r3d2_ros.schema import STRICT
 Count = Annotated[int, Field(ge=1, le=4096)]
 DTypeName = Literal["float32", "float16", "bfloat16"]
 Few = Annotated[int, Field(ge=1, le=16)]
+InputRange = Literal["signed", "unit"]
+Position = Literal["after_upsample", "after_convolution"]
 Four = tuple[Count, Count, Count, Count]
 FewFour = tuple[Few, Few, Few, Few]
 
@@ -69,7 +71,7 @@ class SkipOptions:
     enabled: bool = True
     kernel_size: Literal[1, 3] = 1
     bias: bool = False
-    position: Literal["after_upsample", "after_convolution"] = "after_convolution"
+    position: Position = "after_convolution"
     image: bool = False
     reduction: Literal[1, 2] = 1
 
@@ -153,7 +155,7 @@ class ModelConfig:
     schedule: Schedule = field(default_factory=Schedule)
     prompt: Prompt = field(default_factory=Prompt)
     padding: Padding = field(default_factory=Padding)
-    input_range: Literal["signed", "unit"] = "signed"
+    input_range: InputRange = "signed"
     dtype: DTypeName = "float32"
     licences: tuple[Licence, ...] = ()
     trained_on: tuple[Annotated[str, Field(max_length=64)], ...] = ()

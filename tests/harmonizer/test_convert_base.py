@@ -17,7 +17,7 @@ from r3d2_ros.harmonizer.convert.base import Choices, PromptInput, model_from_ba
 from r3d2_ros.harmonizer.convert.diffusers import read_autoencoder, read_unet
 from r3d2_ros.harmonizer.convert.folders import local_folder
 from r3d2_ros.harmonizer.convert.prompts import embed_prompt, read_prompt
-from r3d2_ros.harmonizer.licences import licence_of, parse_licence
+from r3d2_ros.harmonizer.licences import licence_of, licences_of, parse_licence, write_readme
 from r3d2_ros.harmonizer.model_config import Licence, Padding, SkipOptions
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import TINY, picture, write_base, write_tiny
@@ -230,6 +230,22 @@ def test_a_part_has_the_licence_of_its_pipeline(tmp_path: Path) -> None:
     assert licence_of(tmp_path / "vae").name == "not stated"
     (tmp_path / "model_index.json").touch()
     assert licence_of(tmp_path / "vae") == Licence(name="mit", source="vae", commercial=True)
+
+
+def test_a_chain_that_this_program_wrote(tmp_path: Path) -> None:
+    mit = Licence(name="MIT", source="TAESD", commercial=True)
+    chain = (mit, Licence(name="own: terms", source="ours\n---\n", commercial=False))
+    write_readme(tmp_path, chain, text="text")
+    assert licences_of(tmp_path) == chain
+    assert not licence_of(tmp_path).commercial
+    write_readme(tmp_path, (mit,), text="text")
+    assert licences_of(tmp_path) == (mit,) and licence_of(tmp_path).name == "mit"
+    (tmp_path / "README.md").write_text("---\nr3d2_ros_licences: [{name: MIT}]\n---\n")
+    with pytest.raises(InputErrors, match=r"README.md: r3d2_ros_licences.0: source: expected a value"):
+        licences_of(tmp_path)
+    (tmp_path / "README.md").write_text("---\nr3d2_ros_licences: MIT\n---\n")
+    with pytest.raises(InputError, match="r3d2_ros_licences: expected a list of licences, got str"):
+        licences_of(tmp_path)
 
 
 def test_a_licence_can_be_stated(base: Path, tiny: Path) -> None:

@@ -16,10 +16,18 @@ from r3d2_ros.harmonizer import variants
 from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
 from r3d2_ros.harmonizer.convert.released import model_from_released
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import Prompt
+from r3d2_ros.harmonizer.model_config import Padding, Prompt, SkipOptions
 from r3d2_ros.harmonizer.verify import verify
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
+NO_SCHEDULER = "no scheduler in the folder: SD-Turbo's betas, and a network that predicts the noise, are assumed"
+ASSUMED = (
+    "no file says, and it is assumed, that skips join after_convolution: --skip-position",
+    "no file says, and it is assumed, that images enter the autoencoder in [-1, 1]: --input-range",
+    "no file says, and it is assumed, that sizes are padded by replicate to multiples of 8 px: "
+    "--pad-mode and --pad-multiple",
+    "prove what is assumed with `r3d2 model verify`; --allow-remote-code finds it by running IN",
+)
 CHOICES = {"tiny": Choices(variant="released-tiny"), "kl": Choices(variant="released-kl")}
 
 
@@ -87,7 +95,7 @@ def test_one_file_of_a_wrapped_module(tmp_path: Path) -> None:
     write(tmp_path, "model.safetensors", every | {"module.text_embed": model.prompt_embedding[0]})
     released = model_from_released(tmp_path, None, CHOICES["kl"])
     assert released.unmapped == ()
-    assert released.notes == ("no timestep in the folder: 999 is assumed",)
+    assert released.notes == ("no timestep in the folder: 999 is assumed", NO_SCHEDULER, *ASSUMED)
     assert verify(model, released.model, [picture(40, 56)]).max_abs == 0
 
 
@@ -95,9 +103,27 @@ def test_ambiguous_order_is_said(tmp_path: Path) -> None:
     """TAESD's three skips have one shape: only the names tell them apart."""
     released = model_from_released(write_pipeline(tmp_path, seeded(TINY)), None, CHOICES["tiny"])
     assert released.notes == (
+        NO_SCHEDULER,
         "skip convolutions taken as the coarsest first: vae.decoder.skip_conv_1.weight, "
         "vae.decoder.skip_conv_2.weight, vae.decoder.skip_conv_3.weight",
+        *ASSUMED,
     )
+
+
+def test_what_is_chosen_is_not_assumed(tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY))
+    choices = replace(
+        CHOICES["tiny"],
+        skips=SkipOptions(position="after_upsample"),
+        input_range="unit",
+        padding=Padding(mode="reflect", multiple_px=32),
+    )
+    released = model_from_released(folder, None, choices)
+    assert not any("assumed, that" in note or "prove" in note for note in released.notes)
+    config = released.model.config
+    assert (config.skips.position, config.input_range, config.padding) == ("after_upsample", "unit", choices.padding)
+    one = model_from_released(folder, None, replace(choices, input_range=None)).notes
+    assert [note for note in one if "assumed, that" in note] == [ASSUMED[1]]
 
 
 def test_convolutions_for_linear_layers(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from r3d2_ros.cli import model as command
+from r3d2_ros.cli import model_arguments
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config
@@ -71,12 +72,15 @@ def test_init_from_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "reflect",
         "--skip-position",
         "after_upsample",
+        "--input-range",
+        "unit",
     )
     assert run(*words, "--prompt-embedding", tmp_path / "prompt.safetensors", *options, "--dtype", "float16") == 0
     config = load_config(tmp_path / "out")
     assert (config.timestep, config.padding.multiple_px, config.padding.mode) == (199, 64, "reflect")
     assert (config.skips.position, config.prompt.tokens, config.dtype) == ("after_upsample", 6, "float16")
-    capsys.readouterr()
+    assert config.input_range == "unit"
+    assert "note: no scheduler in the folder" in capsys.readouterr().out
     with pytest.raises(InputError, match="licences that allow commercial use, got 'stability-ai-community' of base"):
         run("info", tmp_path / "out", "--require-commercial")
 
@@ -164,13 +168,86 @@ def test_convert_taesd_makes_an_autoencoder_folder(tmp_path: Path) -> None:
                 number, _, rest = key.removeprefix(f"{part}.layers.").partition(".")
                 numbered[f"{int(number) + shift}.{rest}"] = tensor
         torch.save(numbered, tmp_path / "pth" / f"taesd_{part}.pth")
-    assert run("convert", "taesd", tmp_path / "pth", tmp_path / "taesd") == 0
+    stated = ("--licence", "MIT;TAESD;commercial", "--licence", "CC BY 4.0;its pictures;commercial")
+    assert run("convert", "taesd", tmp_path / "pth", tmp_path / "taesd", *stated) == 0
     base = write_base(tmp_path / "base")
     save_file({"x": torch.ones(6, 8)}, tmp_path / "prompt.safetensors")
     prompt = ("--prompt-embedding", tmp_path / "prompt.safetensors")
     assert run("init", tmp_path / "out", "--base", base, "--autoencoder", tmp_path / "taesd", *prompt) == 0
+    assert [(one.name, one.source, one.commercial) for one in load_config(tmp_path / "out").licences] == [
+        ("stability-ai-community", "base", False), ("MIT", "TAESD", True), ("CC BY 4.0", "its pictures", True),
+    ]  # fmt: skip
     state = load_checkpoint(tmp_path / "out").state_dict()
     assert torch.equal(state["decoder.layers.18.weight"], tensors["decoder.layers.18.weight"])
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("init OUT --variant nano --random 0 --base /no --autoencoder /no", "--autoencoder, --base: .* with --random"),
+        ("init OUT --variant nano --random 0 --licence X;Y;non-commercial", "--licence: .* with --random"),
+        ("init OUT --variant nano --random 0 --prompt a", "--prompt: .* with --random"),
+        ("convert taesd IN OUT --dtype float16 --timestep 0", "--dtype, --timestep: .* with taesd"),
+        ("convert taesd IN OUT --base /nope --variant nano", "--base, --variant: .* with taesd"),
+        ("convert pix2pix-turbo IN OUT --base /nope --variant r3d2", "--variant: .* with pix2pix-turbo"),
+        ("convert difix IN OUT --skip-position after_upsample", "--skip-position: .* with difix"),
+        ("convert difix IN OUT --input-range unit --size 8x8", "--input-range, --size: .* with difix"),
+        ("convert difix IN OUT --lora-alpha 99 --device cuda:7", "--device, --lora-alpha: .* with difix"),
+        ("convert difix IN OUT --allow-remote-code", "--allow-remote-code: .* with difix"),
+        ("convert r3d2 IN OUT --base /nope", "--base: .* with r3d2 without --allow-remote-code"),
+        ("convert r3d2 IN OUT --size 64x64 --device cpu", "--device, --size: .* with r3d2 without --allow"),
+        ("convert r3d2 IN OUT --allow-remote-code --pad-mode replicate", "--pad-mode: .* with --allow-remote-code"),
+        ("convert r3d2 IN OUT --allow-remote-code --input-range unit", "--input-range: .* with --allow-remote-code"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(words: str, fault: str, tmp_path: Path) -> None:
+    folders = {"OUT": tmp_path / "out", "IN": tmp_path / "in"}
+    with pytest.raises(InputError, match=rf"^{fault.replace('.*', 'expected nothing')}"):
+        run(*(folders.get(word, word) for word in words.split()))
+
+
+def test_every_option_is_used_by_some_way() -> None:
+    init, convert = argparse.ArgumentParser(), argparse.ArgumentParser()
+    model_arguments.add_init(init)
+    model_arguments.add_convert(convert)
+    every = {action.dest for parser in (init, convert) for action in parser._actions}
+    used = {name for names in model_arguments.USED.values() for name in names}
+    assert every - used == {"help", "layout", "input", "output", "force"} and used <= every
+
+
+@pytest.mark.parametrize("alpha", ["nan", "inf", "0", "-1", "much"])
+def test_alphas_that_are_none(alpha: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        run("convert", "r3d2", tmp_path, tmp_path / "out", f"--lora-alpha={alpha}")
+
+
+def test_seeds_beyond_64_bits(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="seed of random weights: expected a whole number of 64 bits, got 9999"):
+        run("init", tmp_path / "out", "--variant", "nano", "--random", "9" * 23)
+
+
+def test_sizes_alone_have_no_licence_that_allows_anything() -> None:
+    with pytest.raises(InputError, match="variant r3d2, .*licences that allow commercial use, got none recorded"):
+        run("info", "--variant", "r3d2", "--require-commercial")
+
+
+def test_texts_of_a_checkpoint_cannot_forge_lines(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The terminal obeys escape sequences, and cannot encode half of a surrogate pair."""
+    path = nano / "config.json"
+    forged = {"name": "MIT\n\x1b[31mlicence: fake", "source": "x", "commercial": False}
+    prompt = {"text": "\ud800" + "a" * 900_000, "tokens": 4}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "licences": [forged], "prompt": prompt}))
+    capsys.readouterr()
+    assert run("info", nano) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text and len(text) < 2000 and text.isascii()
+    assert r"licence:  MIT\n\x1b[31mlicence: fake (x): commercial use not allowed" in text
+    assert r"prompt:   '\ud800aaa" in text and "... (900001 characters)'" in text
+    with pytest.raises(InputError) as caught:
+        run("info", nano, "--require-commercial")
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+    assert run("info", nano, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["licences"] == [forged]
 
 
 def test_convert_needs_a_base_for_changes(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def test_info_of_a_pipeline(released: Path, capsys: pytest.CaptureFixture[str]) 
     assert "licence:  waymo-dataset-license (released): commercial use not allowed" in capsys.readouterr().out
     with pytest.raises(InputError, match="licences that allow commercial use"):
         run("info", released, "--require-commercial")
+    with pytest.raises(InputError, match="--size: expected nothing with a pipeline"):
+        run("info", released, "--size", "64x64")
 
 
 def test_options_that_the_pipeline_answers_itself(released: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,14 +11,17 @@ from torch import Tensor
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.checkpoints import empty_model, float32_model
 from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
-from r3d2_ros.harmonizer.licences import licence_of
+from r3d2_ros.harmonizer.convert.schedules import read_schedule
+from r3d2_ros.harmonizer.licences import licences_of
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.model_config import (
+    InputRange,
     KLConfig,
     Licence,
     ModelConfig,
     Padding,
     Prompt,
+    Schedule,
     SkipOptions,
     TinyConfig,
     UNetConfig,
@@ -38,31 +41,42 @@ class PromptInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What no weight file says. `variant` is checked where it is given, and found where it is not."""
+    """What no weight file says; None where nothing was chosen. `variant` is checked, and found where it is None."""
 
     variant: str | None = None
-    skips: SkipOptions = field(default_factory=SkipOptions)
+    skips: SkipOptions | None = None
+    input_range: InputRange | None = None
     padding: Padding | None = None
     timestep: int | None = None
     licences: tuple[Licence, ...] = ()
 
 
 def model_from_base(base: Path, autoencoder: Path, prompt: PromptInput, choices: Choices) -> R3D2:
-    """The untrained model of a Stable Diffusion folder and an autoencoder. InputError(s): they do not fit."""
+    """The untrained model of a Stable Diffusion folder and an autoencoder.
+
+    InputError(s): they do not fit, or the folder's scheduler states a diffusion that checkpoints do not compute.
+    """
+    stated = read_schedule(base)
     unet, images = read_unet(base), read_autoencoder(autoencoder)
     folders = [base] if autoencoder == base else [base, autoencoder]
     config = configure(
         unet.config,
         images.config,
         prompt=prompt,
-        choices=replace(choices, licences=choices.licences or tuple(licence_of(folder) for folder in folders)),
+        choices=replace(choices, licences=choices.licences or tuple(one for f in folders for one in licences_of(f))),
+        schedule=stated.schedule if stated else Schedule(),
     )
     tensors = own_unet_keys(unet.tensors) | own_autoencoder_keys(images.tensors)
     return complete(config, tensors, prompt=prompt, where=f"{base} and {autoencoder}")
 
 
 def configure(
-    unet: UNetConfig, autoencoder: TinyConfig | KLConfig, *, prompt: PromptInput, choices: Choices
+    unet: UNetConfig,
+    autoencoder: TinyConfig | KLConfig,
+    *,
+    prompt: PromptInput,
+    choices: Choices,
+    schedule: Schedule,
 ) -> ModelConfig:
     """The configuration of parts that were read. InputError when they are not those of the variant asked for."""
     name = choices.variant or next(
@@ -79,10 +93,12 @@ def configure(
         variant=name,
         unet=unet,
         autoencoder=autoencoder,
-        skips=choices.skips,
+        skips=choices.skips or SkipOptions(),
         timestep=ModelConfig.timestep if choices.timestep is None else choices.timestep,
+        schedule=schedule,
         prompt=Prompt(text=prompt.text, tokens=tokens),
         padding=choices.padding or (known.padding if known else Padding()),
+        input_range=choices.input_range or ModelConfig.input_range,
         licences=choices.licences,
     )
 

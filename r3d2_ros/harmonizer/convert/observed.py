@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Literal
 
 import torch
 
@@ -20,7 +19,7 @@ from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
 from r3d2_ros.harmonizer.convert.released import Released, build, likely_variant, merged, named, skip_orders
 from r3d2_ros.harmonizer.convert.watch import Observed, observe
 from r3d2_ros.harmonizer.model import R3D2, pad_image
-from r3d2_ros.harmonizer.model_config import ModelConfig, Padding
+from r3d2_ros.harmonizer.model_config import InputRange, ModelConfig, Padding, Position
 from r3d2_ros.harmonizer.pipelines.calls import ROUNDED
 from r3d2_ros.harmonizer.pipelines.network import Pipeline
 from r3d2_ros.harmonizer.runtime.numerics import numerics
@@ -35,11 +34,8 @@ EQUAL = 1e-3
 SURE = 1e-4
 """No other combination is tried once one comes this close."""
 
-
-Position = Literal["after_upsample", "after_convolution"]
-Range = Literal["signed", "unit"]
 POSITIONS: tuple[Position, ...] = ("after_convolution", "after_upsample")
-RANGES: tuple[Range, ...] = ("signed", "unit")
+RANGES: tuple[InputRange, ...] = ("signed", "unit")
 PADDINGS = (
     Padding(multiple_px=8),  # the probe's size needs none, whatever the mode
     *(Padding(mode="replicate", multiple_px=multiple) for multiple in (16, 32, 64)),
@@ -52,7 +48,7 @@ class Trial:
     """A combination: the order of the skips is the one that their names say, or the other."""
 
     position: Position
-    input_range: Range
+    input_range: InputRange
     padding: Padding
     reverse_skips: bool
 

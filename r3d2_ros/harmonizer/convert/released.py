@@ -1,6 +1,6 @@
 """A released R3D2 folder: its tensors mapped to our keys by name and shape, without running the code beside them.
 
-The layout of the release is not documented, so whatever cannot be placed is listed, and nothing is guessed in silence.
+The layout of the release is not documented, so whatever cannot be placed is listed, and so is whatever is assumed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
 from r3d2_ros.harmonizer.convert.diffusers import modern_attention, own_autoencoder_keys, own_unet_keys
 from r3d2_ros.harmonizer.convert.lora import merge, take_apart
 from r3d2_ros.harmonizer.convert.prompts import as_prompt
+from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
 from r3d2_ros.harmonizer.convert.taesd import taesd_keys
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.model_config import Licence, ModelConfig, Prompt, SkipOptions
@@ -49,21 +50,42 @@ def model_from_released(
 ) -> Released:
     """The model of a released folder in the sizes of `choices.variant`, or of the one whose autoencoder it has.
 
-    InputError(s): keys of the model that the folder lacks, other shapes, adapters without `lora_alpha`, no prompt.
+    InputError(s): keys of the model that the folder lacks, other shapes, adapters without `lora_alpha`, no prompt, a
+    scheduler with another diffusion than checkpoints compute.
     """
-    where, notes = str(folder), []
+    where, notes, stated = str(folder), [], read_schedule(folder)
     found = merged(named(_read_all(folder)), lora_alpha, where)
     config = variant(choices.variant or likely_variant(found))
     prompt = prompt or _stored_prompt(found, config, where)
     given = choices.timestep if choices.timestep is not None else _stored_timestep(folder)
     if given is None:
         notes.append(f"no timestep in the folder: {config.timestep} is assumed")
-    config = replace(config, timestep=config.timestep if given is None else given)
+    config = replace(
+        config,
+        timestep=config.timestep if given is None else given,
+        schedule=stated.schedule if stated else config.schedule,
+    )
+    notes += schedule_notes(stated)
     orders = skip_orders(found, config, where)
     if len(orders) == 2:
         notes.append(f"skip convolutions taken as the coarsest first: {', '.join(orders[0])}")
     released = build(found, config, prompt=prompt, choices=choices, order=orders[0], where=where)
-    return replace(released, notes=tuple(notes))
+    return replace(released, notes=(*notes, *_assumed(released.model.config, choices)))
+
+
+def _assumed(config: ModelConfig, choices: Choices) -> list[str]:
+    """What neither a file nor the user said, and how to say it."""
+    range_text = "[-1, 1]" if config.input_range == "signed" else "[0, 1]"
+    padding = f"{config.padding.mode} to multiples of {config.padding.multiple_px} px"
+    every = (
+        (choices.skips, f"skips join {config.skips.position}", "--skip-position"),
+        (choices.input_range, f"images enter the autoencoder in {range_text}", "--input-range"),
+        (choices.padding, f"sizes are padded by {padding}", "--pad-mode and --pad-multiple"),
+    )
+    notes = [f"no file says, and it is assumed, that {text}: {option}" for chosen, text, option in every if not chosen]
+    if notes:
+        notes.append("prove what is assumed with `r3d2 model verify`; --allow-remote-code finds it by running IN")
+    return notes
 
 
 def build(
@@ -80,7 +102,8 @@ def build(
     rest = {key: t for key, t in found.items() if key not in skip_keys and not _is_prompt(key, t, config)}
     config = replace(
         config,
-        skips=_skip_options(skips, choices.skips),
+        skips=_skip_options(skips, choices.skips or config.skips),
+        input_range=choices.input_range or config.input_range,
         prompt=Prompt(text=prompt.text, tokens=prompt.embedding.shape[1]),
         padding=choices.padding or config.padding,
         licences=choices.licences or RELEASED_LICENCES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
-from r3d2_ros.harmonizer.model_config import TinyConfig
+from r3d2_ros.harmonizer.licences import write_readme
+from r3d2_ros.harmonizer.model_config import Licence, TinyConfig
 from r3d2_ros.harmonizer.tensor_files import network_tensors, read_tensors, shapes_of, write_tensors
 from r3d2_ros.schema import validate
 
@@ -70,9 +71,13 @@ def tiny_config(tensors: Mapping[str, Tensor], *, where: str) -> TinyConfig:
     return validate(TinyConfig, {"channels": weights[0].shape[0]}, where)
 
 
-def write_taesd(tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """An `AutoencoderTiny` folder as diffusers writes it, which `r3d2 model init --autoencoder` reads."""
+def write_taesd(tensors: Mapping[str, Tensor], folder: Path, licences: Sequence[Licence] = ()) -> None:
+    """An `AutoencoderTiny` folder as diffusers writes it, which `r3d2 model init --autoencoder` reads, and with it
+    `licences`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if licences:
+        write_readme(folder, licences, text="TAESD in diffusers' layout, converted by `r3d2 model convert taesd`.")
     model = _empty(tiny_config(tensors, where=str(folder)))
     config = {key: value for key, value in model.config.items() if not key.startswith("_")}
     config = {"_class_name": "AutoencoderTiny", **config}

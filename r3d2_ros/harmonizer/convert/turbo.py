@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -14,9 +14,10 @@ from r3d2_ros.harmonizer.convert.base import CUSTOM, Choices, PromptInput, confi
 from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
 from r3d2_ros.harmonizer.convert.lora import PEFT_DEFAULT_ALPHA, Adapted, check_rank, merge, take_apart
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
-from r3d2_ros.harmonizer.licences import licence_of
+from r3d2_ros.harmonizer.convert.schedules import read_schedule
+from r3d2_ros.harmonizer.licences import licences_of
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import KLConfig, Licence, ModelConfig, SkipOptions
+from r3d2_ros.harmonizer.model_config import InputRange, KLConfig, Licence, ModelConfig, Schedule, SkipOptions
 from r3d2_ros.harmonizer.tensor_files import check_keys, check_kinds, shapes_of
 
 PIX2PIX_TURBO, DIFIX = "pix2pix-turbo", "difix"
@@ -27,7 +28,7 @@ class TurboLayout:
     """How a project runs its model: https://github.com/GaParmar/img2img-turbo, https://github.com/nv-tlabs/Difix3D."""
 
     timestep: int
-    input_range: Literal["signed", "unit"]
+    input_range: InputRange
     licence: Licence
 
 
@@ -46,8 +47,10 @@ LAYOUTS = {
 def model_from_turbo(path: Path, base: Path, prompt: PromptInput, choices: Choices, *, layout: str) -> R3D2:
     """The model with every adapter merged. Both projects sample the latents' distribution; here its mean is taken.
 
-    InputError(s): a file of another layout, a part that is missing, adapters that do not fit `base`.
+    InputError(s): a file of another layout, a part that is missing, adapters that do not fit `base`, a scheduler of
+    `base` with another diffusion than checkpoints compute.
     """
+    stated = read_schedule(base)
     how, data, unet, images = LAYOUTS[layout], read_pickle(path), read_unet(base), read_autoencoder(base)
     if not isinstance(images.config, KLConfig):
         raise InputError(str(base), "a folder with AutoencoderKL", "AutoencoderTiny")
@@ -59,9 +62,10 @@ def model_from_turbo(path: Path, base: Path, prompt: PromptInput, choices: Choic
         variant=CUSTOM,
         skips=SkipOptions(),
         timestep=how.timestep if choices.timestep is None else choices.timestep,
-        licences=choices.licences or (how.licence, licence_of(base)),
+        licences=choices.licences or (how.licence, *licences_of(base)),
     )
-    config = configure(unet.config, images.config, prompt=prompt, choices=choices)
+    schedule = stated.schedule if stated else Schedule()
+    config = configure(unet.config, images.config, prompt=prompt, choices=choices, schedule=schedule)
     config = replace(config, variant=layout, input_range=how.input_range)
     weights = {"unet": unet.tensors, "vae": images.tensors}
     # Of the pairs merging checks that they fit their weights, so first these must be the model's.
