@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,6 +116,27 @@ def network_tensors(
         got = f"NaN or infinite ones in {len(keys)}: {listed(keys)}"
         raise InputError(where, "finite numbers in each tensor", got, hint)
     return converted
+
+
+def renamed(
+    tensors: Mapping[str, torch.Tensor], rename: Callable[[str], str], *, where: str
+) -> dict[str, torch.Tensor]:
+    """`tensors` under other keys. InputError for two that get one key: which of them the network has is not known."""
+    origin: dict[str, str] = {}
+    for key in tensors:
+        if (first := origin.setdefault(rename(key), key)) != key:
+            raise InputError(where, f"one tensor for {rename(key)}", f"{first} and {key}")
+    return {new: tensors[old] for new, old in origin.items()}
+
+
+def joined(parts: Iterable[Mapping[str, torch.Tensor]], *, where: str) -> dict[str, torch.Tensor]:
+    """All tensors of several files or dictionaries. InputError for a key that two of them have."""
+    every: dict[str, torch.Tensor] = {}
+    for part in parts:
+        if twice := sorted(every.keys() & part.keys()):
+            raise InputError(where, "each tensor once", f"{len(twice)} twice: {listed(twice)}")
+        every |= part
+    return every
 
 
 def check_kinds(where: str, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -115,6 +115,18 @@ def test_old_attention_names_are_understood(base: Path) -> None:
     assert all(torch.equal(read[key], tensors[key]) for key in tensors)
 
 
+def test_two_names_for_one_tensor_are_refused(base: Path) -> None:
+    path = base / "vae/diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    key = "encoder.mid_block.attentions.0.to_q.weight"
+    save_file({**tensors, key.replace("to_q", "query"): torch.zeros(16, 16)}, path)
+    with pytest.raises(InputError, match=f"one tensor for {key}, got .*"):
+        read_autoencoder(base)
+    save_file({**tensors, "encoder.quant_conv.weight": torch.zeros(8, 8, 1, 1)}, path)
+    with pytest.raises(InputError, match="one tensor for encoder.quant_conv.weight, got encoder.quant_conv.weight and"):
+        model_from_base(base, base, PROMPT, Choices())
+
+
 def test_shards_are_joined_and_counted(base: Path) -> None:
     folder = base / "unet"
     tensors = load_file(folder / "diffusion_pytorch_model.safetensors")
@@ -124,6 +136,12 @@ def test_shards_are_joined_and_counted(base: Path) -> None:
         name = f"diffusion_pytorch_model-{number:05d}-of-00002.safetensors"
         save_file({key: tensors[key] for key in part}, folder / name)
     assert read_unet(base).tensors.keys() == tensors.keys()
+    second = folder / "diffusion_pytorch_model-00002-of-00002.safetensors"
+    whole = second.read_bytes()
+    save_file({key: tensors[key] for key in keys[49:]}, second)
+    with pytest.raises(InputError, match=f"each tensor once, got 1 twice: {keys[49]}"):
+        read_unet(base)
+    second.write_bytes(whole)
     (folder / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()
     with pytest.raises(InputError, match="2 shards of diffusion_pytorch_model, got 1"):
         read_unet(base)
@@ -275,7 +293,11 @@ def test_hub_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_folder(str(tmp_path)) == tmp_path
     with pytest.raises(InputError, match="unreachable"):
         local_folder("nobody/nothing")
-    for text in ("no such folder", "a/b/c", "../up"):
+    monkeypatch.undo()
+    for name in ("ab/cd--ef", "ab/" + "c" * 90):
+        with pytest.raises(InputError, match="a hub repository that can be reached, got "):
+            local_folder(name)
+    for text in ("no such folder", "a/b/c", "../up", "x" * 5000, "a\0b"):
         with pytest.raises(InputError, match="a folder, or a hub repository"):
             local_folder(text)
 

@@ -174,6 +174,18 @@ def test_two_steps_are_refused(tmp_path: Path) -> None:
         model_from_pipeline(load(folder), CHOICES["tiny"])
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("no"), SystemExit(3)])
+def test_code_that_fails_when_its_parts_are_read(error: BaseException, tmp_path: Path) -> None:
+    pipeline = load(write_released(tmp_path / "released", seeded(replace(TINY, timestep=199))))
+
+    def state_dict(*_: object, **__: object) -> None:
+        raise error
+
+    pipeline.pipe.vae.state_dict = state_dict
+    with pytest.raises(InputError, match=f"released: .* parts can be read, got {type(error).__name__}: {error}"):
+        model_from_pipeline(pipeline, CHOICES["tiny"])
+
+
 def test_reading_by_names_agrees_too(tmp_path: Path) -> None:
     """Without running anything: the same tensors, where names suffice."""
     model = seeded(replace(TINY, timestep=199))

@@ -143,6 +143,29 @@ def test_what_has_no_place_is_listed(tmp_path: Path) -> None:
     assert released.unmapped == ("gram.weight", "vae.encoder.mystery")
 
 
+def test_two_tensors_for_one_place_are_refused(tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY))
+    write(folder, "other.safetensors", {"module.unet.unet.conv_in.weight": torch.ones(8, 4, 3, 3)})
+    with pytest.raises(
+        InputError, match="one tensor for unet.conv_in.weight, got module.unet.unet.conv_in.weight and unet.conv_in"
+    ):
+        model_from_released(folder, None, CHOICES["tiny"])
+    write(folder, "other.safetensors", {"vae.encoder.0.weight": torch.ones(8, 3, 3, 3)})
+    with pytest.raises(InputError, match="one tensor for encoder.layers.0.weight, got vae.encoder.0.weight and vae."):
+        model_from_released(folder, None, CHOICES["tiny"])
+    write(folder, "other.safetensors", {})
+    write(folder, "unet/second.safetensors", {"conv_in.weight": torch.ones(8, 4, 3, 3)})
+    with pytest.raises(InputError, match="each tensor once, got 1 twice: unet.conv_in.weight"):
+        model_from_released(folder, None, CHOICES["tiny"])
+
+
+def test_a_number_that_no_integer_holds(tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY))
+    write(folder, "other.safetensors", {f"skip{'9' * 5000}": torch.ones(1, 1, 1, 1)})
+    with pytest.raises(InputError, match="skip convolutions with"):
+        model_from_released(folder, None, CHOICES["tiny"])
+
+
 def test_three_by_three_skips_with_bias(tmp_path: Path) -> None:
     model = seeded(replace(TINY, skips=replace(TINY.skips, kernel_size=3, bias=True)))
     unet, vae, _ = parts(model)

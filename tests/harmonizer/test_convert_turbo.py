@@ -168,6 +168,10 @@ def test_faults_are_named(base: Path, tmp_path: Path) -> None:
     no_skips = {key: t for key, t in data["state_dict_vae"].items() if "skip_conv" not in key}
     with pytest.raises(InputErrors, match="4 missing: decoder.skips.0.weight"):
         convert({**data, "state_dict_vae": no_skips}, base, tmp_path, "pix2pix-turbo")
+    weight = torch.ones(8, 8)
+    twice = data["state_dict_unet"] | {f"{LINEAR}.weight": weight, f"{LINEAR}.base_layer.weight": weight}
+    with pytest.raises(InputError, match=f"one tensor for {LINEAR}.weight, got"):
+        convert({**data, "state_dict_unet": twice}, base, tmp_path, "pix2pix-turbo")
     second = data["state_dict_unet"] | {f"{LINEAR}.lora_A.second.weight": numbers(8, 8, seed=3)}
     with pytest.raises(InputError, match="expected one adapter per module, got another lora_A: .*second.weight"):
         convert({**data, "state_dict_unet": second}, base, tmp_path, "pix2pix-turbo")

@@ -231,6 +231,20 @@ def test_code_that_needs_a_package_or_fails(folder: Path) -> None:
         load(folder)
 
 
+def test_code_that_wants_to_end_the_program(folder: Path) -> None:
+    code = folder / "pipeline.py"
+    text = code.read_text()
+    code.write_text(text + "\nraise SystemExit(3)\n")
+    with pytest.raises(InputError, match="a pipeline that diffusers can load, got SystemExit: 3"):
+        load(folder)
+    code.write_text(text.replace("        x = self.processor", "        1 / 0\n        x = self.processor"))
+    with pytest.raises(InputError, match="released: expected .* with tensor ZeroDivisionError: division by zero"):
+        load(folder)(picture(16, 16))
+    code.write_text(text + "\n    def to(self, *_):\n        assert False, 'not there'\n")
+    with pytest.raises(InputError, match="a pipeline that diffusers can load, got AssertionError: not there"):
+        load(folder)
+
+
 def test_a_pipeline_that_needs_a_prompt(folder: Path) -> None:
     code = folder / "pipeline.py"
     code.write_text(code.read_text().replace("self, image, output_type", "self, prompt, image, output_type"))

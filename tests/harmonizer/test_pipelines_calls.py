@@ -84,6 +84,42 @@ def test_neither_kind_of_image() -> None:
         form_of(run)
 
 
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise KeyError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+        (AssertionError(), "AssertionError: "),
+        (SystemExit(3), "SystemExit: 3"),
+        (OSError("no\ndisk"), "OSError: no disk"),
+        (Unprintable(), r"Unprintable: \(KeyError in its text\)"),
+    ],
+)
+def test_whatever_code_raises_is_said(error: BaseException, text: str) -> None:
+    def run(image: Any) -> Any:
+        raise error
+
+    signature = read_signature(run, where="test")
+    with pytest.raises(InputError, match=f"folder: expected a picture, got {text}"):
+        call(run, signature, IMAGE, CallForm("tensor", "default", False), where="folder")
+    with pytest.raises(InputError, match=f"with pil {text}; with tensor {text}"):
+        form_of(run)
+
+
+def test_a_result_whose_parts_raise() -> None:
+    class Result:
+        @property
+        def images(self) -> Any:
+            raise ZeroDivisionError("later")
+
+    with pytest.raises(InputError, match="with pil ZeroDivisionError: later"):
+        form_of(lambda image: Result())
+
+
 def test_out_of_memory_is_not_a_matter_of_form() -> None:
     def run(image: Any) -> Any:
         raise torch.OutOfMemoryError("full")

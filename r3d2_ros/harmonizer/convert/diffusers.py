@@ -17,7 +17,7 @@ from r3d2_ros.harmonizer.checkpoints import read_json
 from r3d2_ros.harmonizer.convert.taesd import DECODER_NAME, ENCODER_NAME, SUFFIXES, read_taesd, tiny_config
 from r3d2_ros.harmonizer.model import build_unet, check_part
 from r3d2_ros.harmonizer.model_config import KLConfig, TinyConfig, UNetConfig
-from r3d2_ros.harmonizer.tensor_files import read_tensors
+from r3d2_ros.harmonizer.tensor_files import joined, read_tensors, renamed
 from r3d2_ros.schema import validate
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -149,37 +149,33 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     total = int(re.sub(r"\D", "", shards[0].stem.rpartition("-of-")[2]) or 0)
     if len(shards) != total:
         raise InputError(str(folder), f"{total} shards of {WEIGHTS}", f"{len(shards)}")
-    tensors: dict[str, Tensor] = {}
-    for shard in shards:
-        tensors |= read_tensors(shard)
-    return tensors
+    return joined((read_tensors(shard) for shard in shards), where=str(folder))
 
 
 def modern_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Attention keys of old diffusers releases under their present names; 1x1 convolutions become linear layers."""
-    renamed = {}
-    for key, tensor in tensors.items():
-        parts = key.split(".")
-        old = len(parts) > 2 and parts[-4:-2] == ["attentions", "0"] and parts[-2] in OLD_ATTENTION
-        if old:
-            key = ".".join([*parts[:-2], OLD_ATTENTION[parts[-2]], parts[-1]])
-        linear = ".attentions." in key and ".to_" in key and tensor.ndim == 4
-        renamed[key] = tensor.flatten(1) if linear else tensor
-    return renamed
+    present = renamed(tensors, _modern_name, where="an autoencoder's attention")
+    linear = [key for key, tensor in present.items() if ".attentions." in key and ".to_" in key and tensor.ndim == 4]
+    return present | {key: present[key].flatten(1) for key in linear}
+
+
+def _modern_name(key: str) -> str:
+    parts = key.split(".")
+    if len(parts) > 2 and parts[-4:-2] == ["attentions", "0"] and parts[-2] in OLD_ATTENTION:
+        return ".".join([*parts[:-2], OLD_ATTENTION[parts[-2]], parts[-1]])
+    return key
 
 
 def own_autoencoder_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our keys: the two small convolutions on the latents belong to the encoder and the decoder."""
+    return renamed(tensors, _own_name, where="an autoencoder")
+
+
+def _own_name(key: str) -> str:
     part = {"quant_conv": "encoder.quant_conv", "post_quant_conv": "decoder.post_quant_conv"}
-    renamed = {}
-    for key, tensor in tensors.items():
-        head, dot, rest = key.partition(".")
-        skip = re.fullmatch(r"decoder\.skip_conv_([1-9])\.(weight|bias)", key)
-        if skip:
-            renamed[f"decoder.skips.{int(skip[1]) - 1}.{skip[2]}"] = tensor
-        else:
-            renamed[f"{part.get(head, head)}{dot}{rest}"] = tensor
-    return renamed
+    head, dot, rest = key.partition(".")
+    skip = re.fullmatch(r"decoder\.skip_conv_([1-9])\.(weight|bias)", key)
+    return f"decoder.skips.{int(skip[1]) - 1}.{skip[2]}" if skip else f"{part.get(head, head)}{dot}{rest}"
 
 
 def own_unet_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

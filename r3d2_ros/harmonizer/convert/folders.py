@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -13,16 +14,15 @@ FILES = ["*.json", "*.safetensors", "*.txt", "README.md"]
 
 def local_folder(text: str) -> Path:
     """`text` as an existing folder, or as `owner/name` from the hub or its cache. InputError when neither works."""
-    path = Path(text)
-    if path.is_dir():
-        return path
+    if os.path.isdir(text):  # noqa: PTH112 - Path.is_dir raises for names that are too long
+        return Path(text)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text):
-        raise InputError(text, "a folder, or a hub repository as owner/name", "no such folder")
+        raise InputError(text[:200], "a folder, or a hub repository as owner/name", "no such folder")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(text, allow_patterns=FILES))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         got = " ".join(str(error).split())[:200]
-        raise InputError(text, "a folder, or a hub repository that can be reached", got) from error
+        raise InputError(text[:200], "a folder, or a hub repository that can be reached", got) from error

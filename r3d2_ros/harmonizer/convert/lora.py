@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.tensor_files import check_kinds
+from r3d2_ros.harmonizer.tensor_files import check_kinds, renamed
 
 PEFT_DEFAULT_ALPHA = 8
 """`LoraConfig.lora_alpha` where a training script does not set it; it is in no state dictionary."""
@@ -37,10 +37,11 @@ def take_apart(tensors: Mapping[str, Tensor], *, where: str) -> Adapted:
                 raise InputError(f"{where}: {module}", "one adapter per module", f"another {side}: {key}")
             halves[module][side] = tensor
         else:
-            plain[key.replace(".base_layer.", ".")] = tensor
+            plain[key] = tensor
     lonely = [module for module, sides in halves.items() if len(sides) != 2]
     if lonely:
         raise InputError(f"{where}: {lonely[0]}", "lora_A and lora_B", f"only {next(iter(halves[lonely[0]]))}")
+    plain = renamed(plain, lambda key: key.replace(".base_layer.", "."), where=where)
     return Adapted(plain, {module: (sides["lora_A"], sides["lora_B"]) for module, sides in halves.items()})
 
 

@@ -75,7 +75,7 @@ def model_from_pipeline(pipeline: Pipeline, choices: Choices, *, size_px: tuple[
     generator = torch.Generator().manual_seed(0)
     image = (torch.rand(1, 3, *size_px, generator=generator) * 255).round() / 255
     seen = observe(pipeline, image.to(pipeline.device))
-    found = merged(named(seen.tensors), seen.lora_alpha, pipeline.where)
+    found = merged(named(seen.tensors, where=pipeline.where), seen.lora_alpha, pipeline.where)
     config = variant(choices.variant or likely_variant(found))
     config = replace(config, timestep=seen.timestep, schedule=seen.schedule or config.schedule)
     orders = skip_orders(found, config, pipeline.where)

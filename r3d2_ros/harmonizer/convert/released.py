@@ -22,7 +22,7 @@ from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
 from r3d2_ros.harmonizer.convert.taesd import taesd_keys
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.model_config import Licence, ModelConfig, Prompt, SkipOptions
-from r3d2_ros.harmonizer.tensor_files import listed, read_tensors
+from r3d2_ros.harmonizer.tensor_files import joined, listed, read_tensors, renamed
 from r3d2_ros.harmonizer.variants import variant
 
 WRAPPERS = {"model", "module", "_orig_mod", "base_model", "net", "pipeline"}
@@ -54,7 +54,7 @@ def model_from_released(
     scheduler with another diffusion than checkpoints compute.
     """
     where, notes, stated = str(folder), [], read_schedule(folder)
-    found = merged(named(_read_all(folder)), lora_alpha, where)
+    found = merged(named(_read_all(folder), where=where), lora_alpha, where)
     config = variant(choices.variant or likely_variant(found))
     prompt = prompt or _stored_prompt(found, config, where)
     given = choices.timestep if choices.timestep is not None else _stored_timestep(folder)
@@ -108,7 +108,7 @@ def build(
         padding=choices.padding or config.padding,
         licences=choices.licences or RELEASED_LICENCES,
     )
-    placed, unmapped = _place(rest, config)
+    placed, unmapped = _place(rest, config, where)
     tensors = placed | skips | {"prompt_embedding": prompt.embedding}
     model = float32_model(config, tensors, where=where)
     return Released(model, tuple(sorted(unmapped)), ())
@@ -118,27 +118,31 @@ def _read_all(folder: Path) -> dict[str, Tensor]:
     """Every tensor under `folder` except the text encoder's, keys begun with the names of the folders in between."""
     if not folder.is_dir():
         raise InputError(str(folder), "a folder with safetensors files", "no such folder")
-    tensors: dict[str, Tensor] = {}
+    parts: list[dict[str, Tensor]] = []
     for path in sorted(folder.rglob("*.safetensors")):
         between = path.relative_to(folder).parent.parts
         full_precision = path.with_name(path.name.replace(".fp16.", "."))
         if (between and between[0] in ELSEWHERE) or (full_precision != path and full_precision.is_file()):
             continue
-        tensors |= {".".join([*between, key]): tensor for key, tensor in read_tensors(path).items()}
-    if not tensors:
+        parts.append({".".join([*between, key]): tensor for key, tensor in read_tensors(path).items()})
+    if not any(parts):
         raise InputError(str(folder), "safetensors files", "none")
-    return tensors
+    return joined(parts, where=str(folder))
 
 
-def named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keys that begin with `unet.` or `vae.` where any of their first words says so, without wrappers."""
-    named = {}
-    for key, tensor in tensors.items():
-        words, part = [word for word in key.split(".") if word != "_orig_mod"], ""
-        while words and (words[0] in WRAPPERS or words[0] in NAMES):
-            part = NAMES.get(words.pop(0), part)
-        named[".".join([part, *words] if part else words)] = tensor
-    return named
+def named(tensors: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
+    """Keys that begin with `unet.` or `vae.` where any of their first words says so, without wrappers.
+
+    InputError for tensors that come to have one key.
+    """
+    return renamed(tensors, _without_wrappers, where=where)
+
+
+def _without_wrappers(key: str) -> str:
+    words, part = [word for word in key.split(".") if word != "_orig_mod"], ""
+    while words and (words[0] in WRAPPERS or words[0] in NAMES):
+        part = NAMES.get(words.pop(0), part)
+    return ".".join([part, *words] if part else words)
 
 
 def merged(tensors: Mapping[str, Tensor], alpha: float | None, where: str) -> dict[str, Tensor]:
@@ -221,14 +225,20 @@ def _skip_options(skips: Mapping[str, Tensor], asked: SkipOptions) -> SkipOption
     return replace(asked, kernel_size=size, bias="decoder.skips.0.bias" in skips)  # type: ignore[arg-type]
 
 
-def _place(tensors: Mapping[str, Tensor], config: ModelConfig) -> tuple[dict[str, Tensor], set[str]]:
-    """Tensors under our keys in the shapes that the model has, and the keys without a place."""
+def _place(tensors: Mapping[str, Tensor], config: ModelConfig, where: str) -> tuple[dict[str, Tensor], set[str]]:
+    """Tensors under our keys in the shapes that the model has, and the keys without a place.
+
+    InputError for two with one place.
+    """
     needed = {key: tuple(tensor.shape) for key, tensor in empty_model(config).state_dict().items()}
     placed: dict[str, Tensor] = {}
+    sources: dict[str, str] = {}
     unmapped = set()
     for key, tensor in tensors.items():
         for ours, value in _ours(key, tensor).items():
             if ours in needed:
+                if (first := sources.setdefault(ours, key)) != key:
+                    raise InputError(where, f"one tensor for {ours}", f"{first} and {key}")
                 placed[ours] = _shaped(value, needed[ours])
             else:
                 unmapped.add(key)
@@ -240,7 +250,7 @@ def _ours(key: str, tensor: Tensor) -> dict[str, Tensor]:
     part, _, rest = key.partition(".")
     if part != "vae":
         return own_unet_keys({rest: tensor}) if part == "unet" else {key: tensor}
-    original = re.fullmatch(r"(encoder|decoder)\.(\d+\..+)", rest)
+    original = re.fullmatch(r"(encoder|decoder)\.([0-9]+\..+)", rest)
     known = taesd_keys({original[2]: tensor}, part=original[1]) if original else {rest: tensor}
     return own_autoencoder_keys(modern_attention(known))
 
@@ -253,4 +263,4 @@ def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _numbers(key: str) -> tuple[Iterable[int], str]:
-    return [int(number) for number in re.findall(r"\d+", key)], key
+    return [int(number) for number in re.findall(r"[0-9]{1,9}", key)], key

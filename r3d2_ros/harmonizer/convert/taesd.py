@@ -16,7 +16,7 @@ from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
 from r3d2_ros.harmonizer.licences import write_readme
 from r3d2_ros.harmonizer.model_config import Licence, TinyConfig
-from r3d2_ros.harmonizer.tensor_files import network_tensors, read_tensors, shapes_of, write_tensors
+from r3d2_ros.harmonizer.tensor_files import network_tensors, read_tensors, renamed, shapes_of, write_tensors
 from r3d2_ros.schema import validate
 
 ENCODER_NAME, DECODER_NAME = "taesd_encoder", "taesd_decoder"
@@ -25,13 +25,14 @@ SUFFIXES = (".pth", ".safetensors")
 
 def taesd_keys(tensors: Mapping[str, Tensor], *, part: str) -> dict[str, Tensor]:
     """Keys of the `part` "encoder" or "decoder" as diffusers names them; the decoder's index 0 is its clamp."""
-    renamed = {}
-    for key, tensor in tensors.items():
+
+    def name(key: str) -> str:
         index, dot, rest = key.partition(".")
-        if not (re.fullmatch("[0-9]{1,4}", index) and dot) or (part == "decoder" and index == "0"):
-            raise InputError(f"{part}: {key}", "a key that begins with the number of a layer", f"'{key}'")
-        renamed[f"{part}.layers.{int(index) - (part == 'decoder')}.{rest}"] = tensor
-    return renamed
+        if not (re.fullmatch("0|[1-9][0-9]{0,3}", index) and dot) or (part == "decoder" and index == "0"):
+            raise InputError(f"{part}: {key[:200]}", "a key that begins with the number of a layer", f"'{key[:200]}'")
+        return f"{part}.layers.{int(index) - (part == 'decoder')}.{rest}"
+
+    return renamed(tensors, name, where=part)
 
 
 def read_taesd(folder: Path) -> dict[str, Tensor]:
@@ -40,11 +41,11 @@ def read_taesd(folder: Path) -> dict[str, Tensor]:
     for part, name in (("encoder", ENCODER_NAME), ("decoder", DECODER_NAME)):
         path = find_part(folder, name)
         read = read_tensors(path) if path.suffix == ".safetensors" else tensor_dict(read_pickle(path), str(path))
-        renamed = taesd_keys(read, part=part)
-        expected = _empty(tiny_config(renamed, where=str(path))).state_dict()
+        ours = taesd_keys(read, part=part)
+        expected = _empty(tiny_config(ours, where=str(path))).state_dict()
         needed = {key: shape for key, shape in shapes_of(expected.items()).items() if key.startswith(part)}
         hint = "Files of other models in TAESD's repository (taef1, taesd3, taesana, ...) do not fit Stable Diffusion"
-        tensors |= network_tensors(str(path), renamed, needed=needed, hint=hint)
+        tensors |= network_tensors(str(path), ours, needed=needed, hint=hint)
     return tensors
 
 

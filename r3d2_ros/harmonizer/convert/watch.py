@@ -17,6 +17,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.convert.prompts import as_prompt
 from r3d2_ros.harmonizer.convert.released import ELSEWHERE
 from r3d2_ros.harmonizer.model_config import Schedule
+from r3d2_ros.harmonizer.pipelines.code import reported
 from r3d2_ros.harmonizer.pipelines.network import Pipeline
 from r3d2_ros.schema import validate
 
@@ -66,7 +67,14 @@ def watch_latents(*, use_mean: bool) -> Iterator[LatentSamples]:
 
 
 def observe(pipeline: Pipeline, image: Tensor) -> Observed:
-    """Run `pipeline` on `image` [1, 3, H, W]. InputError when it does not call one UNet once, at one timestep."""
+    """Run `pipeline` on `image` [1, 3, H, W]. InputError when it does not call one UNet once, at one timestep, or
+    its code raises anything.
+    """
+    with reported(pipeline.where, "a pipeline whose parts can be read"):
+        return _observe(pipeline, image)
+
+
+def _observe(pipeline: Pipeline, image: Tensor) -> Observed:
     pipeline.warm_up([(1, *image.shape[-2:])])  # a first call may still read files, or add modules
     networks = _networks(pipeline.pipe)
     unets = [module for part in networks.values() for module in part.modules() if _is_unet(module)]
@@ -87,6 +95,8 @@ def observe(pipeline: Pipeline, image: Tensor) -> Observed:
     if len(calls) != 1:
         raise InputError(pipeline.where, "one call of the UNet per image", f"{len(calls)}")
     timestep, prompt = calls[0]
+    if not isinstance(prompt, Tensor):
+        raise InputError(pipeline.where, "a prompt embedding that its UNet is called with", type(prompt).__name__)
     alphas = {alpha for part in networks.values() for alpha in _lora_alphas(part)}
     if len(alphas) > 1:
         raise InputError(pipeline.where, "adapters with one alpha", f"alphas {sorted(alphas)}")

@@ -18,12 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.pipelines.code import CodeError, reported
 
 ROUNDED = 1.6 / 255
 """Two ways to call agree when they differ by less: one rounds to 8 bits where the other truncates."""
-
-REFUSALS = (TypeError, ValueError, AttributeError, NotImplementedError, KeyError, IndexError, RuntimeError)
-"""What pipelines raise for an image of a kind that they do not take."""
 
 Run = Callable[..., Any]
 InputKind = Literal["tensor", "pil"]
@@ -74,10 +72,8 @@ def choose_form(run: Run, signature: Signature, image: Tensor, *, where: str) ->
         for output in outputs:
             form = CallForm(kind, output, kind == "pil")
             try:
-                got, eight_bit = call(run, signature, exact, form)
-            except torch.OutOfMemoryError:
-                raise
-            except REFUSALS:
+                got, eight_bit = call(run, signature, exact, form, where=where)
+            except InputError:  # an image of a kind that it does not take
                 continue
             if not bool(got.isfinite().all()):
                 raise InputError(where, "finite pictures", "NaN or infinite values", "Try another dtype")
@@ -91,20 +87,21 @@ def _plain_form(run: Run, signature: Signature, image: Tensor, where: str) -> tu
     reasons = []
     for kind in KINDS:
         try:
-            picture, eight_bit = call(run, signature, image, CallForm(kind, "default", True))
-        except torch.OutOfMemoryError:
-            raise
-        except REFUSALS as error:
-            reasons.append(f"with {kind} {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            picture, eight_bit = call(run, signature, image, CallForm(kind, "default", True), where=where)
+        except InputError as error:
+            reasons.append(f"with {kind} {error.got if isinstance(error, CodeError) else error}")
         else:
             return CallForm(kind, "default", kind == "pil" or eight_bit), picture
     raise InputError(where, "a pipeline that takes a PIL image or a tensor [3, H, W]", "; ".join(reasons))
 
 
-def call(run: Run, signature: Signature, image: Tensor, form: CallForm) -> tuple[Tensor, bool]:
+def call(
+    run: Run, signature: Signature, image: Tensor, form: CallForm, *, where: str = "the pipeline"
+) -> tuple[Tensor, bool]:
     """[3, H, W] to [3, H', W'] float32 on the same device, as it comes out, and whether it came in 8 bits.
 
     Pipelines may draw random numbers: each call draws the same ones, and leaves the generators as they were.
+    InputError: a result without such an image, or a CodeError for whatever the pipeline raises.
     """
     keywords = {} if form.output == "default" else {"output_type": form.output}
     devices = [image.device] if image.device.type == "cuda" else []
@@ -115,9 +112,10 @@ def call(run: Run, signature: Signature, image: Tensor, form: CallForm) -> tuple
             image = image.clone()  # outside of inference mode nobody may write into it
         given = image if form.image == "tensor" else to_pil(image)
         named = {signature.keyword: given} if signature.keyword else {}
-        result = run(*([] if named else [given]), **named, **keywords)
-    first = first_image(result)
-    return to_tensor(first).to(image.device), isinstance(first, Image.Image)
+        with reported(where, "a picture"):
+            result = run(*([] if named else [given]), **named, **keywords)
+            first = first_image(result)
+            return to_tensor(first).to(image.device), isinstance(first, Image.Image)
 
 
 def first_image(result: Any) -> Any:

@@ -16,12 +16,43 @@ from contextlib import contextmanager
 from functools import cache
 from unittest.mock import patch
 
+import torch
 from diffusers.utils import dynamic_modules_utils
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import constants as hub
 
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+
+PASSED_ON = (InputError, InputErrors, MissingPackageError, MemoryError, torch.OutOfMemoryError)
+"""What is said in words already, or is no matter of the code."""
+
 _numbers = itertools.count()
 _lock = threading.Lock()
+
+
+class CodeError(InputError):
+    """Code of a model folder, or diffusers when it reads one, raised something, of which `got` has type and text."""
+
+
+@contextmanager
+def reported(where: str, expected: str) -> Iterator[None]:
+    """Whatever such code raises in this block is a CodeError, SystemExit included: it must not end the program."""
+    try:
+        yield
+    except PASSED_ON:
+        raise
+    except ModuleNotFoundError as error:
+        name = (error.name or str(error)).partition(".")[0]
+        raise MissingPackageError(name, f"The code of {where}", f"pip install {name}") from error
+    except (Exception, SystemExit) as error:
+        raise CodeError(where, expected, f"{type(error).__name__}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())[:400]
+    except Exception as second:  # its own __str__
+        return f"({type(second).__name__} in its text)"
 
 
 @contextmanager

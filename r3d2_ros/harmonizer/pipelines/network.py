@@ -17,14 +17,14 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
-from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.checkpoints import check_commercial
 from r3d2_ros.harmonizer.convert.diffusers import modern_attention
 from r3d2_ros.harmonizer.licences import licence_of
 from r3d2_ros.harmonizer.model import DTYPES, check_image
 from r3d2_ros.harmonizer.model_config import LATENT_PX
 from r3d2_ros.harmonizer.pipelines.calls import CallForm, call, choose_form, read_signature, resized
-from r3d2_ros.harmonizer.pipelines.code import no_progress_bars, offline, separate_modules
+from r3d2_ros.harmonizer.pipelines.code import no_progress_bars, offline, reported, separate_modules
 from r3d2_ros.harmonizer.pipelines.folders import (
     PipelineFolder,
     check_code,
@@ -56,8 +56,9 @@ def load_pipeline(config: HarmonizerConfig) -> Pipeline:
     check_parts(folder)
     assert config.dtype != "float8"
     dtype = stored_dtype(folder) if config.dtype == "checkpoint" else DTYPES[config.dtype]
-    pipe = _load(folder, dtype).to(device)
-    return Pipeline(pipe, device=device, where=str(folder.path), deterministic=config.runtime.deterministic)
+    with reported(str(folder.path), "a pipeline that diffusers can load"):
+        pipe = _load(folder, dtype).to(device)
+        return Pipeline(pipe, device=device, where=str(folder.path), deterministic=config.runtime.deterministic)
 
 
 def check_settings(config: HarmonizerConfig) -> None:
@@ -103,30 +104,23 @@ class Pipeline:
     def _run(self, image: Tensor) -> Tensor:
         if self.form is None:
             self.form = choose_form(self.pipe, self._signature, image, where=self.where)
-        return call(self.pipe, self._signature, image, self.form)[0]
+        return call(self.pipe, self._signature, image, self.form, where=self.where)[0]
 
 
 def _load(folder: PipelineFolder, dtype: torch.dtype) -> DiffusionPipeline:
-    """InputError when diffusers, or the code of the folder, cannot make a pipeline of it."""
+    """What diffusers, or the code of the folder, makes of it. Either may raise anything."""
     options = {"custom_pipeline": str(folder.code_file)} if folder.code_file else {}
-    try:
-        with separate_modules(), no_progress_bars(), nullcontext() if folder.code else offline():
-            pipe = DiffusionPipeline.from_pretrained(
-                str(folder.path),
-                dtype=dtype,
-                variant=folder.variant,
-                local_files_only=True,
-                use_safetensors=True,
-                low_cpu_mem_usage=find_spec("accelerate") is not None,
-                trust_remote_code=bool(folder.code),
-                **options,
-            )
-    except ModuleNotFoundError as error:
-        name = (error.name or str(error)).partition(".")[0]
-        raise MissingPackageError(name, f"The code of {folder.path}", f"pip install {name}") from error
-    except Exception as error:  # whatever code from elsewhere raises
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
-        raise InputError(str(folder.path), "a pipeline that diffusers can load", reason) from error
+    with separate_modules(), no_progress_bars(), nullcontext() if folder.code else offline():
+        pipe = DiffusionPipeline.from_pretrained(
+            str(folder.path),
+            dtype=dtype,
+            variant=folder.variant,
+            local_files_only=True,
+            use_safetensors=True,
+            low_cpu_mem_usage=find_spec("accelerate") is not None,
+            trust_remote_code=bool(folder.code),
+            **options,
+        )
     if not folder.code:
         _check_loaded(folder, pipe)
     return pipe
