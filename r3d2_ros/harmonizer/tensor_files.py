@@ -114,7 +114,7 @@ def network_tensors(
     converted = {key: tensor.to(dtype or tensor.dtype).contiguous() for key, tensor in tensors.items()}
     if keys := not_finite(converted):
         got = f"NaN or infinite ones in {len(keys)}: {listed(keys)}"
-        raise InputError(where, "finite numbers in each tensor", got, hint)
+        raise InputError(where, "finite numbers in each tensor", got)
     return converted
 
 

@@ -78,6 +78,8 @@ FAULTS = InputErrors([InputError("a.yaml: x", "1", "2"), InputError("a.yaml: y",
 RAISED = [
     (FAULTS, 1, ["r3d2 scene: a.yaml: x: expected 1, got 2", "r3d2 scene: a.yaml: y: expected 3, got 4. Do this"]),
     (MemoryError(), 1, ["r3d2 scene: not enough memory"]),
+    (InputError("a", "1", "\x1b[2J\ud800"), 1, [r"r3d2 scene: a: expected 1, got \x1b[2J\ud800"]),
+    (InputError("a", "1", "x" * 20_000), 1, [f"r3d2 scene: a: expected 1, got {'x' * 9981}... (20019 characters)"]),
     (OSError(28, "No space left on device", "/full/disk"), 1, ["r3d2 scene: /full/disk: No space left on device"]),
     (KeyboardInterrupt(), 130, ["r3d2 scene: interrupted"]),
 ]
