@@ -222,7 +222,7 @@ def test_alphas_that_are_none(alpha: str, tmp_path: Path) -> None:
 
 
 def test_seeds_beyond_64_bits(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="seed of random weights: expected a whole number of 64 bits, got 9999"):
+    with pytest.raises(InputError, match="seed of random weights: expected a whole number from .* got 9999"):
         run("init", tmp_path / "out", "--variant", "nano", "--random", "9" * 23)
 
 

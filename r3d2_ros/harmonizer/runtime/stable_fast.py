@@ -19,7 +19,10 @@ from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
-INSTALL = "build it as README.md says under 'stable-fast'"
+INSTALL = (
+    "git clone https://github.com/chengzeyi/stable-fast && git -C stable-fast checkout 2b9b84e && "
+    "pip install --no-build-isolation --no-deps ./stable-fast (without CUDA with WITH_CUDA=0 before it; see README.md)"
+)
 
 
 def stable_fast_network(model: R3D2, config: RuntimeConfig, attention: AttentionKernels) -> ImageModel:
