@@ -16,7 +16,7 @@ from r3d2_ros.cli.bench_arguments import STDOUT, add_parser, harmonizer_config, 
 from r3d2_ros.cli.bench_checks import NETWORK, QUALITY, RIG, checked, measurement, without_effect
 from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.demo.domain import demo_environment
-from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.errors import MissingPackageError
 from r3d2_ros.formats.files import atomic_output, make_folder
 from r3d2_ros.harmonizer.packages import need_packages
 
@@ -93,7 +93,7 @@ def _measure_network(args: argparse.Namespace, device: str, facts: dict[str, Any
     for candidate in candidates(config, compare=args.compare, deterministic=args.deterministic):
         try:
             rows.append(bench.measure(candidate))
-        except (InputError, InputErrors, MissingPackageError, RuntimeError) as error:
+        except Exception as error:  # Triton's are no RuntimeErrors
             # One that this machine does not have, or has no memory for, costs no other row.
             fault = " ".join(str(error).split())[:FAULT_END]
             say(f"{candidate.name}: {fault}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 Arguments = dict[str, Any]
@@ -18,7 +20,7 @@ class TiledKernel:
     """A Triton kernel with the tiles that it can be run with.
 
     The fastest one is measured at the first call with each set of values of the arguments `key`; where results are to
-    repeat it is the first one.
+    repeat it is the first one for which the GPU has room.
     """
 
     def __init__(
@@ -27,14 +29,25 @@ class TiledKernel:
         """`grid` gives the numbers of programs, by the arguments of a call and the sizes of a tile."""
         self.kernel, self.tiles, self._grid = kernel, tiles, grid
         timed = partial(triton.testing.do_bench, warmup=5, rep=20)  # milliseconds
-        self._fastest = triton.autotune(tiles, key=key, do_bench=timed)(kernel)
+        # One for each combination of dtypes, which the autotuner does not see in descriptors.
+        self._fastest = cache(lambda dtypes: triton.autotune(tiles, key=key, do_bench=timed)(kernel))
 
     def __call__(self, arguments: Arguments) -> None:
         """Run with all arguments but the sizes of a tile."""
         if torch.are_deterministic_algorithms_enabled():
-            self.run(self.tiles[0], arguments)
+            self._run_first(arguments)
         else:
-            self._fastest[self._grid](**arguments)
+            dtypes = tuple(value.base.dtype for value in arguments.values() if isinstance(value, TensorDescriptor))
+            self._fastest(dtypes)[self._grid](**arguments)
+
+    def _run_first(self, arguments: Arguments) -> None:
+        """With the first tile that the GPU has room for, the same one on each GPU of a kind."""
+        for number, tile in enumerate(self.tiles):
+            try:
+                return self.run(tile, arguments)
+            except OutOfResources:
+                if number + 1 == len(self.tiles):
+                    raise
 
     def run(self, tile: triton.Config, arguments: Arguments) -> None:
         """The same with one tile."""
@@ -57,4 +70,6 @@ def tile(
 
 def descriptor(tensor: Tensor) -> TensorDescriptor:
     """Of a dense tensor whose rows begin at multiples of 16 bytes. The part of a tile is set for each call."""
-    return TensorDescriptor.from_tensor(tensor, [1] * tensor.ndim)
+    shape = list(tensor.shape)
+    strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]  # a dimension of 1 may have any
+    return TensorDescriptor(tensor, shape, strides, [1] * len(shape))

@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,10 +64,12 @@ def run_child(
     return code, json.loads(path.read_text())["steps"]["norms"]
 
 
-def test_every_step_has_a_name_a_time_and_fits_one_command() -> None:
+def test_every_step_has_a_name_and_a_time_and_can_be_begun_in_one_command() -> None:
+    """Those that measure rung by rung take several, and go on with the next rung."""
     assert len(BY_NAME) == len(STEPS)
     for step in STEPS:
-        assert 0 < step.least_s <= step.expected_s <= script.LIMIT_S <= 600
+        assert 0 < step.least_s <= min(step.expected_s, script.LIMIT_S) <= 600
+        assert step.expected_s <= script.LIMIT_S or step.name in ("r3d2", "r3d2-big")
 
 
 def test_without_names_all_that_is_not_done_is_run_and_gsplat_is_built_before_it_is_needed(tmp_path: Path) -> None:
@@ -255,3 +258,12 @@ def test_a_rehearsal_is_small_and_a_gpu_is_not() -> None:
     assert gpu.size(1080, 1920) == (1080, 1920) and cpu.size(1080, 1920) == (64, 128)
     assert gpu.variant("r3d2-big") == "r3d2-big" and cpu.variant("r3d2-big") == "nano"
     assert gpu.dtype("float16") == "float16" and cpu.dtype("float16") == "bfloat16"
+
+
+
+def test_tests_that_passed_in_an_earlier_command_are_not_run_again() -> None:
+    from tests.gpu.testing import _Outcomes
+
+    items = [SimpleNamespace(nodeid=f"tests/gpu/test_runtime.py::{name}") for name in ("test_a", "test_b")]
+    _Outcomes(lambda name, result: None, {"test_a"}).pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == ["tests/gpu/test_runtime.py::test_b"]

@@ -151,7 +151,7 @@ def _framed_forms(setting: Setting, image: Tensor, weight: Tensor, bias: Tensor)
     }
     if setting.rehearsal:
         return forms
-    whole = torch.compile(lambda x: quantising(functional.silu(x)))
+    whole = torch.compile(lambda x: quantising(functional.silu(x)), dynamic=False, fullgraph=True)
     return {**forms, "silu, quantised, framed float8": lambda: whole(image)}
 
 
@@ -212,7 +212,7 @@ def _norm_forms(setting: Setting, channels: int, size: tuple[int, int]) -> Forms
     fused = FusedGroupNorm(nn.GroupNorm(32, channels).to(setting.device, _half(setting)), silu=True)
     forms: Forms = {"eager": lambda: norm(image), "fused": lambda: fused(image)}
     if not setting.rehearsal:  # a CPU compiles it for half a minute
-        compiled, compiled_fused = torch.compile(norm), torch.compile(fused)
+        compiled, compiled_fused = (torch.compile(form, dynamic=False, fullgraph=True) for form in (norm, fused))
         forms |= {"compiled": lambda: compiled(image), "fused, compiled": lambda: compiled_fused(image)}
     return forms
 
@@ -237,6 +237,7 @@ def _row(
         return
     finally:
         if setting.device.type == "cuda":
+            torch.compiler.reset()  # programs of one function count together, and after 8 it runs uncompiled
             torch.cuda.empty_cache()
     part.put(key, {"layers": layers, "forms": forms})
 

@@ -11,12 +11,10 @@ from typing import Any
 
 import torch
 
-from r3d2_ros.bench.harmonizer.faults import MeasurementError
 from r3d2_ros.bench.harmonizer.network import Bench, Candidate, Work
 from r3d2_ros.bench.harmonizer.protocol import PAPER, PAPER_SIZE, QUICK, Protocol
 from r3d2_ros.bench.harmonizer.report import NO_REWRITES, chosen_switches
 from r3d2_ros.bench.harmonizer.weights import model_to_measure
-from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
 from tests.gpu.report import OutOfTimeError, Part
 from tests.gpu.setting import Setting
@@ -96,7 +94,8 @@ def _measure(
     setting: Setting, part: Part, variant: str, rungs: Sequence[Rung], *, protocol: Protocol, guess_s: dict[str, float]
 ) -> None:
     """`guess_s`: seconds by kind of runtime; what is measured takes the guesses' place."""
-    missing = [rung for rung in rungs if not part.has(rung.name)]
+    # What failed before is tried again, but after everything else.
+    missing = sorted((rung for rung in rungs if not part.has(rung.name)), key=lambda rung: rung.name in part.rows)
     if not missing:
         return
     model = model_to_measure(setting.checkpoint, setting.variant(variant), seed=0)
@@ -122,7 +121,7 @@ def _measure(
 def _row(bench: Bench, rung: Rung, setting: Setting) -> dict[str, Any]:
     try:
         return bench.measure(Candidate(rung.name, rung_config(rung, setting)))
-    except (MeasurementError, InputError, InputErrors, MissingPackageError, RuntimeError) as error:
+    except Exception as error:  # Triton's are no RuntimeErrors
         # A rung that this machine does not have must not cost the ones after it.
         print(f"{rung.name}: {error}", flush=True)
         return {"name": rung.name, "dtype": rung.dtype, "fault": f"{type(error).__name__}: {error}"[:1000]}

@@ -6,6 +6,7 @@ Run by test_kernels.py in a process of its own: whether kernels are interpreted 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 assert os.environ.get("TRITON_INTERPRET") == "1"
 
 import triton  # noqa: E402
+from triton.runtime.errors import OutOfResources  # noqa: E402
 
 from r3d2_ros.harmonizer.float8 import kernels_convolution as convolution  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import framed_convolution_reference, quantised_images  # noqa: E402
@@ -22,6 +24,7 @@ from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_geglu, kerne
 from r3d2_ros.harmonizer.rewrites.chunked_attention import in_parts  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import geglu_reference  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_norm import group_moments_reference, normalised  # noqa: E402
+from r3d2_ros.harmonizer.tiles import TiledKernel  # noqa: E402
 
 
 def operands(batch: int, channels: int, outputs: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -145,13 +148,47 @@ def test_gated_product(tile: int, rows: int, inputs: int, outputs: int) -> None:
     torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_where_results_are_to_repeat_the_first_tile_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(type(kernels_attention.ATTEND), "run", lambda self, tile, arguments: seen.append(tile))
-    x = torch.randn(1, 8, 64).half()
+def deterministic() -> Iterator[None]:
+    """Where results are to repeat no tile is measured, which takes a GPU."""
     torch.use_deterministic_algorithms(True)
-    try:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+repeatable = pytest.fixture(deterministic)
+
+
+@pytest.mark.usefixtures("repeatable")
+def test_each_launch_may_be_an_operator() -> None:
+    """PyTorch's operators may not give what they got, nor two results that share memory."""
+    x = pictures(2, 64, (6, 5), torch.float16)
+    tokens = torch.randn(2, 12, 64).half()
+    calls = {
+        "moments": (kernels_norm.moments, (x, 8, 1e-5)),
+        "attention": (kernels_attention.launch, (tokens, tokens)),
+        "geglu": (kernels_geglu.launch, (tokens, torch.randn(32, 64).half(), torch.randn(32).half())),
+        "convolution": (convolution.launch, operands(1, 64, 72, (5, 7))),
+    }
+    for name, (launch, arguments) in calls.items():
+        operator = torch.library.custom_op(f"r3d2_ros_test::{name}", launch, mutates_args=())
+        results = operator(*arguments)
+        for result in results if isinstance(results, tuple) else (results,):
+            assert bool(result.isfinite().any())
+
+
+@pytest.mark.usefixtures("repeatable")
+def test_where_results_are_to_repeat_the_first_tile_with_room_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles, seen = kernels_attention.TILES, []
+
+    def run(self: TiledKernel, tile: triton.Config, arguments: object) -> None:
+        seen.append(tile)
+        if len(seen) in (2, 4, 5):
+            raise OutOfResources(300_000, 232_448, "shared memory")
+
+    monkeypatch.setattr(TiledKernel, "run", run)
+    x = torch.randn(1, 8, 64).half()
+    kernels_attention.launch(x, x)
+    kernels_attention.launch(x, x)
+    assert seen == [tiles[0], tiles[0], tiles[1]]
+    with pytest.raises(OutOfResources):
         kernels_attention.launch(x, x)
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert seen == [kernels_attention.TILES[0]]

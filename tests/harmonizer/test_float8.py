@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.checkpoints import empty_model
-from r3d2_ros.harmonizer.float8 import check_float8, quantise
+from r3d2_ros.harmonizer.float8 import applied_float8, quantise
 from r3d2_ros.harmonizer.float8.convolutions import Float8Conv2d, quantise_convolutions, quantised_images
 from r3d2_ros.harmonizer.float8.linears import Float8Linear, quantise_linears
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8
@@ -252,16 +252,45 @@ def test_a_cpu_computes_with_the_same_numbers() -> None:
     assert 0 < float((output - exact).norm() / exact.norm()) < 0.1
 
 
-def test_a_gpu_without_them_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "RTX 3090")
-    with pytest.raises(InputError, match=r"capability 8.9 .* for float8, got RTX 3090 with 8.6. Use float16"):
-        check_float8(torch.device("cuda:0"), Float8Config())
+CUDA = torch.device("cuda:0")
+BOTH, PRODUCTS, CONVOLUTIONS = (
+    Float8Config(products=products, convolutions=convolutions)
+    for products, convolutions in ((True, True), (True, False), (False, True))
+)
+
+
+@pytest.mark.parametrize(
+    ("capability", "config", "applied"),
+    [
+        ((9, 0), BOTH, BOTH),
+        ((12, 0), CONVOLUTIONS, CONVOLUTIONS),
+        ((8, 9), BOTH, PRODUCTS),
+        ((8, 9), PRODUCTS, PRODUCTS),
+    ],
+)
+def test_a_gpu_gets_the_parts_that_it_has_room_for(
+    capability: tuple[int, int], config: Float8Config, applied: Float8Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert applied_float8(config, CUDA) == applied
+
+
+@pytest.mark.parametrize(
+    ("capability", "config", "least"), [((8, 6), BOTH, "8.9"), ((8, 9), CONVOLUTIONS, "9.0"), ((7, 5), PRODUCTS, "8.9")]
+)
+def test_a_gpu_without_them_is_named(
+    capability: tuple[int, int], config: Float8Config, least: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    expected = f"capability {least} .* for float8, got a GPU with {'.'.join(map(str, capability))}. Use float16"
+    with pytest.raises(InputError, match=expected):
+        applied_float8(config, CUDA)
 
 
 def test_convolutions_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr("r3d2_ros.harmonizer.float8.find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError, match=r"triton.*harmonizer.float8.convolutions|pip install triton"):
-        check_float8(torch.device("cuda:0"), Float8Config())
-    check_float8(torch.device("cuda:0"), Float8Config(convolutions=False))
+    with pytest.raises(MissingPackageError, match=r"harmonizer.float8.convolutions needs .*pip install triton"):
+        applied_float8(BOTH, CUDA)
+    assert applied_float8(PRODUCTS, CUDA) == PRODUCTS

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 import r3d2_ros.harmonizer.runtime.runtime as runtime_module
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.checkpoints import save_checkpoint
 from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.runtime.numerics import CUBLAS_WORKSPACE, pin_cublas_workspace
-from r3d2_ros.harmonizer.runtime.runtime import load_runtime, make_runtime
+from r3d2_ros.harmonizer.runtime.runtime import applied_rewrites, load_runtime, make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, TINY, picture, seeded
@@ -255,3 +255,23 @@ def test_two_processes_give_the_same_bytes() -> None:
 def digest(config: HarmonizerConfig) -> str:
     output = make_runtime(seeded(NANO), config)(picture(64, 128, batch=2))
     return hashlib.sha256(output.numpy().tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("capability", "off"), [((9, 0), set()), ((10, 0), set()), ((8, 9), {"attention", "geglu"}),
+                                                 ((12, 0), {"attention", "geglu"})])  # fmt: skip
+def test_own_kernels_are_taken_where_their_tiles_have_room(
+    capability: tuple[int, int], off: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    applied = applied_rewrites(HarmonizerConfig(), CUDA)
+    assert applied == replace(RewritesConfig(), **{f"fuse_{name}": False for name in off})
+    on_cpu = applied_rewrites(HarmonizerConfig(), torch.device("cpu"))
+    assert on_cpu == replace(RewritesConfig(), fuse_norm=False, fuse_attention=False, fuse_geglu=False)
+    with_sfast = HarmonizerConfig(runtime=RuntimeConfig(kind="stable-fast"))
+    assert applied_rewrites(with_sfast, CUDA) == replace(on_cpu, merge_skips=False)
+
+
+def test_own_kernels_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.runtime.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"harmonizer.rewrites.fuse_norm needs .*pip install triton"):
+        applied_rewrites(HarmonizerConfig(), CUDA)

@@ -18,6 +18,7 @@ from r3d2_ros.harmonizer.runtime.attention import (
     FILE,
     AttentionKernels,
     AttentionShape,
+    ChosenAttention,
     SelfAttention,
     attend_by,
     attention_shapes,
@@ -193,3 +194,12 @@ def test_a_package_that_is_missing_is_named(kernel: str) -> None:
     config = HarmonizerConfig(runtime=RuntimeConfig(attention=kernel))  # type: ignore[arg-type]
     with pytest.raises(MissingPackageError, match=rf"attention: {kernel} needs .*'{PACKAGES[kernel]}'"):
         make_runtime(seeded(TINY), config)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit:DeprecationWarning")
+def test_a_chosen_kernel_can_be_traced() -> None:
+    """As stable-fast does it; sizes are tensors then."""
+    query = torch.randn(1, 2, 8, 16)
+    attend = ChosenAttention({(1, 2, 8, 16): "math"})
+    traced = torch.jit.trace(lambda q: attend(q, q, q), (query,))
+    torch.testing.assert_close(traced(query), functional.scaled_dot_product_attention(query, query, query))

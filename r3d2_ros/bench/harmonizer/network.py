@@ -113,8 +113,7 @@ class Bench:
             "kind": config.runtime.kind,
             "dtype": dtype,
             "runtime": asdict(config.runtime),
-            "float8": switched_on(config.float8) if config.dtype == "float8" else [],
-            "rewrites": rewrites_of(config, self._device),
+            **_applied(config, self._device),
             "size": {"height": work.size[0], "width": work.size[1]},
             "batch": work.batch,
             "protocol": asdict(work.protocol),
@@ -190,11 +189,13 @@ class Bench:
         return self._yardsticks[dtype]
 
 
-def rewrites_of(config: HarmonizerConfig, device: torch.device) -> list[str]:
-    """Those that are applied, which may be fewer than `config` allows."""
+def _applied(config: HarmonizerConfig, device: torch.device) -> dict[str, list[str]]:
+    """8-bit parts and rewrites that are applied, which may be fewer than `config` allows."""
+    from r3d2_ros.harmonizer.float8 import applied_float8
     from r3d2_ros.harmonizer.runtime.runtime import applied_rewrites
 
-    return switched_on(applied_rewrites(config, device))
+    float8 = switched_on(applied_float8(config.float8, device)) if config.dtype == "float8" else []
+    return {"float8": float8, "rewrites": switched_on(applied_rewrites(config, device))}
 
 
 def switched_on(switches: Float8Config | RewritesConfig) -> list[str]:

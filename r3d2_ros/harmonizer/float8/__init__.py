@@ -16,7 +16,8 @@ from r3d2_ros.harmonizer.float8.linears import quantise_linears
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.settings import Float8Config
 
-MIN_CAPABILITY = (8, 9)
+MIN_CAPABILITY = {"products": (8, 9), "convolutions": (9, 0)}
+"""Ada multiplies 8-bit numbers, but has no room for the tiles of our convolution."""
 
 
 def quantise(model: R3D2, config: Float8Config) -> None:
@@ -27,14 +28,20 @@ def quantise(model: R3D2, config: Float8Config) -> None:
         quantise_convolutions(model)
 
 
-def check_float8(device: torch.device, config: Float8Config) -> None:
-    """InputError for a GPU that does not multiply 8-bit floating-point numbers, MissingPackageError without Triton."""
+def applied_float8(config: Float8Config, device: torch.device) -> Float8Config:
+    """The parts of `config` that are of use on `device`.
+
+    InputError for a GPU on which there is none, MissingPackageError without Triton, which convolutions need.
+    """
     if device.type != "cuda":
-        return
+        return config
     capability = torch.cuda.get_device_capability(device)
-    if capability < MIN_CAPABILITY:
-        expected = "a GPU of compute capability 8.9 (Ada) or newer for float8"
+    switches = {name: getattr(config, name) and capability >= least for name, least in MIN_CAPABILITY.items()}
+    if not any(switches.values()):
+        least = min(MIN_CAPABILITY[name] for name in MIN_CAPABILITY if getattr(config, name))
+        expected = f"a GPU of compute capability {'.'.join(map(str, least))} or newer for float8"
         got = f"{torch.cuda.get_device_name(device)} with {'.'.join(map(str, capability))}"
         raise InputError("harmonizer.dtype", expected, got, "Use float16")
-    if config.convolutions and find_spec("triton") is None:
+    if switches["convolutions"] and find_spec("triton") is None:
         raise MissingPackageError("triton", "harmonizer.float8.convolutions", "pip install triton")
+    return Float8Config(**switches)

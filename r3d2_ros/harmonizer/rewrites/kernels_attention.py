@@ -67,7 +67,7 @@ def _grid(arguments: Arguments) -> tuple[int, int]:
     return triton.cdiv(arguments["ROWS"], arguments["TILE_QUERIES"]), arguments["output"].shape[0]
 
 
-ATTEND = TiledKernel(attend, TILES, grid=_grid, key=["ROWS"])
+ATTEND = TiledKernel(attend, TILES, grid=_grid, key=["ROWS", "WIDTH"])
 
 
 def launch(queries: Tensor, tokens: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ PROGRAMS = 512
 PARTS = 64
 """That are joined at a time."""
 
-NOT_SPECIALISED = ["PIXELS", "WIDTH", "CHANNELS", "PER_PART", "PER_GROUP", "PARTS", "IMAGE", "ROW", "PIXEL"]
+NOT_SPECIALISED = ["PIXELS", "WIDTH", "PER_PART", "PER_GROUP", "PARTS"]
+"""Strides and CHANNELS are: that 16 divides them is what lets a thread load 16 bytes at a time."""
 
 
 @triton.jit(do_not_specialize=NOT_SPECIALISED)
@@ -123,7 +124,9 @@ def moments(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
     per_part = triton.cdiv(triton.cdiv(size["PIXELS"], parts), ROWS) * ROWS
     parts = triton.cdiv(size["PIXELS"], per_part)
     means, squares = torch.empty((2, parts, batch, channels), dtype=torch.float32, device=x.device).unbind()
-    group_means, deviations = torch.empty((2, batch, groups), dtype=torch.float32, device=x.device).unbind()
+    # Apart from each other: results of an operator may not share memory.
+    group_means = torch.empty((batch, groups), dtype=torch.float32, device=x.device)
+    deviations = torch.empty_like(group_means)
     channel_moments[(parts, blocks, batch)](
         x, means, squares, **size, PER_PART=per_part, TILE_ROWS=ROWS, TILE_CHANNELS=CHANNELS
     )

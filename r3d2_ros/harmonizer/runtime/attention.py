@@ -57,7 +57,7 @@ class ChosenAttention:
         self.kernels = kernels
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        batch, heads, tokens, numbers = query.shape
+        batch, heads, tokens, numbers = map(int, query.shape)  # tensors while TorchScript traces
         return attend_by(self.kernels[batch, heads, tokens, numbers], query, key, value)
 
 

@@ -25,7 +25,7 @@ from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel, Shape
 from r3d2_ros.harmonizer.checkpoints import WEIGHTS_FILE, load_checkpoint
 from r3d2_ros.harmonizer.finite import check_finite
-from r3d2_ros.harmonizer.float8 import check_float8, quantise
+from r3d2_ros.harmonizer.float8 import applied_float8, quantise
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, check_image, pad_image
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
@@ -38,8 +38,11 @@ from r3d2_ros.harmonizer.shipped import model_folder
 
 log = logging.getLogger(__name__)
 
-KERNELS_OF_OURS = ("fuse_norm", "fuse_attention", "fuse_geglu")
+OWN_KERNELS = ("fuse_norm", "fuse_attention", "fuse_geglu")
 """Rewrites that put a kernel of our own in the place of PyTorch's."""
+
+DATA_CENTRE = (9, 10)
+"""Major compute capabilities of Hopper and data centres' Blackwell: 227 KiB of shared memory for a program."""
 
 
 def load_runtime(config: HarmonizerConfig) -> Runtime:
@@ -65,11 +68,11 @@ def make_runtime(model: R3D2, config: HarmonizerConfig, *, weights: Path | None 
     if config.runtime.deterministic:
         pin_cublas_workspace(device)  # before the matrix products that form new weights
     if config.dtype == "float8":
-        check_float8(device, config.float8)
+        float8 = applied_float8(config.float8, device)
     # Rewritten first: new weights are formed from the checkpoint's numbers and rounded once.
     own = rewritten(model, applied_rewrites(config, device)).to(device=device, dtype=_dtype(config))
     if config.dtype == "float8":
-        quantise(own, config.float8)
+        quantise(own, float8)
     return Runtime(own, config.runtime, weights=weights)
 
 
@@ -200,17 +203,19 @@ def applied_rewrites(config: HarmonizerConfig, device: torch.device) -> Rewrites
     """Those of `config` that are of use on `device` with its kind of runtime.
 
     stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy. It
-    knows no kernels of ours, and a CPU has none.
+    knows no kernels of ours, and a CPU has none. The tiles of two are made for the shared memory of Hopper.
 
     MissingPackageError on CUDA without Triton, which our kernels are written in, unless those are off.
     """
     if config.runtime.kind == "stable-fast":
-        return replace(config.rewrites, merge_skips=False, **dict.fromkeys(KERNELS_OF_OURS, False))
+        return replace(config.rewrites, merge_skips=False, **dict.fromkeys(OWN_KERNELS, False))
     if device.type != "cuda":
-        return replace(config.rewrites, **dict.fromkeys(KERNELS_OF_OURS, False))
-    for name in KERNELS_OF_OURS:
+        return replace(config.rewrites, **dict.fromkeys(OWN_KERNELS, False))
+    for name in OWN_KERNELS:
         if getattr(config.rewrites, name) and find_spec("triton") is None:
             raise MissingPackageError("triton", f"harmonizer.rewrites.{name}", "pip install triton")
+    if torch.cuda.get_device_capability(device)[0] not in DATA_CENTRE:
+        return replace(config.rewrites, fuse_attention=False, fuse_geglu=False)
     return config.rewrites
 
 
