@@ -12,13 +12,14 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from r3d2_ros.demo.collector import Collector
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import FrameSet
+from r3d2_ros.nodes.executor import spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 
 DEPTH = 50
@@ -76,9 +77,7 @@ class DemoClient:
 
     def _spin(self) -> None:
         try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            pass
+            spin_until_shutdown(self._executor)
         except Exception as error:  # seen by the main thread, which ends the run
             self.fault = error
 

@@ -1,9 +1,9 @@
-"""An executor that outlives what is destroyed below it."""
+"""Executors that outlive what is destroyed below them."""
 
 from __future__ import annotations
 
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 
 
 class LastingExecutor(MultiThreadedExecutor):
@@ -19,3 +19,17 @@ class LastingExecutor(MultiThreadedExecutor):
             super().spin_once(timeout_sec)
         except InvalidHandle:
             return
+
+
+def spin_until_shutdown(executor: Executor) -> None:
+    """Spin, in a thread of its own, until the executor or its context is shut down.
+
+    rclpy's `shutdown` destroys at once what a callback still at work triggers when it ends, which raises InvalidHandle.
+    """
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        pass
+    except InvalidHandle:
+        if not executor._is_shutdown:
+            raise

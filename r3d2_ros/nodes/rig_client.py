@@ -9,7 +9,6 @@ them), seconds, and failed: reasons of cameras that were not published.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import rclpy
 from nav_msgs.msg import Odometry
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 
@@ -30,6 +29,7 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import ActorArray, FrameSet
 from r3d2_ros.nodes.drive_messages import tick_messages
+from r3d2_ros.nodes.executor import spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.rigs import load_rig
 
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     client = RigClient(cameras, config.output.namespace)
     executor = SingleThreadedExecutor()
     executor.add_node(client)
-    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
+    thread = threading.Thread(target=spin_until_shutdown, args=(executor,), daemon=True)
     thread.start()
     try:
         result = drive_through(
@@ -164,11 +164,6 @@ def main(arguments: list[str] | None = None) -> int:
         thread.join(5.0)
         client.destroy_node()
         rclpy.try_shutdown()
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.nodes.closed_loop_node import ClosedLoopNode
 from r3d2_ros.nodes.conversions import ns_to_stamp
+from r3d2_ros.nodes.executor import spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.scene import Scene
 from r3d2_ros.simulator import Simulator
@@ -71,7 +72,7 @@ class TestStack:
         self.node.create_subscription(Odometry, "/closed_loop_node/odometry", self.odometry.append, reliable(1000))
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread = threading.Thread(target=spin_until_shutdown, args=(self._executor,), daemon=True)
 
     def __enter__(self) -> TestStack:
         self._thread.start()
@@ -91,9 +92,6 @@ class TestStack:
     def _on_frame_set(self, message: FrameSet) -> None:
         self.frame_sets.append(message)
         self._answer(self, stamp_to_ns(message.header.stamp), message.index)
-
-    def _spin(self) -> None:
-        self._executor.spin()
 
 
 class Run:

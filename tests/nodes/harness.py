@@ -11,7 +11,6 @@ import numpy as np
 import rclpy
 from nav_msgs.msg import Odometry
 from r3d2_ros.msg import Actor, ActorArray, FrameSet
-from rclpy.exceptions import InvalidHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
@@ -24,7 +23,7 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.nodes.conversions import ns_to_stamp
-from r3d2_ros.nodes.executor import LastingExecutor
+from r3d2_ros.nodes.executor import LastingExecutor, spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.sim_node import SimNode
 from r3d2_ros.rendering.base import PlacedScene, RenderedImage
@@ -126,7 +125,7 @@ class Client:
     """Publishes ego poses and actors, collects what comes back."""
 
     def __init__(self, cameras: Sequence[str] = ("front", "left"), *, depth: int = 50) -> None:
-        self.node, self._ending = rclpy.create_node("client"), False
+        self.node = rclpy.create_node("client")
         self.frame_sets: list[FrameSet] = []
         self.images: dict[str, list[Image]] = {name: [] for name in cameras}
         self.infos: dict[str, list[CameraInfo]] = {name: [] for name in cameras}
@@ -139,24 +138,16 @@ class Client:
             self.node.create_subscription(CameraInfo, f"{base}/camera_info", self.infos[name].append, reliable(depth))
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread = threading.Thread(target=spin_until_shutdown, args=(self._executor,), daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._ending = True
         self._executor.shutdown(timeout_sec=2.0)
         self._thread.join(5.0)
         self.node.destroy_node()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except InvalidHandle:  # rclpy's `shutdown` destroys what a callback that is at work still triggers
-            if not self._ending:
-                raise
 
     def matched(self) -> bool:
         return self.odometry.get_subscription_count() > 0 and self.actors.get_subscription_count() > 0

@@ -26,6 +26,7 @@ from r3d2_ros.cli.main import main
 from r3d2_ros.errors import InputError
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.nodes.bag_player import BagPlayer
+from r3d2_ros.nodes.executor import spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 from tests.nodes.harness import Running, assembler, small_rig, wait_for
 from tests.replay import bags
@@ -51,7 +52,7 @@ class Playing:
         self.player = BagPlayer(parameter_overrides=overrides)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.player)
-        self._spinning = threading.Thread(target=self._executor.spin, daemon=True)
+        self._spinning = threading.Thread(target=spin_until_shutdown, args=(self._executor,), daemon=True)
         self._spinning.start()
         self.thread = threading.Thread(target=self.player.play, daemon=True)
         self.thread.start()
@@ -80,7 +81,7 @@ class Ear:
             self.node.create_subscription(kind, name, self.heard[name].append, quality)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread = threading.Thread(target=spin_until_shutdown, args=(self._executor,), daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Ear:
