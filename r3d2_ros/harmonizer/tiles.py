@@ -68,6 +68,22 @@ def tile(
     return triton.Config(sizes, num_warps=warps, num_stages=stages, pre_hook=set_blocks)
 
 
+def product_tile(rows: int, outputs: int, *, warps: int, stages: int) -> triton.Config:
+    """A tile of a matrix product: `inputs` [rows, STEP] times `weight` [outputs, STEP], into `output`."""
+
+    def blocks(arguments: Arguments) -> dict[str, list[int]]:
+        step = arguments["STEP"]
+        return {"inputs": [rows, step], "weight": [outputs, step], "output": [rows, outputs]}
+
+    return tile({"TILE_ROWS": rows, "TILE_OUTPUTS": outputs}, blocks=blocks, warps=warps, stages=stages)
+
+
+def product_grid(arguments: Arguments) -> tuple[int, int]:
+    """Of tiles of a matrix product. Neighbours in the first dimension run at the same time and share their inputs."""
+    outputs = triton.cdiv(arguments["OUTPUTS"], arguments["TILE_OUTPUTS"])
+    return outputs, triton.cdiv(arguments["ROWS"], arguments["TILE_ROWS"])
+
+
 def descriptor(tensor: Tensor) -> TensorDescriptor:
     """Of a dense tensor whose rows begin at multiples of 16 bytes. The part of a tile is set for each call."""
     shape = list(tensor.shape)

@@ -39,7 +39,7 @@ def test_the_convolution_compiles_for_hopper(tile: int, step: int, tmp_path: Pat
     chosen = kernels_convolution.TILES[tile]
     rows, outputs = chosen.kwargs["TILE_ROWS"], chosen.kwargs["TILE_OUTPUTS"]
     signature = {
-        "images": f"tensordesc<fp8e4nv[{rows},{step}]>",
+        "inputs": f"tensordesc<fp8e4nv[{rows},{step}]>",
         "weight": f"tensordesc<fp8e4nv[{outputs},{step}]>",
         "output": f"tensordesc<fp16[{rows},{outputs}]>",
         "scale": "*fp32", "weight_scale": "*fp32", "bias": "*fp16",

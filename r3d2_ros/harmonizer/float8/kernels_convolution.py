@@ -12,26 +12,16 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, tile
-
-
-def _blocks(arguments: Arguments) -> dict[str, list[int]]:
-    rows, outputs, step = (arguments[name] for name in ("TILE_ROWS", "TILE_OUTPUTS", "STEP"))
-    return {"images": [rows, step], "weight": [outputs, step], "output": [rows, outputs]}
-
-
-def _tile(rows: int, outputs: int, *, warps: int, stages: int) -> triton.Config:
-    return tile({"TILE_ROWS": rows, "TILE_OUTPUTS": outputs}, blocks=_blocks, warps=warps, stages=stages)
-
+from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, product_grid, product_tile
 
 TILES = [
-    _tile(128, 128, warps=8, stages=4),
-    _tile(128, 128, warps=4, stages=3),
-    _tile(128, 64, warps=4, stages=3),
-    _tile(256, 128, warps=8, stages=3),
-    _tile(64, 128, warps=4, stages=5),
-    _tile(64, 64, warps=4, stages=6),
-    _tile(64, 64, warps=4, stages=3),
+    product_tile(128, 128, warps=8, stages=4),
+    product_tile(128, 128, warps=4, stages=3),
+    product_tile(128, 64, warps=4, stages=3),
+    product_tile(256, 128, warps=8, stages=3),
+    product_tile(64, 128, warps=4, stages=5),
+    product_tile(64, 64, warps=4, stages=6),
+    product_tile(64, 64, warps=4, stages=3),
 ]
 """All give the same bytes: each sums the same numbers in the same order. Adding to float32 waits for the matrix units;
 with three stages two or three programs share a multiprocessor, and one multiplies while another adds."""
@@ -42,7 +32,7 @@ STEPS = (128, 64, 32)
 
 @triton.jit(do_not_specialize=["ROWS", "IMAGE_ROWS", "FRAME_WIDTH", "CHANNELS", "OUTPUTS"])
 def convolve(
-    images,  # [ROWS, channels]
+    inputs,  # [ROWS, channels], the pixels of framed images
     weight,  # [outputs, 9 channels]
     output,  # [ROWS, outputs]
     scale,  # [images]
@@ -65,7 +55,7 @@ def convolve(
     for step in range(9 * steps_per_tap):
         tap = step // steps_per_tap
         row = first_row + (tap // 3 - 1) * FRAME_WIDTH + tap % 3 - 1
-        pixels = images.load([row, step % steps_per_tap * STEP])
+        pixels = inputs.load([row, step % steps_per_tap * STEP])
         weights = weight.load([first_output, step * STEP])
         total = tl.dot(pixels, weights.T, total, max_num_imprecise_acc=STEP)
 
@@ -78,13 +68,7 @@ def convolve(
     output.store([first_row, first_output], result.to(output.dtype))
 
 
-def _grid(arguments: Arguments) -> tuple[int, int]:
-    """Neighbours in the first dimension run at the same time and share their pixels."""
-    outputs = triton.cdiv(arguments["OUTPUTS"], arguments["TILE_OUTPUTS"])
-    return outputs, triton.cdiv(arguments["ROWS"], arguments["TILE_ROWS"])
-
-
-CONVOLVE = TiledKernel(convolve, TILES, grid=_grid, key=["ROWS", "CHANNELS", "OUTPUTS"])
+CONVOLVE = TiledKernel(convolve, TILES, grid=product_grid, key=["ROWS", "CHANNELS", "OUTPUTS"])
 
 
 def launch(images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
@@ -100,7 +84,7 @@ def arguments_of(
     """Of `convolve`, all but the sizes of its tiles, which the descriptors lack too."""
     count, frame_height, frame_width, channels = images.shape
     return {
-        "images": descriptor(images.view(-1, channels)),
+        "inputs": descriptor(images.view(-1, channels)),
         "weight": descriptor(weight),
         "output": descriptor(output.view(-1, output.shape[-1])),
         "scale": scale,

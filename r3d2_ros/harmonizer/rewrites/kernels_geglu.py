@@ -6,27 +6,18 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, tile
+from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, product_grid, product_tile
 
 STEP = 64
 """Inputs that are multiplied at a time: 128 bytes of a row in 16 bit."""
 
 
-def _blocks(arguments: Arguments) -> dict[str, list[int]]:
-    rows, outputs = arguments["TILE_ROWS"], arguments["TILE_OUTPUTS"]
-    return {"inputs": [rows, STEP], "weight": [outputs, STEP], "output": [rows, outputs]}
-
-
-def _tile(rows: int, outputs: int, *, warps: int, stages: int) -> triton.Config:
-    return tile({"TILE_ROWS": rows, "TILE_OUTPUTS": outputs}, blocks=_blocks, warps=warps, stages=stages)
-
-
 TILES = [
-    _tile(128, 128, warps=8, stages=4),
-    _tile(128, 64, warps=4, stages=4),
-    _tile(128, 64, warps=8, stages=4),
-    _tile(64, 128, warps=4, stages=4),
-    _tile(64, 64, warps=4, stages=5),
+    product_tile(128, 128, warps=8, stages=4),
+    product_tile(128, 64, warps=4, stages=4),
+    product_tile(128, 64, warps=8, stages=4),
+    product_tile(64, 128, warps=4, stages=4),
+    product_tile(64, 64, warps=4, stages=5),
 ]
 
 
@@ -60,13 +51,7 @@ def multiply(
     output.store([first_row, first_output], result.to(output.dtype))
 
 
-def _grid(arguments: Arguments) -> tuple[int, int]:
-    """Neighbours in the first dimension run at the same time and share their inputs."""
-    outputs = triton.cdiv(arguments["OUTPUTS"], arguments["TILE_OUTPUTS"])
-    return outputs, triton.cdiv(arguments["ROWS"], arguments["TILE_ROWS"])
-
-
-MULTIPLY = TiledKernel(multiply, TILES, grid=_grid, key=["ROWS", "INPUTS", "OUTPUTS"])
+MULTIPLY = TiledKernel(multiply, TILES, grid=product_grid, key=["ROWS", "INPUTS", "OUTPUTS"])
 
 
 def launch(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
