@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from r3d2_ros.harmonizer.float8.convolutions import (
     CHANNELS_MULTIPLE,
     OUTPUTS_MULTIPLE,
-    Float8Conv2d,
+    Float8NormConv2d,
     framed_convolution,
     quantised_images,
 )
@@ -138,21 +138,24 @@ def _conv_forms(setting: Setting, shape: Any) -> Forms:
 
 
 def _framed_forms(setting: Setting, image: Tensor, weight: Tensor, bias: Tensor) -> Forms:
-    """Our own kernel on framed images in 8 bit and in 16 bit, without and with what makes 8 bits of them."""
-    framed, scale = quantised_images(image)
+    """Our own kernel on framed images in 8 bit and in 16 bit; and with norm, SiLU and rounding before it, beside
+    PyTorch's norm and convolution."""
+    channels = image.shape[1]
+    norm = nn.GroupNorm(min(32, channels), channels).to(setting.device, _half(setting)).requires_grad_(False)
+    fused = FusedGroupNorm(norm, silu=True)
+    framed, scale = quantised_images(image, *fused.affine(image))
     rows, weight_scale = quantised(weight.permute(0, 2, 3, 1).flatten(1))
     ones = torch.ones_like(scale), torch.ones_like(weight_scale[:, 0])
     framed16, rows16 = framed.to(bias.dtype), rows.to(bias.dtype)
-    layer = nn.Conv2d(image.shape[1], weight.shape[0], 3, padding=1).to(setting.device, _half(setting))
-    quantising = Float8Conv2d(layer.requires_grad_(False))
-    forms: Forms = {
+    layer = nn.Conv2d(channels, weight.shape[0], 3, padding=1, device=setting.device, dtype=_half(setting))
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+    eight_bit = Float8NormConv2d(fused, layer.requires_grad_(False))
+    return {
         "framed float8": lambda: framed_convolution(framed, rows, scale, weight_scale[:, 0], bias),
         "framed 16 bit": lambda: framed_convolution(framed16, rows16, *ones, bias),
+        "norm, silu, framed float8": lambda: eight_bit(image),
+        "norm, silu, conv2d": lambda: functional.conv2d(fused(image), weight, bias, padding=1),
     }
-    if setting.rehearsal:
-        return forms
-    whole = torch.compile(lambda x: quantising(functional.silu(x)), dynamic=False, fullgraph=True)
-    return {**forms, "silu, quantised, framed float8": lambda: whole(image)}
 
 
 def _upsample_forms(setting: Setting, inputs: int, outputs: int, size: tuple[int, int]) -> Forms:

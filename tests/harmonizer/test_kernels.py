@@ -14,7 +14,7 @@ import pytest
 
 triton = pytest.importorskip("triton", reason="needs triton, which is not installed here")
 
-from r3d2_ros.harmonizer.float8 import kernels_convolution  # noqa: E402
+from r3d2_ros.harmonizer.float8 import kernels_convolution, kernels_images  # noqa: E402
 from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_geglu, kernels_norm  # noqa: E402
 
 HOPPER = 90
@@ -89,36 +89,45 @@ def test_the_gated_product_compiles_for_hopper(tile: int, tmp_path: Path) -> Non
     assert_fits(program, tmp_path)
 
 
-SIZES = dict.fromkeys(("PIXELS", "WIDTH", "CHANNELS", "PER_PART", "PER_GROUP", "PARTS", "GROUPS"), "i32")
-STRIDES = dict.fromkeys(("IMAGE", "ROW", "PIXEL"), "i32")
+NUMBERS = (
+    "PIXELS", "WIDTH", "CHANNELS", "PER_PART", "PER_GROUP", "PARTS", "GROUPS", "FRAME_PIXELS", "FRAME_WIDTH",
+    "IMAGE", "ROW", "PIXEL",
+)  # fmt: skip
 TILE = {"TILE_ROWS": kernels_norm.ROWS, "TILE_CHANNELS": kernels_norm.CHANNELS}
+MEASURED = dict.fromkeys(("means", "squares", "smallest", "largest"), "*fp32")
+AFFINE = dict.fromkeys(("gains", "shifts"), "*fp32")
 NORMS: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
-    "moments": (kernels_norm.channel_moments, {"x": "*fp16", "means": "*fp32", "squares": "*fp32"}, TILE),
+    "moments": (kernels_norm.channel_moments, {"x": "*fp16", **MEASURED}, TILE),
     "join": (
         kernels_norm.join_moments,
-        {**dict.fromkeys(("means", "squares", "group_means", "deviations"), "*fp32"), "EPS": "fp32"},
-        {"TILE_PARTS": kernels_norm.PARTS, "TILE_CHANNELS": 128},
+        {**MEASURED, **AFFINE, **dict.fromkeys(("before", "weight", "bias"), "*fp16"), "group_largest": "*fp32",
+         "EPS": "fp32"},
+        {"BEFORE": True, "TILE_PARTS": kernels_norm.PARTS, "TILE_CHANNELS": 128},
     ),
-    "normalise": (
-        kernels_norm.normalise_tile,
+    "normalise": (kernels_norm.normalise_tile, {"x": "*fp16", "output": "*fp16", **AFFINE}, {**TILE, "SILU": True}),
+    "quantise": (
+        kernels_images.quantise_tile,
+        {"x": "*fp16", "output": "*fp8e4nv", "scales": "*fp32", "largest": "*fp32", **AFFINE},
         {
-            **dict.fromkeys(("x", "output", "weight", "bias"), "*fp16"),
-            **dict.fromkeys(("group_means", "deviations"), "*fp32"),
+            "TILE_ROWS": kernels_images.ROWS, "TILE_CHANNELS": kernels_images.CHANNELS, "TILE_GROUPS": 32,
+            "LARGEST": 448.0, "SILU_LEAST": 0.28, "TINY": kernels_images.TINY,
         },
-        {**TILE, "SILU": True},
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NORMS)
 def test_the_norms_compile_for_hopper(name: str, tmp_path: Path) -> None:
     """With 16 bytes at a time: pointers, strides and channels of real networks are multiples of 16."""
     kernel, tensors, constants = NORMS[name]
-    numbers = {key: value for key, value in {**SIZES, **STRIDES}.items() if key in kernel.arg_names}
-    even = {*tensors, *STRIDES, "CHANNELS"} - {"EPS"}
+    numbers = {key: "i32" for key in NUMBERS if key in kernel.arg_names}
+    even = {*tensors, "IMAGE", "ROW", "PIXEL", "CHANNELS"} - {"EPS"}
     program = compiled(kernel, {**tensors, **numbers}, constants, multiples_of_16=even)
     if name != "join":
         assert re.search(r"ld\.global\S*\.v4\.b32", program.asm["ptx"])
+    if name == "quantise":
+        assert "cvt.rn.satfinite.e4m3x2.f32" in program.asm["ptx"]  # to the nearest, NaN stays NaN
+        assert re.search(r"st\.global\S*\.v[24]\.b32", program.asm["ptx"])
     assert_fits(program, tmp_path)
 
 

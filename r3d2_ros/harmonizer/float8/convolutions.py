@@ -1,13 +1,15 @@
 """8-bit convolutions for the residual blocks of the UNet and of AutoencoderKL.
 
-What is quantised gets a frame of zeros, one row below and one column to the right of each image, in the same pass. In
-memory the frame's column is the left neighbour of each row's first pixel and the right neighbour of its last one, and
-its row lies below one image and above the next. So the neighbours of all pixels lie at the same nine distances:
+The norm and SiLU before a convolution, rounding to 8 bit and a frame of zeros, one row below and one column to the
+right of each image, are one pass. In memory the frame's column is the left neighbour of each row's first pixel and the
+right neighbour of its last one, and its row lies below one image and above the next. So the neighbours of all pixels
+lie at the same nine distances:
 
     output[p] = sum over taps (r, s) of weight[r, s] input[p + (r - 1) (W + 1) + (s - 1)]        p = y (W + 1) + x
 
 and the convolution is nine products of shifted matrices, without a case for the borders. A weight has a scale per
-output, an image one of its own, computed as it comes, so that what else is in the batch has no effect on it.
+output, an image one of its own, so that what else is in the batch has no effect on it. It follows from the largest
+number behind the norm, which the norm's moments bring with them: no pass goes over the result in search of it.
 
 What stays in 16 bit: both ends of the network and of the autoencoder, since a model of one step has no later one to
 repair errors; convolutions that halve or double; 1x1; and the tiny autoencoder, where reading a picture once more for
@@ -26,6 +28,7 @@ from torch.nn import functional
 
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8, quantised, scale_of, scaled
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm, channels_last, fuse_block, normalised
 
 CHANNELS_MULTIPLE = 32
 """The least that the kernel takes in one step."""
@@ -34,15 +37,23 @@ OUTPUTS_MULTIPLE = 8
 """Rows of the result begin at multiples of 16 bytes."""
 
 
-class Float8Conv2d(nn.Module):
-    """A 3x3 convolution of stride 1 with both factors in 8 bit: [B, C, H, W] -> [B, N, H, W] in the input's dtype."""
+SILU_LEAST = 0.2784645
+"""No value of SiLU is below minus this."""
+
+
+class Float8NormConv2d(nn.Module):
+    """Group norm, SiLU, and a 3x3 convolution of stride 1 with both factors in 8 bit.
+
+    [B, C, H, W] -> [B, N, H, W] in the dtype of the weights it was made of.
+    """
 
     weight: Tensor
     weight_scale: Tensor
     bias: Tensor
 
-    def __init__(self, convolution: nn.Conv2d) -> None:
+    def __init__(self, norm: FusedGroupNorm, convolution: nn.Conv2d) -> None:
         super().__init__()
+        self.norm = norm
         # [N, 9 C]: the channels for each tap, row by row.
         rows = convolution.weight.detach().permute(0, 2, 3, 1).flatten(1)
         weight, scale = quantised(rows)
@@ -53,17 +64,37 @@ class Float8Conv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        framed, scale = quantised_images(x)
+        x = channels_last(x)
+        framed, scale = quantised_images(x, *self.norm.affine(x))
         output = framed_convolution(framed, self.weight, scale, self.weight_scale, self.bias)
         return output[:, :height, :width].permute(0, 3, 1, 2)
 
 
-def quantised_images(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Images [B, C, H, W] as 8-bit numbers [B, H + 1, W + 1, C] in their frame, and float32 scales [B]."""
-    pixels = x.permute(0, 2, 3, 1)
-    scale = scale_of(pixels.abs().amax(dim=(1, 2, 3)))
+@torch.library.custom_op("r3d2_ros::float8_images", mutates_args=(), device_types="cuda")
+def quantised_images(x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
+    """SiLU of x gain + shift in 8 bit, in its frame: [B, C, H, W] -> [B, H + 1, W + 1, C], and float32 scales [B].
+
+    x with the channels next to each other in memory; gain and shift [B, C]; no number of an image may be above all
+    of its `largest` [B, any].
+    """
+    from r3d2_ros.harmonizer.float8.kernels_images import launch
+
+    return launch(x, gain, shift, largest, silu_least=SILU_LEAST)
+
+
+@quantised_images.register_kernel("cpu")
+def quantised_images_reference(x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by PyTorch."""
+    scale = scale_of(functional.silu(largest.amax(dim=1)).clamp(min=SILU_LEAST))
+    pixels = normalised(x, gain, shift, silu=True).permute(0, 2, 3, 1)
     framed = functional.pad(scaled(pixels, scale[:, None, None, None]), (0, 0, 0, 1, 0, 1))
     return framed.to(FLOAT8).contiguous(), scale
+
+
+@quantised_images.register_fake
+def _(x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
+    batch, channels, height, width = x.shape
+    return x.new_empty((batch, height + 1, width + 1, channels), dtype=FLOAT8), gain.new_empty(batch)
 
 
 @torch.library.custom_op("r3d2_ros::float8_convolution", mutates_args=(), device_types="cuda")
@@ -100,10 +131,12 @@ def quantise_convolutions(model: R3D2) -> int:
     blocks = [block for block in model.modules() if isinstance(block, ResnetBlock2D) and id(block) not in kept]
     count = 0
     for block in blocks:
-        for name in ("conv1", "conv2"):
-            convolution = getattr(block, name)
-            if _fits(convolution):
-                setattr(block, name, Float8Conv2d(convolution))
+        fuse_block(block)
+        for norm, convolution in (("norm1", "conv1"), ("norm2", "conv2")):
+            plain = getattr(block, convolution)
+            if _fits(plain):
+                setattr(block, convolution, Float8NormConv2d(getattr(block, norm), plain))
+                setattr(block, norm, nn.Identity())
                 count += 1
     return count
 

@@ -23,6 +23,7 @@ from r3d2_ros.harmonizer.rewrites.fuse_geglu import fuse_geglus
 from r3d2_ros.harmonizer.rewrites.fuse_norm import fuse_norms
 from r3d2_ros.harmonizer.rewrites.fuse_relu import fuse_relus
 from r3d2_ros.harmonizer.rewrites.join_projections import join_projections
+from r3d2_ros.harmonizer.rewrites.merge_residuals import merge_residuals
 from r3d2_ros.harmonizer.rewrites.merge_skips import merge_skip_convolutions
 from r3d2_ros.harmonizer.settings import RewritesConfig
 
@@ -37,6 +38,7 @@ REWRITES: dict[str, Callable[[R3D2], None]] = {
     "join_projections": join_projections,
     "fuse_geglu": fuse_geglus,
     "fuse_norm": fuse_norms,
+    "merge_residuals": merge_residuals,  # last: it takes transformers apart, and biases elsewhere with our norms
 }
 """Name of the switch -> function that rewrites a model in place. They run in this order.
 

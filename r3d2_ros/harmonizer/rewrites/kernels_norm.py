@@ -1,7 +1,7 @@
-"""The Triton kernels of `fuse_norm`: moments of groups of channels, and normalising, with the channels last in memory.
+"""The Triton kernels of `fuse_norm`: the norm of groups of channels as factors and summands, and normalising by them.
 
 Programs take the moments of parts of the pixels, channel by channel, each with its own mean, so that nothing is lost
-where the mean is large; then one program a group joins them (Chan, Golub and LeVeque, 1979).
+where the mean is large; then one program a group joins them (Chan, Golub and LeVeque, 1979). Channels last in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROWS, CHANNELS = 64, 64
 PROGRAMS = 512
 """About four a multiprocessor of a large GPU."""
 
-PARTS = 64
+PARTS = 32
 """That are joined at a time."""
 
 NOT_SPECIALISED = ["PIXELS", "WIDTH", "PER_PART", "PER_GROUP", "PARTS"]
@@ -28,10 +28,13 @@ NOT_SPECIALISED = ["PIXELS", "WIDTH", "PER_PART", "PER_GROUP", "PARTS"]
 
 @triton.jit(do_not_specialize=NOT_SPECIALISED)
 def channel_moments(
-    x, means, squares, PIXELS, WIDTH, CHANNELS, PER_PART, IMAGE, ROW, PIXEL,
+    x, means, squares, smallest, largest, PIXELS, WIDTH, CHANNELS, PER_PART, IMAGE, ROW, PIXEL,
     TILE_ROWS: tl.constexpr, TILE_CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Mean and sum of squared differences from it, for each channel and part of the pixels: [parts, B, C] float32."""
+    """Of each channel and part of the pixels the mean, the sum of squared differences from it, and both extremes.
+
+    Each is [parts, B, C] float32.
+    """
     part, image = tl.program_id(0), tl.program_id(2)
     channels = tl.program_id(1) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
     known = channels < CHANNELS
@@ -39,6 +42,8 @@ def channel_moments(
     end = tl.minimum(begin + PER_PART, PIXELS)
     mean = tl.full((TILE_CHANNELS,), 0.0, tl.float32)
     square = tl.full((TILE_CHANNELS,), 0.0, tl.float32)
+    low = tl.full((TILE_CHANNELS,), float("inf"), tl.float32)
+    high = tl.full((TILE_CHANNELS,), -float("inf"), tl.float32)
     for start in range(begin, end, TILE_ROWS):
         pixels = start + tl.arange(0, TILE_ROWS)
         there = (pixels < end)[:, None] & known[None, :]
@@ -52,50 +57,67 @@ def channel_moments(
         step = tile_mean - mean
         mean += step * count / (before + count)
         square += tl.sum(differences * differences, axis=0) + step * step * before * count / (before + count)
+        low = tl.minimum(low, tl.min(tl.where(there, numbers, float("inf")), axis=0))
+        high = tl.maximum(high, tl.max(tl.where(there, numbers, -float("inf")), axis=0))
     place = (part * tl.num_programs(2) + image) * CHANNELS + channels
     tl.store(means + place, mean, mask=known)
     tl.store(squares + place, square, mask=known)
+    tl.store(smallest + place, low, mask=known)
+    tl.store(largest + place, high, mask=known)
 
 
 @triton.jit(do_not_specialize=NOT_SPECIALISED)
 def join_moments(
-    means, squares, group_means, deviations, EPS, PIXELS, PER_PART, PARTS, CHANNELS, PER_GROUP,
-    TILE_PARTS: tl.constexpr, TILE_CHANNELS: tl.constexpr,
+    means, squares, smallest, largest, before, weight, bias, gains, shifts, group_largest,
+    EPS, PIXELS, PER_PART, PARTS, CHANNELS, PER_GROUP,
+    BEFORE: tl.constexpr, TILE_PARTS: tl.constexpr, TILE_CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Mean and sqrt(variance + EPS) of each group: [B, groups] float32."""
+    """`fuse_norm.group_affine` of one group of an image."""
     group, image = tl.program_id(0), tl.program_id(1)
     within = tl.arange(0, TILE_CHANNELS)
     channels = group * PER_GROUP + within
+    known = within < PER_GROUP
+    added = tl.full((TILE_CHANNELS,), 0.0, tl.float32)
+    if BEFORE:
+        added = tl.load(before + channels, mask=known, other=0.0).to(tl.float32)
     total = tl.full((TILE_PARTS, TILE_CHANNELS), 0.0, tl.float32)
+    low = tl.full((TILE_CHANNELS,), float("inf"), tl.float32)
+    high = tl.full((TILE_CHANNELS,), -float("inf"), tl.float32)
     for start in range(0, PARTS, TILE_PARTS):
         parts = start + tl.arange(0, TILE_PARTS)
-        there = (parts < PARTS)[:, None] & (within < PER_GROUP)[None, :]
+        there = (parts < PARTS)[:, None] & known[None, :]
         counts = tl.maximum(tl.minimum(PIXELS - parts * PER_PART, PER_PART), 0) * 1.0
         place = (parts[:, None] * tl.num_programs(1) + image) * CHANNELS + channels[None, :]
-        total += counts[:, None] * tl.load(means + place, mask=there, other=0.0)
+        total += counts[:, None] * (tl.load(means + place, mask=there, other=0.0) + added[None, :])
+        low = tl.minimum(low, tl.min(tl.load(smallest + place, mask=there, other=float("inf")), axis=0))
+        high = tl.maximum(high, tl.max(tl.load(largest + place, mask=there, other=-float("inf")), axis=0))
     numbers = PIXELS * 1.0 * PER_GROUP
     mean = tl.sum(tl.sum(total, axis=1), axis=0) / numbers
     total = tl.full((TILE_PARTS, TILE_CHANNELS), 0.0, tl.float32)
     for start in range(0, PARTS, TILE_PARTS):
         parts = start + tl.arange(0, TILE_PARTS)
-        there = (parts < PARTS)[:, None] & (within < PER_GROUP)[None, :]
+        there = (parts < PARTS)[:, None] & known[None, :]
         counts = tl.maximum(tl.minimum(PIXELS - parts * PER_PART, PER_PART), 0) * 1.0
         place = (parts[:, None] * tl.num_programs(1) + image) * CHANNELS + channels[None, :]
-        step = tl.load(means + place, mask=there, other=0.0) - mean
+        step = tl.load(means + place, mask=there, other=0.0) + added[None, :] - mean
         square = tl.load(squares + place, mask=there, other=0.0) + counts[:, None] * step * step
         total += tl.where(there, square, 0.0)
     variance = tl.sum(tl.sum(total, axis=1), axis=0) / numbers
-    place = image * tl.num_programs(0) + group
-    tl.store(group_means + place, mean)
-    tl.store(deviations + place, tl.sqrt(variance + EPS))
+    gain = tl.load(weight + channels, mask=known, other=0.0).to(tl.float32) / tl.sqrt(variance + EPS)
+    shift = tl.load(bias + channels, mask=known, other=0.0).to(tl.float32) + (added - mean) * gain
+    tl.store(gains + image * CHANNELS + channels, gain, mask=known)
+    tl.store(shifts + image * CHANNELS + channels, shift, mask=known)
+    low, high = tl.where(known, low, 0.0), tl.where(known, high, 0.0)
+    top = tl.maximum(low * gain, high * gain) + shift
+    tl.store(group_largest + image * tl.num_programs(0) + group, tl.max(tl.where(known, top, -float("inf")), axis=0))
 
 
 @triton.jit(do_not_specialize=NOT_SPECIALISED)
 def normalise_tile(
-    x, output, group_means, deviations, weight, bias, GROUPS, PIXELS, WIDTH, CHANNELS, PER_GROUP, IMAGE, ROW, PIXEL,
+    x, output, gains, shifts, PIXELS, WIDTH, CHANNELS, IMAGE, ROW, PIXEL,
     SILU: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """One tile of `fuse_norm.normalised`."""
+    """One tile of `fuse_norm.normalised`, in the dtype of x."""
     pixels = tl.program_id(0) * TILE_ROWS + tl.arange(0, TILE_ROWS)
     channels = tl.program_id(1) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
     image = tl.program_id(2).to(tl.int64)
@@ -103,11 +125,8 @@ def normalise_tile(
     there = (pixels < PIXELS)[:, None] & known[None, :]
     offsets = (pixels // WIDTH).to(tl.int64) * ROW + (pixels % WIDTH) * PIXEL
     numbers = tl.load(x + image * IMAGE + offsets[:, None] + channels[None, :], mask=there, other=0.0).to(tl.float32)
-    group = image * GROUPS + channels // PER_GROUP
-    deviation = tl.load(deviations + group, mask=known, other=1.0)
-    gain = tl.load(weight + channels, mask=known, other=0.0).to(tl.float32) / deviation
-    shift = tl.load(bias + channels, mask=known, other=0.0).to(tl.float32)
-    shift -= tl.load(group_means + group, mask=known, other=0.0) * gain
+    gain = tl.load(gains + image * CHANNELS + channels, mask=known, other=0.0)
+    shift = tl.load(shifts + image * CHANNELS + channels, mask=known, other=0.0)
     result = numbers * gain[None, :] + shift[None, :]
     if SILU:
         result = result / (1.0 + tl.exp(-result))
@@ -115,44 +134,45 @@ def normalise_tile(
     tl.store(output + place, result.to(output.dtype.element_ty), mask=there)
 
 
-def moments(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
-    """`fuse_norm.group_moments` of 16 bit or float32 on the device of x."""
+def affine(
+    x: Tensor, before: Tensor | None, weight: Tensor, bias: Tensor, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`fuse_norm.group_affine` of 16 bit or float32 on the device of x."""
     batch, channels, _, _ = x.shape
-    size = _sizes(x)
+    size = sizes(x)
     blocks = triton.cdiv(channels, CHANNELS)
     parts = max(1, min(triton.cdiv(size["PIXELS"], ROWS), PROGRAMS // (blocks * batch)))
     per_part = triton.cdiv(triton.cdiv(size["PIXELS"], parts), ROWS) * ROWS
     parts = triton.cdiv(size["PIXELS"], per_part)
-    means, squares = torch.empty((2, parts, batch, channels), dtype=torch.float32, device=x.device).unbind()
-    # Apart from each other: results of an operator may not share memory.
-    group_means = torch.empty((batch, groups), dtype=torch.float32, device=x.device)
-    deviations = torch.empty_like(group_means)
+    measured = torch.empty((4, parts, batch, channels), dtype=torch.float32, device=x.device).unbind()
     channel_moments[(parts, blocks, batch)](
-        x, means, squares, **size, PER_PART=per_part, TILE_ROWS=ROWS, TILE_CHANNELS=CHANNELS
+        x, *measured, **size, PER_PART=per_part, TILE_ROWS=ROWS, TILE_CHANNELS=CHANNELS
     )
+    # Apart from each other: results of an operator may not share memory.
+    gain = torch.empty((batch, channels), dtype=torch.float32, device=x.device)
+    shift, largest = torch.empty_like(gain), torch.empty((batch, groups), dtype=torch.float32, device=x.device)
     per_group = channels // groups
     join_moments[(groups, batch)](
-        means, squares, group_means, deviations, EPS=eps, PIXELS=size["PIXELS"], PER_PART=per_part, PARTS=parts,
-        CHANNELS=channels, PER_GROUP=per_group,
-        TILE_PARTS=PARTS, TILE_CHANNELS=triton.next_power_of_2(per_group),
+        *measured, bias if before is None else before, weight, bias, gain, shift, largest,
+        EPS=eps, PIXELS=size["PIXELS"], PER_PART=per_part, PARTS=parts, CHANNELS=channels, PER_GROUP=per_group,
+        BEFORE=before is not None, TILE_PARTS=PARTS, TILE_CHANNELS=triton.next_power_of_2(per_group),
     )  # fmt: skip
-    return group_means, deviations
+    return gain, shift, largest
 
 
-def normalise(x: Tensor, mean: Tensor, deviation: Tensor, weight: Tensor, bias: Tensor, *, silu: bool) -> Tensor:
-    """`fuse_norm.normalised` on the device of x, dense with the channels last."""
+def normalise(x: Tensor, gain: Tensor, shift: Tensor, *, silu: bool) -> Tensor:
+    """`fuse_norm.normalised` on the device of x and in its dtype, dense with the channels last."""
     batch, channels, height, width = x.shape
     output = torch.empty((batch, height, width, channels), dtype=x.dtype, device=x.device)
     grid = triton.cdiv(height * width, ROWS), triton.cdiv(channels, CHANNELS), batch
-    groups = mean.shape[1]
     normalise_tile[grid](
-        x, output, mean, deviation, weight, bias, GROUPS=groups, **_sizes(x), PER_GROUP=channels // groups,
-        SILU=silu, TILE_ROWS=ROWS, TILE_CHANNELS=CHANNELS,
-    )  # fmt: skip
+        x, output, gain, shift, **sizes(x), SILU=silu, TILE_ROWS=ROWS, TILE_CHANNELS=CHANNELS
+    )
     return output.permute(0, 3, 1, 2)
 
 
-def _sizes(x: Tensor) -> dict[str, Any]:
+def sizes(x: Tensor) -> dict[str, Any]:
+    """Of x [B, C, H, W], as the kernels' arguments."""
     _, channels, height, width = x.shape
     image, _, row, pixel = x.stride()
     size = {"PIXELS": height * width, "WIDTH": width, "CHANNELS": channels}

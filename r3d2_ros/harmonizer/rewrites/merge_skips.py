@@ -25,6 +25,7 @@ from r3d2_ros.harmonizer.rewrites.decoders import (
     upsampled,
 )
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
+from r3d2_ros.harmonizer.rewrites.in_place import with_product
 
 
 class AccumulatedSkip(nn.Module):
@@ -38,11 +39,7 @@ class AccumulatedSkip(nn.Module):
     def forward(self, x: Tensor, tap: Tensor) -> Tensor:
         if self.bias is not None:
             x = x + self.bias[:, None, None]
-        if not x.is_contiguous():
-            x = x.contiguous(memory_format=torch.channels_last)
-        add = add_product if torch.compiler.is_compiling() else _add_product
-        add(x, tap, self.weight)
-        return x
+        return with_product(x, tap, self.weight)
 
 
 class JointStage(nn.Module):
@@ -55,19 +52,6 @@ class JointStage(nn.Module):
 
     def forward(self, x: Tensor, tap: Tensor) -> Tensor:
         return functional.conv2d(torch.cat([upsampled(x), tap], dim=1), self.weight, self.bias, padding=1)
-
-
-def _add_product(x: Tensor, tap: Tensor, weight: Tensor) -> None:
-    """x [B, C, H, W] += weight [C, Cs] times the channels of tap [B, Cs, H, W], for x dense in NCHW or NHWC."""
-    if x.is_contiguous():
-        x.view(*x.shape[:2], -1).baddbmm_(weight.expand(x.shape[0], -1, -1), tap.flatten(2))
-    else:
-        pixels = x.permute(0, 2, 3, 1).view(-1, x.shape[1])
-        pixels.addmm_(tap.permute(0, 2, 3, 1).reshape(-1, tap.shape[1]), weight.t())
-
-
-add_product = torch.library.custom_op("r3d2_ros::add_product", _add_product, mutates_args=("x",))
-"""For torch.compile, which would copy x before it adds to it."""
 
 
 @torch.no_grad()

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 OWN_KERNELS = ("fuse_norm", "fuse_attention", "fuse_geglu")
 """Rewrites that put a kernel of our own in the place of PyTorch's."""
 
+IN_PLACE = ("merge_skips", "merge_residuals")
+"""Rewrites that add to a tensor which is there already."""
+
 DATA_CENTRE = (9, 10)
 """Major compute capabilities of Hopper and data centres' Blackwell: 227 KiB of shared memory for a program."""
 
@@ -202,13 +205,13 @@ def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
 def applied_rewrites(config: HarmonizerConfig, device: torch.device) -> RewritesConfig:
     """Those of `config` that are of use on `device` with its kind of runtime.
 
-    stable-fast drops every `contiguous()`, and sums that merged skips form in place would be formed in a copy. It
-    knows no kernels of ours, and a CPU has none. The tiles of two are made for the shared memory of Hopper.
+    stable-fast drops every `contiguous()`, and sums that are formed in place would be formed in a copy. It knows no
+    kernels of ours, and a CPU has none. The tiles of two are made for the shared memory of Hopper.
 
     MissingPackageError on CUDA without Triton, which our kernels are written in, unless those are off.
     """
     if config.runtime.kind == "stable-fast":
-        return replace(config.rewrites, merge_skips=False, **dict.fromkeys(OWN_KERNELS, False))
+        return replace(config.rewrites, **dict.fromkeys((*IN_PLACE, *OWN_KERNELS), False))
     if device.type != "cuda":
         return replace(config.rewrites, **dict.fromkeys(OWN_KERNELS, False))
     for name in OWN_KERNELS:
