@@ -189,6 +189,9 @@ class RewritesConfig:
     fuse_norm: Annotated[
         bool, Field(description="group norm and SiLU as one, channels last; on CUDA, where PyTorch's reorders tensors")
     ] = True
+    fuse_picture: Annotated[
+        bool, Field(description="the encoder's first convolution with its bias in one kernel; on CUDA")
+    ] = True
     merge_residuals: Annotated[
         bool, Field(description="sums in the UNet's transformers become part of the matrix products before them")
     ] = True

@@ -63,7 +63,7 @@ def test_a_table_and_a_file(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert {"date", "cpus", "processor", "git", "versions", "gpu", "driver", "cuda", "cudnn"} <= facts["machine"].keys()
     assert {"torch", "triton", "diffusers"} <= facts["machine"]["versions"].keys()
     baseline, row = facts["rows"]
-    assert baseline["rewrites"] == [] and len(row["rewrites"]) == 7
+    assert baseline["rewrites"] == [] and len(row["rewrites"]) == 8
     assert "fuse_norm" not in row["rewrites"], "which a CPU does without"
     assert row["size"] == {"height": 32, "width": 48} and row["batch"] == 1
     assert row["protocol"]["label"] == "quick, CPU" and row["protocol"]["passes"] == 4

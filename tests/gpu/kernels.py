@@ -26,6 +26,7 @@ from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
 from r3d2_ros.harmonizer.rewrites.fuse_attention import attended_at_once
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import gated, geglu
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
+from r3d2_ros.harmonizer.rewrites.fuse_picture import PICTURE_CHANNELS, convolved_picture
 from r3d2_ros.harmonizer.runtime.attention import attend_by
 from r3d2_ros.harmonizer.runtime.attention_packages import installed_packages
 from r3d2_ros.harmonizer.variants import variant
@@ -131,6 +132,8 @@ def _conv_forms(setting: Setting, shape: Any) -> Forms:
         forms["cudnn add relu"] = lambda: torch.cudnn_convolution_add_relu(
             image, weight, image, 1.0, bias, one, one, one, 1
         )
+    if (shape.inputs, shape.kernel, shape.stride) == (PICTURE_CHANNELS, 3, 1):
+        forms["in one kernel"] = lambda: convolved_picture(image, weight, bias)
     fits = shape.inputs % CHANNELS_MULTIPLE == shape.outputs % OUTPUTS_MULTIPLE == 0
     if (shape.kernel, shape.stride) == (3, 1) and fits:
         forms |= _framed_forms(setting, image, weight, bias)

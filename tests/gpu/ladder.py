@@ -55,6 +55,7 @@ RUNGS = (
     Rung("5 compiled, all but fuse_attention, CUDA graph", COMPILED, replace(ALL, fuse_attention=False)),
     Rung("5 compiled, all but fuse_geglu, CUDA graph", COMPILED, replace(ALL, fuse_geglu=False)),
     Rung("5 compiled, all but join_projections, CUDA graph", COMPILED, replace(ALL, join_projections=False)),
+    Rung("5 compiled, all but fuse_picture, CUDA graph", COMPILED, replace(ALL, fuse_picture=False)),
     Rung("5 compiled, all but merge_residuals, CUDA graph", COMPILED, replace(ALL, merge_residuals=False)),
     Rung("2 compiled, constants folded, CUDA graph", COMPILED, rewrites_of(CONSTANTS)),
     Rung("3 compiled, constants and ReLUs", COMPILED, rewrites_of(f"{CONSTANTS},fuse_relu")),

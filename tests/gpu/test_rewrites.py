@@ -141,6 +141,41 @@ def test_fused_norms_are_as_near_as_pytorchs() -> None:
                 assert float((compiled - exact).norm()) <= 1.25 * yardstick
 
 
+def test_first_convolution() -> None:
+    torch_()
+    from r3d2_ros.harmonizer.rewrites.fuse_picture import PictureConvolution
+
+    for outputs, size in ((64, (72, 121)), (128, (35, 60)), (24, (1, 1))):
+        plain = functools.partial(convolution, 3, outputs, 3)
+        assert_as_near(plain, lambda plain=plain: PictureConvolution(plain()), noise(2, 3, *size))
+
+
+def test_sums_of_transformers_in_their_products() -> None:
+    torch = torch_()
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
+
+    from r3d2_ros.harmonizer.rewrites.merge_residuals import MergedTransformer
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(5)
+            self.transformer = Transformer2DModel(
+                num_attention_heads=2, attention_head_dim=64, in_channels=128, cross_attention_dim=96,
+                use_linear_projection=True,
+            ).requires_grad_(False).double().to(DEVICE)  # fmt: skip
+
+        def forward(self, x: Any, prompt: Any) -> Any:
+            return self.transformer(x, prompt, return_dict=False)[0]
+
+    class Merged(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = MergedTransformer(self.transformer)
+
+    assert_as_near(Plain, Merged, noise(2, 128, 17, 30), noise(2, 77, 96, seed=2))
+
+
 def test_gated_product() -> None:
     torch = torch_()
     from diffusers.models.activations import GEGLU

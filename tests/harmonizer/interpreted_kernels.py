@@ -25,10 +25,16 @@ from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
     quantised_images_reference,
 )
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8, quantised, scaled  # noqa: E402
-from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_geglu, kernels_norm  # noqa: E402
+from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
+    kernels_attention,
+    kernels_geglu,
+    kernels_norm,
+    kernels_picture,
+)
 from r3d2_ros.harmonizer.rewrites.chunked_attention import in_parts  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import geglu_reference  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_norm import group_affine_reference, normalised  # noqa: E402
+from r3d2_ros.harmonizer.rewrites.fuse_picture import convolved_picture_reference  # noqa: E402
 from r3d2_ros.harmonizer.tiles import TiledKernel  # noqa: E402
 
 
@@ -186,6 +192,23 @@ def test_what_is_small_or_no_number_in_8_bit() -> None:
     assert framed.isnan().sum() == 1 and bool(framed[0, 1, 1, 5].isnan())
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("batch", "outputs", "size"), [(1, 64, (9, 31)), (2, 128, (1, 1)), (2, 40, (13, 5)), (1, 136, (3, 64))]
+)
+def test_the_first_convolution(
+    batch: int, outputs: int, size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    generator = torch.Generator().manual_seed(outputs)
+    x = torch.randn(batch, 3, *size, generator=generator).half().contiguous(memory_format=memory_format)
+    weight, bias = torch.randn(outputs, 3, 3, 3, generator=generator), torch.randn(outputs, generator=generator)
+    weight, bias = weight.half().contiguous(memory_format=memory_format), bias.half()
+    output = kernels_picture.launch(x, weight, bias)
+    assert output.dtype == torch.float16 and output.is_contiguous(memory_format=torch.channels_last)
+    expected = convolved_picture_reference(x.double(), weight.double(), bias.double())
+    torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("tile", range(len(kernels_attention.TILES)))
 @pytest.mark.parametrize(("batch", "tokens", "width"), [(1, 64, 128), (2, 77, 64), (1, 130, 512), (1, 1, 256)])
 @pytest.mark.parametrize("spread", [0.1, 3.0])
@@ -235,6 +258,7 @@ def test_each_launch_may_be_an_operator() -> None:
     tokens = torch.randn(2, 12, 64).half()
     calls = {
         "affine": (kernels_norm.affine, (x, None, *torch.randn(2, 64).half().unbind(), 8, 1e-5)),
+        "picture": (kernels_picture.launch, (x[:, :3], torch.randn(8, 3, 3, 3).half(), torch.randn(8).half())),
         "images": (quantised_by_the_kernel, (x, torch.ones(2, 64), torch.zeros(2, 64), torch.ones(2, 8))),
         "attention": (kernels_attention.launch, (tokens, tokens)),
         "geglu": (kernels_geglu.launch, (tokens, torch.randn(32, 64).half(), torch.randn(32).half())),

@@ -15,7 +15,12 @@ import pytest
 triton = pytest.importorskip("triton", reason="needs triton, which is not installed here")
 
 from r3d2_ros.harmonizer.float8 import kernels_convolution, kernels_images  # noqa: E402
-from r3d2_ros.harmonizer.rewrites import kernels_attention, kernels_geglu, kernels_norm  # noqa: E402
+from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
+    kernels_attention,
+    kernels_geglu,
+    kernels_norm,
+    kernels_picture,
+)
 
 HOPPER = 90
 SHARED_BYTES = 227 * 1024
@@ -86,6 +91,22 @@ def test_the_gated_product_compiles_for_hopper(tile: int, tmp_path: Path) -> Non
     constants = {"STEP": kernels_geglu.STEP, **chosen.kwargs}
     program = compiled(kernels_geglu.multiply, signature, constants, **options)
     assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.2d" in program.asm["ptx"]
+    assert_fits(program, tmp_path)
+
+
+@pytest.mark.parametrize(("outputs", "warps"), [(64, 4), (128, 8)])
+def test_the_first_convolution_compiles_for_hopper(outputs: int, warps: int, tmp_path: Path) -> None:
+    """Of TAESD and of AutoencoderKL, from pictures whose channels are last."""
+    tensors = dict.fromkeys(("x", "weight", "bias", "output"), "*fp16")
+    numbers = dict.fromkeys(("HEIGHT", "WIDTH", "OUTPUTS", "IMAGE", "CHANNEL", "ROW", "PIXEL"), "i32")
+    constants = {
+        "INPUTS": kernels_picture.INPUTS, "TILE_PIXELS": kernels_picture.PIXELS, "TILE_OUTPUTS": outputs,
+    }  # fmt: skip
+    even = {*tensors, "OUTPUTS"}
+    program = compiled(
+        kernels_picture.convolve, {**tensors, **numbers}, constants, multiples_of_16=even, num_warps=warps
+    )
+    assert re.search(r"st\.global\S*\.v4\.b32", program.asm["ptx"]) and "mma" in program.asm["ptx"]
     assert_fits(program, tmp_path)
 
 

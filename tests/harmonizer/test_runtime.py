@@ -20,7 +20,7 @@ from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.checkpoints import save_checkpoint
 from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.runtime.numerics import CUBLAS_WORKSPACE, pin_cublas_workspace
-from r3d2_ros.harmonizer.runtime.runtime import applied_rewrites, load_runtime, make_runtime
+from r3d2_ros.harmonizer.runtime.runtime import OWN_KERNELS, applied_rewrites, load_runtime, make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, TINY, picture, seeded
@@ -266,9 +266,9 @@ def test_own_kernels_are_taken_where_their_tiles_have_room(
     applied = applied_rewrites(HarmonizerConfig(), CUDA)
     assert applied == replace(RewritesConfig(), **{f"fuse_{name}": False for name in off})
     on_cpu = applied_rewrites(HarmonizerConfig(), torch.device("cpu"))
-    assert on_cpu == replace(RewritesConfig(), fuse_norm=False, fuse_attention=False, fuse_geglu=False)
+    assert on_cpu == replace(RewritesConfig(), **dict.fromkeys(OWN_KERNELS, False))
     with_sfast = HarmonizerConfig(runtime=RuntimeConfig(kind="stable-fast"))
-    assert applied_rewrites(with_sfast, CUDA) == replace(on_cpu, merge_skips=False)
+    assert applied_rewrites(with_sfast, CUDA) == replace(on_cpu, merge_skips=False, merge_residuals=False)
 
 
 def test_own_kernels_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from r3d2_ros.harmonizer.rewrites.fold_upsample import fold_upsampling
 from r3d2_ros.harmonizer.rewrites.fuse_attention import fuse_attention
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import fuse_geglus
 from r3d2_ros.harmonizer.rewrites.fuse_norm import fuse_norms
+from r3d2_ros.harmonizer.rewrites.fuse_picture import fuse_picture
 from r3d2_ros.harmonizer.rewrites.fuse_relu import fuse_relus
 from r3d2_ros.harmonizer.rewrites.join_projections import join_projections
 from r3d2_ros.harmonizer.rewrites.merge_residuals import merge_residuals
@@ -38,6 +39,7 @@ REWRITES: dict[str, Callable[[R3D2], None]] = {
     "join_projections": join_projections,
     "fuse_geglu": fuse_geglus,
     "fuse_norm": fuse_norms,
+    "fuse_picture": fuse_picture,
     "merge_residuals": merge_residuals,  # last: it takes transformers apart, and biases elsewhere with our norms
 }
 """Name of the switch -> function that rewrites a model in place. They run in this order.

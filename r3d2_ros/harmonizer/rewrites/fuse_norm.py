@@ -4,11 +4,14 @@ PyTorch's own on CUDA knows channels first alone: around each it brings the tens
 tensor is read once for its moments, which make the norm a factor and a summand for each channel, and once more to be
 normalised. torch.compile sees the second as plain arithmetic, which it joins with what comes behind.
 
-The bias of the convolution before a norm is added to the moments and to the summand: a pass over the tensor less.
+The bias of a convolution before a norm is added to the moments and to the summand: a pass over the tensor less. So is
+that of an upsampling in AutoencoderKL's decoder, whose residual block behind it adds it to its result as well.
 Not measured on a GPU.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -18,6 +21,8 @@ from torch.nn import functional
 
 from r3d2_ros.harmonizer.autoencoders import KLEncoder
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.rewrites.copies import exact, rounded
+from r3d2_ros.harmonizer.rewrites.decoders import Enlarge, StagedKLDecoder, SumAfter
 
 
 class FusedGroupNorm(nn.Module):
@@ -115,6 +120,12 @@ def fuse_norms(model: R3D2) -> None:
             for name, norm in list(module.named_children()):
                 if isinstance(norm, nn.GroupNorm) and not isinstance(module, Attention):
                     setattr(module, name, FusedGroupNorm(norm, silu=False))
+    if isinstance(model.decoder, StagedKLDecoder):
+        blocks: Any = model.decoder.blocks
+        for stage, (block, *_) in zip(model.decoder.stages, blocks[1:], strict=True):
+            if isinstance(stage, SumAfter):
+                enlarge = stage.enlarge
+                _move_bias(enlarge.convolution if isinstance(enlarge, Enlarge) else enlarge, block)
 
 
 def fuse_block(block: ResnetBlock2D) -> None:
@@ -127,3 +138,15 @@ def fuse_block(block: ResnetBlock2D) -> None:
     if block.time_emb_proj is not None:
         block.time_emb_proj = nn.Sequential(nn.SiLU(), block.time_emb_proj)
     block.nonlinearity = nn.Identity()
+
+
+def _move_bias(convolution: nn.Module, block: ResnetBlock2D) -> None:
+    """From a convolution to the residual block that alone reads its result, or a sum with it."""
+    bias = convolution.bias
+    assert isinstance(bias, Tensor)
+    block.norm1.before = bias
+    convolution.register_parameter("bias", None)
+    shortcut, moved = block.conv_shortcut, exact(bias)
+    if shortcut is not None:
+        moved = exact(shortcut.weight)[:, :, 0, 0] @ moved
+    block.conv2.bias = rounded(exact(block.conv2.bias) + moved, like=bias)

@@ -38,7 +38,7 @@ from r3d2_ros.harmonizer.shipped import model_folder
 
 log = logging.getLogger(__name__)
 
-OWN_KERNELS = ("fuse_norm", "fuse_attention", "fuse_geglu")
+OWN_KERNELS = ("fuse_norm", "fuse_attention", "fuse_geglu", "fuse_picture")
 """Rewrites that put a kernel of our own in the place of PyTorch's."""
 
 IN_PLACE = ("merge_skips", "merge_residuals")
