@@ -59,11 +59,13 @@ class TiledKernel:
 def tile(
     sizes: dict[str, int], *, blocks: Callable[[Arguments], dict[str, list[int]]], warps: int, stages: int
 ) -> triton.Config:
-    """`blocks` gives each descriptor's part of a tile, by the arguments of the call and `sizes`."""
+    """`blocks` gives each descriptor's part of a tile, by the arguments of the call and `sizes`. What the kernel takes
+    by pointers needs none."""
 
     def set_blocks(arguments: Arguments) -> None:
         for name, shape in blocks(arguments).items():
-            arguments[name].block_shape = shape
+            if isinstance(arguments[name], TensorDescriptor):
+                arguments[name].block_shape = shape
 
     return triton.Config(sizes, num_warps=warps, num_stages=stages, pre_hook=set_blocks)
 

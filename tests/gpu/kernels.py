@@ -21,6 +21,8 @@ from r3d2_ros.harmonizer.float8.convolutions import (
     framed_convolution,
     quantised_images,
 )
+from r3d2_ros.harmonizer.float8.linears import INPUTS_MULTIPLE, Float8GEGLU, product
+from r3d2_ros.harmonizer.float8.linears import OUTPUTS_MULTIPLE as OUTPUTS_8_BIT
 from r3d2_ros.harmonizer.float8.numbers import quantised
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
 from r3d2_ros.harmonizer.rewrites.fuse_attention import attended_at_once
@@ -154,8 +156,8 @@ def _framed_forms(setting: Setting, image: Tensor, weight: Tensor, bias: Tensor)
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
     eight_bit = Float8NormConv2d(fused, layer.requires_grad_(False))
     return {
-        "framed float8": lambda: framed_convolution(framed, rows, scale, weight_scale[:, 0], bias),
-        "framed 16 bit": lambda: framed_convolution(framed16, rows16, *ones, bias),
+        "framed float8": lambda: framed_convolution(framed, rows, scale, weight_scale[:, 0], bias, None),
+        "framed 16 bit": lambda: framed_convolution(framed16, rows16, *ones, bias, None),
         "norm, silu, framed float8": lambda: eight_bit(image),
         "norm, silu, conv2d": lambda: functional.conv2d(fused(image), weight, bias, padding=1),
     }
@@ -186,17 +188,32 @@ def _product_forms(setting: Setting, shape: Any) -> Forms:
     rows = _random(setting, (shape.rows, shape.inputs), _half(setting))
     weight = _random(setting, (shape.outputs, shape.inputs), _half(setting))
     forms: Forms = {"linear": lambda: functional.linear(rows, weight)}
-    if shape.inputs % 16 == 0 and shape.outputs % 16 == 0:
-        rows8, weight8 = rows.to(torch.float8_e4m3fn), weight.to(torch.float8_e4m3fn)
-        scale = torch.ones((), device=setting.device)
-        forms["scaled_mm"] = lambda: torch._scaled_mm(
-            rows8, weight8.t(), scale_a=scale, scale_b=scale, out_dtype=_half(setting)
-        )
+    fits = shape.inputs % INPUTS_MULTIPLE == shape.outputs % OUTPUTS_8_BIT == 0
+    bias = _random(setting, (shape.outputs,), _half(setting))
+    if fits:
+        forms |= _products_8_bit(rows, weight, bias)
     if shape.outputs == 8 * shape.inputs:  # the feed-forward's first
-        bias = _random(setting, (shape.outputs,), _half(setting))
         forms["linear, gated"] = lambda: gated(functional.linear(rows, weight, bias))
         forms["gated in one kernel"] = lambda: geglu(rows, weight, bias)
+    if shape.outputs == 8 * shape.inputs and fits:
+        layer = nn.Linear(shape.inputs, shape.outputs, device=setting.device, dtype=_half(setting))
+        eight_bit = Float8GEGLU(layer.requires_grad_(False))
+        forms["8 bit, gated, with rounding"] = lambda: eight_bit(rows)
     return forms
+
+
+def _products_8_bit(rows: Tensor, weight: Tensor, bias: Tensor) -> Forms:
+    """PyTorch's with one scale for all and with a scale for each row, and ours, which takes a scale for each row."""
+    (rows8, scale), (weight8, weight_scale) = quantised(rows), quantised(weight)
+    one = torch.ones((), device=rows.device)
+    dtype = rows.dtype
+    return {
+        "scaled_mm": lambda: torch._scaled_mm(rows8, weight8.t(), scale_a=one, scale_b=one, out_dtype=dtype),
+        "scaled_mm by row": lambda: torch._scaled_mm(
+            rows8, weight8.t(), scale_a=scale, scale_b=weight_scale.t(), out_dtype=torch.bfloat16
+        ),
+        "ours by row": lambda: product(rows8, weight8, scale[:, 0], weight_scale[:, 0], bias, None),
+    }
 
 
 def measure_norms(setting: Setting, part: Part) -> None:

@@ -162,7 +162,7 @@ def test_float8_multiplies_as_on_a_cpu() -> None:
 
     from r3d2_ros.errors import InputError
     from r3d2_ros.harmonizer.float8 import applied_float8
-    from r3d2_ros.harmonizer.float8.linears import Float8Linear
+    from r3d2_ros.harmonizer.float8.linears import Float8GEGLU, Float8Linear
     from r3d2_ros.harmonizer.settings import Float8Config
 
     try:
@@ -172,10 +172,13 @@ def test_float8_multiplies_as_on_a_cpu() -> None:
             runtime("r3d2", dtype="float8")
         pytest.skip(str(error))
     torch.manual_seed(0)
-    layer = nn.Linear(640, 640).requires_grad_(False)
-    inputs = torch.randn(2, 100, 640)
-    expected = Float8Linear(layer)(inputs)
-    assert relative_l2(Float8Linear(layer.to("cuda:0"))(inputs.to("cuda:0")).cpu(), expected) < 5e-3
+    layer, gate = (nn.Linear(640, outputs).half().requires_grad_(False) for outputs in (640, 5120))
+    inputs, x = (torch.randn(2, 100, 640).half() for _ in range(2))
+    for module in (Float8Linear(layer), Float8GEGLU(gate)):
+        expected = module(inputs)
+        assert relative_l2(module.to("cuda:0")(inputs.to("cuda:0")).cpu(), expected) < 5e-3
+    summed = Float8Linear(layer).to("cuda:0").added(x.to("cuda:0"), inputs.to("cuda:0"))
+    assert relative_l2(summed.cpu(), Float8Linear(layer).added(x, inputs)) < 5e-3
     if torch.cuda.get_device_capability() < (9, 0):
         pytest.skip("this GPU has no room for the tiles of 8-bit convolutions")
     for channels, outputs, size in ((640, 640, (17, 30)), (96, 72, (5, 7)), (320, 320, (34, 60))):
@@ -209,7 +212,7 @@ def assert_tiles_give_the_same_bytes(module: Any, batch: Any) -> None:
     """So that which one is the fastest decides about time alone."""
     import torch
 
-    from r3d2_ros.harmonizer.float8 import kernels_convolution as kernels
+    from r3d2_ros.harmonizer.float8 import kernels_products as kernels
     from r3d2_ros.harmonizer.float8.convolutions import quantised_images
     from r3d2_ros.harmonizer.rewrites.fuse_norm import channels_last
 
@@ -217,10 +220,10 @@ def assert_tiles_give_the_same_bytes(module: Any, batch: Any) -> None:
     framed, scale = quantised_images(batch, *module.norm.affine(batch))
     results = []
     for tile in kernels.TILES:
-        output = torch.full((*framed.shape[:3], module.weight.shape[0]), torch.nan, device=framed.device)
-        tensors = framed, module.weight, output, scale, module.weight_scale, module.bias
-        kernels.CONVOLVE.run(tile, kernels.arguments_of(*tensors))
-        results.append(output[:, : batch.shape[2], : batch.shape[3]])
+        output = torch.full((2, *batch.shape[2:], module.weight.shape[0]), torch.nan, device=framed.device)
+        tensors = framed, module.weight, output, scale, module.weight_scale, module.bias, None
+        kernels.MULTIPLY.run(tile, kernels.arguments_of(*tensors))
+        results.append(output)
     for result in results:
         assert bool(result.isfinite().all()) and torch.equal(result, results[0])
 

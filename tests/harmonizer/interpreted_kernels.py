@@ -17,13 +17,13 @@ assert os.environ.get("TRITON_INTERPRET") == "1"
 import triton  # noqa: E402
 from triton.runtime.errors import OutOfResources  # noqa: E402
 
-from r3d2_ros.harmonizer.float8 import kernels_convolution as convolution  # noqa: E402
-from r3d2_ros.harmonizer.float8 import kernels_images  # noqa: E402
+from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
     SILU_LEAST,
     framed_convolution_reference,
     quantised_images_reference,
 )
+from r3d2_ros.harmonizer.float8.linears import gated_product_reference, product_reference  # noqa: E402
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8, quantised, scaled  # noqa: E402
 from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_attention,
@@ -48,34 +48,71 @@ def operands(batch: int, channels: int, outputs: int, size: tuple[int, int]) -> 
     return framed, weight, scale, weight_scale[:, 0], torch.randn(outputs, generator=generator)
 
 
-def convolved(tile: triton.Config, *tensors: Tensor) -> Tensor:
+def convolved(tile: triton.Config, *tensors: Tensor | None) -> Tensor:
     images, weight, *rest = tensors
-    output = torch.full((*images.shape[:3], weight.shape[0]), torch.nan)
-    convolution.CONVOLVE.run(tile, convolution.arguments_of(images, weight, output, *rest))
+    batch, height, width, _ = images.shape
+    output = torch.full((batch, height - 1, width - 1, weight.shape[0]), torch.nan)
+    kernels_products.MULTIPLY.run(tile, kernels_products.arguments_of(images, weight, output, *rest))
     return output
 
 
-@pytest.mark.parametrize("tile", range(len(convolution.TILES)))
+@pytest.mark.parametrize("tile", range(len(kernels_products.TILES)))
 @pytest.mark.parametrize(
     ("batch", "channels", "outputs", "size"),
     [(1, 128, 128, (9, 14)), (3, 64, 72, (5, 7)), (2, 96, 40, (1, 1)), (1, 320, 8, (17, 30))],
 )
 def test_convolution(tile: int, batch: int, channels: int, outputs: int, size: tuple[int, int]) -> None:
-    """Sizes that no tile divides; images whose values differ by 3e5 in one batch."""
+    """Sizes that no tile divides; images whose values differ by 3e5 in one batch; alone and added to something."""
     tensors = operands(batch, channels, outputs, size)
-    expected = framed_convolution_reference(*tensors)[:, : size[0], : size[1]]
-    output = convolved(convolution.TILES[tile], *tensors)[:, : size[0], : size[1]]
-    for k in range(batch):
-        torch.testing.assert_close(output[k], expected[k], rtol=1e-4, atol=1e-5 * float(expected[k].abs().max()))
+    noise = torch.randn(batch, *size, outputs, generator=torch.Generator().manual_seed(1))
+    for added in (None, noise) if tile == 0 else (noise,):
+        expected = framed_convolution_reference(*tensors, added)
+        output = convolved(kernels_products.TILES[tile], *tensors, added)
+        for k in range(batch):
+            torch.testing.assert_close(output[k], expected[k], rtol=1e-4, atol=1e-5 * float(expected[k].abs().max()))
 
 
 def test_convolution_in_16_bit() -> None:
     """As tests/gpu/kernels.py measures it beside cuDNN's."""
     framed, weight, _, _, bias = operands(1, 64, 72, (5, 7))
-    tensors = (framed.half(), weight.half(), torch.ones(1), torch.ones(72), bias)
+    tensors = (framed.half(), weight.half(), torch.ones(1), torch.ones(72), bias, None)
     expected = framed_convolution_reference(*tensors)
-    output = convolved(convolution.TILES[0], *tensors)
-    torch.testing.assert_close(output[:, :5, :7], expected[:, :5, :7], rtol=1e-4, atol=1e-3 * 448)
+    output = convolved(kernels_products.TILES[0], *tensors)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-3 * 448)
+
+
+def rows_in_8_bit(rows: int, inputs: int, outputs: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(rows)
+    tokens, scale = quantised(torch.randn(rows, inputs, generator=generator) * torch.arange(1, rows + 1)[:, None])
+    weight, weight_scale = quantised(inputs**-0.5 * torch.randn(outputs, inputs, generator=generator))
+    return tokens, weight, scale[:, 0], weight_scale[:, 0], torch.randn(outputs, generator=generator)
+
+
+ROWS = pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 64, 16), (130, 96, 80), (200, 640, 128)])
+
+
+@pytest.mark.parametrize("tile", range(len(kernels_products.TILES)))
+@ROWS
+def test_product_in_8_bit(tile: int, rows: int, inputs: int, outputs: int) -> None:
+    tokens, weight, *rest = rows_in_8_bit(rows, inputs, outputs)
+    noise = torch.randn(rows, outputs, generator=torch.Generator().manual_seed(1))
+    for added in (None, noise) if tile == 0 else (noise,):
+        output = torch.full((rows, outputs), torch.nan)
+        arguments = kernels_products.arguments_of(tokens, weight, output, *rest, added)
+        kernels_products.MULTIPLY.run(kernels_products.TILES[tile], arguments)
+        expected = product_reference(tokens, weight, *rest, added)
+        torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("tile", range(len(kernels_geglu.TILES_8_BIT)))
+@ROWS
+def test_gated_product_in_8_bit(tile: int, rows: int, inputs: int, outputs: int) -> None:
+    tokens, weight, scale, weight_scale, bias = rows_in_8_bit(rows, inputs, 2 * outputs)
+    output = torch.full((rows, outputs), torch.nan)
+    arguments = kernels_geglu.arguments_of(tokens, weight, bias, output, scale, weight_scale)
+    kernels_geglu.MULTIPLY_8_BIT.run(kernels_geglu.TILES_8_BIT[tile], arguments)
+    expected = gated_product_reference(tokens, weight, scale, weight_scale, bias)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 def pictures(batch: int, channels: int, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
@@ -262,7 +299,9 @@ def test_each_launch_may_be_an_operator() -> None:
         "images": (quantised_by_the_kernel, (x, torch.ones(2, 64), torch.zeros(2, 64), torch.ones(2, 8))),
         "attention": (kernels_attention.launch, (tokens, tokens)),
         "geglu": (kernels_geglu.launch, (tokens, torch.randn(32, 64).half(), torch.randn(32).half())),
-        "convolution": (convolution.launch, operands(1, 64, 72, (5, 7))),
+        "convolution": (kernels_products.launch_convolution, (*operands(1, 64, 72, (5, 7)), torch.randn(1, 5, 7, 72))),
+        "product": (kernels_products.launch_product, (*rows_in_8_bit(3, 64, 16), None)),
+        "gated": (kernels_geglu.launch_8_bit, rows_in_8_bit(3, 64, 32)),
     }
     for name, (launch, arguments) in calls.items():
         operator = torch.library.custom_op(f"r3d2_ros_test::{name}", launch, mutates_args=())

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8, quantised, scale_of, scaled
 from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.rewrites.copies import exact, rounded
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm, channels_last, fuse_block, normalised
 
 CHANNELS_MULTIPLE = 32
@@ -62,12 +63,33 @@ class Float8NormConv2d(nn.Module):
         bias = convolution.bias
         self.register_buffer("bias", torch.zeros_like(rows[:, 0]) if bias is None else bias.detach())
 
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """`added` [B, N, H, W] is added to the result before that is rounded."""
         x = channels_last(x)
         framed, scale = quantised_images(x, *self.norm.affine(x))
-        output = framed_convolution(framed, self.weight, scale, self.weight_scale, self.bias)
-        return output[:, :height, :width].permute(0, 3, 1, 2)
+        pixels = None if added is None else added.permute(0, 2, 3, 1).contiguous()
+        output = framed_convolution(framed, self.weight, scale, self.weight_scale, self.bias, pixels)
+        return output.permute(0, 3, 1, 2)
+
+
+class Float8ResnetBlock(nn.Module):
+    """diffusers' `ResnetBlock2D` with both convolutions in 8 bit, the second of which adds the input to its result."""
+
+    def __init__(self, block: ResnetBlock2D) -> None:
+        super().__init__()
+        shortcut = block.conv_shortcut
+        if shortcut is not None:  # one of both biases is free
+            block.conv2.bias = rounded(exact(block.conv2.bias) + exact(shortcut.bias), like=shortcut.bias)
+            shortcut.register_parameter("bias", None)
+        self.conv1 = Float8NormConv2d(block.norm1, block.conv1)
+        self.conv2 = Float8NormConv2d(block.norm2, block.conv2)
+        self.time_emb_proj, self.conv_shortcut = block.time_emb_proj, shortcut
+
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
+        hidden = self.conv1(x)
+        if self.time_emb_proj is not None:
+            hidden = hidden + self.time_emb_proj(temb)[:, :, None, None]
+        return self.conv2(hidden, x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 @torch.library.custom_op("r3d2_ros::float8_images", mutates_args=(), device_types="cuda")
@@ -98,46 +120,48 @@ def _(x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor) -> tuple[Tensor, 
 
 
 @torch.library.custom_op("r3d2_ros::float8_convolution", mutates_args=(), device_types="cuda")
-def framed_convolution(images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
-    """3x3 convolution of framed 8-bit images [B, H + 1, W + 1, C] -> [B, H + 1, W + 1, N] in the dtype of `bias`.
+def framed_convolution(
+    images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
+) -> Tensor:
+    """3x3 convolution of framed 8-bit images [B, H + 1, W + 1, C] + added -> [B, H, W, N] in the dtype of `bias`.
 
-    weight [N, 9 C] in 8 bit, its scales [N] and those of the images [B] in float32, bias [N]. In the frame of the
-    result is whatever the sum gives there.
+    weight [N, 9 C] in 8 bit, its scales [N] and those of the images [B] in float32, bias [N], added [B, H, W, N].
     """
-    from r3d2_ros.harmonizer.float8.kernels_convolution import launch
+    from r3d2_ros.harmonizer.float8.kernels_products import launch_convolution
 
-    return launch(images, weight, scale, weight_scale, bias)
+    return launch_convolution(images, weight, scale, weight_scale, bias, added)
 
 
 @framed_convolution.register_kernel("cpu")
 def framed_convolution_reference(
-    images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor
+    images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
 ) -> Tensor:
     """The same, with PyTorch's convolution of the numbers that the 8 bits stand for, in float32."""
     channels = images.shape[-1]
-    numbers = (images.float() * scale[:, None, None, None]).permute(0, 3, 1, 2)
+    numbers = (images[:, :-1, :-1].float() * scale[:, None, None, None]).permute(0, 3, 1, 2)
     weights = (weight.float() * weight_scale[:, None]).unflatten(1, (3, 3, channels)).permute(0, 3, 1, 2)
-    return functional.conv2d(numbers, weights, bias.float(), padding=1).permute(0, 2, 3, 1).to(bias.dtype).contiguous()
+    output = functional.conv2d(numbers, weights, bias.float(), padding=1).permute(0, 2, 3, 1)
+    return (output if added is None else output + added).to(bias.dtype).contiguous()
 
 
 @framed_convolution.register_fake
-def _(images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
-    return bias.new_empty((*images.shape[:3], weight.shape[0]))
+def _(
+    images: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
+) -> Tensor:
+    batch, height, width, _ = images.shape
+    return bias.new_empty((batch, height - 1, width - 1, weight.shape[0]))
 
 
 def quantise_convolutions(model: R3D2) -> int:
-    """Exchange the convolutions of the model's residual blocks in place; how many there were."""
+    """Exchange the model's residual blocks in place, those whose convolutions fit; how many convolutions that are."""
     kept = set(map(id, _ends(model)))
-    blocks = [block for block in model.modules() if isinstance(block, ResnetBlock2D) and id(block) not in kept]
     count = 0
-    for block in blocks:
-        fuse_block(block)
-        for norm, convolution in (("norm1", "conv1"), ("norm2", "conv2")):
-            plain = getattr(block, convolution)
-            if _fits(plain):
-                setattr(block, convolution, Float8NormConv2d(getattr(block, norm), plain))
-                setattr(block, norm, nn.Identity())
-                count += 1
+    for parent in list(model.modules()):
+        for name, block in list(parent.named_children()):
+            if isinstance(block, ResnetBlock2D) and id(block) not in kept and _fits(block.conv1) and _fits(block.conv2):
+                fuse_block(block)
+                parent.add_module(name, Float8ResnetBlock(block))
+                count += 2
     return count
 
 

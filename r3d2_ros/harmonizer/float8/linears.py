@@ -11,37 +11,121 @@ import torch
 from torch import Tensor, nn
 
 from r3d2_ros.harmonizer.float8.numbers import quantised
+from r3d2_ros.harmonizer.rewrites.fuse_geglu import FusedGEGLU, gated
+from r3d2_ros.harmonizer.rewrites.in_place import AddingLayer
 
 MIN_INPUTS = 640
 """SD-Turbo's finest level has 320."""
 
-MULTIPLE = 16
-"""The matrix product wants inputs and outputs in multiples of this."""
+INPUTS_MULTIPLE, OUTPUTS_MULTIPLE = 32, 16
+"""Of the matrix products that there are."""
+
+OWN_KERNEL = (9, 0)
+"""The compute capability from which on there is room for its tiles."""
 
 
-class Float8Linear(nn.Module):
-    """A linear layer with both factors in 8 bit: [..., inputs] to [..., outputs] in the dtype of its input."""
+class Float8Linear(AddingLayer):
+    """A linear layer with both factors in 8 bit: [..., inputs] to [..., outputs] in the dtype of its weights before."""
 
     weight: Tensor
     weight_scale: Tensor
+    bias: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight, scale = quantised(linear.weight.detach())
+        weights = linear.weight.detach()
+        weight, scale = quantised(weights)
         self.register_buffer("weight", weight)
-        self.register_buffer("weight_scale", scale.T.contiguous())
-        self.bias = linear.bias
+        self.register_buffer("weight_scale", scale[:, 0])
+        bias = linear.bias
+        self.register_buffer("bias", torch.zeros_like(weights[:, 0]) if bias is None else bias.detach())
 
     def forward(self, inputs: Tensor) -> Tensor:
+        return self._product(inputs, None)
+
+    def added(self, x: Tensor, inputs: Tensor) -> Tensor:
+        return self._product(inputs, x.flatten(0, -2).contiguous())
+
+    def _product(self, inputs: Tensor, added: Tensor | None) -> Tensor:
         # Of one image in NCHW, as CUDA's group norm gives it, the tokens lie column by column: no product has that.
         tokens, scale = quantised(inputs.flatten(0, -2).contiguous())
-        # bfloat16 is what scales per row give on every GPU that has them; next to 8 bits its rounding is small.
-        product = torch._scaled_mm(
-            tokens, self.weight.T, scale_a=scale, scale_b=self.weight_scale, out_dtype=torch.bfloat16
-        ).to(inputs.dtype)
-        output = product if self.bias is None else product + self.bias
+        output = product(tokens, self.weight, scale[:, 0], self.weight_scale, self.bias, added)
         return output.unflatten(0, inputs.shape[:-1])
+
+
+@torch.library.custom_op("r3d2_ros::float8_product", mutates_args=(), device_types="cuda")
+def product(
+    tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
+) -> Tensor:
+    """tokens weight^T + bias + added: [R, K] and [N, K] in 8 bit -> [R, N] in the dtype of `bias`.
+
+    Scales [R] and [N] in float32, bias [N], added [R, N]. By our kernel where the GPU has room for its tiles.
+    """
+    if torch.cuda.get_device_capability(tokens.device) >= OWN_KERNEL:
+        from r3d2_ros.harmonizer.float8.kernels_products import launch_product
+
+        return launch_product(tokens, weight, scale, weight_scale, bias, added)
+    # bfloat16 is what scales per row give; next to 8 bits its rounding is small.
+    output = torch._scaled_mm(
+        tokens, weight.T, scale_a=scale[:, None], scale_b=weight_scale[None], out_dtype=torch.bfloat16
+    )
+    return _finished(output, bias, added)
+
+
+@product.register_kernel("cpu")
+def product_reference(
+    tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
+) -> Tensor:
+    """The same in float32."""
+    return _finished((tokens.float() @ weight.float().T) * scale[:, None] * weight_scale, bias, added)
+
+
+@product.register_fake
+def _(
+    tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
+) -> Tensor:
+    return bias.new_empty((tokens.shape[0], weight.shape[0]))
+
+
+class Float8GEGLU(nn.Module):
+    """`FusedGEGLU` with both factors in 8 bit: [..., C] -> [..., N]."""
+
+    def __init__(self, proj: nn.Linear) -> None:
+        super().__init__()
+        self.proj = Float8Linear(proj)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        tokens, scale = quantised(hidden_states.flatten(0, -2).contiguous())
+        proj = self.proj
+        output = gated_product(tokens, proj.weight, scale[:, 0], proj.weight_scale, proj.bias)
+        return output.unflatten(0, hidden_states.shape[:-1])
+
+
+@torch.library.custom_op("r3d2_ros::float8_geglu", mutates_args=(), device_types="cuda")
+def gated_product(tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
+    """`gated` of `product`: [R, K], [2 N, K] in 8 bit, [R], [2 N], [2 N] -> [R, N] in the dtype of `bias`."""
+    from r3d2_ros.harmonizer.rewrites.kernels_geglu import launch_8_bit
+
+    return launch_8_bit(tokens, weight, scale, weight_scale, bias)
+
+
+@gated_product.register_kernel("cpu")
+def gated_product_reference(
+    tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor
+) -> Tensor:
+    """The same in float32."""
+    return gated(product_reference(tokens, weight, scale, weight_scale, bias.float(), None)).to(bias.dtype)
+
+
+@gated_product.register_fake
+def _(tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
+    return bias.new_empty((tokens.shape[0], weight.shape[0] // 2))
+
+
+def _finished(output: Tensor, bias: Tensor, added: Tensor | None) -> Tensor:
+    result = output.float() + bias
+    return (result if added is None else result + added).to(bias.dtype)
 
 
 def quantise_linears(unet: nn.Module, *, min_inputs: int = MIN_INPUTS) -> int:
@@ -52,11 +136,15 @@ def quantise_linears(unet: nn.Module, *, min_inputs: int = MIN_INPUTS) -> int:
         if isinstance(module, nn.Linear) and _is_worth_it(name, module, min_inputs)
     }
     for name, linear in chosen.items():
-        unet.set_submodule(name, Float8Linear(linear))
+        parent, _, _ = name.rpartition(".")
+        if isinstance(unet.get_submodule(parent), FusedGEGLU):
+            unet.set_submodule(parent, Float8GEGLU(linear))
+        else:
+            unet.set_submodule(name, Float8Linear(linear))
     return len(chosen)
 
 
 def _is_worth_it(name: str, linear: nn.Linear, min_inputs: int) -> bool:
     of_prompt = name.endswith(("attn2.to_k", "attn2.to_v"))
-    fits = linear.in_features % MULTIPLE == linear.out_features % MULTIPLE == 0
+    fits = linear.in_features % INPUTS_MULTIPLE == linear.out_features % OUTPUTS_MULTIPLE == 0
     return ".attentions." in f".{name}" and not of_prompt and fits and linear.in_features >= min_inputs

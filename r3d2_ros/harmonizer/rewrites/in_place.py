@@ -6,7 +6,15 @@ Each is an operator of its own for torch.compile, which would copy the tensor be
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class AddingLayer(nn.Module):
+    """A linear layer that knows a way of its own to add its result to something."""
+
+    def added(self, x: Tensor, inputs: Tensor) -> Tensor:
+        """x + self(inputs): [B, N, C], [B, N, K] -> [B, N, C]."""
+        raise NotImplementedError
 
 
 def with_product(x: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:

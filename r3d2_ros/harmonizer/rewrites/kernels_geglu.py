@@ -8,9 +8,8 @@ from triton import language as tl
 
 from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, product_grid, product_tile
 
-STEP = 64
-"""Inputs that are multiplied at a time: 128 bytes of a row in 16 bit."""
-
+STEPS = {2: (64,), 1: (128, 64, 32)}
+"""Inputs that are multiplied at a time, by the bytes of a number: 128 bytes of a row, or what divides their count."""
 
 TILES = [
     product_tile(128, 128, warps=8, stages=4),
@@ -20,16 +19,26 @@ TILES = [
     product_tile(64, 64, warps=4, stages=5),
 ]
 
+TILES_8_BIT = [
+    product_tile(128, 64, warps=8, stages=4),
+    product_tile(64, 64, warps=4, stages=5),
+    product_tile(64, 64, warps=8, stages=4),
+]
+"""Sums in float32 and those of a step lie in registers, each for values and gates."""
+
 
 @triton.jit(do_not_specialize=["ROWS", "INPUTS", "OUTPUTS"])
 def multiply(
     inputs,  # [ROWS, INPUTS]
     weight,  # [2 OUTPUTS, INPUTS]
     bias,  # [2 OUTPUTS]
+    scale,  # [ROWS], if SCALED
+    weight_scale,  # [2 OUTPUTS], if SCALED
     output,  # [ROWS, OUTPUTS]
     ROWS,
     INPUTS,
     OUTPUTS,
+    SCALED: tl.constexpr,
     STEP: tl.constexpr,
     TILE_ROWS: tl.constexpr,
     TILE_OUTPUTS: tl.constexpr,
@@ -41,17 +50,29 @@ def multiply(
     gate = tl.full((TILE_ROWS, TILE_OUTPUTS), 0.0, tl.float32)
     for start in range(0, INPUTS, STEP):
         tokens = inputs.load([first_row, start])
-        value = tl.dot(tokens, weight.load([first_output, start]).T, value)
-        gate = tl.dot(tokens, weight.load([OUTPUTS + first_output, start]).T, gate)
+        values, gates = weight.load([first_output, start]), weight.load([OUTPUTS + first_output, start])
+        if SCALED:  # the matrix units keep about 14 bits of sums of 8-bit products
+            value = tl.dot(tokens, values.T, value, max_num_imprecise_acc=STEP)
+            gate = tl.dot(tokens, gates.T, gate, max_num_imprecise_acc=STEP)
+        else:
+            value = tl.dot(tokens, values.T, value)
+            gate = tl.dot(tokens, gates.T, gate)
     outputs = first_output + tl.arange(0, TILE_OUTPUTS)
     known = outputs < OUTPUTS
+    if SCALED:
+        rows = first_row + tl.arange(0, TILE_ROWS)
+        row_scale = tl.load(scale + rows, mask=rows < ROWS, other=0.0)[:, None]
+        value *= row_scale * tl.load(weight_scale + outputs, mask=known, other=0.0)[None, :]
+        gate *= row_scale * tl.load(weight_scale + OUTPUTS + outputs, mask=known, other=0.0)[None, :]
     value += tl.load(bias + outputs, mask=known, other=0.0).to(tl.float32)[None, :]
     gate += tl.load(bias + OUTPUTS + outputs, mask=known, other=0.0).to(tl.float32)[None, :]
     result = value * gate * 0.5 * (1.0 + tl.erf(gate * 0.7071067811865476))
     output.store([first_row, first_output], result.to(output.dtype))
 
 
-MULTIPLY = TiledKernel(multiply, TILES, grid=product_grid, key=["ROWS", "INPUTS", "OUTPUTS"])
+_KEY = ["ROWS", "INPUTS", "OUTPUTS"]
+MULTIPLY = TiledKernel(multiply, TILES, grid=product_grid, key=_KEY)
+MULTIPLY_8_BIT = TiledKernel(multiply, TILES_8_BIT, grid=product_grid, key=_KEY)
 
 
 def launch(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -62,15 +83,34 @@ def launch(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return output.view(*inputs.shape[:-1], -1)
 
 
-def arguments_of(rows: Tensor, weight: Tensor, bias: Tensor, output: Tensor) -> Arguments:
+def launch_8_bit(rows: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
+    """`float8.linears.gated_product` on the device of its arguments."""
+    output = bias.new_empty((rows.shape[0], weight.shape[0] // 2))
+    MULTIPLY_8_BIT(arguments_of(rows, weight, bias, output, scale, weight_scale))
+    return output
+
+
+def arguments_of(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    output: Tensor,
+    scale: Tensor | None = None,
+    weight_scale: Tensor | None = None,
+) -> Arguments:
     """Of `multiply`, all but the sizes of its tiles."""
+    inputs = rows.shape[1]
+    steps = STEPS[rows.dtype.itemsize]
     return {
         "inputs": descriptor(rows),
         "weight": descriptor(weight),
         "bias": bias,
+        "scale": bias if scale is None else scale,
+        "weight_scale": bias if weight_scale is None else weight_scale,
         "output": descriptor(output),
         "ROWS": rows.shape[0],
-        "INPUTS": rows.shape[1],
+        "INPUTS": inputs,
         "OUTPUTS": output.shape[1],
-        "STEP": STEP,
+        "SCALED": scale is not None,
+        "STEP": next((step for step in steps if inputs % step == 0), steps[-1]),
     }

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.rewrites.copies import exact, fixed, rounded
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
-from r3d2_ros.harmonizer.rewrites.in_place import with_linear, with_product
+from r3d2_ros.harmonizer.rewrites.in_place import AddingLayer, with_linear, with_product
 
 
 class MergedTransformer(nn.Module):
@@ -53,9 +53,9 @@ class MergedTransformer(nn.Module):
         x = self.proj_in(_tokens(self.norm(hidden_states)))
         for block in self.transformer_blocks:
             x = block(x, encoder_hidden_states)
-        if not _is_plain(self.proj_out):
-            return (hidden_states + _pictures(self.proj_out(x), hidden_states),)
-        return (with_product(hidden_states, _pictures(x, hidden_states), self.proj_out.weight),)
+        if _is_plain(self.proj_out):
+            return (with_product(hidden_states, _pictures(x, hidden_states), self.proj_out.weight),)
+        return (_pictures(_sum(_tokens(hidden_states), x, self.proj_out), hidden_states),)
 
 
 class MergedBlock(nn.Module):
@@ -131,11 +131,13 @@ def _pictures(tokens: Tensor, like: Tensor) -> Tensor:
 
 def _sum(x: Tensor, inputs: Tensor, layer: nn.Module) -> Tensor:
     """x + layer(inputs), in the memory of x where that is a matrix product."""
+    if isinstance(layer, AddingLayer):
+        return layer.added(x, inputs)
     return with_linear(x, inputs, layer.weight) if _is_plain(layer) else x + layer(inputs)
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Not with a bias, nor in 8 bit."""
+    """Without a bias."""
     return isinstance(layer, nn.Linear) and layer.bias is None
 
 
