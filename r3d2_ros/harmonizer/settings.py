@@ -204,7 +204,8 @@ class Float8Config:
     __pydantic_config__ = STRICT
     products: Annotated[bool, Field(description="large linear layers of the UNet's transformers")] = True
     convolutions: Annotated[
-        bool, Field(description="3x3 convolutions of the residual blocks, of the UNet and of AutoencoderKL")
+        bool,
+        Field(description="3x3 convolutions of the residual blocks of UNet and AutoencoderKL, with the norms before them"),
     ] = True
 
 
@@ -273,6 +274,8 @@ class HarmonizerConfig:
             raise ValueError(f"the folder of a checkpoint in 'checkpoint', because backend is {self.backend}")
         if self.dtype == "float8" and not (self.float8.products or self.float8.convolutions):
             raise ValueError("float8.products or float8.convolutions true, because dtype is float8; else float16")
+        if self.dtype == "float8" and self.runtime.kind == "stable-fast":
+            raise ValueError("runtime.kind eager or torch-compile, because dtype is float8")
         if self.roi.enabled and self.composite == "full":
             expected = "region where harmonizer.roi.enabled is true: crops exist only around a region"
             raise InputError("harmonizer.composite", expected, self.composite)

@@ -180,7 +180,7 @@ def test_float8_multiplies_as_on_a_cpu() -> None:
     summed = Float8Linear(layer).to("cuda:0").added(x.to("cuda:0"), inputs.to("cuda:0"))
     assert relative_l2(summed.cpu(), Float8Linear(layer).added(x, inputs)) < 5e-3
     if torch.cuda.get_device_capability() < (9, 0):
-        pytest.skip("this GPU has no room for the tiles of 8-bit convolutions")
+        pytest.skip("this GPU has no 8-bit convolutions")
     for channels, outputs, size in ((640, 640, (17, 30)), (96, 72, (5, 7)), (320, 320, (34, 60))):
         layer = eight_bit(channels, outputs)
         batch = torch.randn(2, channels, *size) * torch.tensor([1.0, 1e3])[:, None, None, None]
@@ -221,8 +221,11 @@ def assert_tiles_give_the_same_bytes(module: Any, batch: Any) -> None:
     results = []
     for tile in kernels.TILES:
         output = torch.full((2, *batch.shape[2:], module.weight.shape[0]), torch.nan, device=framed.device)
-        tensors = framed, module.weight, output, scale, module.weight_scale, module.bias, None
-        kernels.MULTIPLY.run(tile, kernels.arguments_of(*tensors))
+        arguments = kernels.arguments_of(
+            framed, module.weight, output=output, scale=scale, weight_scale=module.weight_scale, bias=module.bias,
+            added=None,
+        )  # fmt: skip
+        kernels.MULTIPLY.run(tile, arguments)
         results.append(output)
     for result in results:
         assert bool(result.isfinite().all()) and torch.equal(result, results[0])

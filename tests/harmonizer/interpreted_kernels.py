@@ -19,7 +19,7 @@ from triton.runtime.errors import OutOfResources  # noqa: E402
 
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
-    SILU_LEAST,
+    SILU_DEPTH,
     framed_convolution_reference,
     quantised_images_reference,
 )
@@ -35,7 +35,7 @@ from r3d2_ros.harmonizer.rewrites.chunked_attention import in_parts  # noqa: E40
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import geglu_reference  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_norm import group_affine_reference, normalised  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_picture import convolved_picture_reference  # noqa: E402
-from r3d2_ros.harmonizer.tiles import TiledKernel  # noqa: E402
+from r3d2_ros.harmonizer.triton_tiles import TiledKernel  # noqa: E402
 
 
 def operands(batch: int, channels: int, outputs: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -49,10 +49,13 @@ def operands(batch: int, channels: int, outputs: int, size: tuple[int, int]) -> 
 
 
 def convolved(tile: triton.Config, *tensors: Tensor | None) -> Tensor:
-    images, weight, *rest = tensors
+    images, weight, scale, weight_scale, bias, added = tensors
     batch, height, width, _ = images.shape
     output = torch.full((batch, height - 1, width - 1, weight.shape[0]), torch.nan)
-    kernels_products.MULTIPLY.run(tile, kernels_products.arguments_of(images, weight, output, *rest))
+    arguments = kernels_products.arguments_of(
+        images, weight, output=output, scale=scale, weight_scale=weight_scale, bias=bias, added=added
+    )
+    kernels_products.MULTIPLY.run(tile, arguments)
     return output
 
 
@@ -94,13 +97,15 @@ ROWS = pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 64, 16), (130
 @pytest.mark.parametrize("tile", range(len(kernels_products.TILES)))
 @ROWS
 def test_product_in_8_bit(tile: int, rows: int, inputs: int, outputs: int) -> None:
-    tokens, weight, *rest = rows_in_8_bit(rows, inputs, outputs)
+    tokens, weight, scale, weight_scale, bias = rows_in_8_bit(rows, inputs, outputs)
     noise = torch.randn(rows, outputs, generator=torch.Generator().manual_seed(1))
     for added in (None, noise) if tile == 0 else (noise,):
         output = torch.full((rows, outputs), torch.nan)
-        arguments = kernels_products.arguments_of(tokens, weight, output, *rest, added)
+        arguments = kernels_products.arguments_of(
+            tokens, weight, output=output, scale=scale, weight_scale=weight_scale, bias=bias, added=added
+        )
         kernels_products.MULTIPLY.run(kernels_products.TILES[tile], arguments)
-        expected = product_reference(tokens, weight, *rest, added)
+        expected = product_reference(tokens, weight, scale, weight_scale, bias, added)
         torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
@@ -109,7 +114,9 @@ def test_product_in_8_bit(tile: int, rows: int, inputs: int, outputs: int) -> No
 def test_gated_product_in_8_bit(tile: int, rows: int, inputs: int, outputs: int) -> None:
     tokens, weight, scale, weight_scale, bias = rows_in_8_bit(rows, inputs, 2 * outputs)
     output = torch.full((rows, outputs), torch.nan)
-    arguments = kernels_geglu.arguments_of(tokens, weight, bias, output, scale, weight_scale)
+    arguments = kernels_geglu.arguments_of(
+        tokens, weight, bias=bias, output=output, scale=scale, weight_scale=weight_scale
+    )
     kernels_geglu.MULTIPLY_8_BIT.run(kernels_geglu.TILES_8_BIT[tile], arguments)
     expected = gated_product_reference(tokens, weight, scale, weight_scale, bias)
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
@@ -179,7 +186,7 @@ def test_norms_of_numbers_far_from_zero() -> None:
 
 
 def test_norms_of_a_part_of_a_larger_tensor() -> None:
-    """As the 8-bit convolution gives it, without its frame."""
+    """As `FoldedUpsample` gives it for odd rows and columns."""
     whole = pictures(2, 64, (12, 9), torch.float16)
     x = whole[:, :, :11, :8]
     before, weight, bias = norm_of(64, torch.float16)
@@ -194,7 +201,7 @@ def test_norms_of_a_part_of_a_larger_tensor() -> None:
 def quantised_by_the_kernel(
     x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor, dtype: torch.dtype = FLOAT8
 ) -> tuple[Tensor, Tensor]:
-    return kernels_images.launch(x, gain, shift, largest, silu_least=SILU_LEAST, dtype=dtype)
+    return kernels_images.launch(x, gain, shift, largest, silu_depth=SILU_DEPTH, dtype=dtype)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # 1 / (1 + inf) is 0, as it should be
@@ -272,7 +279,7 @@ def test_gated_product(tile: int, rows: int, inputs: int, outputs: int) -> None:
     bias = torch.randn(2 * outputs, generator=generator).half()
     output = torch.full((rows, outputs), torch.nan).half()
     kernels_geglu.MULTIPLY.run(
-        kernels_geglu.TILES[tile], kernels_geglu.arguments_of(x, weight, bias, output)
+        kernels_geglu.TILES[tile], kernels_geglu.arguments_of(x, weight, bias=bias, output=output)
     )
     expected = geglu_reference(x.double(), weight.double(), bias.double())
     torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-4)
@@ -307,7 +314,8 @@ def test_each_launch_may_be_an_operator() -> None:
         operator = torch.library.custom_op(f"r3d2_ros_test::{name}", launch, mutates_args=())
         results = operator(*arguments)
         for result in results if isinstance(results, tuple) else (results,):
-            assert bool(result.float().isfinite().any())
+            # What the interpreter rounds to 8 bit it rounds wrongly.
+            assert result.dtype == FLOAT8 or bool(result.isfinite().all())
 
 
 @pytest.mark.usefixtures("repeatable")

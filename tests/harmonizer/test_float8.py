@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.checkpoints import empty_model
-from r3d2_ros.harmonizer.float8 import applied_float8, linears, quantise
+from r3d2_ros.harmonizer.float8 import applied_float8, convolutions, linears, quantise
 from r3d2_ros.harmonizer.float8.convolutions import (
     Float8NormConv2d,
     Float8ResnetBlock,
     quantise_convolutions,
     quantised_images,
+    quantised_images_reference,
 )
 from r3d2_ros.harmonizer.float8.linears import Float8GEGLU, Float8Linear, product_reference, quantise_linears
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8
@@ -25,7 +26,7 @@ from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm, fuse_block
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
-from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig
+from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.rewriting import operators, with_only
 from tests.harmonizer.small import KL, picture, seeded
@@ -89,7 +90,7 @@ def test_a_gated_product_equals_the_arithmetic_written_out() -> None:
     )
 
 
-def test_products_of_gpus_without_room_for_our_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_of_gpus_without_our_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's own product, in bfloat16 between: half of 2^-8 of a value."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     layer = Float8Linear(linear())
@@ -115,10 +116,15 @@ def test_factors_lie_as_a_gpu_wants_them(kind: str, monkeypatch: pytest.MonkeyPa
         Float8Linear(linear())(image.permute(0, 2, 3, 1).reshape(1, 20, 64))
         assert strides == [((64, 1), (64, 1))]
     else:
-        for memory_format in (torch.contiguous_format, torch.channels_last):
-            numbers = torch.ones(1, 64), torch.zeros(1, 64), torch.ones(1, 1)
-            framed, _ = quantised_images(image.contiguous(memory_format=memory_format), *numbers)
-            assert framed.is_contiguous() and framed.shape == (1, 6, 5, 64)
+        seen = []
+
+        def noted_image(x: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(x.stride(1))
+            return quantised_images_reference(x, *numbers)
+
+        monkeypatch.setattr(convolutions, "quantised_images", noted_image)
+        eight_bit()(images(1, 32, 5, 4))
+        assert seen == [1]
 
 
 @pytest.mark.parametrize("value", [0.0, 6e4, 6e-8])
@@ -284,7 +290,7 @@ def test_each_part_has_its_switch(part: str) -> None:
 
 @pytest.mark.parametrize("name", ["r3d2", "r3d2-big"])
 def test_the_published_sizes_meet_the_products_conditions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 1080x1920 on the meta device, where products check shapes and strides as on a GPU, which a CPU does not."""
+    """At 1080x1920 on the meta device, where products check shapes and strides, which a CPU does not."""
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # as compilers see it: our kernels by name
     with torch.device("meta"):
         model = R3D2(VARIANTS[name]).half()
@@ -353,7 +359,7 @@ BOTH, PRODUCTS, CONVOLUTIONS = (
         ((8, 9), PRODUCTS, PRODUCTS),
     ],
 )
-def test_a_gpu_gets_the_parts_that_it_has_room_for(
+def test_a_gpu_gets_the_parts_that_there_are_for_it(
     capability: tuple[int, int], config: Float8Config, applied: Float8Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
@@ -373,9 +379,16 @@ def test_a_gpu_without_them_is_named(
         applied_float8(config, CUDA)
 
 
-def test_convolutions_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+def test_our_kernels_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("r3d2_ros.harmonizer.float8.find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError, match=r"harmonizer.float8.convolutions needs .*pip install triton"):
-        applied_float8(BOTH, CUDA)
-    assert applied_float8(PRODUCTS, CUDA) == PRODUCTS
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    for config, part in ((BOTH, "products"), (PRODUCTS, "products"), (CONVOLUTIONS, "convolutions")):
+        with pytest.raises(MissingPackageError, match=rf"harmonizer.float8.{part} needs .*pip install triton"):
+            applied_float8(config, CUDA)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
+    assert applied_float8(BOTH, CUDA) == PRODUCTS, "whose product is PyTorch's"
+
+
+def test_not_with_stable_fast() -> None:
+    with pytest.raises(ValueError, match=r"runtime.kind eager or torch-compile, because dtype is float8"):
+        HarmonizerConfig(dtype="float8", runtime=RuntimeConfig(kind="stable-fast"))

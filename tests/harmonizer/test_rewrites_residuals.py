@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from r3d2_ros.harmonizer.float8.linears import Float8Linear, quantise_linears
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
-from r3d2_ros.harmonizer.rewrites.merge_residuals import MergedTransformer, ShiftedLayerNorm
+from r3d2_ros.harmonizer.rewrites.merge_residuals import MergedBlock, MergedTransformer, ShiftedLayerNorm
 from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.rewriting import EXACT, operators, relative, with_only, worst_difference
 from tests.harmonizer.small import KL, TINY, UNET, picture, seeded
@@ -58,23 +58,24 @@ def test_biases_are_added_where_tokens_are_read() -> None:
 
 
 def test_sums_are_formed_in_place() -> None:
-    """With our norms nothing is added to tokens but by the products, and the result lies where the input was."""
+    """With our norms the result lies where the input was; without them the last product keeps its bias, and its sum is
+    apart."""
     model = seeded(TINY).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept: dict[str, tuple[Tensor, Tensor]] = {}
 
     def keep(module: nn.Module, given: tuple[Tensor, ...], result: tuple[Tensor, ...]) -> None:
         kept["there"] = given[0], result[0]
 
-    for names, plain_sums in ((("merge_residuals",), True), (("fuse_norm", "merge_residuals"), False)):
+    for names, apart in ((("merge_residuals",), True), (("fuse_norm", "merge_residuals"), False)):
         other = with_only(model, *names)
         attention = other.unet.mid_block.attentions[0]
         assert isinstance(attention, MergedTransformer)
-        assert isinstance(attention.norm, FusedGroupNorm) != plain_sums
+        assert isinstance(attention.norm, FusedGroupNorm) != apart
         attention.register_forward_hook(keep)
         other(picture(64, 64).contiguous(memory_format=torch.channels_last))
         given, result = kept["there"]
         assert result.is_contiguous(memory_format=torch.channels_last)
-        assert (given.data_ptr() == result.data_ptr()) != plain_sums
+        assert (given.data_ptr() == result.data_ptr()) != apart
 
 
 def test_what_runs_less() -> None:
@@ -95,7 +96,15 @@ def test_projections_that_are_convolutions(config: object) -> None:
         assert worst_difference(model, with_only(model, *names), picture(120, 136, batch=2).double()) <= EXACT
 
 
-def test_layers_in_8_bit_are_added_as_they_come() -> None:
+def test_8_bit_layers_add_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    by_itself = Float8Linear.added
+
+    def noted(self: Float8Linear, x: Tensor, inputs: Tensor) -> Tensor:
+        calls.append(self)
+        return by_itself(self, x, inputs)
+
+    monkeypatch.setattr(Float8Linear, "added", noted)
     model, image = seeded(VARIANTS["nano"]), picture(64, 64)
     plain, merged = (with_only(model, "fuse_norm", *more) for more in ((), ("merge_residuals",)))
     exact = plain(image)
@@ -104,3 +113,5 @@ def test_layers_in_8_bit_are_added_as_they_come() -> None:
     assert any(isinstance(module.proj_out, Float8Linear) for module in merged.unet.mid_block.attentions)
     errors = [float((other(image) - exact).norm() / exact.norm()) for other in (plain, merged)]
     assert 0 < errors[1] < 1.25 * errors[0]
+    summed = [m for block in merged.unet.modules() if isinstance(block, MergedBlock) for m in (block.out1, block.out2)]
+    assert summed and set(summed) < set(calls)

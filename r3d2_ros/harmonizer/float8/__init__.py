@@ -12,16 +12,17 @@ import torch
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.float8.convolutions import quantise_convolutions
-from r3d2_ros.harmonizer.float8.linears import quantise_linears
+from r3d2_ros.harmonizer.float8.linears import PRODUCTS_CAPABILITY, quantise_linears
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.settings import Float8Config
 
-MIN_CAPABILITY = {"products": (8, 9), "convolutions": (9, 0)}
-"""Ada multiplies 8-bit numbers, but has no room for the tiles of our convolution."""
+MIN_CAPABILITY = {"products": (8, 9), "convolutions": PRODUCTS_CAPABILITY}
+"""Ada multiplies 8-bit numbers too; for linear layers PyTorch has a product there."""
 
 
 def quantise(model: R3D2, config: Float8Config) -> None:
-    """Exchange, in place, the layers that `config` switches on."""
+    """Exchange, in place, the layers that `config` switches on. Residual blocks get our norms with them, whatever
+    `rewrites.fuse_norm` says."""
     if config.products:
         quantise_linears(model.unet)
     if config.convolutions:
@@ -31,7 +32,7 @@ def quantise(model: R3D2, config: Float8Config) -> None:
 def applied_float8(config: Float8Config, device: torch.device) -> Float8Config:
     """The parts of `config` that are of use on `device`.
 
-    InputError for a GPU on which there is none, MissingPackageError without Triton, which convolutions need.
+    InputError for a GPU on which there is none, MissingPackageError without Triton, in which our kernel is written.
     """
     if device.type != "cuda":
         return config
@@ -42,6 +43,7 @@ def applied_float8(config: Float8Config, device: torch.device) -> Float8Config:
         expected = f"a GPU of compute capability {'.'.join(map(str, least))} or newer for float8"
         got = f"{torch.cuda.get_device_name(device)} with {'.'.join(map(str, capability))}"
         raise InputError("harmonizer.dtype", expected, got, "Use float16")
-    if switches["convolutions"] and find_spec("triton") is None:
-        raise MissingPackageError("triton", "harmonizer.float8.convolutions", "pip install triton")
+    if capability >= PRODUCTS_CAPABILITY and find_spec("triton") is None:
+        first = next(name for name, on in switches.items() if on)
+        raise MissingPackageError("triton", f"harmonizer.float8.{first}", "pip install triton")
     return Float8Config(**switches)

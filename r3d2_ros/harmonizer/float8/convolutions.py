@@ -9,7 +9,8 @@ lie at the same nine distances:
 
 and the convolution is nine products of shifted matrices, without a case for the borders. A weight has a scale per
 output, an image one of its own, so that what else is in the batch has no effect on it. It follows from the largest
-number behind the norm, which the norm's moments bring with them: no pass goes over the result in search of it.
+number behind the norm, which the norm's moments bring with them: no pass goes over the result in search of it. The
+block's sum is formed by its second convolution, before its result is rounded.
 
 What stays in 16 bit: both ends of the network and of the autoencoder, since a model of one step has no later one to
 repair errors; convolutions that halve or double; 1x1; and the tiny autoencoder, where reading a picture once more for
@@ -28,17 +29,16 @@ from torch.nn import functional
 
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8, quantised, scale_of, scaled
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.rewrites.copies import exact, rounded
+from r3d2_ros.harmonizer.rewrites.copies import summed
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm, channels_last, fuse_block, normalised
 
 CHANNELS_MULTIPLE = 32
 """The least that the kernel takes in one step."""
 
 OUTPUTS_MULTIPLE = 8
-"""Rows of the result begin at multiples of 16 bytes."""
+"""So that 16 bytes of the result can be stored at a time."""
 
-
-SILU_LEAST = 0.2784645
+SILU_DEPTH = 0.2784646
 """No value of SiLU is below minus this."""
 
 
@@ -73,13 +73,17 @@ class Float8NormConv2d(nn.Module):
 
 
 class Float8ResnetBlock(nn.Module):
-    """diffusers' `ResnetBlock2D` with both convolutions in 8 bit, the second of which adds the input to its result."""
+    """diffusers' `ResnetBlock2D` with both convolutions in 8 bit, the second of which adds the input to its result.
+
+    [B, C, H, W], temb [B, T] -> [B, N, H, W]. Of a block that `fuse_block` changed, which it takes apart.
+    """
 
     def __init__(self, block: ResnetBlock2D) -> None:
         super().__init__()
+        assert block.output_scale_factor == 1
         shortcut = block.conv_shortcut
-        if shortcut is not None:  # one of both biases is free
-            block.conv2.bias = rounded(exact(block.conv2.bias) + exact(shortcut.bias), like=shortcut.bias)
+        if shortcut is not None:  # the 8-bit convolution adds a bias for nothing
+            block.conv2.bias = summed(block.conv2.bias, shortcut.bias)
             shortcut.register_parameter("bias", None)
         self.conv1 = Float8NormConv2d(block.norm1, block.conv1)
         self.conv2 = Float8NormConv2d(block.norm2, block.conv2)
@@ -101,13 +105,13 @@ def quantised_images(x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor) ->
     """
     from r3d2_ros.harmonizer.float8.kernels_images import launch
 
-    return launch(x, gain, shift, largest, silu_least=SILU_LEAST)
+    return launch(x, gain, shift, largest, silu_depth=SILU_DEPTH)
 
 
 @quantised_images.register_kernel("cpu")
 def quantised_images_reference(x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
     """The same by PyTorch."""
-    scale = scale_of(functional.silu(largest.amax(dim=1)).clamp(min=SILU_LEAST))
+    scale = scale_of(functional.silu(largest.amax(dim=1)).clamp(min=SILU_DEPTH))
     pixels = normalised(x, gain, shift, silu=True).permute(0, 2, 3, 1)
     framed = functional.pad(scaled(pixels, scale[:, None, None, None]), (0, 0, 0, 1, 0, 1))
     return framed.to(FLOAT8).contiguous(), scale

@@ -10,7 +10,7 @@ from triton import language as tl
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8, LARGEST
 from r3d2_ros.harmonizer.rewrites.kernels_norm import sizes
 
-ROWS, CHANNELS = 64, 64
+TILE_ROWS, TILE_CHANNELS = 64, 64
 """Of a tile of pixels."""
 
 TINY = torch.finfo(torch.float32).tiny
@@ -20,14 +20,14 @@ TINY = torch.finfo(torch.float32).tiny
 def quantise_tile(
     x, output, scales, gains, shifts, largest,
     FRAME_PIXELS, FRAME_WIDTH, PIXELS, WIDTH, CHANNELS, IMAGE, ROW, PIXEL, GROUPS,
-    LARGEST: tl.constexpr, SILU_LEAST: tl.constexpr, TINY: tl.constexpr,
+    LARGEST: tl.constexpr, SILU_DEPTH: tl.constexpr, TINY: tl.constexpr,
     TILE_GROUPS: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """One tile of the framed image. Every program forms the image's scale, and the first one stores it."""
     image = tl.program_id(2).to(tl.int64)
     groups = tl.arange(0, TILE_GROUPS)
     top = tl.max(tl.load(largest + image * GROUPS + groups, mask=groups < GROUPS, other=-float("inf")), axis=0)
-    top = tl.maximum(top / (1.0 + tl.exp(-top)), SILU_LEAST)
+    top = tl.maximum(top / (1.0 + tl.exp(-top)), SILU_DEPTH)
     scale = tl.maximum(top / LARGEST, TINY)
     if tl.program_id(0) + tl.program_id(1) == 0:
         tl.store(scales + image, scale)
@@ -53,7 +53,7 @@ def quantise_tile(
 
 
 def launch(
-    x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor, *, silu_least: float, dtype: torch.dtype = FLOAT8
+    x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor, *, silu_depth: float, dtype: torch.dtype = FLOAT8
 ) -> tuple[Tensor, Tensor]:
     """`convolutions.quantised_images` on the device of its arguments. In a wider `dtype` the numbers are as before
     they are rounded."""
@@ -61,11 +61,11 @@ def launch(
     output = torch.empty((batch, height + 1, width + 1, channels), dtype=dtype, device=x.device)
     scale = torch.empty(batch, dtype=torch.float32, device=x.device)
     frame_pixels, groups = (height + 1) * (width + 1), largest.shape[1]
-    grid = triton.cdiv(frame_pixels, ROWS), triton.cdiv(channels, CHANNELS), batch
+    grid = triton.cdiv(frame_pixels, TILE_ROWS), triton.cdiv(channels, TILE_CHANNELS), batch
     quantise_tile[grid](
         x, output, scale, gain, shift, largest, **sizes(x),
         FRAME_PIXELS=frame_pixels, FRAME_WIDTH=width + 1, GROUPS=groups,
-        LARGEST=LARGEST, SILU_LEAST=silu_least, TINY=TINY,
-        TILE_GROUPS=triton.next_power_of_2(groups), TILE_ROWS=ROWS, TILE_CHANNELS=CHANNELS,
+        LARGEST=LARGEST, SILU_DEPTH=silu_depth, TINY=TINY,
+        TILE_GROUPS=triton.next_power_of_2(groups), TILE_ROWS=TILE_ROWS, TILE_CHANNELS=TILE_CHANNELS,
     )  # fmt: skip
     return output, scale

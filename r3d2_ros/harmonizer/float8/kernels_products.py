@@ -12,7 +12,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, product_grid, product_tile
+from r3d2_ros.harmonizer.triton_tiles import Arguments, TiledKernel, descriptor, product_grid, product_tile
 
 TILES = [
     product_tile(128, 128, warps=8, stages=4),
@@ -97,7 +97,11 @@ def launch_convolution(
     """`convolutions.framed_convolution` on the device of its arguments."""
     batch, frame_height, frame_width, _ = images.shape
     output = bias.new_empty((batch, frame_height - 1, frame_width - 1, weight.shape[0]))
-    MULTIPLY(arguments_of(images, weight, output, scale, weight_scale, bias, added))
+    MULTIPLY(
+        arguments_of(
+            images, weight, output=output, scale=scale, weight_scale=weight_scale, bias=bias, added=added
+        )
+    )
     return output
 
 
@@ -106,13 +110,16 @@ def launch_product(
 ) -> Tensor:
     """`linears.product` on the device of its arguments."""
     output = bias.new_empty((rows.shape[0], weight.shape[0]))
-    MULTIPLY(arguments_of(rows, weight, output, scale, weight_scale, bias, added))
+    MULTIPLY(
+        arguments_of(rows, weight, output=output, scale=scale, weight_scale=weight_scale, bias=bias, added=added)
+    )
     return output
 
 
 def arguments_of(
     inputs: Tensor,
     weight: Tensor,
+    *,
     output: Tensor,
     scale: Tensor,
     weight_scale: Tensor,

@@ -1,5 +1,8 @@
 """8-bit matrix products for the UNet's transformer layers.
 
+From compute capability 9.0 on they are ours, which add their results to what these join; on Ada cuBLASLt's. The
+feed-forward's first product is gated in its kernel where `fuse_geglu` is on.
+
 A weight has a scale per output, computed once; an activation one per token, computed as it comes. Attention and
 cross-attention's keys and values keep the model's dtype, and so do layers with few inputs: there reading and writing
 costs more than the product.
@@ -18,10 +21,11 @@ MIN_INPUTS = 640
 """SD-Turbo's finest level has 320."""
 
 INPUTS_MULTIPLE, OUTPUTS_MULTIPLE = 32, 16
-"""Of the matrix products that there are."""
+"""Ours multiplies 32 inputs at least in a step; cuBLASLt's wants multiples of 16."""
 
-OWN_KERNEL = (9, 0)
-"""The compute capability from which on there is room for its tiles."""
+PRODUCTS_CAPABILITY = (9, 0)
+"""The compute capability from which on our products are taken. Before, nearly every tile spills registers: there matrix
+units take both factors from them."""
 
 
 class Float8Linear(AddingLayer):
@@ -60,13 +64,13 @@ def product(
 ) -> Tensor:
     """tokens weight^T + bias + added: [R, K] and [N, K] in 8 bit -> [R, N] in the dtype of `bias`.
 
-    Scales [R] and [N] in float32, bias [N], added [R, N]. By our kernel where the GPU has room for its tiles.
+    Scales [R] and [N] in float32, bias [N], added [R, N].
     """
-    if torch.cuda.get_device_capability(tokens.device) >= OWN_KERNEL:
+    if torch.cuda.get_device_capability(tokens.device) >= PRODUCTS_CAPABILITY:
         from r3d2_ros.harmonizer.float8.kernels_products import launch_product
 
         return launch_product(tokens, weight, scale, weight_scale, bias, added)
-    # bfloat16 is what scales per row give; next to 8 bits its rounding is small.
+    # With scales per row it gives bfloat16 alone; next to 8 bits its rounding is small.
     output = torch._scaled_mm(
         tokens, weight.T, scale_a=scale[:, None], scale_b=weight_scale[None], out_dtype=torch.bfloat16
     )
@@ -85,6 +89,7 @@ def product_reference(
 def _(
     tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
 ) -> Tensor:
+    _check_factors(tokens, weight)
     return bias.new_empty((tokens.shape[0], weight.shape[0]))
 
 
@@ -120,7 +125,15 @@ def gated_product_reference(
 
 @gated_product.register_fake
 def _(tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
+    _check_factors(tokens, weight)
     return bias.new_empty((tokens.shape[0], weight.shape[0] // 2))
+
+
+def _check_factors(tokens: Tensor, weight: Tensor) -> None:
+    """What GPUs demand and a CPU would not miss."""
+    torch._check(tokens.is_contiguous() and weight.is_contiguous(), lambda: "factors row by row")
+    torch._check(tokens.shape[1] == weight.shape[1], lambda: f"as many inputs: {tokens.shape}, {weight.shape}")
+    torch._check(tokens.shape[1] % INPUTS_MULTIPLE == 0, lambda: f"inputs in multiples of {INPUTS_MULTIPLE}")
 
 
 def _finished(output: Tensor, bias: Tensor, added: Tensor | None) -> Tensor:

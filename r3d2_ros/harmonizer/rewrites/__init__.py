@@ -1,6 +1,7 @@
 """Rewrites of the network that compute the same function in fewer operations; rounding alone differs.
 
-Each is a function that changes a copy of the model, one file each, and works alone or with any of the others. New
+Each is a function that changes a copy of the model, one file each, and works alone or with any of the others; `copies`,
+`decoders` and `in_place` are shared by several, `kernels_*` are the Triton kernels of the rewrite of that name. New
 numbers are formed in float64 and rounded once. What is meant for inference only: nothing here can be trained.
 
 Left as it is: x0 = (z - s eps) / a is not folded into the UNet's last convolution and the KL decoder's first one. It
@@ -40,7 +41,7 @@ REWRITES: dict[str, Callable[[R3D2], None]] = {
     "fuse_geglu": fuse_geglus,
     "fuse_norm": fuse_norms,
     "fuse_picture": fuse_picture,
-    "merge_residuals": merge_residuals,  # last: it takes transformers apart, and biases elsewhere with our norms
+    "merge_residuals": merge_residuals,  # last: it takes transformers apart, and with our norms moves biases
 }
 """Name of the switch -> function that rewrites a model in place. They run in this order.
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from r3d2_ros.harmonizer.autoencoders import KLEncoder
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.rewrites.copies import exact, rounded
+from r3d2_ros.harmonizer.rewrites.copies import exact, linear_of, rounded
 
 SCORES_BYTES = 2**28
 """Float32 scores in memory at a time, at most; a single row of queries is the least. 16 parts at 1080x1920."""
@@ -80,6 +80,4 @@ def _scores(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def _linear(weight: Tensor, bias: Tensor, *, like: Tensor) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    linear.weight, linear.bias = rounded(weight, like=like), rounded(bias, like=like)
-    return linear
+    return linear_of(rounded(weight, like=like), rounded(bias, like=like))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.rewrites.copies import exact, rounded, shared_copy
+from r3d2_ros.harmonizer.rewrites.copies import exact, shared_copy, summed
 
 
 class TimelessUNet(nn.Module):
@@ -54,7 +54,7 @@ def fix_timestep(model: R3D2) -> None:
     for module in model.unet.modules():
         if isinstance(module, ResnetBlock2D):
             shift = functional.linear(embedding, exact(module.time_emb_proj.weight), exact(module.time_emb_proj.bias))
-            module.conv1.bias = rounded(exact(module.conv1.bias) + shift, like=module.conv1.bias)
+            module.conv1.bias = summed(module.conv1.bias, shift)
             module.time_emb_proj = None
     model.add_module("unet", TimelessUNet(model.unet))
 

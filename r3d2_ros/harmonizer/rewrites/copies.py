@@ -33,3 +33,16 @@ def fixed(tensor: Tensor) -> nn.Parameter:
 def rounded(tensor: Tensor, like: Tensor) -> nn.Parameter:
     """`tensor` as a parameter in the dtype of `like`."""
     return fixed(tensor.to(like.dtype))
+
+
+def summed(first: Tensor, second: Tensor) -> nn.Parameter:
+    """Their sum, formed in float64, as a parameter in the dtype of the first."""
+    return rounded(exact(first) + exact(second), like=first)
+
+
+def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """The layer with these numbers, which are not copied."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight = fixed(weight)
+    linear.register_parameter("bias", None if bias is None else fixed(bias))
+    return linear

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from r3d2_ros.harmonizer.autoencoders import KLEncoder
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.rewrites.copies import exact, rounded
+from r3d2_ros.harmonizer.rewrites.copies import exact, summed
 from r3d2_ros.harmonizer.rewrites.decoders import Enlarge, StagedKLDecoder, SumAfter
 
 
@@ -49,7 +49,7 @@ class FusedGroupNorm(nn.Module):
         return normalised(x, gain, shift, silu=self.silu).to(x.dtype)
 
     def affine(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`group_affine` of `channels_last(x)`."""
+        """`group_affine` of x, whose channels lie next to each other."""
         return group_affine(x, self.before, self.weight, self.bias, self.groups, self.eps)
 
 
@@ -149,4 +149,4 @@ def _move_bias(convolution: nn.Module, block: ResnetBlock2D) -> None:
     shortcut, moved = block.conv_shortcut, exact(bias)
     if shortcut is not None:
         moved = exact(shortcut.weight)[:, :, 0, 0] @ moved
-    block.conv2.bias = rounded(exact(block.conv2.bias) + moved, like=bias)
+    block.conv2.bias = summed(block.conv2.bias, moved)

@@ -1,6 +1,7 @@
-"""Matrix products that are added, while they are formed, into the memory of a tensor that is there already.
+"""Matrix products that are added to a tensor which is there already, while they are formed.
 
-Each is an operator of its own for torch.compile, which would copy the tensor before it adds to it.
+Those of 16 bit add into the memory of that tensor: nobody else may hold it. Each is an operator of its own for
+torch.compile, which would copy the tensor before it adds to it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from torch import Tensor, nn
 
 
 class AddingLayer(nn.Module):
-    """A linear layer that knows a way of its own to add its result to something."""
+    """A linear layer that adds its result to something itself, in memory of its own."""
 
     def added(self, x: Tensor, inputs: Tensor) -> Tensor:
         """x + self(inputs): [B, N, C], [B, N, K] -> [B, N, C]."""
         raise NotImplementedError
 
 
-def with_product(x: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
-    """x + the 1x1 convolution of inputs: [B, C, H, W], [B, K, H, W], [C, K] -> [B, C, H, W], in the memory of x."""
+def sum_of_pictures(x: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
+    """x + the 1x1 convolution of inputs: [B, C, H, W], [B, K, H, W], [C, K] -> [B, C, H, W], in the memory of x where
+    that is dense."""
     if not x.is_contiguous():
         x = x.contiguous(memory_format=torch.channels_last)
     add = add_product if torch.compiler.is_compiling() else _add_product
@@ -26,8 +28,8 @@ def with_product(x: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
     return x
 
 
-def with_linear(x: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
-    """x + inputs weight^T: [B, N, C], [B, N, K], [C, K] -> [B, N, C], in the memory of x."""
+def sum_of_tokens(x: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
+    """x + inputs weight^T: [B, N, C], [B, N, K], [C, K] -> [B, N, C], in the memory of x where that is dense."""
     x = x.contiguous()
     add = add_linear if torch.compiler.is_compiling() else _add_linear
     add(x, inputs, weight)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.rewrites.copies import fixed
+from r3d2_ros.harmonizer.rewrites.copies import linear_of
 
 
 class JoinedSelfAttention(nn.Module):
@@ -45,8 +45,6 @@ def join_projections(model: R3D2) -> None:
 
 
 def _joined(*layers: nn.Linear) -> nn.Linear:
-    joined = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers), device="meta")
-    joined.weight = fixed(torch.cat([layer.weight for layer in layers]))
     # SD-Turbo's have no biases.
-    joined.bias = None if layers[0].bias is None else fixed(torch.cat([layer.bias for layer in layers]))
-    return joined
+    bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
+    return linear_of(torch.cat([layer.weight for layer in layers]), bias)

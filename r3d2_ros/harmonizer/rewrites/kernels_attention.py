@@ -11,7 +11,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, tile
+from r3d2_ros.harmonizer.triton_tiles import Arguments, TiledKernel, descriptor, tile
 
 LOG2_E = 1.4426950408889634
 

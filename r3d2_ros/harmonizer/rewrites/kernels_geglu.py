@@ -1,4 +1,7 @@
-"""The Triton kernel of `fuse_geglu`: two matrix products of the same inputs, and what becomes of them, in one pass."""
+"""The Triton kernel of `fuse_geglu` and of `float8.linears.gated_product`.
+
+Two matrix products of the same inputs, and what becomes of them, in one pass.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.tiles import Arguments, TiledKernel, descriptor, product_grid, product_tile
+from r3d2_ros.harmonizer.triton_tiles import Arguments, TiledKernel, descriptor, product_grid, product_tile
 
 STEPS = {2: (64,), 1: (128, 64, 32)}
 """Inputs that are multiplied at a time, by the bytes of a number: 128 bytes of a row, or what divides their count."""
@@ -79,20 +82,23 @@ def launch(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`fuse_geglu.geglu` on the device of its arguments, dense, in 16 bit."""
     rows = inputs.view(-1, inputs.shape[-1])
     output = rows.new_empty((rows.shape[0], weight.shape[0] // 2))
-    MULTIPLY(arguments_of(rows, weight, bias, output))
+    MULTIPLY(arguments_of(rows, weight, bias=bias, output=output))
     return output.view(*inputs.shape[:-1], -1)
 
 
 def launch_8_bit(rows: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
     """`float8.linears.gated_product` on the device of its arguments."""
     output = bias.new_empty((rows.shape[0], weight.shape[0] // 2))
-    MULTIPLY_8_BIT(arguments_of(rows, weight, bias, output, scale, weight_scale))
+    MULTIPLY_8_BIT(
+        arguments_of(rows, weight, bias=bias, output=output, scale=scale, weight_scale=weight_scale)
+    )
     return output
 
 
 def arguments_of(
     rows: Tensor,
     weight: Tensor,
+    *,
     bias: Tensor,
     output: Tensor,
     scale: Tensor | None = None,

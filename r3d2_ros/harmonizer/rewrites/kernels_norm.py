@@ -13,13 +13,13 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-ROWS, CHANNELS = 64, 64
+TILE_ROWS, TILE_CHANNELS = 64, 64
 """Of a tile of pixels."""
 
 PROGRAMS = 512
 """About four a multiprocessor of a large GPU."""
 
-PARTS = 32
+TILE_PARTS = 32
 """That are joined at a time."""
 
 NOT_SPECIALISED = ["PIXELS", "WIDTH", "PER_PART", "PER_GROUP", "PARTS"]
@@ -50,13 +50,13 @@ def channel_moments(
         offsets = (pixels // WIDTH).to(tl.int64) * ROW + (pixels % WIDTH) * PIXEL
         pointers = x + image.to(tl.int64) * IMAGE + offsets[:, None] + channels[None, :]
         numbers = tl.load(pointers, mask=there, other=0.0).to(tl.float32)
-        before = (start - begin) * 1.0
+        counted = (start - begin) * 1.0
         count = tl.minimum(end - start, TILE_ROWS) * 1.0
         tile_mean = tl.sum(numbers, axis=0) / count
         differences = tl.where(there, numbers - tile_mean[None, :], 0.0)
         step = tile_mean - mean
-        mean += step * count / (before + count)
-        square += tl.sum(differences * differences, axis=0) + step * step * before * count / (before + count)
+        mean += step * count / (counted + count)
+        square += tl.sum(differences * differences, axis=0) + step * step * counted * count / (counted + count)
         low = tl.minimum(low, tl.min(tl.where(there, numbers, float("inf")), axis=0))
         high = tl.maximum(high, tl.max(tl.where(there, numbers, -float("inf")), axis=0))
     place = (part * tl.num_programs(2) + image) * CHANNELS + channels
@@ -140,13 +140,13 @@ def affine(
     """`fuse_norm.group_affine` of 16 bit or float32 on the device of x."""
     batch, channels, _, _ = x.shape
     size = sizes(x)
-    blocks = triton.cdiv(channels, CHANNELS)
-    parts = max(1, min(triton.cdiv(size["PIXELS"], ROWS), PROGRAMS // (blocks * batch)))
-    per_part = triton.cdiv(triton.cdiv(size["PIXELS"], parts), ROWS) * ROWS
+    blocks = triton.cdiv(channels, TILE_CHANNELS)
+    parts = max(1, min(triton.cdiv(size["PIXELS"], TILE_ROWS), PROGRAMS // (blocks * batch)))
+    per_part = triton.cdiv(triton.cdiv(size["PIXELS"], parts), TILE_ROWS) * TILE_ROWS
     parts = triton.cdiv(size["PIXELS"], per_part)
     measured = torch.empty((4, parts, batch, channels), dtype=torch.float32, device=x.device).unbind()
     channel_moments[(parts, blocks, batch)](
-        x, *measured, **size, PER_PART=per_part, TILE_ROWS=ROWS, TILE_CHANNELS=CHANNELS
+        x, *measured, **size, PER_PART=per_part, TILE_ROWS=TILE_ROWS, TILE_CHANNELS=TILE_CHANNELS
     )
     # Apart from each other: results of an operator may not share memory.
     gain = torch.empty((batch, channels), dtype=torch.float32, device=x.device)
@@ -155,7 +155,7 @@ def affine(
     join_moments[(groups, batch)](
         *measured, bias if before is None else before, weight, bias, gain, shift, largest,
         EPS=eps, PIXELS=size["PIXELS"], PER_PART=per_part, PARTS=parts, CHANNELS=channels, PER_GROUP=per_group,
-        BEFORE=before is not None, TILE_PARTS=PARTS, TILE_CHANNELS=triton.next_power_of_2(per_group),
+        BEFORE=before is not None, TILE_PARTS=TILE_PARTS, TILE_CHANNELS=triton.next_power_of_2(per_group),
     )  # fmt: skip
     return gain, shift, largest
 
@@ -164,9 +164,9 @@ def normalise(x: Tensor, gain: Tensor, shift: Tensor, *, silu: bool) -> Tensor:
     """`fuse_norm.normalised` on the device of x and in its dtype, dense with the channels last."""
     batch, channels, height, width = x.shape
     output = torch.empty((batch, height, width, channels), dtype=x.dtype, device=x.device)
-    grid = triton.cdiv(height * width, ROWS), triton.cdiv(channels, CHANNELS), batch
+    grid = triton.cdiv(height * width, TILE_ROWS), triton.cdiv(channels, TILE_CHANNELS), batch
     normalise_tile[grid](
-        x, output, gain, shift, **sizes(x), SILU=silu, TILE_ROWS=ROWS, TILE_CHANNELS=CHANNELS
+        x, output, gain, shift, **sizes(x), SILU=silu, TILE_ROWS=TILE_ROWS, TILE_CHANNELS=TILE_CHANNELS
     )
     return output.permute(0, 3, 1, 2)
 

@@ -7,9 +7,9 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-PIXELS = 128
-OUTPUTS = 128
-"""Of a tile, at most."""
+TILE_PIXELS = 128
+MOST_OUTPUTS = 128
+"""Of a tile."""
 
 INPUTS = 32
 """27 and zeros: the matrix units take multiples of 16."""
@@ -46,11 +46,11 @@ def launch(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     batch, _, height, width = x.shape
     outputs = weight.shape[0]
     output = torch.empty((batch, height, width, outputs), dtype=x.dtype, device=x.device)
-    tile = min(OUTPUTS, max(16, triton.next_power_of_2(outputs)))
+    tile = min(MOST_OUTPUTS, max(16, triton.next_power_of_2(outputs)))
     image, channel, row, pixel = x.stride()
-    convolve[triton.cdiv(height * width, PIXELS), triton.cdiv(outputs, tile), batch](
+    convolve[triton.cdiv(height * width, TILE_PIXELS), triton.cdiv(outputs, tile), batch](
         x, weight.contiguous(), bias, output, HEIGHT=height, WIDTH=width, OUTPUTS=outputs,
         IMAGE=image, CHANNEL=channel, ROW=row, PIXEL=pixel,
-        INPUTS=INPUTS, TILE_PIXELS=PIXELS, TILE_OUTPUTS=tile, num_warps=8 if tile == OUTPUTS else 4,
+        INPUTS=INPUTS, TILE_PIXELS=TILE_PIXELS, TILE_OUTPUTS=tile, num_warps=8 if tile == MOST_OUTPUTS else 4,
     )  # fmt: skip
     return output.permute(0, 3, 1, 2)

@@ -23,9 +23,9 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.rewrites.copies import exact, fixed, rounded
+from r3d2_ros.harmonizer.rewrites.copies import exact, fixed, linear_of, rounded, summed
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
-from r3d2_ros.harmonizer.rewrites.in_place import AddingLayer, with_linear, with_product
+from r3d2_ros.harmonizer.rewrites.in_place import AddingLayer, sum_of_pictures, sum_of_tokens
 
 
 class MergedTransformer(nn.Module):
@@ -45,8 +45,7 @@ class MergedTransformer(nn.Module):
             self.transformer_blocks.append(merged)
         self.proj_out = _linear(plain.proj_out)
         if missing is not None:
-            bias = exact(self.proj_out.bias) + exact(self.proj_out.weight) @ missing
-            self.proj_out.bias = rounded(bias, like=self.proj_out.weight)
+            self.proj_out.bias = summed(self.proj_out.bias, exact(self.proj_out.weight) @ missing)
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any) -> tuple[Tensor]:
         """Called as diffusers' is; SD-Turbo's blocks give its other arguments no value."""
@@ -54,12 +53,15 @@ class MergedTransformer(nn.Module):
         for block in self.transformer_blocks:
             x = block(x, encoder_hidden_states)
         if _is_plain(self.proj_out):
-            return (with_product(hidden_states, _pictures(x, hidden_states), self.proj_out.weight),)
+            return (sum_of_pictures(hidden_states, _pictures(x, hidden_states), self.proj_out.weight),)
         return (_pictures(_sum(_tokens(hidden_states), x, self.proj_out), hidden_states),)
 
 
 class MergedBlock(nn.Module):
-    """diffusers' `BasicTransformerBlock` less the biases of its sums: tokens [B, N, C] -> the same, in their memory."""
+    """diffusers' `BasicTransformerBlock`, which it takes apart, less the biases of its sums.
+
+    Tokens [B, N, C], prompt [B, tokens, D] -> tokens, in the memory of those that came unless layers add by themselves.
+    """
 
     def __init__(self, plain: BasicTransformerBlock) -> None:
         super().__init__()
@@ -114,7 +116,7 @@ def merge_residuals(model: R3D2) -> None:
 def _move_last_bias(transformer: MergedTransformer, resnet: ResnetBlock2D) -> None:
     """From the transformer's last product to the residual block before it."""
     bias = transformer.proj_out.bias
-    resnet.conv2.bias = rounded(exact(resnet.conv2.bias) + exact(bias), like=bias)
+    resnet.conv2.bias = summed(resnet.conv2.bias, bias)
     transformer.norm.before = fixed(-bias)
     transformer.proj_out.register_parameter("bias", None)
 
@@ -130,10 +132,10 @@ def _pictures(tokens: Tensor, like: Tensor) -> Tensor:
 
 
 def _sum(x: Tensor, inputs: Tensor, layer: nn.Module) -> Tensor:
-    """x + layer(inputs), in the memory of x where that is a matrix product."""
+    """x + layer(inputs): by the layer itself if it can, in the memory of x if it has no bias."""
     if isinstance(layer, AddingLayer):
         return layer.added(x, inputs)
-    return with_linear(x, inputs, layer.weight) if _is_plain(layer) else x + layer(inputs)
+    return sum_of_tokens(x, inputs, layer.weight) if _is_plain(layer) else x + layer(inputs)
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
@@ -145,10 +147,7 @@ def _linear(layer: nn.Linear | nn.Conv2d) -> nn.Linear:
     """The matrix product that a 1x1 convolution is."""
     if isinstance(layer, nn.Linear):
         return layer
-    linear = nn.Linear(layer.in_channels, layer.out_channels, device="meta")
-    linear.weight, bias = fixed(layer.weight.flatten(1)), layer.bias
-    linear.register_parameter("bias", None if bias is None else fixed(bias))
-    return linear
+    return linear_of(layer.weight.flatten(1), layer.bias)
 
 
 def _take_out(attention: nn.Module) -> nn.Linear:

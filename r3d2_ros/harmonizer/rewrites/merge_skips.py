@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.rewrites.copies import exact, fixed, rounded
+from r3d2_ros.harmonizer.rewrites.copies import fixed, summed
 from r3d2_ros.harmonizer.rewrites.decoders import (
     Enlarge,
     Skip,
@@ -25,7 +25,7 @@ from r3d2_ros.harmonizer.rewrites.decoders import (
     upsampled,
 )
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
-from r3d2_ros.harmonizer.rewrites.in_place import with_product
+from r3d2_ros.harmonizer.rewrites.in_place import sum_of_pictures
 
 
 class AccumulatedSkip(nn.Module):
@@ -39,7 +39,7 @@ class AccumulatedSkip(nn.Module):
     def forward(self, x: Tensor, tap: Tensor) -> Tensor:
         if self.bias is not None:
             x = x + self.bias[:, None, None]
-        return with_product(x, tap, self.weight)
+        return sum_of_pictures(x, tap, self.weight)
 
 
 class JointStage(nn.Module):
@@ -91,4 +91,4 @@ def _sum_of_biases(first: Tensor | None, second: Tensor | None) -> nn.Parameter 
     if first is None or second is None:
         one = second if first is None else first
         return None if one is None else fixed(one)
-    return rounded(exact(first) + exact(second), like=first)
+    return summed(first, second)

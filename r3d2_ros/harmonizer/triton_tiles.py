@@ -88,6 +88,7 @@ def product_grid(arguments: Arguments) -> tuple[int, int]:
 
 def descriptor(tensor: Tensor) -> TensorDescriptor:
     """Of a dense tensor whose rows begin at multiples of 16 bytes. The part of a tile is set for each call."""
+    assert tensor.is_contiguous(), tensor.stride()
     shape = list(tensor.shape)
     strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]  # a dimension of 1 may have any
     return TensorDescriptor(tensor, shape, strides, [1] * len(shape))
