@@ -205,7 +205,7 @@ class Float8Config:
     products: Annotated[bool, Field(description="large linear layers of the UNet's transformers")] = True
     convolutions: Annotated[
         bool,
-        Field(description="3x3 convolutions of the residual blocks of UNet and AutoencoderKL, with the norms before them"),
+        Field(description="3x3 convolutions of residual blocks, in UNet and AutoencoderKL, with the norms before them"),
     ] = True
 
 
