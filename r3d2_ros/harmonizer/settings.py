@@ -275,7 +275,8 @@ class HarmonizerConfig:
         if self.dtype == "float8" and not (self.float8.products or self.float8.convolutions):
             raise ValueError("float8.products or float8.convolutions true, because dtype is float8; else float16")
         if self.dtype == "float8" and self.runtime.kind == "stable-fast":
-            raise ValueError("runtime.kind eager or torch-compile, because dtype is float8")
+            expected = "eager or torch-compile, because harmonizer.dtype is float8"
+            raise InputError("harmonizer.runtime.kind", expected, self.runtime.kind)
         if self.roi.enabled and self.composite == "full":
             expected = "region where harmonizer.roi.enabled is true: crops exist only around a region"
             raise InputError("harmonizer.composite", expected, self.composite)

@@ -15,6 +15,9 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 Arguments = dict[str, Any]
 
+MOST_PROGRAMS = 65_535
+"""CUDA's, in every dimension but the first."""
+
 
 class TiledKernel:
     """A Triton kernel with the tiles that it can be run with.
@@ -80,10 +83,14 @@ def product_tile(rows: int, outputs: int, *, warps: int, stages: int) -> triton.
     return tile({"TILE_ROWS": rows, "TILE_OUTPUTS": outputs}, blocks=blocks, warps=warps, stages=stages)
 
 
-def product_grid(arguments: Arguments) -> tuple[int, int]:
-    """Of tiles of a matrix product. Neighbours in the first dimension run at the same time and share their inputs."""
-    outputs = triton.cdiv(arguments["OUTPUTS"], arguments["TILE_OUTPUTS"])
-    return outputs, triton.cdiv(arguments["ROWS"], arguments["TILE_ROWS"])
+def product_grid(arguments: Arguments) -> tuple[int, int, int]:
+    """Of tiles of a matrix product: of outputs, then of rows in two dimensions, since each but the first has an end.
+
+    Neighbours in the first dimension run at the same time and share their inputs.
+    """
+    rows = triton.cdiv(arguments["ROWS"], arguments["TILE_ROWS"])
+    parts = triton.cdiv(rows, MOST_PROGRAMS)
+    return triton.cdiv(arguments["OUTPUTS"], arguments["TILE_OUTPUTS"]), triton.cdiv(rows, parts), parts
 
 
 def descriptor(tensor: Tensor) -> TensorDescriptor:

@@ -66,6 +66,7 @@ RUNGS = (
     Rung("compiled, batch 2", COMPILED, ALL, batch=2),
     Rung("compiled, batch 3", COMPILED, ALL, batch=3),
     Rung("compiled, batch 6", COMPILED, ALL, batch=6),
+    Rung("compiled, float8, batch 3", COMPILED, ALL, dtype="float8", batch=3),
     Rung("compiled, 720x1280", COMPILED, ALL, size=(720, 1280)),
     Rung("compiled, crop 512x768", COMPILED, ALL, size=(512, 768)),
 )

@@ -17,6 +17,7 @@ assert os.environ.get("TRITON_INTERPRET") == "1"
 import triton  # noqa: E402
 from triton.runtime.errors import OutOfResources  # noqa: E402
 
+from r3d2_ros.harmonizer import triton_tiles  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
     SILU_DEPTH,
@@ -107,6 +108,15 @@ def test_product_in_8_bit(tile: int, rows: int, inputs: int, outputs: int) -> No
         kernels_products.MULTIPLY.run(kernels_products.TILES[tile], arguments)
         expected = product_reference(tokens, weight, scale, weight_scale, bias, added)
         torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_more_rows_than_a_grid_has_in_one_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three tiles of rows in two parts of two."""
+    monkeypatch.setattr(triton_tiles, "MOST_PROGRAMS", 2)
+    tensors = operands(1, 32, 16, (9, 14))
+    for tile in kernels_products.TILES:
+        expected = framed_convolution_reference(*tensors, None)
+        torch.testing.assert_close(convolved(tile, *tensors, None), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("tile", range(len(kernels_geglu.TILES_8_BIT)))

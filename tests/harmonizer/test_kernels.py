@@ -21,6 +21,7 @@ from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_norm,
     kernels_picture,
 )
+from r3d2_ros.harmonizer.triton_tiles import product_grid  # noqa: E402
 
 HOPPER = 90
 SHARED_BYTES = 227 * 1024
@@ -57,6 +58,17 @@ def test_the_products_compile_for_hopper(tile: int, step: int, taps: int, tmp_pa
     assert re.search(r"wgmma\.mma_async\S*\.f32\.e4m3\.e4m3", ptx) and "cp.async.bulk.tensor.2d" in ptx
     assert re.search(r"st\.global\S*\.v4\.b32", ptx) and re.search(r"ld\.global\S*\.v4\.b32", ptx)
     assert_fits(program, tmp_path)
+
+
+@pytest.mark.parametrize("tile", [*kernels_products.TILES, *kernels_geglu.TILES, *kernels_geglu.TILES_8_BIT], ids=str)
+def test_grids_end_before_cudas(tile: Any) -> None:
+    """Of the most images that there may be in a batch, 1080x1920, and with no more programs than there are tiles, but
+    for a few."""
+    for batch in (1, 3, 64):
+        across, *down = product_grid({"ROWS": batch * 1089 * 1921, "OUTPUTS": 256, **tile.kwargs})
+        rows = -(-batch * 1089 * 1921 // tile.kwargs["TILE_ROWS"])
+        assert across == 256 // tile.kwargs["TILE_OUTPUTS"] and all(part < 2**16 for part in down)
+        assert 0 <= down[0] * down[1] - rows < down[1]
 
 
 @pytest.mark.parametrize("tile", range(len(kernels_attention.TILES)))

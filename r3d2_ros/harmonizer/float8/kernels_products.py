@@ -52,7 +52,7 @@ def multiply(
 ):
     """One program computes a tile of the result. TAPS is 1 for a linear layer, 9 for a convolution."""
     first_output = tl.program_id(0) * TILE_OUTPUTS
-    first_row = tl.program_id(1) * TILE_ROWS
+    first_row = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * TILE_ROWS
     steps_per_tap = CHANNELS // STEP
     total = tl.full((TILE_ROWS, TILE_OUTPUTS), 0.0, tl.float32)
     for step in range(TAPS * steps_per_tap):
@@ -127,6 +127,7 @@ def arguments_of(
     added: Tensor | None,
 ) -> Arguments:
     """Of `multiply` for rows [R, C] or framed images [B, H + 1, W + 1, C], all but the sizes of its tiles."""
+    assert added is None or added.is_contiguous()
     channels = inputs.shape[-1]
     _, frame_height, frame_width = inputs.shape[:3] if inputs.ndim == 4 else (0, 1, 1)
     rows = inputs.view(-1, channels)

@@ -132,6 +132,7 @@ def fuse_block(block: ResnetBlock2D) -> None:
     """Exchange the norms of a residual block, unless they were."""
     if isinstance(block.norm1, FusedGroupNorm):
         return
+    assert block.output_scale_factor == 1  # biases are moved into its sum
     block.norm1, block.norm2 = FusedGroupNorm(block.norm1, silu=True), FusedGroupNorm(block.norm2, silu=True)
     # The timestep's part may come in between: sums do not depend on their order.
     block.norm2.before, block.conv1.bias = block.conv1.bias, None

@@ -48,7 +48,7 @@ def multiply(
 ):
     """One program computes a tile of the result."""
     first_output = tl.program_id(0) * TILE_OUTPUTS
-    first_row = tl.program_id(1) * TILE_ROWS
+    first_row = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * TILE_ROWS
     value = tl.full((TILE_ROWS, TILE_OUTPUTS), 0.0, tl.float32)
     gate = tl.full((TILE_ROWS, TILE_OUTPUTS), 0.0, tl.float32)
     for start in range(0, INPUTS, STEP):

@@ -172,8 +172,9 @@ def normalise(x: Tensor, gain: Tensor, shift: Tensor, *, silu: bool) -> Tensor:
 
 
 def sizes(x: Tensor) -> dict[str, Any]:
-    """Of x [B, C, H, W], as the kernels' arguments."""
+    """Of x [B, C, H, W] with the channels next to each other, as the kernels' arguments."""
     _, channels, height, width = x.shape
-    image, _, row, pixel = x.stride()
+    image, channel, row, pixel = x.stride()
+    assert channel == 1 or channels == 1, x.stride()
     size = {"PIXELS": height * width, "WIDTH": width, "CHANNELS": channels}
     return {**size, "IMAGE": image, "ROW": row, "PIXEL": pixel}
