@@ -20,7 +20,6 @@ from triton.runtime.errors import OutOfResources  # noqa: E402
 from r3d2_ros.harmonizer import triton_tiles  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
-    SILU_DEPTH,
     framed_convolution_reference,
     quantised_images_reference,
 )
@@ -211,7 +210,7 @@ def test_norms_of_a_part_of_a_larger_tensor() -> None:
 def quantised_by_the_kernel(
     x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor, dtype: torch.dtype = FLOAT8
 ) -> tuple[Tensor, Tensor]:
-    return kernels_images.launch(x, gain, shift, largest, silu_depth=SILU_DEPTH, dtype=dtype)
+    return kernels_images.launch(x, gain, shift, largest, dtype=dtype)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # 1 / (1 + inf) is 0, as it should be

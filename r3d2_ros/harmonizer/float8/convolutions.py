@@ -13,8 +13,8 @@ number behind the norm, which the norm's moments bring with them: no pass goes o
 block's sum is formed by its second convolution, before its result is rounded.
 
 What stays in 16 bit: both ends of the network and of the autoencoder, since a model of one step has no later one to
-repair errors; convolutions that halve or double; 1x1; and the tiny autoencoder, where reading a picture once more for
-its scale takes longer than 8 bits save. Not measured on a GPU.
+repair errors; convolutions that halve or double; shortcuts; and the tiny autoencoder, where reading a picture once more
+for its scale takes longer than 8 bits save. Not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.float8.numbers import FLOAT8, quantised, scale_of, scaled
+from r3d2_ros.harmonizer.float8.numbers import FLOAT8, SILU_DEPTH, quantised, scale_of, scaled
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.rewrites.copies import summed
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm, channels_last, fuse_block, normalised
@@ -37,9 +37,6 @@ CHANNELS_MULTIPLE = 32
 
 OUTPUTS_MULTIPLE = 8
 """So that 16 bytes of the result can be stored at a time."""
-
-SILU_DEPTH = 0.2784646
-"""No value of SiLU is below minus this."""
 
 
 class Float8NormConv2d(nn.Module):
@@ -104,7 +101,7 @@ def quantised_images(x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor) ->
     """
     from r3d2_ros.harmonizer.float8.kernels_images import launch
 
-    return launch(x, gain, shift, largest, silu_depth=SILU_DEPTH)
+    return launch(x, gain, shift, largest)
 
 
 @quantised_images.register_kernel("cpu")

@@ -7,13 +7,11 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.float8.numbers import FLOAT8, LARGEST
+from r3d2_ros.harmonizer.float8.numbers import FLOAT8, LARGEST, SILU_DEPTH, TINY
 from r3d2_ros.harmonizer.rewrites.kernels_norm import sizes
 
 TILE_ROWS, TILE_CHANNELS = 64, 64
 """Of a tile of pixels."""
-
-TINY = torch.finfo(torch.float32).tiny
 
 
 @triton.jit(do_not_specialize=["FRAME_PIXELS", "FRAME_WIDTH", "PIXELS", "WIDTH", "GROUPS"])
@@ -53,7 +51,7 @@ def quantise_tile(
 
 
 def launch(
-    x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor, *, silu_depth: float, dtype: torch.dtype = FLOAT8
+    x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor, *, dtype: torch.dtype = FLOAT8
 ) -> tuple[Tensor, Tensor]:
     """`convolutions.quantised_images` on the device of its arguments. In a wider `dtype` the numbers are as before
     they are rounded."""
@@ -65,7 +63,7 @@ def launch(
     quantise_tile[grid](
         x, output, scale, gain, shift, largest, **sizes(x),
         FRAME_PIXELS=frame_pixels, FRAME_WIDTH=width + 1, GROUPS=groups,
-        LARGEST=LARGEST, SILU_DEPTH=silu_depth, TINY=TINY,
+        LARGEST=LARGEST, SILU_DEPTH=SILU_DEPTH, TINY=TINY,
         TILE_GROUPS=triton.next_power_of_2(groups), TILE_ROWS=TILE_ROWS, TILE_CHANNELS=TILE_CHANNELS,
     )  # fmt: skip
     return output, scale

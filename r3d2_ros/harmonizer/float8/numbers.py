@@ -9,10 +9,15 @@ FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
 """448"""
 
+TINY = torch.finfo(torch.float32).tiny
+
+SILU_DEPTH = 0.2784646
+"""No value of SiLU is below minus this."""
+
 
 def scale_of(largest: Tensor) -> Tensor:
     """The float32 scale by which numbers up to `largest` use all that 8 bits can hold; never 0."""
-    return (largest.float() / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+    return (largest.float() / LARGEST).clamp(min=TINY)
 
 
 def scaled(numbers: Tensor, scale: Tensor) -> Tensor:
