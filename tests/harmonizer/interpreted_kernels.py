@@ -118,7 +118,7 @@ def test_more_rows_than_a_grid_has_in_one_dimension(monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(convolved(tile, *tensors, None), expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("tile", range(len(kernels_geglu.TILES_8_BIT)))
+@pytest.mark.parametrize("tile", range(len(kernels_geglu.TILES)))
 @ROWS
 def test_gated_product_in_8_bit(tile: int, rows: int, inputs: int, outputs: int) -> None:
     tokens, weight, scale, weight_scale, bias = rows_in_8_bit(rows, inputs, 2 * outputs)
@@ -126,7 +126,7 @@ def test_gated_product_in_8_bit(tile: int, rows: int, inputs: int, outputs: int)
     arguments = kernels_geglu.arguments_of(
         tokens, weight, bias=bias, output=output, scale=scale, weight_scale=weight_scale
     )
-    kernels_geglu.MULTIPLY_8_BIT.run(kernels_geglu.TILES_8_BIT[tile], arguments)
+    kernels_geglu.MULTIPLY.run(kernels_geglu.TILES[tile], arguments)
     expected = gated_product_reference(tokens, weight, scale, weight_scale, bias)
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
@@ -192,6 +192,17 @@ def test_norms_of_numbers_far_from_zero() -> None:
     expected_gain, expected_shift, _ = group_affine_reference(x.double(), None, ones, zeros, 8, 1e-5)
     torch.testing.assert_close(gain.double(), expected_gain.double(), rtol=1e-4, atol=0)
     torch.testing.assert_close(shift / gain, (expected_shift / expected_gain).float(), rtol=1e-6, atol=0)
+
+
+def test_norms_of_parts_whose_first_pixels_are_unlike_the_rest() -> None:
+    """A black margin above a bright picture: differences are taken from the mean of the first 32 pixels."""
+    x = 100 + pictures(1, 32, (200, 40), torch.float32)
+    x[:, :, :1] = 0
+    ones, zeros = torch.ones(32), torch.zeros(32)
+    gain, shift, _ = kernels_norm.affine(x, None, ones, zeros, 8, 1e-5)
+    expected_gain, expected_shift, _ = group_affine_reference(x.double(), None, ones, zeros, 8, 1e-5)
+    torch.testing.assert_close(gain.double(), expected_gain.double(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(shift.double(), expected_shift.double(), rtol=1e-4, atol=0)
 
 
 def test_norms_of_a_part_of_a_larger_tensor() -> None:
@@ -262,6 +273,22 @@ def test_the_first_convolution(
     torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("batch", "channels", "size"), [(2, 16, (1, 1)), (1, 64, (35, 127)), (2, 32, (3, 126)), (1, 128, (34, 130))]
+)
+def test_the_last_convolution(batch: int, channels: int, size: tuple[int, int]) -> None:
+    """Strips and parts of one row or pixel more than a program computes, and of a part of a larger tensor."""
+    generator = torch.Generator().manual_seed(channels)
+    weight = (9 * channels) ** -0.5 * torch.randn(3, channels, 3, 3, generator=generator)
+    weight, bias = weight.half(), torch.randn(3, generator=generator).half()
+    for whole in (size, (size[0] + 1, size[1] + 2)):
+        x = pictures(batch, channels, whole, torch.float16)[:, :, : size[0], : size[1]]
+        output = kernels_picture.launch_to_picture(x, weight, bias)
+        assert output.dtype == torch.float16 and output.is_contiguous(memory_format=torch.channels_last)
+        expected = convolved_picture_reference(x.double(), weight.double(), bias.double())
+        torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("tile", range(len(kernels_attention.TILES)))
 @pytest.mark.parametrize(("batch", "tokens", "width"), [(1, 64, 128), (2, 77, 64), (1, 130, 512), (1, 1, 256)])
 @pytest.mark.parametrize("spread", [0.1, 3.0])
@@ -312,6 +339,7 @@ def test_each_launch_may_be_an_operator() -> None:
     calls = {
         "affine": (kernels_norm.affine, (x, None, *torch.randn(2, 64).half().unbind(), 8, 1e-5)),
         "picture": (kernels_picture.launch, (x[:, :3], torch.randn(8, 3, 3, 3).half(), torch.randn(8).half())),
+        "to picture": (kernels_picture.launch_to_picture, (x, torch.randn(3, 64, 3, 3).half(), torch.randn(3).half())),
         "images": (quantised_by_the_kernel, (x, torch.ones(2, 64), torch.zeros(2, 64), torch.ones(2, 8))),
         "attention": (kernels_attention.launch, (tokens, tokens)),
         "geglu": (kernels_geglu.launch, (tokens, torch.randn(32, 64).half(), torch.randn(32).half())),
@@ -320,7 +348,7 @@ def test_each_launch_may_be_an_operator() -> None:
         "gated": (kernels_geglu.launch_8_bit, rows_in_8_bit(3, 64, 32)),
     }
     for name, (launch, arguments) in calls.items():
-        operator = torch.library.custom_op(f"r3d2_ros_test::{name}", launch, mutates_args=())
+        operator = torch.library.custom_op(f"r3d2_ros_test::{name.replace(' ', '_')}", launch, mutates_args=())
         results = operator(*arguments)
         for result in results if isinstance(results, tuple) else (results,):
             # What the interpreter rounds to 8 bit it rounds wrongly.

@@ -57,10 +57,10 @@ def test_the_products_compile_for_hopper(tile: int, step: int, taps: int, tmp_pa
     ptx = program.asm["ptx"]
     assert re.search(r"wgmma\.mma_async\S*\.f32\.e4m3\.e4m3", ptx) and "cp.async.bulk.tensor.2d" in ptx
     assert re.search(r"st\.global\S*\.v4\.b32", ptx) and re.search(r"ld\.global\S*\.v4\.b32", ptx)
-    assert_fits(program, tmp_path)
+    assert_fits(program, tmp_path, stack=AT_ITS_END)
 
 
-@pytest.mark.parametrize("tile", [*kernels_products.TILES, *kernels_geglu.TILES, *kernels_geglu.TILES_8_BIT], ids=str)
+@pytest.mark.parametrize("tile", [*kernels_products.TILES, *kernels_geglu.TILES], ids=str)
 def test_grids_end_before_cudas(tile: Any) -> None:
     """Of the most images that there may be in a batch, 1080x1920, and with no more programs than there are tiles, but
     for a few."""
@@ -89,10 +89,8 @@ def test_the_wide_attention_compiles_for_hopper(tile: int, tmp_path: Path) -> No
     assert_fits(program, tmp_path)
 
 
-GATED = [("fp16", tile) for tile in kernels_geglu.TILES] + [("fp8e4nv", tile) for tile in kernels_geglu.TILES_8_BIT]
-
-
-@pytest.mark.parametrize(("number", "chosen"), GATED, ids=str)
+@pytest.mark.parametrize("number", ["fp16", "fp8e4nv"])
+@pytest.mark.parametrize("chosen", kernels_geglu.TILES, ids=str)
 def test_the_gated_product_compiles_for_hopper(number: str, chosen: Any, tmp_path: Path) -> None:
     rows, outputs = chosen.kwargs["TILE_ROWS"], chosen.kwargs["TILE_OUTPUTS"]
     step = kernels_geglu.STEPS[2 if number == "fp16" else 1][0]
@@ -109,7 +107,7 @@ def test_the_gated_product_compiles_for_hopper(number: str, chosen: Any, tmp_pat
     factors = "f16.f16" if number == "fp16" else "e4m3.e4m3"
     assert re.search(rf"wgmma\.mma_async\S*\.f32\.{factors}", program.asm["ptx"])
     assert "cp.async.bulk.tensor.2d" in program.asm["ptx"]
-    assert_fits(program, tmp_path)
+    assert_fits(program, tmp_path, stack=AT_ITS_END if number != "fp16" else 0)
 
 
 @pytest.mark.parametrize(("outputs", "warps"), [(64, 4), (128, 8)])
@@ -128,6 +126,24 @@ def test_the_first_convolution_compiles_for_hopper(outputs: int, warps: int, tmp
     assert_fits(program, tmp_path)
 
 
+@pytest.mark.parametrize(("channels", "stages"), [(64, 3), (128, 2)])
+def test_the_last_convolution_compiles_for_hopper(channels: int, stages: int, tmp_path: Path) -> None:
+    """Of TAESD and of AutoencoderKL; rows are on their way before they are needed."""
+    tensors = dict.fromkeys(("x", "weight", "bias", "output"), "*fp16")
+    numbers = dict.fromkeys(("HEIGHT", "WIDTH", "IMAGE", "ROW", "PIXEL"), "i32")
+    constants = {
+        "CHANNELS": channels, "STRIP": kernels_picture.STRIP, "STRIP_ROWS": kernels_picture.STRIP_ROWS,
+        "BLOCK": kernels_picture.BLOCK, "PLACES": kernels_picture.BLOCK * kernels_picture.BLOCKS,
+    }  # fmt: skip
+    even = {*tensors, "IMAGE", "ROW", "PIXEL"}
+    program = compiled(
+        kernels_picture.convolve_to_picture, {**tensors, **numbers}, constants, multiples_of_16=even, num_warps=8,
+        num_stages=stages,
+    )  # fmt: skip
+    assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.cg.shared.global" in program.asm["ptx"]
+    assert_fits(program, tmp_path)
+
+
 NUMBERS = (
     "PIXELS", "WIDTH", "CHANNELS", "PER_PART", "PER_GROUP", "PARTS", "GROUPS", "FRAME_PIXELS", "FRAME_WIDTH",
     "IMAGE", "ROW", "PIXEL",
@@ -135,13 +151,15 @@ NUMBERS = (
 TILE = {"TILE_ROWS": kernels_norm.TILE_ROWS, "TILE_CHANNELS": kernels_norm.TILE_CHANNELS}
 MEASURED = dict.fromkeys(("means", "squares", "smallest", "largest"), "*fp32")
 AFFINE = dict.fromkeys(("gains", "shifts"), "*fp32")
+MOMENTS = {"TILE_ROWS": kernels_norm.MOMENT_ROWS, "TILE_CHANNELS": kernels_norm.TILE_CHANNELS}
 NORMS: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
-    "moments": (kernels_norm.channel_moments, {"x": "*fp16", **MEASURED}, TILE),
+    "moments": (kernels_norm.channel_moments, {"x": "*fp16", **MEASURED}, {**MOMENTS, "DENSE": True}),
+    "moments of a view": (kernels_norm.channel_moments, {"x": "*fp16", **MEASURED}, {**MOMENTS, "DENSE": False}),
     "join": (
         kernels_norm.join_moments,
         {**MEASURED, **AFFINE, **dict.fromkeys(("before", "weight", "bias"), "*fp16"), "group_largest": "*fp32",
          "EPS": "fp32"},
-        {"BEFORE": True, "TILE_PARTS": kernels_norm.TILE_PARTS, "TILE_CHANNELS": 128},
+        {"BEFORE": True, "TILE_PARTS": kernels_norm.JOINED_NUMBERS // 128, "TILE_CHANNELS": 128},
     ),
     "normalise": (kernels_norm.normalise_tile, {"x": "*fp16", "output": "*fp16", **AFFINE}, {**TILE, "SILU": True}),
     "quantise": (
@@ -161,7 +179,8 @@ def test_the_norms_compile_for_hopper(name: str, tmp_path: Path) -> None:
     kernel, tensors, constants = NORMS[name]
     numbers = {key: "i32" for key in NUMBERS if key in kernel.arg_names}
     even = {*tensors, "IMAGE", "ROW", "PIXEL", "CHANNELS"} - {"EPS"}
-    program = compiled(kernel, {**tensors, **numbers}, constants, multiples_of_16=even)
+    warps = kernels_norm.MOMENT_WARPS if name.startswith("moments") else 4
+    program = compiled(kernel, {**tensors, **numbers}, constants, multiples_of_16=even, num_warps=warps)
     if name != "join":
         assert re.search(r"ld\.global\S*\.v4\.b32", program.asm["ptx"])
     if name == "quantise":
@@ -187,11 +206,16 @@ def compiled(
     return triton.compile(source, target=GPUTarget("cuda", HOPPER, 32), options=options)
 
 
-def assert_fits(program: Any, folder: Path) -> None:
-    """All numbers stay in registers, and shared memory is enough."""
+AT_ITS_END = 64
+"""Bytes that a program may put away once, when all its sums are formed and it scales, adds and stores them."""
+
+
+def assert_fits(program: Any, folder: Path, *, stack: int = 0) -> None:
+    """All numbers, but for `stack` bytes, stay in registers, and shared memory is enough."""
     assert program.metadata.shared <= SHARED_BYTES
     binary = folder / "kernel.cubin"
     binary.write_bytes(program.asm["cubin"])
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     usage = subprocess.run([tool, "--dump-resource-usage", binary], capture_output=True, text=True, check=True).stdout
-    assert "STACK:0 " in usage, usage
+    found = re.search(r"STACK:(\d+) ", usage)
+    assert found is not None and int(found[1]) <= stack, usage

@@ -1,9 +1,10 @@
 """The Triton kernel of 8-bit products: of rows, for linear layers, and of nine shifted rows, for 3x3 convolutions.
 
 Tiles of both factors come by the tensor memory accelerator where the GPU has one (Hopper and later); outside of the
-tensor it gives zeros, which are the frame above the first image and below the last one. Sums are added to float32 once
-in `STEP` inputs: of sums of 8-bit products Hopper's matrix units keep about 14 bits. Scales, bias and what the result
-is added to come last, before it is rounded once.
+tensor it gives zeros, which are the frame above the first image and below the last one. Sums stay in Hopper's matrix
+units, which keep about 14 bits of sums of 8-bit products: a small part of what 4 bits of each factor lose, and adding
+to float32 on the way would have the units wait. Scales, bias and what the result is added to come last, before it is
+rounded once.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ TILES = [
     product_tile(128, 128, warps=4, stages=3),
     product_tile(128, 64, warps=4, stages=3),
     product_tile(256, 128, warps=8, stages=3),
+    product_tile(128, 256, warps=8, stages=3),
     product_tile(64, 128, warps=4, stages=5),
     product_tile(64, 64, warps=4, stages=6),
     product_tile(64, 64, warps=4, stages=3),
 ]
-"""All give the same bytes: each sums the same numbers in the same order. Adding to float32 waits for the matrix units;
-with three stages two or three programs share a multiprocessor, and one multiplies while another adds."""
+"""All give the same bytes: each sums the same numbers in the same order. With three stages two or three programs share a
+multiprocessor, and one multiplies while another stores."""
 
 STEPS = (128, 64, 32)
 """Inputs that are multiplied at a time: the first of these that divides the channels."""
@@ -62,7 +64,7 @@ def multiply(
             row += (tap // 3 - 1) * FRAME_WIDTH + tap % 3 - 1
         pixels = inputs.load([row, step % steps_per_tap * STEP])
         weights = weight.load([first_output, step * STEP])
-        total = tl.dot(pixels, weights.T, total, max_num_imprecise_acc=STEP)
+        total = tl.dot(pixels, weights.T, total)
 
     rows = first_row + tl.arange(0, TILE_ROWS)
     there = rows < ROWS

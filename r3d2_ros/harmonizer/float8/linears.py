@@ -20,6 +20,9 @@ from r3d2_ros.harmonizer.rewrites.in_place import AddingLayer
 MIN_INPUTS = 640
 """SD-Turbo's finest level has 320."""
 
+OUTPUTS_PER_INPUT = 3
+"""At least so many: an activation is read for its scale and written in 8 bit once, however many outputs it has."""
+
 INPUTS_MULTIPLE, OUTPUTS_MULTIPLE = 32, 16
 """Ours multiplies 32 inputs at least in a step; cuBLASLt's wants multiples of 16."""
 
@@ -160,4 +163,6 @@ def quantise_linears(unet: nn.Module, *, min_inputs: int = MIN_INPUTS) -> int:
 def _is_worth_it(name: str, linear: nn.Linear, min_inputs: int) -> bool:
     of_prompt = name.endswith(("attn2.to_k", "attn2.to_v"))
     fits = linear.in_features % INPUTS_MULTIPLE == linear.out_features % OUTPUTS_MULTIPLE == 0
-    return ".attentions." in f".{name}" and not of_prompt and fits and linear.in_features >= min_inputs
+    if not fits or of_prompt or ".attentions." not in f".{name}":
+        return False
+    return linear.in_features >= min_inputs and linear.out_features >= OUTPUTS_PER_INPUT * linear.in_features

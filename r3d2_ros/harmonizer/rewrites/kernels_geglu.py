@@ -22,12 +22,26 @@ TILES = [
     product_tile(64, 64, warps=4, stages=5),
 ]
 
-TILES_8_BIT = [
-    product_tile(128, 64, warps=8, stages=4),
-    product_tile(64, 64, warps=4, stages=5),
-    product_tile(64, 64, warps=8, stages=4),
-]
-"""Sums in float32 and those of a step lie in registers, each for values and gates."""
+
+@triton.jit
+def normal_distribution(x):
+    """(1 + erf(x / sqrt(2))) / 2 to 2e-7, in half the time of CUDA's `erff`, while which nothing is multiplied.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.28, with the root of 2 in its coefficients.
+    """
+    z = tl.minimum(tl.abs(x), 12.0)  # from where on nothing is left, to keep the power finite
+    p = 5.382975e-06 * z + 4.88906356e-05
+    p = p * z + 3.8003575e-05
+    p = p * z + 0.00327762632
+    p = p * z + 0.0211410061
+    p = p * z + 0.049867347
+    p = p * z + 1.0
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    beyond = 0.5 / p
+    return tl.where(x < 0, beyond, 1.0 - beyond)
 
 
 @triton.jit(do_not_specialize=["ROWS", "INPUTS", "OUTPUTS"])
@@ -54,12 +68,8 @@ def multiply(
     for start in range(0, INPUTS, STEP):
         tokens = inputs.load([first_row, start])
         values, gates = weight.load([first_output, start]), weight.load([OUTPUTS + first_output, start])
-        if SCALED:  # the matrix units keep about 14 bits of sums of 8-bit products
-            value = tl.dot(tokens, values.T, value, max_num_imprecise_acc=STEP)
-            gate = tl.dot(tokens, gates.T, gate, max_num_imprecise_acc=STEP)
-        else:
-            value = tl.dot(tokens, values.T, value)
-            gate = tl.dot(tokens, gates.T, gate)
+        value = tl.dot(tokens, values.T, value)
+        gate = tl.dot(tokens, gates.T, gate)
     outputs = first_output + tl.arange(0, TILE_OUTPUTS)
     known = outputs < OUTPUTS
     if SCALED:
@@ -69,13 +79,11 @@ def multiply(
         gate *= row_scale * tl.load(weight_scale + OUTPUTS + outputs, mask=known, other=0.0)[None, :]
     value += tl.load(bias + outputs, mask=known, other=0.0).to(tl.float32)[None, :]
     gate += tl.load(bias + OUTPUTS + outputs, mask=known, other=0.0).to(tl.float32)[None, :]
-    result = value * gate * 0.5 * (1.0 + tl.erf(gate * 0.7071067811865476))
+    result = value * gate * normal_distribution(gate)
     output.store([first_row, first_output], result.to(output.dtype))
 
 
-_KEY = ["ROWS", "INPUTS", "OUTPUTS"]
-MULTIPLY = TiledKernel(multiply, TILES, grid=product_grid, key=_KEY)
-MULTIPLY_8_BIT = TiledKernel(multiply, TILES_8_BIT, grid=product_grid, key=_KEY)
+MULTIPLY = TiledKernel(multiply, TILES, grid=product_grid, key=["ROWS", "INPUTS", "OUTPUTS"])
 
 
 def launch(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -89,7 +97,7 @@ def launch(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def launch_8_bit(rows: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
     """`float8.linears.gated_product` on the device of its arguments."""
     output = bias.new_empty((rows.shape[0], weight.shape[0] // 2))
-    MULTIPLY_8_BIT(
+    MULTIPLY(
         arguments_of(rows, weight, bias=bias, output=output, scale=scale, weight_scale=weight_scale)
     )
     return output

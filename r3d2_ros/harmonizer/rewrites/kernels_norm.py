@@ -14,56 +14,89 @@ from torch import Tensor
 from triton import language as tl
 
 TILE_ROWS, TILE_CHANNELS = 64, 64
-"""Of a tile of pixels."""
+"""Of a tile of pixels that is normalised."""
 
-PROGRAMS = 512
-"""About four a multiprocessor of a large GPU."""
+MOMENT_ROWS, MOMENT_WARPS = 32, 8
+"""Of a tile whose moments are taken: a thread has eight channels of one pixel, 16 bytes."""
 
-TILE_PARTS = 32
-"""That are joined at a time."""
+PROGRAMS = 396
+"""That take moments: three a multiprocessor of a large GPU, all at the same time."""
+
+JOINED_NUMBERS = 4096
+"""Of parts and channels that are joined at a time."""
 
 NOT_SPECIALISED = ["PIXELS", "WIDTH", "PER_PART", "PER_GROUP", "PARTS"]
 """Strides and CHANNELS are: that 16 divides them is what lets a thread load 16 bytes at a time."""
 
 
+@triton.jit
+def _pixels(x, start, end, WIDTH, ROW, PIXEL, columns, known, other, DENSE: tl.constexpr, TILE_ROWS: tl.constexpr):
+    """The numbers of TILE_ROWS pixels from `start` on in `columns`; `other` [channels] instead of those from `end` on."""
+    pixels = start + tl.arange(0, TILE_ROWS)
+    if DENSE:
+        offsets = pixels.to(tl.int64) * PIXEL
+    else:
+        offsets = (pixels // WIDTH).to(tl.int64) * ROW + (pixels % WIDTH) * PIXEL
+    there = (pixels < end)[:, None] & known[None, :]
+    return tl.load(x + offsets[:, None] + columns[None, :], mask=there, other=other[None, :])
+
+
+@triton.jit
+def _taken(numbers, pivot, total, square, low, high):
+    """Sums of differences from `pivot` and of their squares, and both extremes, with one tile more; nothing is joined
+    across threads yet."""
+    numbers = numbers.to(tl.float32)
+    difference = numbers - pivot[None, :]
+    return (
+        total + difference,
+        square + difference * difference,
+        tl.minimum(low, numbers),
+        tl.maximum(high, numbers),
+    )
+
+
 @triton.jit(do_not_specialize=NOT_SPECIALISED)
 def channel_moments(
     x, means, squares, smallest, largest, PIXELS, WIDTH, CHANNELS, PER_PART, IMAGE, ROW, PIXEL,
-    TILE_ROWS: tl.constexpr, TILE_CHANNELS: tl.constexpr,
+    DENSE: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Of each channel and part of the pixels the mean, the sum of squared differences from it, and both extremes.
 
-    Each is [parts, B, C] float32.
+    Each is [parts, B, C] float32. Differences are taken from the mean of the part's first tile, near which the others
+    lie: what the subtraction at the end loses is little. DENSE: one pixel lies behind the other, rows too.
     """
     part, image = tl.program_id(0), tl.program_id(2)
     channels = tl.program_id(1) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
     known = channels < CHANNELS
+    x += image.to(tl.int64) * IMAGE
     begin = part * PER_PART
     end = tl.minimum(begin + PER_PART, PIXELS)
-    mean = tl.full((TILE_CHANNELS,), 0.0, tl.float32)
-    square = tl.full((TILE_CHANNELS,), 0.0, tl.float32)
-    low = tl.full((TILE_CHANNELS,), float("inf"), tl.float32)
-    high = tl.full((TILE_CHANNELS,), -float("inf"), tl.float32)
-    for start in range(begin, end, TILE_ROWS):
-        pixels = start + tl.arange(0, TILE_ROWS)
-        there = (pixels < end)[:, None] & known[None, :]
-        offsets = (pixels // WIDTH).to(tl.int64) * ROW + (pixels % WIDTH) * PIXEL
-        pointers = x + image.to(tl.int64) * IMAGE + offsets[:, None] + channels[None, :]
-        numbers = tl.load(pointers, mask=there, other=0.0).to(tl.float32)
-        counted = (start - begin) * 1.0
-        count = tl.minimum(end - start, TILE_ROWS) * 1.0
-        tile_mean = tl.sum(numbers, axis=0) / count
-        differences = tl.where(there, numbers - tile_mean[None, :], 0.0)
-        step = tile_mean - mean
-        mean += step * count / (counted + count)
-        square += tl.sum(differences * differences, axis=0) + step * step * counted * count / (counted + count)
-        low = tl.minimum(low, tl.min(tl.where(there, numbers, float("inf")), axis=0))
-        high = tl.maximum(high, tl.max(tl.where(there, numbers, -float("inf")), axis=0))
+    nothing = tl.full((TILE_CHANNELS,), 0.0, x.dtype.element_ty)
+    first = _pixels(x, begin, end, WIDTH, ROW, PIXEL, channels, known, nothing, DENSE, TILE_ROWS).to(tl.float32)
+    # As a number of x it stands for pixels that are not there, and changes no sum and no extreme.
+    pivot = (tl.sum(first, axis=0) / tl.minimum(end - begin, TILE_ROWS)).to(x.dtype.element_ty)
+    centre = pivot.to(tl.float32)
+    total = tl.full((TILE_ROWS, TILE_CHANNELS), 0.0, tl.float32)
+    square = tl.full((TILE_ROWS, TILE_CHANNELS), 0.0, tl.float32)
+    low = total + centre[None, :]
+    high = total + centre[None, :]
+    for start in range(begin, end, 4 * TILE_ROWS):
+        # Four loads are on their way before the first one is waited for.
+        a = _pixels(x, start, end, WIDTH, ROW, PIXEL, channels, known, pivot, DENSE, TILE_ROWS)
+        b = _pixels(x, start + TILE_ROWS, end, WIDTH, ROW, PIXEL, channels, known, pivot, DENSE, TILE_ROWS)
+        c = _pixels(x, start + 2 * TILE_ROWS, end, WIDTH, ROW, PIXEL, channels, known, pivot, DENSE, TILE_ROWS)
+        d = _pixels(x, start + 3 * TILE_ROWS, end, WIDTH, ROW, PIXEL, channels, known, pivot, DENSE, TILE_ROWS)
+        total, square, low, high = _taken(a, centre, total, square, low, high)
+        total, square, low, high = _taken(b, centre, total, square, low, high)
+        total, square, low, high = _taken(c, centre, total, square, low, high)
+        total, square, low, high = _taken(d, centre, total, square, low, high)
+    count = (end - begin) * 1.0
+    step = tl.sum(total, axis=0) / count
     place = (part * tl.num_programs(2) + image) * CHANNELS + channels
-    tl.store(means + place, mean, mask=known)
-    tl.store(squares + place, square, mask=known)
-    tl.store(smallest + place, low, mask=known)
-    tl.store(largest + place, high, mask=known)
+    tl.store(means + place, centre + step, mask=known)
+    tl.store(squares + place, tl.sum(square, axis=0) - step * step * count, mask=known)
+    tl.store(smallest + place, tl.min(low, axis=0), mask=known)
+    tl.store(largest + place, tl.max(high, axis=0), mask=known)
 
 
 @triton.jit(do_not_specialize=NOT_SPECIALISED)
@@ -141,21 +174,24 @@ def affine(
     batch, channels, _, _ = x.shape
     size = sizes(x)
     blocks = triton.cdiv(channels, TILE_CHANNELS)
-    parts = max(1, min(triton.cdiv(size["PIXELS"], TILE_ROWS), PROGRAMS // (blocks * batch)))
-    per_part = triton.cdiv(triton.cdiv(size["PIXELS"], parts), TILE_ROWS) * TILE_ROWS
+    parts = max(1, min(triton.cdiv(size["PIXELS"], MOMENT_ROWS), PROGRAMS // (blocks * batch)))
+    per_part = triton.cdiv(triton.cdiv(size["PIXELS"], parts), MOMENT_ROWS) * MOMENT_ROWS
     parts = triton.cdiv(size["PIXELS"], per_part)
     measured = torch.empty((4, parts, batch, channels), dtype=torch.float32, device=x.device).unbind()
     channel_moments[(parts, blocks, batch)](
-        x, *measured, **size, PER_PART=per_part, TILE_ROWS=TILE_ROWS, TILE_CHANNELS=TILE_CHANNELS
-    )
+        x, *measured, **size, PER_PART=per_part, DENSE=size["ROW"] == size["WIDTH"] * size["PIXEL"],
+        TILE_ROWS=MOMENT_ROWS, TILE_CHANNELS=TILE_CHANNELS, num_warps=MOMENT_WARPS,
+    )  # fmt: skip
     # Apart from each other: results of an operator may not share memory.
     gain = torch.empty((batch, channels), dtype=torch.float32, device=x.device)
     shift, largest = torch.empty_like(gain), torch.empty((batch, groups), dtype=torch.float32, device=x.device)
     per_group = channels // groups
+    columns = triton.next_power_of_2(per_group)
     join_moments[(groups, batch)](
         *measured, bias if before is None else before, weight, bias, gain, shift, largest,
         EPS=eps, PIXELS=size["PIXELS"], PER_PART=per_part, PARTS=parts, CHANNELS=channels, PER_GROUP=per_group,
-        BEFORE=before is not None, TILE_PARTS=TILE_PARTS, TILE_CHANNELS=triton.next_power_of_2(per_group),
+        BEFORE=before is not None, TILE_CHANNELS=columns,
+        TILE_PARTS=max(1, min(triton.next_power_of_2(parts), JOINED_NUMBERS // columns)),
     )  # fmt: skip
     return gain, shift, largest
 

@@ -25,10 +25,9 @@ def compile_network(model: R3D2, config: RuntimeConfig) -> ImageModel:
 
     The first call raises InputError where the compiler fails, for example over what a killed run left in its cache.
     """
-    device = model.prompt_embedding.device
-    check_compiler(device)
+    check_compiler(model.prompt_embedding.device)
     program = torch.compile(
-        model.harmonize_padded, fullgraph=True, dynamic=False, options=inductor_options(config, device)
+        model.harmonize_padded, fullgraph=True, dynamic=False, options=inductor_options(config)
     )
 
     def network(images: torch.Tensor) -> torch.Tensor:
@@ -49,15 +48,17 @@ def _failure(error: _dynamo.exc.BackendCompilerFailed) -> InputError:
     return InputError(NEEDED_FOR, "a network that compiles", (telling or lines)[0][:300], hint)
 
 
-def inductor_options(config: RuntimeConfig, device: torch.device) -> dict[str, Any]:
-    """Kernels chosen by measurement on a GPU; with `deterministic` nothing is measured. CUDA graphs are our own."""
+def inductor_options(config: RuntimeConfig) -> dict[str, Any]:
+    """PyTorch's own, but for `deterministic`. CUDA graphs are our own.
+
+    Not `max_autotune`: its products and convolutions were slower than cuBLAS' and cuDNN's in most shapes and a few
+    microseconds faster in others, and it measures for many minutes what is compiled in one.
+    """
     options: dict[str, Any] = {}
     if config.deterministic:
         if not hasattr(_inductor.config, "deterministic"):
             raise InputError("torch", "a version that compiles deterministically (2.13 does)", torch.__version__)
         options["deterministic"] = True
-    elif device.type == "cuda":
-        options |= _inductor.list_mode_options("max-autotune-no-cudagraphs")
     if shutil.which("openssl") is None:
         options["cpp_cache_precompile_headers"] = False  # torch runs openssl for it, and does not say so
     return options
