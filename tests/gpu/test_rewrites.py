@@ -150,6 +150,15 @@ def test_first_convolution() -> None:
         assert_as_near(plain, lambda plain=plain: PictureConvolution(plain()), noise(2, 3, *size))
 
 
+def test_last_convolution() -> None:
+    torch_()
+    from r3d2_ros.harmonizer.rewrites.fuse_picture import ConvolutionToPicture
+
+    for channels, size in ((64, (72, 127)), (128, (35, 60)), (16, (1, 1))):
+        plain = functools.partial(convolution, channels, 3, 3)
+        assert_as_near(plain, lambda plain=plain: ConvolutionToPicture(plain()), noise(2, channels, *size))
+
+
 def test_sums_of_transformers_in_their_products() -> None:
     torch = torch_()
     from diffusers.models.transformers.transformer_2d import Transformer2DModel
