@@ -71,21 +71,43 @@ def test_grids_end_before_cudas(tile: Any) -> None:
         assert 0 <= down[0] * down[1] - rows < down[1]
 
 
-@pytest.mark.parametrize("tile", range(len(kernels_attention.TILES)))
-def test_the_wide_attention_compiles_for_hopper(tile: int, tmp_path: Path) -> None:
-    """512 wide, as AutoencoderKL's."""
-    chosen = kernels_attention.TILES[tile]
-    constants = {"LOG2_E": kernels_attention.LOG2_E, "WIDTH": 512, **chosen.kwargs}
-    queries, tokens = chosen.kwargs["TILE_QUERIES"], chosen.kwargs["TILE_TOKENS"]
+def test_the_wide_attentions_weights_compile_for_hopper(tmp_path: Path) -> None:
+    """Of two programs on a multiprocessor one multiplies while the other forms its weights."""
+    [chosen] = kernels_attention.WEIGH.tiles
+    queries, tokens, step = (getattr(kernels_attention, name) for name in ("TILE_QUERIES", "TILE_TOKENS", "STEP"))
+    constants = {
+        "LOG2_E": kernels_attention.LOG2_E, "WIDTH": 512, "STEP": step, "TILE_QUERIES": queries, "TILE_TOKENS": tokens,
+    }  # fmt: skip
     signature = {
-        "queries": f"tensordesc<fp16[1,{queries},512]>",
-        "tokens": f"tensordesc<fp16[1,{tokens},512]>",
-        "output": f"tensordesc<fp16[1,{queries},512]>",
-        "ROWS": "i32",
-    }
+        "queries": f"tensordesc<fp16[{queries},{step}]>",
+        "tokens": f"tensordesc<fp16[{tokens},{step}]>",
+        "weights": f"tensordesc<fp16[{queries},{tokens}]>",
+        **dict.fromkeys(("largest", "sums"), "*fp32"), **dict.fromkeys(("FIRST", "TOKENS", "ROWS"), "i32"),
+    }  # fmt: skip
+    options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
+    program = compiled(kernels_attention.weigh, signature, constants, **options)
+    assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.2d" in program.asm["ptx"]
+    assert_fits(program, tmp_path)
+    assert 2 * program.metadata.shared <= SHARED_BYTES
+
+
+@pytest.mark.parametrize("tile", range(len(kernels_attention.ATTEND.tiles)))
+def test_the_wide_attention_compiles_for_hopper(tile: int, tmp_path: Path) -> None:
+    chosen = kernels_attention.ATTEND.tiles[tile]
+    queries, piece, width = kernels_attention.TILE_QUERIES, chosen.kwargs["PIECE"], chosen.kwargs["TILE_WIDTH"]
+    constants = {
+        "TILES_AT_A_TIME": kernels_attention.TILES_AT_A_TIME, "TILE_QUERIES": queries,
+        "TILE_TOKENS": kernels_attention.TILE_TOKENS, **chosen.kwargs,
+    }  # fmt: skip
+    signature = {
+        "weights": f"tensordesc<fp16[{queries},{piece}]>",
+        "tokens": f"tensordesc<fp16[{piece},{width}]>",
+        "output": f"tensordesc<fp16[{queries},{width}]>",
+        **dict.fromkeys(("largest", "sums"), "*fp32"), **dict.fromkeys(("FIRST", "TILES", "ROWS"), "i32"),
+    }  # fmt: skip
     options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
     program = compiled(kernels_attention.attend, signature, constants, **options)
-    assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.3d" in program.asm["ptx"]
+    assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.2d" in program.asm["ptx"]
     assert_fits(program, tmp_path)
 
 
@@ -179,7 +201,7 @@ def test_the_norms_compile_for_hopper(name: str, tmp_path: Path) -> None:
     kernel, tensors, constants = NORMS[name]
     numbers = {key: "i32" for key in NUMBERS if key in kernel.arg_names}
     even = {*tensors, "IMAGE", "ROW", "PIXEL", "CHANNELS"} - {"EPS"}
-    warps = kernels_norm.MOMENT_WARPS if name.startswith("moments") else 4
+    warps = {"moments": 1, "moments of a view": 1, "join": kernels_norm.JOINING_WARPS}.get(name, 4)
     program = compiled(kernel, {**tensors, **numbers}, constants, multiples_of_16=even, num_warps=warps)
     if name != "join":
         assert re.search(r"ld\.global\S*\.v4\.b32", program.asm["ptx"])

@@ -40,7 +40,7 @@ def quantise_tile(
     gain = tl.load(gains + image * CHANNELS + channels, mask=known, other=0.0)
     shift = tl.load(shifts + image * CHANNELS + channels, mask=known, other=0.0)
     result = numbers * gain[None, :] + shift[None, :]
-    result = result / (1.0 + tl.exp(-result)) / scale
+    result = result / (1.0 + tl.exp(-result)) * (1.0 / scale)
     # NaN stays NaN, for whoever looks for it.
     result = tl.minimum(result, LARGEST, propagate_nan=tl.PropagateNan.ALL)
     result = tl.maximum(result, -LARGEST, propagate_nan=tl.PropagateNan.ALL)

@@ -1,7 +1,10 @@
-"""The Triton kernel of `fuse_attention`: softmax(queries tokens^T) tokens, without the scores ever in memory.
+"""The Triton kernels of `fuse_attention`: softmax(queries tokens^T) tokens, for tokens wider than one kernel can hold.
 
-Keys and values are the same numbers, so each tile of tokens is loaded once for both products. Softmax is formed as in
-FlashAttention (arXiv 2205.14135): with the largest score so far, and what was summed before shrunk when it grows.
+Sums of 128 queries 512 wide do not fit into a multiprocessor beside what they are formed of. So there are two products:
+`weigh` gives exp2(scores - largest of the tile) in 16 bit, tile by tile, with that largest and the sum; `attend`
+multiplies each tile's weights by what its largest lacks to the row's, and sums them times the tokens (softmax in parts
+as in FlashAttention, arXiv 2205.14135). Scores are never rounded and never in memory; of the weights there are those of
+PART queries at a time.
 """
 
 from __future__ import annotations
@@ -15,75 +18,170 @@ from r3d2_ros.harmonizer.triton_tiles import Arguments, TiledKernel, descriptor,
 
 LOG2_E = 1.4426950408889634
 
-WIDTHS = (64, 128, 256, 512)
-"""Numbers of a token that the kernel takes."""
+WIDTHS = (128, 256, 512)
+"""Numbers of a token that the kernels take."""
+
+PART = 8192
+"""Queries whose weights are in memory at the same time: 0.5 GB of them at 1080x1920."""
+
+TILE_QUERIES, TILE_TOKENS = 128, 128
+"""Of weights."""
+
+STEP = 64
+"""Numbers of a token that are multiplied at a time."""
+
+TILES_AT_A_TIME = 32
+"""Whose largest scores and sums are read together."""
 
 
-def _blocks(arguments: Arguments) -> dict[str, list[int]]:
-    queries, tokens, width = (arguments[name] for name in ("TILE_QUERIES", "TILE_TOKENS", "WIDTH"))
-    return {"queries": [1, queries, width], "tokens": [1, tokens, width], "output": [1, queries, width]}
-
-
-def _tile(queries: int, tokens: int, *, warps: int, stages: int) -> triton.Config:
-    return tile({"TILE_QUERIES": queries, "TILE_TOKENS": tokens}, blocks=_blocks, warps=warps, stages=stages)
-
-
-TILES = [_tile(64, 64, warps=8, stages=2), _tile(64, 32, warps=8, stages=3)]
-"""Of 64 queries 512 wide two warpgroups hold the sums in registers; of more they cannot."""
-
-
-@triton.jit(do_not_specialize=["ROWS"])
-def attend(
-    queries,  # [B, ROWS, WIDTH]
-    tokens,  # [B, ROWS, WIDTH]
-    output,  # [B, ROWS, WIDTH]
+@triton.jit(do_not_specialize=["FIRST", "TOKENS", "ROWS"])
+def weigh(
+    queries,  # [N, WIDTH]
+    tokens,  # [N, WIDTH]
+    weights,  # [ROWS, tiles TILE_TOKENS]
+    largest,  # [tiles, ROWS]
+    sums,  # [tiles, ROWS]
+    FIRST,
+    TOKENS,
     ROWS,
     LOG2_E: tl.constexpr,
     WIDTH: tl.constexpr,
+    STEP: tl.constexpr,
     TILE_QUERIES: tl.constexpr,
     TILE_TOKENS: tl.constexpr,
 ):
-    """One program computes the results of TILE_QUERIES queries of an image."""
-    first, image = tl.program_id(0) * TILE_QUERIES, tl.program_id(1)
-    query = queries.load([image, first, 0]).reshape(TILE_QUERIES, WIDTH)
-    largest = tl.full((TILE_QUERIES,), -float("inf"), tl.float32)
+    """One program computes the weights of a tile of tokens for TILE_QUERIES of the ROWS queries from FIRST on."""
+    tile, first = tl.program_id(0), tl.program_id(1) * TILE_QUERIES
+    scores = tl.full((TILE_QUERIES, TILE_TOKENS), 0.0, tl.float32)
+    for start in range(0, WIDTH, STEP):
+        query, token = queries.load([FIRST + first, start]), tokens.load([tile * TILE_TOKENS, start])
+        scores = tl.dot(query, token.T, scores)
+    there = tile * TILE_TOKENS + tl.arange(0, TILE_TOKENS) < TOKENS
+    scores = tl.where(there[None, :], scores * LOG2_E, -float("inf"))
+    top = tl.max(scores, axis=1)
+    rounded = tl.exp2(scores - top[:, None]).to(weights.dtype)
+    weights.store([first, tile * TILE_TOKENS], rounded)
+    rows = first + tl.arange(0, TILE_QUERIES)
+    tl.store(largest + tile * ROWS + rows, top)
+    tl.store(sums + tile * ROWS + rows, tl.sum(rounded.to(tl.float32), axis=1))
+
+
+@triton.jit(do_not_specialize=["FIRST", "TILES", "ROWS"])
+def attend(
+    weights,  # [ROWS, TILES TILE_TOKENS]
+    tokens,  # [N, WIDTH]
+    output,  # [N, WIDTH]
+    largest,  # [TILES, ROWS]
+    sums,  # [TILES, ROWS]
+    FIRST,
+    TILES,
+    ROWS,
+    TILES_AT_A_TIME: tl.constexpr,
+    TILE_QUERIES: tl.constexpr,
+    TILE_TOKENS: tl.constexpr,
+    PIECE: tl.constexpr,
+    TILE_WIDTH: tl.constexpr,
+):
+    """One program computes TILE_WIDTH numbers of the results of TILE_QUERIES queries, PIECE tokens at a time."""
+    column, first = tl.program_id(0) * TILE_WIDTH, tl.program_id(1) * TILE_QUERIES
+    rows = first + tl.arange(0, TILE_QUERIES)
+    top = tl.full((TILE_QUERIES,), -float("inf"), tl.float32)
+    for start in range(0, TILES, TILES_AT_A_TIME):
+        tiles = start + tl.arange(0, TILES_AT_A_TIME)
+        known, place = (tiles < TILES)[:, None], tiles[:, None] * ROWS + rows[None, :]
+        top = tl.maximum(top, tl.max(tl.load(largest + place, mask=known, other=-float("inf")), axis=0))
     total = tl.full((TILE_QUERIES,), 0.0, tl.float32)
-    attended = tl.full((TILE_QUERIES, WIDTH), 0.0, tl.float32)
-    for start in range(0, ROWS, TILE_TOKENS):
-        token = tokens.load([image, start, 0]).reshape(TILE_TOKENS, WIDTH)
-        scores = tl.dot(query, token.T) * LOG2_E
-        scores = tl.where((start + tl.arange(0, TILE_TOKENS) < ROWS)[None, :], scores, -float("inf"))
-        larger = tl.maximum(largest, tl.max(scores, axis=1))
-        weights = tl.exp2(scores - larger[:, None])
-        shrink = tl.exp2(largest - larger)
-        total = total * shrink + tl.sum(weights, axis=1)
-        attended = tl.dot(weights.to(token.dtype), token, attended * shrink[:, None])
-        largest = larger
-    result = (attended / total[:, None]).to(output.dtype)
-    output.store([image, first, 0], result.reshape(1, TILE_QUERIES, WIDTH))
+    for start in range(0, TILES, TILES_AT_A_TIME):
+        tiles = start + tl.arange(0, TILES_AT_A_TIME)
+        known, place = (tiles < TILES)[:, None], tiles[:, None] * ROWS + rows[None, :]
+        shrink = tl.exp2(tl.load(largest + place, mask=known, other=-float("inf")) - top[None, :])
+        total += tl.sum(tl.load(sums + place, mask=known, other=0.0) * shrink, axis=0)
+    attended = tl.full((TILE_QUERIES, TILE_WIDTH), 0.0, tl.float32)
+    pieces: tl.constexpr = TILE_TOKENS // PIECE
+    tops = tl.load(largest + rows)
+    for piece in range(0, TILES * pieces):
+        shrink = tl.exp2(tops - top).to(weights.dtype)
+        # Of the next piece, on its way while this one is multiplied.
+        tops = tl.load(largest + tl.minimum((piece + 1) // pieces, TILES - 1) * ROWS + rows)
+        weight, token = weights.load([first, piece * PIECE]), tokens.load([piece * PIECE, column])
+        attended = tl.dot(weight * shrink[:, None], token, attended)
+    output.store([FIRST + first, column], (attended / total[:, None]).to(output.dtype))
 
 
-def _grid(arguments: Arguments) -> tuple[int, int]:
-    return triton.cdiv(arguments["ROWS"], arguments["TILE_QUERIES"]), arguments["output"].shape[0]
+def _blocks_of_weigh(arguments: Arguments) -> dict[str, list[int]]:
+    step = arguments["STEP"]
+    blocks = {"queries": [TILE_QUERIES, step], "tokens": [TILE_TOKENS, step]}
+    return {**blocks, "weights": [TILE_QUERIES, TILE_TOKENS]}
 
 
-ATTEND = TiledKernel(attend, TILES, grid=_grid, key=["ROWS", "WIDTH"])
+def _blocks_of_attend(arguments: Arguments) -> dict[str, list[int]]:
+    piece, width = arguments["PIECE"], arguments["TILE_WIDTH"]
+    return {"weights": [TILE_QUERIES, piece], "tokens": [piece, width], "output": [TILE_QUERIES, width]}
+
+
+def _tile_of_attend(piece: int, width: int, *, stages: int) -> triton.Config:
+    return tile({"PIECE": piece, "TILE_WIDTH": width}, blocks=_blocks_of_attend, warps=8, stages=stages)
+
+
+WEIGH = TiledKernel(
+    weigh,
+    [tile({}, blocks=_blocks_of_weigh, warps=8, stages=3)],
+    grid=lambda arguments: (arguments["weights"].shape[1] // TILE_TOKENS, arguments["ROWS"] // TILE_QUERIES),
+    key=["ROWS", "TOKENS", "WIDTH"],
+)
+ATTEND = TiledKernel(
+    attend,
+    [_tile_of_attend(128, 128, stages=3), _tile_of_attend(64, 128, stages=3), _tile_of_attend(64, 64, stages=4)],
+    grid=lambda arguments: (
+        triton.cdiv(arguments["output"].shape[1], arguments["TILE_WIDTH"]),
+        arguments["ROWS"] // TILE_QUERIES,
+    ),
+    key=["ROWS", "TILES"],
+)
 
 
 def launch(queries: Tensor, tokens: Tensor) -> Tensor:
     """`fuse_attention.attended_at_once` on the device of its arguments, dense, in 16 bit, of one of WIDTHS."""
     output = torch.empty_like(queries)
-    ATTEND(arguments_of(queries, tokens, output))
+    for query, token, result in zip(queries, tokens, output, strict=True):
+        for first in range(0, len(query), PART):
+            weighing, attending = arguments_of(query, token, result, first)
+            WEIGH(weighing)
+            ATTEND(attending)
     return output
 
 
-def arguments_of(queries: Tensor, tokens: Tensor, output: Tensor) -> Arguments:
-    """Of `attend`, all but the sizes of its tiles."""
-    return {
+def arguments_of(queries: Tensor, tokens: Tensor, output: Tensor, first: int) -> tuple[Arguments, Arguments]:
+    """Of `weigh` and of `attend` for the queries [N, WIDTH] of an image from `first` on, all but the sizes of tiles.
+
+    Rows beyond the last query are zeros to begin with and are not stored.
+    """
+    count, width = tokens.shape
+    rows = triton.cdiv(min(PART, count - first), TILE_QUERIES) * TILE_QUERIES
+    tiles = triton.cdiv(count, TILE_TOKENS)
+    weights = tokens.new_empty((rows, tiles * TILE_TOKENS))
+    largest, sums = torch.empty((2, tiles, rows), dtype=torch.float32, device=tokens.device).unbind()
+    measured = {"largest": largest, "sums": sums, "FIRST": first, "ROWS": rows}
+    weighing = {
         "queries": descriptor(queries),
         "tokens": descriptor(tokens),
-        "output": descriptor(output),
-        "ROWS": queries.shape[1],
+        "weights": descriptor(weights),
+        **measured,
+        "TOKENS": count,
         "LOG2_E": LOG2_E,
-        "WIDTH": queries.shape[2],
+        "WIDTH": width,
+        "STEP": STEP,
+        "TILE_QUERIES": TILE_QUERIES,
+        "TILE_TOKENS": TILE_TOKENS,
     }
+    attending = {
+        "weights": descriptor(weights),
+        "tokens": descriptor(tokens),
+        "output": descriptor(output),
+        **measured,
+        "TILES": tiles,
+        "TILES_AT_A_TIME": TILES_AT_A_TIME,
+        "TILE_QUERIES": TILE_QUERIES,
+        "TILE_TOKENS": TILE_TOKENS,
+    }
+    return weighing, attending

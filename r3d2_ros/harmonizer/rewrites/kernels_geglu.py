@@ -20,28 +20,10 @@ TILES = [
     product_tile(128, 64, warps=8, stages=4),
     product_tile(64, 128, warps=4, stages=4),
     product_tile(64, 64, warps=4, stages=5),
+    product_tile(128, 64, warps=8, stages=3),
+    product_tile(64, 128, warps=4, stages=2),
 ]
-
-
-@triton.jit
-def normal_distribution(x):
-    """(1 + erf(x / sqrt(2))) / 2 to 2e-7, in half the time of CUDA's `erff`, while which nothing is multiplied.
-
-    Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.28, with the root of 2 in its coefficients.
-    """
-    z = tl.minimum(tl.abs(x), 12.0)  # from where on nothing is left, to keep the power finite
-    p = 5.382975e-06 * z + 4.88906356e-05
-    p = p * z + 3.8003575e-05
-    p = p * z + 0.00327762632
-    p = p * z + 0.0211410061
-    p = p * z + 0.049867347
-    p = p * z + 1.0
-    p *= p
-    p *= p
-    p *= p
-    p *= p
-    beyond = 0.5 / p
-    return tl.where(x < 0, beyond, 1.0 - beyond)
+"""Of the last two, two programs share a multiprocessor, and one multiplies while another forms its gates."""
 
 
 @triton.jit(do_not_specialize=["ROWS", "INPUTS", "OUTPUTS"])
@@ -79,7 +61,7 @@ def multiply(
         gate *= row_scale * tl.load(weight_scale + OUTPUTS + outputs, mask=known, other=0.0)[None, :]
     value += tl.load(bias + outputs, mask=known, other=0.0).to(tl.float32)[None, :]
     gate += tl.load(bias + OUTPUTS + outputs, mask=known, other=0.0).to(tl.float32)[None, :]
-    result = value * gate * normal_distribution(gate)
+    result = value * gate * 0.5 * (1.0 + tl.erf(gate * 0.7071067811865476))
     output.store([first_row, first_output], result.to(output.dtype))
 
 

@@ -16,14 +16,15 @@ from triton import language as tl
 TILE_ROWS, TILE_CHANNELS = 64, 64
 """Of a tile of pixels that is normalised."""
 
-MOMENT_ROWS, MOMENT_WARPS = 32, 8
-"""Of a tile whose moments are taken: a thread has eight channels of one pixel, 16 bytes."""
+MOMENT_ROWS = 4
+"""Of a tile whose moments one warp takes: a thread has eight channels of one pixel, 16 bytes. Warps know nothing of each
+other, and wait for none."""
 
-PROGRAMS = 396
-"""That take moments: three a multiprocessor of a large GPU, all at the same time."""
+PROGRAMS, LEAST_PIXELS = 3168, 32
+"""That take moments: 24 a multiprocessor of a large GPU, all at the same time; and what one takes at least."""
 
-JOINED_NUMBERS = 4096
-"""Of parts and channels that are joined at a time."""
+JOINED_NUMBERS, JOINING_WARPS = 4096, 8
+"""Of parts and channels that a program joins at a time, and by how many warps."""
 
 NOT_SPECIALISED = ["PIXELS", "WIDTH", "PER_PART", "PER_GROUP", "PARTS"]
 """Strides and CHANNELS are: that 16 divides them is what lets a thread load 16 bytes at a time."""
@@ -55,6 +56,12 @@ def _taken(numbers, pivot, total, square, low, high):
     )
 
 
+@triton.jit
+def _both(total, square, low, high, other_total, other_square, other_low, other_high):
+    """The same of two parts."""
+    return total + other_total, square + other_square, tl.minimum(low, other_low), tl.maximum(high, other_high)
+
+
 @triton.jit(do_not_specialize=NOT_SPECIALISED)
 def channel_moments(
     x, means, squares, smallest, largest, PIXELS, WIDTH, CHANNELS, PER_PART, IMAGE, ROW, PIXEL,
@@ -62,7 +69,7 @@ def channel_moments(
 ):  # fmt: skip
     """Of each channel and part of the pixels the mean, the sum of squared differences from it, and both extremes.
 
-    Each is [parts, B, C] float32. Differences are taken from the mean of the part's first tile, near which the others
+    Each is [parts, B, C] float32. Differences are taken from the mean of the part's first pixels, near which the others
     lie: what the subtraction at the end loses is little. DENSE: one pixel lies behind the other, rows too.
     """
     part, image = tl.program_id(0), tl.program_id(2)
@@ -91,12 +98,13 @@ def channel_moments(
         total, square, low, high = _taken(c, centre, total, square, low, high)
         total, square, low, high = _taken(d, centre, total, square, low, high)
     count = (end - begin) * 1.0
-    step = tl.sum(total, axis=0) / count
+    sum_of, sum_of_squares, lowest, highest = tl.reduce((total, square, low, high), 0, _both)
+    step = sum_of / count
     place = (part * tl.num_programs(2) + image) * CHANNELS + channels
     tl.store(means + place, centre + step, mask=known)
-    tl.store(squares + place, tl.sum(square, axis=0) - step * step * count, mask=known)
-    tl.store(smallest + place, tl.min(low, axis=0), mask=known)
-    tl.store(largest + place, tl.max(high, axis=0), mask=known)
+    tl.store(squares + place, sum_of_squares - step * step * count, mask=known)
+    tl.store(smallest + place, lowest, mask=known)
+    tl.store(largest + place, highest, mask=known)
 
 
 @triton.jit(do_not_specialize=NOT_SPECIALISED)
@@ -113,29 +121,28 @@ def join_moments(
     added = tl.full((TILE_CHANNELS,), 0.0, tl.float32)
     if BEFORE:
         added = tl.load(before + channels, mask=known, other=0.0).to(tl.float32)
+    # Near the mean: differences from it are taken, and what the subtraction at the end loses is little.
+    firsts = tl.load(means + image * CHANNELS + channels, mask=known, other=0.0) + added
+    centre = tl.sum(tl.where(known, firsts, 0.0), axis=0) / PER_GROUP
     total = tl.full((TILE_PARTS, TILE_CHANNELS), 0.0, tl.float32)
-    low = tl.full((TILE_CHANNELS,), float("inf"), tl.float32)
-    high = tl.full((TILE_CHANNELS,), -float("inf"), tl.float32)
+    square = tl.full((TILE_PARTS, TILE_CHANNELS), 0.0, tl.float32)
+    low = tl.full((TILE_PARTS, TILE_CHANNELS), float("inf"), tl.float32)
+    high = tl.full((TILE_PARTS, TILE_CHANNELS), -float("inf"), tl.float32)
     for start in range(0, PARTS, TILE_PARTS):
         parts = start + tl.arange(0, TILE_PARTS)
         there = (parts < PARTS)[:, None] & known[None, :]
-        counts = tl.maximum(tl.minimum(PIXELS - parts * PER_PART, PER_PART), 0) * 1.0
+        counts = tl.maximum(tl.minimum(PIXELS - parts * PER_PART, PER_PART), 0)[:, None] * 1.0
         place = (parts[:, None] * tl.num_programs(1) + image) * CHANNELS + channels[None, :]
-        total += counts[:, None] * (tl.load(means + place, mask=there, other=0.0) + added[None, :])
-        low = tl.minimum(low, tl.min(tl.load(smallest + place, mask=there, other=float("inf")), axis=0))
-        high = tl.maximum(high, tl.max(tl.load(largest + place, mask=there, other=-float("inf")), axis=0))
+        step = tl.load(means + place, mask=there, other=0.0) + (added - centre)[None, :]
+        total += tl.where(there, counts * step, 0.0)
+        square += tl.where(there, tl.load(squares + place, mask=there, other=0.0) + counts * step * step, 0.0)
+        low = tl.minimum(low, tl.load(smallest + place, mask=there, other=float("inf")))
+        high = tl.maximum(high, tl.load(largest + place, mask=there, other=-float("inf")))
+    sums, sums_of_squares, low, high = tl.reduce((total, square, low, high), 0, _both)
     numbers = PIXELS * 1.0 * PER_GROUP
-    mean = tl.sum(tl.sum(total, axis=1), axis=0) / numbers
-    total = tl.full((TILE_PARTS, TILE_CHANNELS), 0.0, tl.float32)
-    for start in range(0, PARTS, TILE_PARTS):
-        parts = start + tl.arange(0, TILE_PARTS)
-        there = (parts < PARTS)[:, None] & known[None, :]
-        counts = tl.maximum(tl.minimum(PIXELS - parts * PER_PART, PER_PART), 0) * 1.0
-        place = (parts[:, None] * tl.num_programs(1) + image) * CHANNELS + channels[None, :]
-        step = tl.load(means + place, mask=there, other=0.0) + added[None, :] - mean
-        square = tl.load(squares + place, mask=there, other=0.0) + counts[:, None] * step * step
-        total += tl.where(there, square, 0.0)
-    variance = tl.sum(tl.sum(total, axis=1), axis=0) / numbers
+    step = tl.sum(sums, axis=0) / numbers
+    mean = centre + step
+    variance = tl.maximum(tl.sum(sums_of_squares, axis=0) / numbers - step * step, 0.0)
     gain = tl.load(weight + channels, mask=known, other=0.0).to(tl.float32) / tl.sqrt(variance + EPS)
     shift = tl.load(bias + channels, mask=known, other=0.0).to(tl.float32) + (added - mean) * gain
     tl.store(gains + image * CHANNELS + channels, gain, mask=known)
@@ -174,13 +181,13 @@ def affine(
     batch, channels, _, _ = x.shape
     size = sizes(x)
     blocks = triton.cdiv(channels, TILE_CHANNELS)
-    parts = max(1, min(triton.cdiv(size["PIXELS"], MOMENT_ROWS), PROGRAMS // (blocks * batch)))
+    parts = max(1, min(triton.cdiv(size["PIXELS"], LEAST_PIXELS), PROGRAMS // (blocks * batch)))
     per_part = triton.cdiv(triton.cdiv(size["PIXELS"], parts), MOMENT_ROWS) * MOMENT_ROWS
     parts = triton.cdiv(size["PIXELS"], per_part)
     measured = torch.empty((4, parts, batch, channels), dtype=torch.float32, device=x.device).unbind()
     channel_moments[(parts, blocks, batch)](
         x, *measured, **size, PER_PART=per_part, DENSE=size["ROW"] == size["WIDTH"] * size["PIXEL"],
-        TILE_ROWS=MOMENT_ROWS, TILE_CHANNELS=TILE_CHANNELS, num_warps=MOMENT_WARPS,
+        TILE_ROWS=MOMENT_ROWS, TILE_CHANNELS=TILE_CHANNELS, num_warps=1,
     )  # fmt: skip
     # Apart from each other: results of an operator may not share memory.
     gain = torch.empty((batch, channels), dtype=torch.float32, device=x.device)
@@ -191,7 +198,7 @@ def affine(
         *measured, bias if before is None else before, weight, bias, gain, shift, largest,
         EPS=eps, PIXELS=size["PIXELS"], PER_PART=per_part, PARTS=parts, CHANNELS=channels, PER_GROUP=per_group,
         BEFORE=before is not None, TILE_CHANNELS=columns,
-        TILE_PARTS=max(1, min(triton.next_power_of_2(parts), JOINED_NUMBERS // columns)),
+        TILE_PARTS=max(1, min(triton.next_power_of_2(parts), JOINED_NUMBERS // columns)), num_warps=JOINING_WARPS,
     )  # fmt: skip
     return gain, shift, largest
 
