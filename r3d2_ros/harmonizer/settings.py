@@ -73,7 +73,7 @@ class RoiConfig:
         str,
         Field(description="sizes a crop can have besides the whole frame: ROWSxCOLUMNS, multiples of 8, by commas"),
         AfterValidator(_checked_sizes),
-    ] = "256x256, 256x512, 384x384, 384x768, 512x512, 512x960, 512x1920, 768x1280"
+    ] = "256x256, 256x512, 384x384, 384x768, 512x512, 512x960, 512x1920, 768x1280, 768x1920"
     margin_px: Annotated[
         int,
         Field(ge=0, le=256, description="a crop reaches this far beyond the region; its effect fades out there"),
@@ -178,7 +178,7 @@ class RewritesConfig:
         bool, Field(description="the 512-wide attention of AutoencoderKL as matrix products over parts of the queries")
     ] = True
     fuse_attention: Annotated[
-        bool, Field(description="the same in one kernel instead of in parts; on CUDA")
+        bool, Field(description="the same by kernels that never round scores; on CUDA")
     ] = True
     join_projections: Annotated[
         bool, Field(description="queries, keys and values of the UNet's self-attention as one matrix product")
@@ -190,7 +190,7 @@ class RewritesConfig:
         bool, Field(description="group norm and SiLU as one, channels last; on CUDA, where PyTorch's reorders tensors")
     ] = True
     fuse_picture: Annotated[
-        bool, Field(description="the encoder's first convolution with its bias in one kernel; on CUDA")
+        bool, Field(description="the encoder's first and the decoder's last convolution by kernels of our own; on CUDA")
     ] = True
     merge_residuals: Annotated[
         bool, Field(description="sums in the UNet's transformers become part of the matrix products before them")
@@ -202,7 +202,9 @@ class Float8Config:
     """What `dtype: float8` computes in 8 bit."""
 
     __pydantic_config__ = STRICT
-    products: Annotated[bool, Field(description="large linear layers of the UNet's transformers")] = True
+    products: Annotated[
+        bool, Field(description="linear layers of the UNet's transformers that have many outputs for each input")
+    ] = True
     convolutions: Annotated[
         bool,
         Field(description="3x3 convolutions of residual blocks, in UNet and AutoencoderKL, with the norms before them"),

@@ -212,7 +212,7 @@ def _products_8_bit(rows: Tensor, weight: Tensor, bias: Tensor) -> Forms:
         "scaled_mm by row": lambda: torch._scaled_mm(
             rows8, weight8.t(), scale_a=scale, scale_b=weight_scale.t(), out_dtype=torch.bfloat16
         ),
-        "ours by row": lambda: product(rows8, weight8, scale[:, 0], weight_scale[:, 0], bias, None),
+        "ours by row": lambda: product(rows8, weight8, scale[:, 0], weight_scale[:, 0], bias),
     }
 
 

@@ -173,12 +173,10 @@ def test_float8_multiplies_as_on_a_cpu() -> None:
         pytest.skip(str(error))
     torch.manual_seed(0)
     layer, gate = (nn.Linear(640, outputs).half().requires_grad_(False) for outputs in (640, 5120))
-    inputs, x = (torch.randn(2, 100, 640).half() for _ in range(2))
+    inputs = torch.randn(2, 100, 640).half()
     for module in (Float8Linear(layer), Float8GEGLU(gate)):
         expected = module(inputs)
         assert relative_l2(module.to("cuda:0")(inputs.to("cuda:0")).cpu(), expected) < 5e-3
-    summed = Float8Linear(layer).to("cuda:0").added(x.to("cuda:0"), inputs.to("cuda:0"))
-    assert relative_l2(summed.cpu(), Float8Linear(layer).added(x, inputs)) < 5e-3
     if torch.cuda.get_device_capability() < (9, 0):
         pytest.skip("this GPU has no 8-bit convolutions")
     for channels, outputs, size in ((640, 640, (17, 30)), (96, 72, (5, 7)), (320, 320, (34, 60))):

@@ -71,17 +71,6 @@ def test_leading_dimensions_and_dtype_are_kept() -> None:
     torch.testing.assert_close(output[1], Float8Linear(layer)(inputs[1]), rtol=0, atol=0)
 
 
-def test_what_a_product_is_added_to() -> None:
-    """Rounded once, behind the sum."""
-    layer, inputs = linear().half(), images(2, 5, 64).half()
-    x = images(2, 5, 48).half()
-    x[0, 0, 0] = 2048
-    output = Float8Linear(layer).added(x, inputs)
-    exact = reference(layer, inputs.flatten(0, 1)).unflatten(0, (2, 5)) + x.float()
-    assert output.dtype == torch.float16
-    torch.testing.assert_close(output.float(), exact, rtol=2**-11 + 1e-6, atol=1e-3)
-
-
 def test_a_gated_product_equals_the_arithmetic_written_out() -> None:
     layer, rows = linear(64, 2 * 24), images(10, 64)
     value, gate = reference(layer, rows).chunk(2, dim=1)
@@ -95,7 +84,7 @@ def test_products_of_gpus_without_our_kernel(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     layer = Float8Linear(linear())
     tokens, scale = linears.quantised(images(10, 64))
-    arguments = tokens, layer.weight, scale[:, 0], layer.weight_scale, layer.bias, images(10, 48)
+    arguments = tokens, layer.weight, scale[:, 0], layer.weight_scale, layer.bias
     on_gpu = linears.product._backend_fns["cuda"]  # type: ignore[attr-defined]
     torch.testing.assert_close(on_gpu(*arguments), product_reference(*arguments), rtol=2**-8, atol=2**-8)
 
@@ -108,7 +97,7 @@ def test_factors_lie_as_a_gpu_wants_them(kind: str, monkeypatch: pytest.MonkeyPa
     if kind == "linear":
         strides = []
 
-        def noted(tokens: Tensor, weight: Tensor, *others: Tensor | None) -> Tensor:
+        def noted(tokens: Tensor, weight: Tensor, *others: Tensor) -> Tensor:
             strides.append((tokens.stride(), weight.stride()))
             return product_reference(tokens, weight, *others)
 
@@ -139,17 +128,17 @@ def test_extreme_tokens_stay_finite(value: float) -> None:
 
 
 def test_which_layers_are_exchanged() -> None:
-    """SD-Turbo has 16 transformers: proj_in, q, k, v, out, q, out, two of the feed-forward, proj_out are 10 each.
-
-    At the finest level (5 of them, 320 inputs) only the feed-forward's second has more than 640 inputs.
-    """
+    """Of SD-Turbo's 16 transformers 11 have 640 inputs or more. In each it is the feed-forward's first layer, with 8
+    outputs for each input, and where they are joined queries, keys and values, with 3."""
+    first = "down_blocks.1.attentions.0.transformer_blocks.0"
     unet = empty_model(VARIANTS["r3d2"]).unet
-    assert quantise_linears(unet) == 11 * 10 + 5
+    assert quantise_linears(unet) == 11
     exchanged = {name for name, module in unet.named_modules() if isinstance(module, Float8Linear)}
-    assert "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2" in exchanged
-    assert "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q" not in exchanged
-    assert "mid_block.attentions.0.proj_in" in exchanged
-    assert not any("attn2.to_k" in name or "time_emb" in name for name in exchanged)
+    assert f"{first}.ff.net.0.proj" in exchanged and len(exchanged) == 11
+    joined = with_only(empty_model(VARIANTS["r3d2"]), "join_projections").unet
+    assert quantise_linears(joined) == 22
+    assert isinstance(joined.get_submodule(f"{first}.attn1.to_qkv"), Float8Linear)
+    assert isinstance(joined.get_submodule(f"{first}.ff.net.2"), nn.Linear)
 
 
 def convolution(inputs: int = 32, outputs: int = 24) -> nn.Conv2d:
@@ -302,8 +291,7 @@ def test_the_published_sizes_meet_the_products_conditions(name: str, monkeypatch
         ran = operators(lambda: own.to(memory_format=torch.channels_last).harmonize_padded(image))
     assert ran.count["float8_convolution"] == {"r3d2": 40, "r3d2-big": 84}[name]
     # Queries, keys and values are one; the feed-forward's first is gated in the same kernel.
-    assert ran.count["float8_product"] == 115 - 2 * 11 - 11
-    assert ran.count["float8_geglu"] == 11
+    assert ran.count["float8_product"] == ran.count["float8_geglu"] == 11
     # 2 in each of 22 blocks, one in each of 16 transformers, one at the end; KL: 24 blocks, 2 attentions, 2 ends.
     assert ran.count["group_affine"] == {"r3d2": 61, "r3d2-big": 61 + 52}[name]
 
@@ -313,21 +301,12 @@ def test_neither_part_is_not_float8() -> None:
         HarmonizerConfig(dtype="float8", float8=Float8Config(products=False, convolutions=False))
 
 
-def test_joined_projections_are_exchanged_as_one() -> None:
-    """Queries, keys and values are one layer instead of three in each transformer."""
-    model = seeded(VARIANTS["nano"])
-    transformers = sum(name.endswith("attn1") for name, _ in model.unet.named_modules())
-    plain, joined = with_only(model), with_only(model, "join_projections")
-    before, after = (quantise_linears(other.unet, min_inputs=32) for other in (plain, joined))
-    assert before - after == 2 * transformers > 0
-
-
 @pytest.mark.slow
 def test_the_network_runs_with_them_in_one_graph() -> None:
     model, images = rewritten(seeded(VARIANTS["nano"]), RewritesConfig()), picture(64, 64)
     with torch.inference_mode():
         exact = model.harmonize_padded(images)
-        assert quantise_linears(model.unet, min_inputs=64) > 20 and quantise_convolutions(model) == 24
+        assert quantise_linears(model.unet, min_inputs=64) > 10 and quantise_convolutions(model) == 24
         output = model.harmonize_padded(images)
         compiled = torch.compile(model.harmonize_padded, fullgraph=True, backend="aot_eager")(images.clone())
     torch._dynamo.reset()

@@ -14,7 +14,7 @@ block's sum is formed by its second convolution, before its result is rounded.
 
 What stays in 16 bit: both ends of the network and of the autoencoder, since a model of one step has no later one to
 repair errors; convolutions that halve or double; shortcuts; and the tiny autoencoder, where reading a picture once more
-for its scale takes longer than 8 bits save. Not measured on a GPU.
+for its scale takes longer than 8 bits save.
 """
 
 from __future__ import annotations

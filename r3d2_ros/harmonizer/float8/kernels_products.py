@@ -25,8 +25,8 @@ TILES = [
     product_tile(64, 64, warps=4, stages=6),
     product_tile(64, 64, warps=4, stages=3),
 ]
-"""All give the same bytes: each sums the same numbers in the same order. With three stages two or three programs share a
-multiprocessor, and one multiplies while another stores."""
+"""All give the same bytes: each sums the same numbers in the same order. With three stages two or three programs share
+a multiprocessor, and one multiplies while another stores."""
 
 STEPS = (128, 64, 32)
 """Inputs that are multiplied at a time: the first of these that divides the channels."""
@@ -107,14 +107,10 @@ def launch_convolution(
     return output
 
 
-def launch_product(
-    rows: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
-) -> Tensor:
+def launch_product(rows: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
     """`linears.product` on the device of its arguments."""
     output = bias.new_empty((rows.shape[0], weight.shape[0]))
-    MULTIPLY(
-        arguments_of(rows, weight, output=output, scale=scale, weight_scale=weight_scale, bias=bias, added=added)
-    )
+    MULTIPLY(arguments_of(rows, weight, output=output, scale=scale, weight_scale=weight_scale, bias=bias, added=None))
     return output
 
 

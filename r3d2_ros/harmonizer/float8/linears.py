@@ -1,11 +1,11 @@
 """8-bit matrix products for the UNet's transformer layers.
 
-From compute capability 9.0 on they are ours, which add their results to what these join; on Ada cuBLASLt's. The
-feed-forward's first product is gated in its kernel where `fuse_geglu` is on.
+From compute capability 9.0 on they are ours; on Ada cuBLASLt's. The feed-forward's first product is gated in its kernel
+where `fuse_geglu` is on.
 
 A weight has a scale per output, computed once; an activation one per token, computed as it comes. Attention and
-cross-attention's keys and values keep the model's dtype, and so do layers with few inputs: there reading and writing
-costs more than the product.
+cross-attention's keys and values keep the model's dtype, and so do layers with few inputs, or few outputs for each: on
+an H200, rounding what they read takes longer than their products save.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from r3d2_ros.harmonizer.float8.numbers import quantised
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import FusedGEGLU, gated
-from r3d2_ros.harmonizer.rewrites.in_place import AddingLayer
 
 MIN_INPUTS = 640
 """SD-Turbo's finest level has 320."""
@@ -31,7 +30,7 @@ PRODUCTS_CAPABILITY = (9, 0)
 units take both factors from them."""
 
 
-class Float8Linear(AddingLayer):
+class Float8Linear(nn.Module):
     """A linear layer with both factors in 8 bit: [..., inputs] to [..., outputs] in the dtype of its weights before."""
 
     weight: Tensor
@@ -49,49 +48,37 @@ class Float8Linear(AddingLayer):
         self.register_buffer("bias", torch.zeros_like(weights[:, 0]) if bias is None else bias.detach())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self._product(inputs, None)
-
-    def added(self, x: Tensor, inputs: Tensor) -> Tensor:
-        return self._product(inputs, x.flatten(0, -2).contiguous())
-
-    def _product(self, inputs: Tensor, added: Tensor | None) -> Tensor:
         # Of one image in NCHW, as CUDA's group norm gives it, the tokens lie column by column: no product has that.
         tokens, scale = quantised(inputs.flatten(0, -2).contiguous())
-        output = product(tokens, self.weight, scale[:, 0], self.weight_scale, self.bias, added)
+        output = product(tokens, self.weight, scale[:, 0], self.weight_scale, self.bias)
         return output.unflatten(0, inputs.shape[:-1])
 
 
 @torch.library.custom_op("r3d2_ros::float8_product", mutates_args=(), device_types="cuda")
-def product(
-    tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
-) -> Tensor:
-    """tokens weight^T + bias + added: [R, K] and [N, K] in 8 bit -> [R, N] in the dtype of `bias`.
+def product(tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
+    """tokens weight^T + bias: [R, K] and [N, K] in 8 bit -> [R, N] in the dtype of `bias`.
 
-    Scales [R] and [N] in float32, bias [N], added [R, N].
+    Scales [R] and [N] in float32, bias [N].
     """
     if torch.cuda.get_device_capability(tokens.device) >= PRODUCTS_CAPABILITY:
         from r3d2_ros.harmonizer.float8.kernels_products import launch_product
 
-        return launch_product(tokens, weight, scale, weight_scale, bias, added)
+        return launch_product(tokens, weight, scale, weight_scale, bias)
     # With scales per row it gives bfloat16 alone; next to 8 bits its rounding is small.
     output = torch._scaled_mm(
         tokens, weight.T, scale_a=scale[:, None], scale_b=weight_scale[None], out_dtype=torch.bfloat16
     )
-    return _finished(output, bias, added)
+    return (output.float() + bias).to(bias.dtype)
 
 
 @product.register_kernel("cpu")
-def product_reference(
-    tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
-) -> Tensor:
+def product_reference(tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
     """The same in float32."""
-    return _finished((tokens.float() @ weight.float().T) * scale[:, None] * weight_scale, bias, added)
+    return ((tokens.float() @ weight.float().T) * scale[:, None] * weight_scale + bias).to(bias.dtype)
 
 
 @product.register_fake
-def _(
-    tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor, added: Tensor | None
-) -> Tensor:
+def _(tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
     _check_factors(tokens, weight)
     return bias.new_empty((tokens.shape[0], weight.shape[0]))
 
@@ -123,7 +110,7 @@ def gated_product_reference(
     tokens: Tensor, weight: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor
 ) -> Tensor:
     """The same in float32."""
-    return gated(product_reference(tokens, weight, scale, weight_scale, bias.float(), None)).to(bias.dtype)
+    return gated(product_reference(tokens, weight, scale, weight_scale, bias.float())).to(bias.dtype)
 
 
 @gated_product.register_fake
@@ -137,11 +124,6 @@ def _check_factors(tokens: Tensor, weight: Tensor) -> None:
     torch._check(tokens.is_contiguous() and weight.is_contiguous(), lambda: "factors row by row")
     torch._check(tokens.shape[1] == weight.shape[1], lambda: f"as many inputs: {tokens.shape}, {weight.shape}")
     torch._check(tokens.shape[1] % INPUTS_MULTIPLE == 0, lambda: f"inputs in multiples of {INPUTS_MULTIPLE}")
-
-
-def _finished(output: Tensor, bias: Tensor, added: Tensor | None) -> Tensor:
-    result = output.float() + bias
-    return (result if added is None else result + added).to(bias.dtype)
 
 
 def quantise_linears(unet: nn.Module, *, min_inputs: int = MIN_INPUTS) -> int:

@@ -3,7 +3,7 @@
 Fused attention kernels for 16 bit end at 256 channels. With X the normalised input, softmax(Q K^T / sqrt(d)) V Wo + bo
 = softmax(Q' X^T) X (Wv Wo) + (bv Wo + bo), Q' = (X Wq + bq) Wk^T / sqrt(d), since q.bk is the same along a row of
 scores and rows of the softmax sum to one: the "absorbed" form of multi-head latent attention (DeepSeek-V2,
-arXiv 2405.04434). It has X for keys and values, and two projections instead of four. Not measured on a GPU.
+arXiv 2405.04434). It has X for keys and values, and two projections instead of four.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The attention in the middle of AutoencoderKL, as `chunked_attention` forms it, in one kernel instead of in parts."""
+"""The attention in the middle of AutoencoderKL, as `chunked_attention` forms it, by two kernels of our own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from r3d2_ros.harmonizer.rewrites.chunked_attention import ChunkedAttention, chu
 
 @torch.library.custom_op("r3d2_ros::attended_at_once", mutates_args=(), device_types="cuda")
 def attended_at_once(queries: Tensor, tokens: Tensor) -> Tensor:
-    """softmax(queries tokens^T) tokens: [B, N, C] twice -> [B, N, C]. In parts where the kernel has no such form."""
+    """softmax(queries tokens^T) tokens: [B, N, C] twice -> [B, N, C]. In parts where the kernels have no such form."""
     from r3d2_ros.harmonizer.rewrites.kernels_attention import WIDTHS, launch
 
     if queries.dtype.itemsize == 2 and queries.shape[-1] in WIDTHS:
@@ -32,7 +32,7 @@ def _(queries: Tensor, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fuse_attention(model: R3D2) -> None:
-    """Give each such attention the kernel; one that is not in that form yet is brought into it."""
+    """Give each such attention the kernels; one that is not in that form yet is brought into it."""
     chunk_attention(model)
     for part in (model.encoder, model.decoder):
         for module in part.modules():

@@ -1,23 +1,13 @@
-"""Matrix products that are added to a tensor which is there already, while they are formed.
+"""Matrix products that are added into the memory of a tensor which is there already, while they are formed.
 
-Plain ones add into the memory of that tensor: nobody else may hold it. Each is an operator of its own for
-torch.compile, which would copy the tensor before it adds to it.
+Nobody else may hold that tensor. Each is an operator of its own for torch.compile, which would copy the tensor before
+it adds to it.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import torch
-from torch import Tensor, nn
-
-
-class AddingLayer(nn.Module, ABC):
-    """A linear layer that adds its result to something itself, in memory of its own."""
-
-    @abstractmethod
-    def added(self, x: Tensor, inputs: Tensor) -> Tensor:
-        """x + self(inputs): [B, N, C], [B, N, K] -> [B, N, C]."""
+from torch import Tensor
 
 
 def sum_of_pictures(x: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def attend(
     attended = tl.full((TILE_QUERIES, TILE_WIDTH), 0.0, tl.float32)
     pieces: tl.constexpr = TILE_TOKENS // PIECE
     tops = tl.load(largest + rows)
-    for piece in range(0, TILES * pieces):
+    for piece in range(TILES * pieces):
         shrink = tl.exp2(tops - top).to(weights.dtype)
         # Of the next piece, on its way while this one is multiplied.
         tops = tl.load(largest + tl.minimum((piece + 1) // pieces, TILES - 1) * ROWS + rows)

@@ -17,8 +17,8 @@ TILE_ROWS, TILE_CHANNELS = 64, 64
 """Of a tile of pixels that is normalised."""
 
 MOMENT_ROWS = 4
-"""Of a tile whose moments one warp takes: a thread has eight channels of one pixel, 16 bytes. Warps know nothing of each
-other, and wait for none."""
+"""Of a tile whose moments one warp takes: a thread has eight channels of one pixel, 16 bytes. Warps know nothing of
+each other, and wait for none."""
 
 PROGRAMS, LEAST_PIXELS = 3168, 32
 """That take moments: 24 a multiprocessor of a large GPU, all at the same time; and what one takes at least."""
@@ -32,12 +32,11 @@ NOT_SPECIALISED = ["PIXELS", "WIDTH", "PER_PART", "PER_GROUP", "PARTS"]
 
 @triton.jit
 def _pixels(x, start, end, WIDTH, ROW, PIXEL, columns, known, other, DENSE: tl.constexpr, TILE_ROWS: tl.constexpr):
-    """The numbers of TILE_ROWS pixels from `start` on in `columns`; `other` [channels] instead of those from `end` on."""
+    """The numbers of TILE_ROWS pixels from `start` on in `columns`; `other` [channels] where `end` is behind."""
     pixels = start + tl.arange(0, TILE_ROWS)
+    offsets = (pixels // WIDTH).to(tl.int64) * ROW + (pixels % WIDTH) * PIXEL
     if DENSE:
         offsets = pixels.to(tl.int64) * PIXEL
-    else:
-        offsets = (pixels // WIDTH).to(tl.int64) * ROW + (pixels % WIDTH) * PIXEL
     there = (pixels < end)[:, None] & known[None, :]
     return tl.load(x + offsets[:, None] + columns[None, :], mask=there, other=other[None, :])
 

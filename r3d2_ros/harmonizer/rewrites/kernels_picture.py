@@ -1,8 +1,8 @@
 """The Triton kernels of `fuse_picture`: 3x3 convolutions from and to a picture's three channels.
 
-From it is one matrix product of 27 inputs. To it, a program goes down a strip of the image row by row, so that each pixel
-is read once: the channels of a row of pixels times the weights of all nine taps, whose results then move one pixel
-aside and wait for the rows below.
+From it is one matrix product of 27 inputs. To it, a program goes down a strip of the image row by row, so that each
+pixel is read once: the channels of a row of pixels times the weights of all nine taps, whose results then move one
+pixel aside and wait for the rows below.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ well, so the biases follow later: the norms that read the tensor add them first,
 is the transformer's last product with a bias of its own. Where the norm before the transformer is one of ours, that
 bias too goes elsewhere: the residual block before adds it, with its own, and the norm takes it away.
 
-diffusers' transformer ends by a copy with the channels first; here the tokens stay as they lie. Not measured on a GPU.
+diffusers' transformer ends by a copy with the channels first; here the tokens stay as they lie.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.rewrites.copies import exact, fixed, linear_of, rounded, summed
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
-from r3d2_ros.harmonizer.rewrites.in_place import AddingLayer, sum_of_pictures, sum_of_tokens
+from r3d2_ros.harmonizer.rewrites.in_place import sum_of_pictures, sum_of_tokens
 
 
 class MergedTransformer(nn.Module):
@@ -132,9 +132,7 @@ def _pictures(tokens: Tensor, like: Tensor) -> Tensor:
 
 
 def _sum(x: Tensor, inputs: Tensor, layer: nn.Module) -> Tensor:
-    """x + layer(inputs): by the layer itself if it can, in the memory of x if it has no bias."""
-    if isinstance(layer, AddingLayer):
-        return layer.added(x, inputs)
+    """x + layer(inputs), in the memory of x if the layer is linear and has no bias."""
     return sum_of_tokens(x, inputs, layer.weight) if _is_plain(layer) else x + layer(inputs)
 
 

@@ -5,7 +5,7 @@ with beta = 1), whichever tensor that is. 3x3: where it joins the result of an u
 convolution over the channels of both inputs. It stays a convolution of its own where `fold_upsample` has made the
 neighbour a convolution of the smaller image, and where it joins the tensor before the convolution: the composition of
 two 3x3 convolutions with zero padding is no convolution at the border.
-A bias of a skip that joins the result of a convolution becomes part of that convolution's. Not measured on a GPU.
+A bias of a skip that joins the result of a convolution becomes part of that convolution's.
 """
 
 from __future__ import annotations
