@@ -31,7 +31,7 @@ def chosen(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (240, 400
 def test_sizes_are_parsed_sorted_by_pixels_and_checked() -> None:
     assert parse_sizes("512x960, 256x256,256 x 512") == ((256, 256), (256, 512), (512, 960))
     assert parse_sizes("") == ()
-    assert len(parse_sizes(RoiConfig().sizes)) == 8
+    assert len(parse_sizes(RoiConfig().sizes)) == 9
     for bad in ("256", "256x", "100x256", "0x8", "-8x8", "8x8; 16x16"):
         with pytest.raises(InputError, match="roi.sizes: expected ROWSxCOLUMNS, multiples of 8"):
             parse_sizes(bad)
