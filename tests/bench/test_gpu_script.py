@@ -19,8 +19,11 @@ import torch
 
 from r3d2_ros.harmonizer.variants import variant
 from tests.gpu import run as script
+from tests.gpu.alone import choose_anew
+from tests.gpu.ladder import BEST, REHEARSED, RUNGS, Pace, rungs_in_time
 from tests.gpu.markdown import fragment
 from tests.gpu.report import DONE, FAILED, PARTIAL, RUNNING, SKIPPED, Part, Report
+from tests.gpu.rung import rung_config
 from tests.gpu.setting import Setting
 from tests.gpu.shapes import layers_of
 from tests.gpu.steps import BY_NAME, STEPS
@@ -69,7 +72,7 @@ def test_every_step_has_a_name_and_a_time_and_can_be_begun_in_one_command() -> N
     assert len(BY_NAME) == len(STEPS)
     for step in STEPS:
         assert 0 < step.least_s <= min(step.expected_s, script.LIMIT_S) <= 600
-        assert step.expected_s <= script.LIMIT_S or step.name in ("r3d2", "r3d2-big")
+        assert step.expected_s <= script.LIMIT_S or step.name.startswith("r3d2")
 
 
 def test_without_names_all_that_is_not_done_is_run_and_gsplat_is_built_before_it_is_needed(tmp_path: Path) -> None:
@@ -259,6 +262,29 @@ def test_a_rehearsal_is_small_and_a_gpu_is_not() -> None:
     assert gpu.variant("r3d2-big") == "r3d2-big" and cpu.variant("r3d2-big") == "nano"
     assert gpu.dtype("float16") == "float16" and cpu.dtype("float16") == "bfloat16"
 
+
+def test_every_rung_can_be_asked_for_by_its_name() -> None:
+    gpu = Setting(torch.device("cuda:0"), rehearsal=False, deadline_s=0.0)
+    configs = {rung.name: rung_config(rung, gpu) for rung in RUNGS}
+    assert len(configs) == len(RUNGS) and {BEST, *REHEARSED} <= set(configs)
+    asked = {(str(config), rung.batch, rung.size) for rung, config in zip(RUNGS, configs.values(), strict=True)}
+    assert len(asked) == len(RUNGS), "two rungs are the same"
+    assert all(config.runtime.max_batch == rung.batch for rung, config in zip(RUNGS, configs.values(), strict=True))
+
+
+def test_a_wave_has_the_rungs_that_there_are_cores_and_time_for() -> None:
+    pace = Pace(prepare_s=120.0, timing_s=30.0)
+    assert [rungs_in_time(seconds, pace, most=5) for seconds in (0, 149, 150, 211, 500)] == [0, 0, 1, 3, 5]
+
+
+def test_tiles_that_were_chosen_beside_others_are_forgotten() -> None:
+    pytest.importorskip("triton", reason="needs Triton, which is not installed here")
+    from r3d2_ros.harmonizer.rewrites.kernels_geglu import MULTIPLY
+
+    MULTIPLY._fastest(())
+    runtime = SimpleNamespace(_programs={"a shape": print}, _graphs=None, device=torch.device("cuda:0"))
+    choose_anew(runtime)  # type: ignore[arg-type]
+    assert runtime._programs == {} and MULTIPLY._fastest.cache_info().currsize == 0
 
 
 def test_tests_that_passed_in_an_earlier_command_are_not_run_again() -> None:

@@ -1,27 +1,30 @@
 """The network alone, from PyTorch as it is to everything that is built, one row per rung; the steps of
-docs/performance.md."""
+docs/performance.md.
+
+Each rung is a process. As many as the cores suffice for are prepared side by side, which takes minutes, and then timed
+one by one, which takes seconds: tests/gpu/wave.py.
+"""
 
 from __future__ import annotations
 
-import gc
-import time
+import os
+import pickle
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-import torch
-
-from r3d2_ros.bench.harmonizer.network import Bench, Candidate, Work
-from r3d2_ros.bench.harmonizer.protocol import PAPER, PAPER_SIZE, QUICK, Protocol
+from r3d2_ros.bench.harmonizer.protocol import PAPER, QUICK, Protocol
 from r3d2_ros.bench.harmonizer.report import NO_REWRITES, chosen_switches
-from r3d2_ros.bench.harmonizer.weights import model_to_measure
-from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
+from r3d2_ros.harmonizer.settings import Float8Config, RewritesConfig, RuntimeConfig
 from tests.gpu.report import OutOfTimeError, Part
+from tests.gpu.rung import TASK, Rung, Task
 from tests.gpu.setting import Setting
+from tests.gpu.wave import Child, Row, python, run_wave
 
 CONSTANTS = "constant_prompt,constant_timestep,chunked_attention"
 STEP_4 = "fuse_relu,fold_upsample,merge_skips"
-BEST = "5 compiled, all rewrites, CUDA graph"
+BEST = "5 compiled, all rewrites"
 ALL, NONE = RewritesConfig(), NO_REWRITES
 EAGER = RuntimeConfig(kind="eager", cuda_graph=False)
 COMPILED = RuntimeConfig(kind="torch-compile")
@@ -31,33 +34,21 @@ def rewrites_of(names: str) -> RewritesConfig:
     return chosen_switches(RewritesConfig, names, "rung")
 
 
-@dataclass(frozen=True)
-class Rung:
-    """One row: `size` None is the paper's."""
-
-    name: str
-    runtime: RuntimeConfig
-    rewrites: RewritesConfig
-    dtype: str = "float16"
-    float8: Float8Config = field(default_factory=Float8Config)
-    batch: int = 1
-    size: tuple[int, int] | None = None
-
-
 RUNGS = (
     Rung("0 eager, flash attention", replace(EAGER, attention="flash"), NONE),
     Rung("1 eager, constants folded", EAGER, rewrites_of(CONSTANTS)),
     Rung("5 eager, all rewrites, CUDA graph", RuntimeConfig(kind="eager"), ALL),
     Rung(BEST, COMPILED, ALL),
+    Rung("5 compiled, cuDNN's attention", replace(COMPILED, attention="cudnn"), ALL),
     Rung("4 compiled, upsampling folded, skips merged", COMPILED, rewrites_of(f"{CONSTANTS},{STEP_4}")),
     Rung("7 compiled, float8", COMPILED, ALL, dtype="float8"),
-    Rung("5 compiled, all but fuse_norm, CUDA graph", COMPILED, replace(ALL, fuse_norm=False)),
-    Rung("5 compiled, all but fuse_attention, CUDA graph", COMPILED, replace(ALL, fuse_attention=False)),
-    Rung("5 compiled, all but fuse_geglu, CUDA graph", COMPILED, replace(ALL, fuse_geglu=False)),
-    Rung("5 compiled, all but join_projections, CUDA graph", COMPILED, replace(ALL, join_projections=False)),
-    Rung("5 compiled, all but fuse_picture, CUDA graph", COMPILED, replace(ALL, fuse_picture=False)),
-    Rung("5 compiled, all but merge_residuals, CUDA graph", COMPILED, replace(ALL, merge_residuals=False)),
-    Rung("2 compiled, constants folded, CUDA graph", COMPILED, rewrites_of(CONSTANTS)),
+    Rung("5 compiled, all but fuse_norm", COMPILED, replace(ALL, fuse_norm=False)),
+    Rung("5 compiled, all but fuse_attention", COMPILED, replace(ALL, fuse_attention=False)),
+    Rung("5 compiled, all but fuse_geglu", COMPILED, replace(ALL, fuse_geglu=False)),
+    Rung("5 compiled, all but join_projections", COMPILED, replace(ALL, join_projections=False)),
+    Rung("5 compiled, all but fuse_picture", COMPILED, replace(ALL, fuse_picture=False)),
+    Rung("5 compiled, all but merge_residuals", COMPILED, replace(ALL, merge_residuals=False)),
+    Rung("2 compiled, constants folded", COMPILED, rewrites_of(CONSTANTS)),
     Rung("3 compiled, constants and ReLUs", COMPILED, rewrites_of(f"{CONSTANTS},fuse_relu")),
     Rung("7 compiled, float8 products", COMPILED, ALL, dtype="float8", float8=Float8Config(convolutions=False)),
     Rung("compiled, bfloat16", COMPILED, ALL, dtype="bfloat16"),
@@ -72,85 +63,99 @@ RUNGS = (
 )
 """In order of what one wants to know first, for when the time ends."""
 
+REHEARSED = (RUNGS[0].name, BEST, "compiled, batch 3", "compiled, crop 512x768")
+"""A process takes seconds to start, and most rungs differ in what a CPU does not have."""
+
 PAPER_RUNGS = (
-    Rung("compiled, all rewrites, CUDA graph", COMPILED, ALL),
-    Rung("compiled, float8", COMPILED, ALL, dtype="float8"),
+    Rung(BEST, COMPILED, ALL),
+    Rung("7 compiled, float8", COMPILED, ALL, dtype="float8"),
 )
-QUICK_GUESS_S = {"eager": 45.0, "torch-compile": 120.0}
-PAPER_GUESS_S = {"r3d2": 130.0, "r3d2-big": 300.0}
-"""How long a rung takes, to prepare and to run, before one of its kind has been timed."""
+MOST, CORES_EACH = 8, 3
+"""Rungs in a wave, and cores that one needs to be prepared."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Expected seconds: until a wave is prepared when nothing is compiled yet, and to time one rung of it."""
+
+    prepare_s: float
+    timing_s: float
+
+
+QUICK_PACE = {"r3d2": Pace(120.0, 30.0), "r3d2-big": Pace(150.0, 50.0)}
+PAPER_PACE = {"r3d2": Pace(120.0, 85.0), "r3d2-big": Pace(150.0, 200.0)}
+REHEARSAL_PACE = Pace(0.0, 1.0)
 
 
 def measure_ladder(setting: Setting, part: Part, *, variant: str) -> None:
     """Every rung in protocol quick, with the kernels of the best 16-bit one."""
-    _measure(setting, part, variant, RUNGS, protocol=QUICK, guess_s=dict(QUICK_GUESS_S))
+    rungs = [rung for rung in RUNGS if rung.name in REHEARSED] if setting.rehearsal else RUNGS
+    _measure(setting, part, variant, rungs, protocol=QUICK, pace=QUICK_PACE[variant], most=MOST)
 
 
 def measure_paper(setting: Setting, part: Part, *, variant: str) -> None:
-    """The best rungs in the paper's protocol, run by run as long as there is time; three runs are wanted."""
-    guess_s = {"torch-compile": PAPER_GUESS_S[variant]}
-    rungs = [replace(rung, name=f"{rung.name}, run {run + 1}") for run in range(3) for rung in PAPER_RUNGS]
-    _measure(setting, part, variant, rungs, protocol=PAPER, guess_s=guess_s)
+    """The best rungs in the paper's protocol, run by run as long as there is time; three runs are wanted.
+
+    A wave has one run of each: later ones find compiled what the first one did.
+    """
+    runs = setting.scaled(3, 1)
+    rungs = [replace(rung, name=f"{rung.name}, run {run + 1}") for run in range(runs) for rung in PAPER_RUNGS]
+    _measure(setting, part, variant, rungs, protocol=PAPER, pace=PAPER_PACE[variant], most=len(PAPER_RUNGS))
 
 
 def _measure(
-    setting: Setting, part: Part, variant: str, rungs: Sequence[Rung], *, protocol: Protocol, guess_s: dict[str, float]
+    setting: Setting, part: Part, variant: str, rungs: Sequence[Rung], *, protocol: Protocol, pace: Pace, most: int
 ) -> None:
-    """`guess_s`: seconds by kind of runtime; what is measured takes the guesses' place."""
+    """`most`: rungs in a wave, however many cores there are."""
     # What failed before is tried again, but after everything else.
     missing = sorted((rung for rung in rungs if not part.has(rung.name)), key=lambda rung: rung.name in part.rows)
     if not missing:
         return
-    model = model_to_measure(setting.checkpoint, setting.variant(variant), seed=0)
-    benches: dict[tuple[int, int], Bench] = {}
-    taken_s: dict[str, float] = {}
-    for rung in missing:
-        kind = rung.runtime.kind
-        if not setting.rehearsal and setting.seconds_left < taken_s.get(kind, guess_s[kind]):
-            raise OutOfTimeError(f"no time for '{rung.name}': {setting.seconds_left:.0f} s left")
-        start = time.monotonic()
-        size = setting.size(*(rung.size or PAPER_SIZE))
-        work = Work(
-            size, batch=rung.batch, protocol=setting.protocol(protocol), runs=1, profile=rung.name == BEST
-        )
-        bench = benches.get(size)
-        bench = Bench(model, work, setting.device, say=_say) if bench is None else bench.for_work(work)
-        benches.setdefault(size, bench)
-        part.put(rung.name, _row(bench, rung, setting))
-        _forget(setting)
-        taken_s[kind] = max(taken_s.get(kind, 0.0), time.monotonic() - start)
+    pace = REHEARSAL_PACE if setting.rehearsal else pace
+    width = 1 if setting.rehearsal else max(1, min(most, (os.cpu_count() or 1) // CORES_EACH))
+    protocol = setting.protocol(protocol)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shared = folder / "references"
+        tasks = [Task(rung, setting, variant, protocol, rung.name == BEST, shared) for rung in missing]
+        helper = _start("references", "tests.gpu.references", tasks, shared, width)
+        try:
+            while tasks:
+                count = rungs_in_time(setting.seconds_left, pace, most=width)
+                wave, tasks = tasks[:count], tasks[count:]
+                left = _wave(wave, part, folder, helper, pace, width) if wave else tasks
+                if left:
+                    raise OutOfTimeError(f"no time for '{left[0].rung.name}': {setting.seconds_left:.0f} s left")
+        finally:
+            helper.kill()
 
 
-def _row(bench: Bench, rung: Rung, setting: Setting) -> dict[str, Any]:
-    try:
-        return bench.measure(Candidate(rung.name, rung_config(rung, setting)))
-    except Exception as error:  # Triton's are no RuntimeErrors
-        # A rung that this machine does not have must not cost the ones after it.
-        print(f"{rung.name}: {error}", flush=True)
-        return {"name": rung.name, "dtype": rung.dtype, "fault": f"{type(error).__name__}: {error}"[:1000]}
+def rungs_in_time(seconds: float, pace: Pace, *, most: int) -> int:
+    """How many rungs a wave can have that is to end so soon."""
+    return max(0, min(most, int((seconds - pace.prepare_s) / pace.timing_s)))
 
 
-def rung_config(rung: Rung, setting: Setting) -> HarmonizerConfig:
-    """On a CPU without what only a GPU has."""
-    runtime = replace(rung.runtime, max_batch=max(rung.batch, 1))
-    if setting.rehearsal:
-        # A CPU compiles for minutes.
-        runtime = replace(runtime, kind="eager", attention="auto", cuda_graph=False)
-    return HarmonizerConfig(
-        device=str(setting.device),
-        dtype=setting.dtype(rung.dtype),  # type: ignore[arg-type]
-        float8=rung.float8,
-        runtime=runtime,
-        rewrites=rung.rewrites,
-    )
+def _wave(tasks: Sequence[Task], part: Part, folder: Path, helper: Child, pace: Pace, width: int) -> list[Task]:
+    """Those that there was no time for."""
+    left = {task.rung.name: task for task in tasks}
+
+    def put(name: str, row: Row) -> None:
+        del left[name]
+        part.put(name, row)
+        print(f"{name}: {row.get('fault') or format(row['fps_mean'], '.3f') + ' images/s'}", flush=True)
+
+    print(f"side by side: {'; '.join(left)}", flush=True)
+    run_wave(
+        [_start(task.rung.name, "tests.gpu.alone", task, Path(tempfile.mkdtemp(dir=folder)), width) for task in tasks],
+        put, helper=helper, patience_s=pace.prepare_s, timing_s=pace.timing_s, deadline_s=tasks[0].setting.deadline_s,
+    )  # fmt: skip
+    return list(left.values())
 
 
-def _forget(setting: Setting) -> None:
-    gc.collect()
-    if setting.device.type == "cuda":
-        torch.compiler.reset()
-        torch.cuda.empty_cache()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+def _start(name: str, module: str, task: object, folder: Path, width: int) -> Child:
+    """A process that shares the cores with as many others as `width` says, unless the user has shared them out."""
+    folder.mkdir(exist_ok=True)
+    (folder / TASK).write_bytes(pickle.dumps(task))
+    share = str(max(1, (os.cpu_count() or 1) // width))
+    threads = {name: os.environ.get(name, share) for name in ("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")}
+    return Child(name, python(module), folder, threads)

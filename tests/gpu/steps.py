@@ -20,7 +20,7 @@ class Step:
     """One part of the report.
 
     work       imports what it needs by itself, so that one step's missing package costs no other step
-    expected_s on an H100, when nothing is compiled yet
+    expected_s on an H100 with 16 cores, when nothing is compiled yet
     least_s    with less time than this left it is not begun
     """
 
@@ -108,15 +108,15 @@ OTHER_TESTS = tuple(sorted({path.stem for path in Path(__file__).parent.glob("te
 STEPS = (
     Step("ceilings", "bandwidth, matrix products, JPEG, order of the attention kernels", _ceilings, 30, 20),
     Step("harmonizer-tests", "the runtime on the GPU", functools.partial(_test, OTHER_TESTS), 540, 120),
-    Step("r3d2", "the network alone, rung by rung", functools.partial(_ladder, "r3d2"), 2400, 120),
-    Step("r3d2-paper", "the paper's protocol", functools.partial(_paper, "r3d2"), 480, 150),
+    Step("r3d2", "the network alone, rung by rung", functools.partial(_ladder, "r3d2"), 1250, 165),
+    Step("r3d2-paper", "the paper's protocol", functools.partial(_paper, "r3d2"), 700, 220),
     Step("gsplat-build", "gsplat's kernels compiled and loaded", _build_gsplat, 240, 200),
     Step("gsplat-tests", "the gsplat renderer on the GPU", functools.partial(_test, GSPLAT_TESTS), 90, 60),
     Step("gsplat-speed", "the gsplat renderer alone", _gsplat_speed, 90, 60),
     Step("rendering", "six cameras, 3 M splats, 20 actors: rendering alone", _rendering, 90, 60),
     Step("rig", "six cameras at 10 Hz for 60 s, mode by mode", _rig, 540, 150),
-    Step("r3d2-big", "the network alone, rung by rung", functools.partial(_ladder, "r3d2-big"), 2700, 150),
-    Step("r3d2-big-paper", "the paper's protocol", functools.partial(_paper, "r3d2-big"), 560, 320),
+    Step("r3d2-big", "the network alone, rung by rung", functools.partial(_ladder, "r3d2-big"), 1900, 215),
+    Step("r3d2-big-paper", "the paper's protocol", functools.partial(_paper, "r3d2-big"), 1450, 365),
     Step("attention", "attention kernels one by one", functools.partial(_kernels, "attention"), 90, 30),
     Step("convolutions", "convolutions one by one", functools.partial(_kernels, "convolutions"), 90, 30),
     Step("products", "linear layers one by one", functools.partial(_kernels, "products"), 40, 20),
