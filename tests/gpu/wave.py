@@ -85,8 +85,13 @@ class Child:
 
 
 def _end_with_parent() -> None:
-    """The calling process is killed, also while it is stopped, when the one that started it dies."""
+    """The calling process is killed, also while it is stopped, when the one that started it dies.
+
+    What it started is then ended by SIGHUP, as the rest of a group that nobody can continue, unless that is ignored:
+    as below nohup.
+    """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def python(module: str) -> list[str]:
