@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -287,9 +288,24 @@ def test_tiles_that_were_chosen_beside_others_are_forgotten() -> None:
     assert runtime._programs == {} and MULTIPLY._fastest.cache_info().currsize == 0
 
 
-def test_tests_that_passed_in_an_earlier_command_are_not_run_again() -> None:
-    from tests.gpu.testing import _Outcomes
+RUN = """
+import json, os, sys
+os.cpu_count = lambda: {cores}
+from tests.gpu.testing import run_tests
+found = {{}}
+run_tests("test_rewrites", found.__setitem__, done=["test_accumulated_skip"])
+print()
+print(json.dumps(found))
+"""
 
-    items = [SimpleNamespace(nodeid=f"tests/gpu/test_runtime.py::{name}") for name in ("test_a", "test_b")]
-    _Outcomes(lambda name, result: None, {"test_a"}).pytest_collection_modifyitems(items)
-    assert [item.nodeid for item in items] == ["tests/gpu/test_runtime.py::test_b"]
+
+@pytest.mark.parametrize("cores", [1, 10])
+def test_tests_that_passed_in_an_earlier_command_are_not_run_again(cores: int) -> None:
+    """One by one, and two at a time; without a GPU all others are skipped."""
+    program = [sys.executable, "-c", RUN.format(cores=cores)]
+    text = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = json.loads(text.splitlines()[-1])
+    assert "test_gated_product" in found and "test_accumulated_skip" not in found
+    if not torch.cuda.is_available():
+        assert {result["outcome"] for result in found.values()} == {"skipped"}
+    assert ("bringing up nodes" in text) == (cores == 10)

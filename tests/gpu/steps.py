@@ -107,7 +107,7 @@ GSPLAT_TESTS = ("test_gsplat",)
 OTHER_TESTS = tuple(sorted({path.stem for path in Path(__file__).parent.glob("test_*.py")} - {*GSPLAT_TESTS}))
 STEPS = (
     Step("ceilings", "bandwidth, matrix products, JPEG, order of the attention kernels", _ceilings, 30, 20),
-    Step("harmonizer-tests", "the runtime on the GPU", functools.partial(_test, OTHER_TESTS), 540, 120),
+    Step("harmonizer-tests", "the runtime on the GPU", functools.partial(_test, OTHER_TESTS), 300, 120),
     Step("r3d2", "the network alone, rung by rung", functools.partial(_ladder, "r3d2"), 1250, 165),
     Step("r3d2-paper", "the paper's protocol", functools.partial(_paper, "r3d2"), 700, 220),
     Step("gsplat-build", "gsplat's kernels compiled and loaded", _build_gsplat, 240, 200),

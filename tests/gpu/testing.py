@@ -1,19 +1,24 @@
-"""Runs a module of GPU tests: with pytest where there is one, else its functions one by one."""
+"""Runs a module of GPU tests: with pytest where there is one, several at a time if it can, else one by one."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 import traceback
 import types
 from collections.abc import Callable, Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGE_END = 2000
 """Characters of a failure's text that the report keeps."""
+
+CORES_EACH = 5
+"""That a process with tests needs: they compile. No test measures time."""
 
 Result = dict[str, object]
 Put = Callable[[str, Result], None]
@@ -33,13 +38,10 @@ def run_tests(module: str, put: Put, *, done: Collection[str] = ()) -> None:
 
 
 class _Outcomes:
-    """A pytest plug-in that says what each test came to."""
+    """A pytest plug-in that says what each test came to, in whatever process."""
 
-    def __init__(self, put: Put, done: Collection[str]) -> None:
-        self._put, self._done = put, done
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = [item for item in items if item.nodeid.split("::", 1)[-1] not in self._done]
+    def __init__(self, put: Put) -> None:
+        self._put = put
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when != "call" and report.passed:
@@ -61,7 +63,11 @@ def _run_with_pytest(module: str, put: Put, done: Collection[str]) -> None:
     # Its own configuration: the project's asks for plug-ins that this Python need not have.
     options = ["-c", str(here / "pytest.ini"), f"--rootdir={ROOT}", f"--confcutdir={here}", "-p", "no:cacheprovider"]
     file = here / f"{module}.py"
-    code = pytest.main([*options, "-q", "-rs", "--durations=0", str(file)], plugins=[_Outcomes(put, done)])
+    options += [f"--deselect={file.relative_to(ROOT).as_posix()}::{name}" for name in done]
+    workers = (os.cpu_count() or 1) // CORES_EACH
+    if workers > 1 and find_spec("xdist") is not None:
+        options += ["-n", str(workers), "--dist", "worksteal"]
+    code = pytest.main([*options, "-q", "-rs", "--durations=0", str(file)], plugins=[_Outcomes(put)])
     nothing_left = code == pytest.ExitCode.NO_TESTS_COLLECTED and done
     if code not in (0, 1) and not nothing_left:
         put("pytest", {"outcome": "failed", "message": f"exit code {int(code)}"})
