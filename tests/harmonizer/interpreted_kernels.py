@@ -282,9 +282,10 @@ def test_the_last_convolution(batch: int, channels: int, size: tuple[int, int]) 
     generator = torch.Generator().manual_seed(channels)
     weight = (9 * channels) ** -0.5 * torch.randn(3, channels, 3, 3, generator=generator)
     weight, bias = weight.half(), torch.randn(3, generator=generator).half()
-    for whole in (size, (size[0] + 1, size[1] + 2)):
+    orders = torch.contiguous_format, torch.channels_last
+    for whole, order in zip((size, (size[0] + 1, size[1] + 2)), orders, strict=True):
         x = pictures(batch, channels, whole, torch.float16)[:, :, : size[0], : size[1]]
-        output = kernels_picture.launch_to_picture(x, weight, bias)
+        output = kernels_picture.launch_to_picture(x, weight.contiguous(memory_format=order), bias)
         assert output.dtype == torch.float16 and output.is_contiguous(memory_format=torch.channels_last)
         expected = convolved_picture_reference(x.double(), weight.double(), bias.double())
         torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-5)

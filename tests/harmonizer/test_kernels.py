@@ -132,11 +132,15 @@ def test_the_gated_product_compiles_for_hopper(number: str, chosen: Any, tmp_pat
     assert_fits(program, tmp_path, stack=AT_ITS_END if number != "fp16" else 0)
 
 
+STRIDES = ("TO", "FROM", "TAP_ROW", "TAP_COLUMN")
+"""Of a convolution's weight."""
+
+
 @pytest.mark.parametrize(("outputs", "warps"), [(64, 4), (128, 8)])
 def test_the_first_convolution_compiles_for_hopper(outputs: int, warps: int, tmp_path: Path) -> None:
     """Of TAESD and of AutoencoderKL, from pictures whose channels are last."""
     tensors = dict.fromkeys(("x", "weight", "bias", "output"), "*fp16")
-    numbers = dict.fromkeys(("HEIGHT", "WIDTH", "OUTPUTS", "IMAGE", "CHANNEL", "ROW", "PIXEL"), "i32")
+    numbers = dict.fromkeys(("HEIGHT", "WIDTH", "OUTPUTS", "IMAGE", "CHANNEL", "ROW", "PIXEL", *STRIDES), "i32")
     constants = {
         "INPUTS": kernels_picture.INPUTS, "TILE_PIXELS": kernels_picture.TILE_PIXELS, "TILE_OUTPUTS": outputs,
     }  # fmt: skip
@@ -152,7 +156,7 @@ def test_the_first_convolution_compiles_for_hopper(outputs: int, warps: int, tmp
 def test_the_last_convolution_compiles_for_hopper(channels: int, stages: int, tmp_path: Path) -> None:
     """Of TAESD and of AutoencoderKL; rows are on their way before they are needed."""
     tensors = dict.fromkeys(("x", "weight", "bias", "output"), "*fp16")
-    numbers = dict.fromkeys(("HEIGHT", "WIDTH", "IMAGE", "ROW", "PIXEL"), "i32")
+    numbers = dict.fromkeys(("HEIGHT", "WIDTH", "IMAGE", "ROW", "PIXEL", *STRIDES), "i32")
     constants = {
         "CHANNELS": channels, "STRIP": kernels_picture.STRIP, "STRIP_ROWS": kernels_picture.STRIP_ROWS,
         "BLOCK": kernels_picture.BLOCK, "PLACES": kernels_picture.BLOCK * kernels_picture.BLOCKS,
@@ -228,7 +232,7 @@ def compiled(
     return triton.compile(source, target=GPUTarget("cuda", HOPPER, 32), options=options)
 
 
-AT_ITS_END = 64
+AT_ITS_END = 56
 """Bytes that a program may put away once, when all its sums are formed and it scales, adds and stores them."""
 
 

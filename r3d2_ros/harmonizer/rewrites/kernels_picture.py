@@ -22,10 +22,13 @@ INPUTS = 32
 
 @triton.jit(do_not_specialize=["HEIGHT", "WIDTH"])
 def convolve(
-    x, weight, bias, output, HEIGHT, WIDTH, OUTPUTS, IMAGE, CHANNEL, ROW, PIXEL,
+    x, weight, bias, output, HEIGHT, WIDTH, OUTPUTS, IMAGE, CHANNEL, ROW, PIXEL, TO, FROM, TAP_ROW, TAP_COLUMN,
     INPUTS: tl.constexpr, TILE_PIXELS: tl.constexpr, TILE_OUTPUTS: tl.constexpr,
 ):  # fmt: skip
-    """One program computes TILE_OUTPUTS outputs of TILE_PIXELS pixels of an image. `weight` is [outputs, 3, 3, 3]."""
+    """One program computes TILE_OUTPUTS outputs of TILE_PIXELS pixels of an image.
+
+    `weight` is [outputs, 3, 3, 3] with the strides TO, FROM, TAP_ROW, TAP_COLUMN.
+    """
     pixels = tl.program_id(0) * TILE_PIXELS + tl.arange(0, TILE_PIXELS)
     outputs = tl.program_id(1) * TILE_OUTPUTS + tl.arange(0, TILE_OUTPUTS)
     image = tl.program_id(2).to(tl.int64)
@@ -38,7 +41,8 @@ def convolve(
     offsets = rows * ROW + columns * PIXEL + channels[None, :] * CHANNEL
     numbers = tl.load(x + image * IMAGE + offsets, mask=inside, other=0.0)
     there = outputs < OUTPUTS
-    weights = tl.load(weight + outputs[:, None] * 27 + inputs[None, :], mask=there[:, None] & known, other=0.0)
+    factors = weight + outputs[:, None] * TO + (channels * FROM + taps // 3 * TAP_ROW + taps % 3 * TAP_COLUMN)[None, :]
+    weights = tl.load(factors, mask=there[:, None] & known, other=0.0)
     result = tl.dot(numbers, weights.T)
     result += tl.load(bias + outputs, mask=there, other=0.0).to(tl.float32)[None, :]
     place = (image * HEIGHT * WIDTH + pixels)[:, None] * OUTPUTS + outputs[None, :]
@@ -58,17 +62,21 @@ BLOCK, BLOCKS = 4, 4
 
 @triton.jit(do_not_specialize=["HEIGHT", "WIDTH"])
 def convolve_to_picture(
-    x, weight, bias, output, HEIGHT, WIDTH, IMAGE, ROW, PIXEL,
+    x, weight, bias, output, HEIGHT, WIDTH, IMAGE, ROW, PIXEL, TO, FROM, TAP_ROW, TAP_COLUMN,
     CHANNELS: tl.constexpr, STRIP: tl.constexpr, STRIP_ROWS: tl.constexpr, BLOCK: tl.constexpr, PLACES: tl.constexpr,
 ):  # fmt: skip
-    """`weight` is [3, PLACES, CHANNELS]: by the column of the tap; places are BLOCK times its row, plus the output."""
+    """`weight` is [3, CHANNELS, 3, 3] with the strides TO, FROM, TAP_ROW, TAP_COLUMN.
+
+    Of PLACES the one of a tap's row and an output is BLOCK times the row, plus the output.
+    """
     columns = tl.program_id(0) * (STRIP - 2) - 1 + tl.arange(0, STRIP)
     first, image = tl.program_id(1) * STRIP_ROWS, tl.program_id(2).to(tl.int64)
     channels, places, strip = tl.arange(0, CHANNELS), tl.arange(0, PLACES), tl.arange(0, STRIP)
-    weights = weight + places[None, :] * CHANNELS + channels[:, None]
-    left, middle, right = (
-        tl.load(weights), tl.load(weights + PLACES * CHANNELS), tl.load(weights + 2 * PLACES * CHANNELS)
-    )  # fmt: skip
+    factors = weight + channels[:, None] * FROM + (places // BLOCK * TAP_ROW + places % BLOCK * TO)[None, :]
+    filled = ((places // BLOCK < 3) & (places % BLOCK < 3))[None, :]
+    left = tl.load(factors, mask=filled, other=0.0)
+    middle = tl.load(factors + TAP_COLUMN, mask=filled, other=0.0)
+    right = tl.load(factors + 2 * TAP_COLUMN, mask=filled, other=0.0)
     zeros = tl.zeros((STRIP, PLACES), tl.int32)
     before, after = zeros + tl.maximum(strip - 1, 0)[:, None], zeros + tl.minimum(strip + 1, STRIP - 1)[:, None]
     above = zeros + tl.maximum(places - BLOCK, 0)[None, :]
@@ -95,14 +103,11 @@ def convolve_to_picture(
 def launch_to_picture(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`fuse_picture.convolved_to_picture` in 16 bit on the device of x, dense with the channels last."""
     batch, channels, height, width = x.shape
-    # [tap's column, its row, output, input], with empty places behind outputs and rows.
-    weights = weight.new_zeros((3, BLOCKS, BLOCK, channels))
-    weights[:, :3, :3] = weight.permute(3, 2, 0, 1)
     output = torch.empty((batch, height, width, 3), dtype=x.dtype, device=x.device)
     image, channel, row, pixel = x.stride()
     assert channel == 1, x.stride()
     convolve_to_picture[triton.cdiv(width, STRIP - 2), triton.cdiv(height, STRIP_ROWS), batch](
-        x, weights, bias, output, HEIGHT=height, WIDTH=width, IMAGE=image, ROW=row, PIXEL=pixel,
+        x, weight, bias, output, HEIGHT=height, WIDTH=width, IMAGE=image, ROW=row, PIXEL=pixel, **_strides(weight),
         CHANNELS=channels, STRIP=STRIP, STRIP_ROWS=STRIP_ROWS, BLOCK=BLOCK, PLACES=BLOCK * BLOCKS,
         num_warps=8, num_stages=3 if channels <= 64 else 2,
     )  # fmt: skip
@@ -117,8 +122,13 @@ def launch(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     tile = min(MOST_OUTPUTS, max(16, triton.next_power_of_2(outputs)))
     image, channel, row, pixel = x.stride()
     convolve[triton.cdiv(height * width, TILE_PIXELS), triton.cdiv(outputs, tile), batch](
-        x, weight.contiguous(), bias, output, HEIGHT=height, WIDTH=width, OUTPUTS=outputs,
-        IMAGE=image, CHANNEL=channel, ROW=row, PIXEL=pixel,
+        x, weight, bias, output, HEIGHT=height, WIDTH=width, OUTPUTS=outputs,
+        IMAGE=image, CHANNEL=channel, ROW=row, PIXEL=pixel, **_strides(weight),
         INPUTS=INPUTS, TILE_PIXELS=TILE_PIXELS, TILE_OUTPUTS=tile, num_warps=8 if tile == MOST_OUTPUTS else 4,
     )  # fmt: skip
     return output.permute(0, 3, 1, 2)
+
+
+def _strides(weight: Tensor) -> dict[str, int]:
+    """As the kernels' arguments: it is read as it lies, in whichever order the model's tensors do."""
+    return dict(zip(("TO", "FROM", "TAP_ROW", "TAP_COLUMN"), weight.stride(), strict=True))
