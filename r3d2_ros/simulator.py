@@ -18,7 +18,7 @@ from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Failed, Harmonized
 from r3d2_ros.harmonizer.region import actor_boxes
 from r3d2_ros.rendering.base import Renderer
-from r3d2_ros.rendering.frames import RenderedFrame, render_frames
+from r3d2_ros.rendering.frames import HostImage, RenderedFrame, render_frames
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.world import EgoState, WorldState
 
@@ -34,7 +34,7 @@ class CameraFrame:
     rgb           [H, W, 3] uint8, after harmonizing
     rendered      [H, W, 3] uint8, before harmonizing; the same array where no harmonizer changed it
     mask          [H, W] float32 in [0, 1]: how much of the harmonizer's output each pixel has; None: nothing of it
-    depth         [H, W] float32 z-depth in metres, NaN where nothing solid is seen
+    depth_image   what `depth` is brought from when it is asked for
     instance      [H, W] uint16 actor numbers, or None when not asked for
     content_hash  xxh3_128 of the row-major rgb pixels, 32 hexadecimal digits
     render_ms, harmonize_ms  wall time; a call for several cameras is shared equally among them
@@ -45,12 +45,17 @@ class CameraFrame:
     rgb: NDArray[np.uint8]
     rendered: NDArray[np.uint8]
     mask: NDArray[np.float32] | None
-    depth: NDArray[np.float32]
+    depth_image: HostImage
     instance: NDArray[np.uint16] | None
     content_hash: str
     render_ms: float
     harmonize_ms: float
     raw: str = ""
+
+    @property
+    def depth(self) -> NDArray[np.float32]:
+        """[H, W] float32 z-depth in metres, NaN where nothing solid is seen."""
+        return self.depth_image.array
 
 
 def mask_image(frame: CameraFrame) -> NDArray[np.uint8]:
@@ -226,7 +231,7 @@ def _frame(
         rgb=after.rgb,
         rendered=before.rgb8,
         mask=after.mask,
-        depth=before.depth,
+        depth_image=before.depth_image,
         instance=before.instance,
         content_hash=xxhash.xxh3_128_hexdigest(after.rgb.data),
         render_ms=rendered.render_ms,

@@ -28,7 +28,7 @@ from r3d2_ros.harmonizer.pipelines.calls import resized
 from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
 from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE
 from r3d2_ros.harmonizer.shipped import model_folder
-from r3d2_ros.rendering.frames import RenderedFrame
+from r3d2_ros.rendering.frames import HostImage, RenderedFrame
 from r3d2_ros.rendering.rgb8 import to_rgb8
 
 
@@ -161,8 +161,8 @@ def _moment(subject: Subject) -> Moment:
     frame = RenderedFrame(
         rgb8=subject.input,
         rgb=subject.input.astype(np.float32) / np.float32(255),
-        depth=np.ones((height, width), np.float32),
-        actor_weight=subject.mask.astype(np.float32),
+        depth_image=HostImage(np.ones((height, width), np.float32)),
+        weight_image=HostImage(subject.mask.astype(np.float32)),
         instance=None,
     )
     boxes = tuple(actor.box for actor in subject.sample.meta.actors)

@@ -1,58 +1,80 @@
-"""Where the pictures of a moment are harmonized: found on the CPU, of several cameras at the same time."""
+"""Where the pictures of a moment are harmonized: found on the CPU, or on the GPU that rendered them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
+from r3d2_ros.harmonizer.device_region import can_find, find_device_regions
 from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.region import ActorBox, find_region
 from r3d2_ros.harmonizer.residual import scale_of
-from r3d2_ros.harmonizer.roi import Crop, choose_crops, grid_of, parse_sizes
+from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_over, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.patch import Window
-from r3d2_ros.rendering.frames import RenderedFrame
-
-MOST_THREADS = 8
+from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame
 
 
 @dataclass(frozen=True, eq=False)
 class Area:
     """Where a camera's picture is harmonized.
 
-    mask    [H, W] float32 in [0, 1], how much of the output is shown; None where all of it is
+    mask    [H, W] float32 in [0, 1], how much of the output is shown; None where all of it is. On the network's GPU
+            where the picture was rendered there, else on the host
     window  of the picture, outside of which the mask is 0
     crops   that the network runs on, where `harmonizer.roi` is on
     """
 
-    mask: NDArray[np.float32] | None
+    mask: NDArray[np.float32] | Tensor | None
     window: Window
     crops: tuple[Crop, ...] = ()
 
 
 class AreaFinder:
-    """Finds areas as the configuration says. Its threads work beside each other: OpenCV and numba release the GIL."""
+    """Finds areas as the configuration says."""
 
-    def __init__(self, config: HarmonizerConfig, *, latent_px: int) -> None:
-        self._config, self._latent_px = config, latent_px
+    def __init__(self, config: HarmonizerConfig, *, device: torch.device, latent_px: int, pool: Executor) -> None:
+        """`device` and `latent_px` are the network's; `pool` is for what can be done of all cameras at once."""
+        self._config, self._device, self._latent_px = config, device, latent_px
         self._crop_sizes = parse_sizes(config.roi.sizes)
-        self._pool = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="areas")
+        self._pool = pool
 
-    def areas(self, moment: Moment) -> Iterator[tuple[int, Area]]:
+    def areas(self, moment: Moment) -> Iterable[tuple[int, Area]]:
         """Numbers and areas of the cameras that have to be harmonized, in their order, each as soon as it is there."""
+        if self._config.composite == "full":
+            return [(number, _whole(view)) for number, view in enumerate(moment.views)]
+        surfaces = [frame.surfaces for frame in moment.frames if frame.surfaces is not None]
+        if len(surfaces) == len(moment.frames) and all(self._is_here(one) for one in surfaces):
+            return self._areas_on_device(moment, surfaces)
         found = self._pool.map(self._area, moment.frames, moment.views, repeat(moment.actors))
         return ((number, area) for number, area in enumerate(found) if area is not None)
 
+    def _is_here(self, surfaces: DeviceSurfaces) -> bool:
+        return can_find(self._device) and surfaces.depth.device == self._device
+
+    def _areas_on_device(self, moment: Moment, surfaces: Sequence[DeviceSurfaces]) -> list[tuple[int, Area]]:
+        found = find_device_regions(
+            surfaces, moment.views, moment.actors, self._config.region, spread=self._pool.map
+        )
+        areas = []
+        for region in found:
+            view = moment.views[region.number]
+            crops: tuple[Crop, ...] = ()
+            if self._config.roi.enabled:
+                crops = crops_over(region.blocks, (view.height_px, view.width_px), **self._crop_rules(view))
+            areas.append((region.number, Area(region.mask, Window(*region.bounds), crops)))
+        return areas
+
     def _area(self, frame: RenderedFrame, view: CameraView, actors: tuple[ActorBox, ...]) -> Area | None:
-        if self._config.composite == "full":
-            return Area(None, Window(0, 0, view.height_px, view.width_px))
         found = find_region(
             actor_weight=frame.actor_weight, depth=frame.depth, view=view, boxes=actors, config=self._config.region
         )
@@ -60,9 +82,13 @@ class AreaFinder:
             return None
         crops: tuple[Crop, ...] = ()
         if self._config.roi.enabled:
-            grid_px = grid_of(scale_of(self._config.resolution, view.height_px), self._latent_px)
-            margin_px = self._config.roi.margin_px
-            crops = choose_crops(
-                found.mask, sizes=self._crop_sizes, margin_px=margin_px, grid_px=grid_px, bounds=found.bounds
-            )
+            crops = choose_crops(found.mask, bounds=found.bounds, **self._crop_rules(view))
         return Area(found.mask, Window(*found.bounds), crops)
+
+    def _crop_rules(self, view: CameraView) -> dict[str, Any]:
+        grid_px = grid_of(scale_of(self._config.resolution, view.height_px), self._latent_px)
+        return {"sizes": self._crop_sizes, "margin_px": self._config.roi.margin_px, "grid_px": grid_px}
+
+
+def _whole(view: CameraView) -> Area:
+    return Area(None, Window(0, 0, view.height_px, view.width_px))

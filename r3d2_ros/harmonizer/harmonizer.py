@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -26,10 +29,13 @@ from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
 from r3d2_ros.harmonizer.roi import Size, crop_sizes, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.blend import CameraResidual, TemporalHistory, blend
-from r3d2_ros.rendering.cuda_copies import rgb8_tensor, to_device, to_host
-from r3d2_ros.rendering.frames import RenderedFrame
+from r3d2_ros.rendering.base import RenderedImage
+from r3d2_ros.rendering.cuda_copies import CopyAside, rgb8_tensor, to_device, to_host
+from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame, frame_of
 
 log = logging.getLogger(__name__)
+
+MOST_THREADS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +44,14 @@ class _Input:
 
     image   [3, H, W] float32 in [0, 1], the render on the device
     weight  [h, w] float32, the mask in the area's window on the device; None where the whole output is shown
+    copied  of a mask that was found on the device, its copy for the host
     """
 
     number: int
     area: Area
     image: Tensor
     weight: Tensor | None
+    copied: CopyAside | None = None
 
     def shown(self, picture: Tensor) -> Tensor:
         """The part [3, h, w] of a picture [3, H, W] that may be shown."""
@@ -56,6 +64,13 @@ class _Input:
         mask = torch.zeros_like(self.image[0])
         mask[self.area.window.slices] = self.weight
         return mask
+
+    def host_mask(self) -> NDArray[np.float32]:
+        """The mask [H, W] on the host."""
+        if self.copied is not None:
+            return self.copied.array()
+        mask = self.area.mask
+        return mask if isinstance(mask, np.ndarray) else np.ones(self.image.shape[1:], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +100,9 @@ class Harmonizer:
     def __init__(self, config: HarmonizerConfig, network: ImageNetwork) -> None:
         self.config = config
         self._network = network
-        self._finder = AreaFinder(config, latent_px=network.latent_px)
+        # Its threads work beside each other: NumPy, OpenCV and numba release the GIL.
+        self._pool = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="harmonizer")
+        self._finder = AreaFinder(config, device=network.device, latent_px=network.latent_px, pool=self._pool)
         on_gpu = network.device.type == "cuda"
         # Before the renderer's work for the next frame set, which another thread may have begun on its own stream.
         self._stream = torch.cuda.Stream(network.device, priority=-1) if on_gpu else None
@@ -119,9 +136,10 @@ class Harmonizer:
             shapes |= {(batch, *reduced_size(*size, scale)) for size in batches for batch in batches[size]}
         with self._own_stream():
             self._network.warm_up(sorted(shapes, key=lambda shape: (shape[1:], shape[0])))
-        for size in sorted(set(sizes)):
-            _, history = self.apply(_one_actor(size, stamp_ns=0))
-            self.apply(_one_actor(size, stamp_ns=1), history)
+        renderers = {torch.device("cpu"), self._network.device}
+        for size, renderer in itertools.product(sorted(set(sizes)), renderers):
+            _, history = self.apply(_one_actor(size, renderer, stamp_ns=0))
+            self.apply(_one_actor(size, renderer, stamp_ns=1), history)
 
     def _crop_sizes_in(self, frame: Size, scale: float) -> list[Size]:
         if not self.config.roi.enabled:
@@ -152,7 +170,8 @@ class Harmonizer:
         for number, area in self._finder.areas(moment):
             image = self._on_device(moment.frames[number].rgb).clamp(0, 1).movedim(-1, 0).contiguous()
             weight = None if area.mask is None else self._on_device(area.mask[area.window.slices])
-            yield _Input(number, area, image, weight)
+            copied = CopyAside(area.mask) if isinstance(area.mask, Tensor) else None
+            yield _Input(number, area, image, weight, copied)
 
     def _run(self, inputs: Sequence[_Input]) -> list[Tensor]:
         """The network's outputs for images [3, H, W] of one size."""
@@ -190,7 +209,7 @@ class Harmonizer:
             if out is None:
                 cameras.append(CameraResidual(name, view, residual=None, mask=None, depth=None, instance=None))
                 continue
-            depth, instance = self._surfaces(frame)
+            depth, instance = self._depth_and_instance(frame)
             cameras.append(
                 CameraResidual(
                     name=name,
@@ -212,10 +231,11 @@ class Harmonizer:
             steady.append(replace(out, picture=(out.seen.image + residual).clamp(0, 1)))
         return steady, after
 
-    def _surfaces(self, frame: RenderedFrame) -> tuple[Tensor, Tensor]:
-        """Depth and instance [H, W] on the device, where a GPU that rendered them still has them."""
-        if frame.surfaces is not None:
-            return self._on_device(frame.surfaces.depth), self._on_device(frame.surfaces.instance)
+    def _depth_and_instance(self, frame: RenderedFrame) -> tuple[Tensor, Tensor]:
+        """[H, W] on the device, where a GPU that rendered them still has them."""
+        seen = frame.surfaces
+        if seen is not None and seen.instance is not None:
+            return self._on_device(seen.depth), self._on_device(seen.instance)
         assert frame.instance is not None
         return self._on_device(frame.depth), self._on_device(frame.instance.astype(np.int32))
 
@@ -226,14 +246,15 @@ class Harmonizer:
         queued = [torch.stack([out.bad_pixels() for out in outputs]), *(out.composite() for out in outputs)]
         pictures = [moment.frames[out.seen.number].rgb8.copy() for out in outputs]  # while the GPU is at work
         counts, *parts = to_host(queued)
-        for out, count, rgb, part in zip(outputs, counts.tolist(), pictures, parts, strict=True):
+
+        def shown(out: _Output, count: int, rgb: NDArray[np.uint8], part: NDArray[np.uint8]) -> Harmonized | Failed:
             if count:
-                outcomes[out.seen.number] = _not_finite(count)
-                continue
-            area = out.seen.area
-            rgb[area.window.slices] = part
-            mask = np.ones(rgb.shape[:2], np.float32) if area.mask is None else area.mask
-            outcomes[out.seen.number] = Harmonized(rgb, mask)
+                return _not_finite(count)
+            rgb[out.seen.area.window.slices] = part
+            return Harmonized(rgb, out.seen.host_mask())
+
+        for out, outcome in zip(outputs, self._pool.map(shown, outputs, counts.tolist(), pictures, parts), strict=True):
+            outcomes[out.seen.number] = outcome
 
     def _on_device(self, array: NDArray | Tensor) -> Tensor:
         if isinstance(array, np.ndarray):
@@ -260,15 +281,19 @@ def _not_finite(pixels: int) -> Failed:
     return Failed(f"the harmonizer's output has NaN or infinite values in {pixels} pixels")
 
 
-def _one_actor(size: Size, *, stamp_ns: int) -> Moment:
-    """A grey frame in whose middle an actor of one metre is seen at a distance of 10 m."""
+def _one_actor(size: Size, renderer: torch.device, *, stamp_ns: int) -> Moment:
+    """A grey frame in whose middle an actor of one metre is seen at a distance of 10 m, from a renderer on a device."""
     rows, columns = size
     grey, weight = np.full((*size, 3), 0.5, np.float32), np.zeros(size, np.float32)
     middle = np.s_[rows // 2 : rows // 2 + 8, columns // 2 : columns // 2 + 8]
     weight[middle] = 1
     instance = np.zeros(size, np.uint16)
     instance[middle] = 1
-    frame = RenderedFrame(np.full((*size, 3), 128, np.uint8), grey, np.full(size, 10.0, np.float32), weight, instance)
+    depth = np.full(size, 10.0, np.float32)
+    frame = frame_of(RenderedImage(grey, depth, weight, weight, instance))
+    if renderer.type == "cuda":
+        seen = [torch.from_numpy(array).to(renderer) for array in (depth, weight, instance.astype(np.int32))]
+        frame = replace(frame, surfaces=DeviceSurfaces(*seen))
     K = np.array([[columns, 0, columns / 2], [0, columns, rows / 2], [0, 0, 1]], np.float64)
     view = CameraView(K, width_px=columns, height_px=rows, T_camera_world=Rigid.identity())
     actor = ActorBox(Rigid(np.eye(3), np.array([0.0, 0.0, 10.0])), (1.0, 1.0, 1.0), "warm-up", 1)

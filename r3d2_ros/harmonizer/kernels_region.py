@@ -1,4 +1,4 @@
-"""CPU kernels: mark where an actor's surroundings are in an image. Points are in camera coordinates, z forward."""
+"""CPU kernels: where an actor's surroundings are in an image. Points are in camera coordinates, z forward."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from r3d2_ros.rendering.numba_cache import kernel
 Bytes = NDArray[np.uint8]
 Depth = NDArray[np.float32]
 Indices = NDArray[np.int64]
+Spans = NDArray[np.int32]
+"""[H, 2]: of each row the first column that belongs to a polygon, and the one behind the last; equal: none does."""
 
 
 @kernel()
@@ -83,21 +85,13 @@ def _mark_within(marks: Bytes, depths: Depth, start: Depth, step: Depth, low: De
 
 
 @kernel()
-def fill_polygon(mask: Bytes, depth: Depth, polygon: Array, reach: Array) -> None:
-    """mask = 255 at pixels whose centre is in the convex polygon [M, 2] and whose surface point is within `reach`.
-
-    reach [3, 6]: the surface point is within when each row satisfies low <= depth * (a * u + b * v + c) + d <= high,
-    with the row's numbers in the order a, b, c, d, low, high; infinite bounds switch the test off.
-    """
+def polygon_spans(polygon: Array, width: int, spans: Spans) -> None:
+    """Fill in the columns whose centre is in the convex polygon [M, 2], of each row of an image."""
+    spans[:] = 0
     if len(polygon) < 3:
         return
-    height, width = mask.shape
-    top = _first_pixel(polygon[:, 1].min(), height)
-    bottom = _first_pixel(polygon[:, 1].max(), height)
-    anywhere = math.isinf(reach[0, 5])
-    step, start = reach[:, 0].astype(np.float32), np.empty(3, np.float32)
-    low, high = (reach[:, 4] - reach[:, 3]).astype(np.float32), (reach[:, 5] - reach[:, 3]).astype(np.float32)
-    for row in range(top, bottom):
+    height = len(spans)
+    for row in range(_first_pixel(polygon[:, 1].min(), height), _first_pixel(polygon[:, 1].max(), height)):
         v = row + 0.5
         u0, u1 = math.inf, -math.inf
         for i in range(len(polygon)):
@@ -105,12 +99,28 @@ def fill_polygon(mask: Bytes, depth: Depth, polygon: Array, reach: Array) -> Non
             if (a[1] <= v) != (b[1] <= v):
                 u = a[0] + (v - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
                 u0, u1 = min(u0, u), max(u1, u)
-        first, end = _first_pixel(u0, width), _first_pixel(u1, width)
+        spans[row] = _first_pixel(u0, width), _first_pixel(u1, width)
+
+
+@kernel()
+def fill_spans(mask: Bytes, depth: Depth, spans: Spans, reach: Array) -> None:
+    """mask = 255 at the pixels of the spans whose surface point is within `reach`.
+
+    reach [3, 6]: the surface point is within when each row satisfies low <= depth * (a * u + b * v + c) + d <= high,
+    with the row's numbers in the order a, b, c, d, low, high; infinite bounds switch the test off.
+    """
+    anywhere = math.isinf(reach[0, 5])
+    step, start = reach[:, 0].astype(np.float32), np.empty(3, np.float32)
+    low, high = (reach[:, 4] - reach[:, 3]).astype(np.float32), (reach[:, 5] - reach[:, 3]).astype(np.float32)
+    for row in range(len(spans)):
+        first, end = spans[row]
+        if first >= end:
+            continue
         if anywhere:
             mask[row, first:end] = 255
             continue
         for k in range(3):
-            start[k] = reach[k, 0] * (first + 0.5) + reach[k, 1] * v + reach[k, 2]
+            start[k] = reach[k, 0] * (first + 0.5) + reach[k, 1] * (row + 0.5) + reach[k, 2]
         _mark_within(mask[row, first:end], depth[row, first:end], start, step, low, high)
 
 
@@ -134,37 +144,40 @@ def seen_bounds(seen: Bytes, u0: float, v0: float, u1: float, v1: float) -> tupl
 
 
 @kernel()
-def mark_actors(
-    mask: Bytes,
-    seen: Bytes,
-    depth: Depth,
-    K: Array,
-    corners: Array,
-    edges: Indices,
-    rings: Array,
-    reaches: Array,
-    margins: Array,
-    near_m: float,
-) -> None:
-    """mask [H, W] uint8 = 255 around every actor of which something is seen.
+def actor_spans(
+    seen: Bytes, K: Array, corners: Array, edges: Indices, rings: Array, margins: Array, near_m: float
+) -> tuple[NDArray[np.int32], Indices]:
+    """Spans [P, H, 2] of the surroundings of the actors of which something is seen, and whose they are [P].
 
     seen     [H, W] uint8, not 0 where any actor is seen
     corners  [A, 8, 3] boxes, whose edges are `edges` [12, 2]; rings [A, N, 3] convex outlines on the ground
-    reaches  [A, 3, 6] where a surface can be in an actor's shadow, see `fill_polygon`
     margins  side, below, above in projected box heights; pixels added on every side
     """
+    height, width = seen.shape
     side, below, above, extra_px = margins
     rectangle = np.empty((4, 2), np.float64)
+    spans, actors = np.empty((2 * len(corners), height, 2), np.int32), np.empty(2 * len(corners), np.int64)
+    count = 0
     for k in range(len(corners)):
         u0, v0, u1, v1 = box_window(corners[k], edges, K, near_m)
         left, top, right, bottom = seen_bounds(seen, u0, v0, u1, v1)
         if right == 0:
             continue
         # A box that reaches behind the camera has no finite height.
-        height_px = min(v1 - v0, float(mask.shape[0]))
+        height_px = min(v1 - v0, float(height))
         rectangle[0, 0] = rectangle[3, 0] = left - side * height_px - extra_px
         rectangle[1, 0] = rectangle[2, 0] = right + side * height_px + extra_px
         rectangle[0, 1] = rectangle[1, 1] = top - above * height_px - extra_px
         rectangle[2, 1] = rectangle[3, 1] = bottom + below * height_px + extra_px
-        fill_polygon(mask, depth, rectangle, reaches[k])
-        fill_polygon(mask, depth, project_polygon(rings[k], K, near_m), reaches[k])
+        polygon_spans(rectangle, width, spans[count])
+        polygon_spans(project_polygon(rings[k], K, near_m), width, spans[count + 1])
+        actors[count : count + 2] = k
+        count += 2
+    return spans[:count], actors[:count]
+
+
+@kernel()
+def mark_spans(mask: Bytes, depth: Depth, spans: NDArray[np.int32], reaches: Array) -> None:
+    """mask [H, W] uint8 = 255 in spans [P, H, 2], where a surface is within the reach [P, 3, 6] of `fill_spans`."""
+    for k in range(len(spans)):
+        fill_spans(mask, depth, spans[k], reaches[k])

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.kernels_region import mark_actors
+from r3d2_ros.harmonizer.kernels_region import actor_spans, mark_spans
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.world import ActorState
@@ -117,18 +117,30 @@ def find_region(
         raise ValueError(f"expected images {shape}, got {actor_weight.shape} and {depth.shape}")
     seen = cv2.compare(np.ascontiguousarray(actor_weight), config.min_weight, cv2.CMP_GE)
     around = np.zeros(shape, np.uint8)
-    if boxes:
-        corners, rings, reaches = _in_camera(boxes, view, config)
-        margins = np.array([config.side, config.below, config.above, config.feather_px])
-        depth = np.ascontiguousarray(depth)
-        mark_actors(around, seen, depth, view.K, corners, _EDGES, rings, reaches, margins, NEAR_PLANE_M)
+    mark_spans(around, np.ascontiguousarray(depth), *surroundings(seen, view, boxes, config))
     return _feathered(seen, around, config.feather_px)
+
+
+def surroundings(
+    seen: NDArray[np.uint8], view: CameraView, boxes: Sequence[ActorBox], config: RegionConfig
+) -> tuple[NDArray[np.int32], Array]:
+    """The rectangles and grown footprints of the actors of which something is `seen` [H, W], not 0 there.
+
+    Spans [P, H, 2] of columns, row by row, and the reaches [P, 3, 6] that surfaces in them have to be within (see
+    `fill_spans`).
+    """
+    if not boxes:
+        return np.empty((0, len(seen), 2), np.int32), np.empty((0, 3, 6))
+    corners, rings, reaches = _in_camera(boxes, view, config)
+    margins = np.array([config.side, config.below, config.above, config.feather_px])
+    spans, actors = actor_spans(seen, view.K, corners, _EDGES, rings, margins, NEAR_PLANE_M)
+    return spans, reaches[actors]
 
 
 def _in_camera(boxes: Sequence[ActorBox], view: CameraView, config: RegionConfig) -> tuple[Array, Array, Array]:
     """Of each box: corners [A, 8, 3] and grown footprint [A, 16, 3] in camera coordinates, and reach [A, 3, 6].
 
-    The reach bounds surface points in the actor's frame, as affine functions of pixel and depth (see `fill_polygon`).
+    The reach bounds surface points in the actor's frame, as affine functions of pixel and depth (see `fill_spans`).
     """
     T = view.T_camera_world
     rotations = T.rotation @ np.array([box.T_world_actor.rotation for box in boxes])

@@ -88,8 +88,16 @@ def choose_crops(
     if mask is None:
         return ()
     frame: Size = (mask.shape[0], mask.shape[1])
+    blocks = occupied_blocks(np.ascontiguousarray(mask), *((0, 0, *frame) if bounds is None else bounds))
+    return crops_over(blocks, frame, sizes=sizes, margin_px=margin_px, grid_px=grid_px)
+
+
+def crops_over(
+    blocks: NDArray[np.uint8], frame: Size, *, sizes: Sequence[Size], margin_px: int, grid_px: int = BLOCK_PX
+) -> tuple[Crop, ...]:
+    """The same for a region of which is known in which blocks of `BLOCK_PX` pixels it is: [rows, columns], 1 there."""
     table = np.array([*crop_sizes(sizes, frame, grid_px=grid_px), frame], np.int64)
-    clusters = _clusters(np.ascontiguousarray(mask), (0, 0, *frame) if bounds is None else bounds)
+    clusters = _clusters(blocks)
     if not len(clusters):
         return ()
     around = -(-margin_px // BLOCK_PX) * BLOCK_PX * np.array([-1, -1, 1, 1])
@@ -106,15 +114,15 @@ def _on_grid(boxes: Bounds, grid_px: int) -> Bounds:
     return np.concatenate([first, last], axis=1) * grid_px
 
 
-def _clusters(mask: NDArray[np.float32], bounds: tuple[int, int, int, int]) -> Bounds:
-    """Bounds, in blocks, of the connected parts of the region, which lies within `bounds` in pixels."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(_occupied_blocks(mask, *bounds), connectivity=8)
+def _clusters(blocks: NDArray[np.uint8]) -> Bounds:
+    """Bounds, in blocks, of the connected parts of the region."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(blocks, connectivity=8)
     left, top, width, height = stats[1:, :4].astype(np.int64).T
     return np.stack([top, left, top + height, left + width], axis=1)
 
 
 @kernel()
-def _occupied_blocks(mask: NDArray[np.float32], top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+def occupied_blocks(mask: NDArray[np.float32], top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
     """[rows, columns] 1 for blocks with a pixel of the region, which lies within the bounds."""
     height, width = mask.shape
     out = np.zeros((-(-height // BLOCK_PX), -(-width // BLOCK_PX)), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from numpy.typing import NDArray
@@ -21,6 +22,37 @@ def to_host(tensors: Sequence[Tensor]) -> list[NDArray]:
         copy.copy_(tensor, non_blocking=True)
     torch.cuda.current_stream(tensors[0].device).synchronize()
     return [copy.numpy() for copy in copies]
+
+
+def to_host_aside(tensor: Tensor) -> NDArray:
+    """A complete tensor as an array. On a GPU the copy does not wait for what it has still to do."""
+    if tensor.device.type != "cuda":
+        return tensor.numpy()
+    with torch.cuda.stream(aside(tensor.device)):
+        return to_host([tensor])[0]
+
+
+class CopyAside:
+    """A copy of a tensor of a GPU that is made beside the work that is queued behind this."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        stream = aside(tensor.device)
+        stream.wait_stream(torch.cuda.current_stream(tensor.device))
+        self._tensor = tensor  # whose memory is not to be used again before it is copied
+        with torch.cuda.stream(stream):
+            self._copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._copy.copy_(tensor, non_blocking=True)
+            self._done = stream.record_event()
+
+    def array(self) -> NDArray:
+        self._done.synchronize()
+        return self._copy.numpy()
+
+
+@cache
+def aside(device: torch.device) -> torch.cuda.Stream:
+    """A stream of the device for copies beside its work."""
+    return torch.cuda.Stream(device)
 
 
 def to_device(array: NDArray, device: torch.device) -> Tensor:

@@ -26,7 +26,7 @@ except ImportError as error:
     raise MissingPackageError("torch", "the gsplat renderer", "pip install torch") from error
 
 from r3d2_ros.rendering.cuda_copies import rgb8_tensor, to_host
-from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame
+from r3d2_ros.rendering.frames import DeviceSurfaces, HostImage, RenderedFrame
 from r3d2_ros.rendering.gsplat_images import (
     DeviceSky,
     ImageTensors,
@@ -75,15 +75,12 @@ class GsplatRenderer:
     def render_frames(
         self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
     ) -> list[RenderedFrame]:
-        """See `DeviceRenderer`: colours stay on the device as floats and come to the host as bytes.
-
-        With `instances` the device also keeps depth and instance, for who looks from frame to frame.
-        """
+        """See `DeviceRenderer`: colours come to the host as bytes, numbers of actors where they are asked for."""
         frames: dict[int, RenderedFrame] = {}
         for numbers, tensors in self._render_groups(scene, views, instances):
-            rgb8, depth, actor_weight = to_host([rgb8_tensor(tensors.rgb), tensors.depth, tensors.actor_weight])
-            parts = (rgb8, tensors.rgb, depth, actor_weight, _numbers(tensors), _surfaces(tensors))
-            frames.update(zip(numbers, map(RenderedFrame, *parts), strict=True))
+            (rgb8,) = to_host([rgb8_tensor(tensors.rgb)])
+            for k, (i, instance) in enumerate(zip(numbers, _numbers(tensors), strict=True)):
+                frames[i] = _frame(tensors[k], rgb8[k], instance)
         return [frames[i] for i in range(len(views))]
 
     def render_tensors(
@@ -166,11 +163,11 @@ def _numbers(tensors: ImageTensors) -> Sequence[NDArray[np.uint16] | None]:
     return list(to_host([tensors.instance.to(torch.int16)])[0].view(np.uint16))
 
 
-def _surfaces(tensors: ImageTensors) -> Sequence[DeviceSurfaces | None]:
-    """Of each camera, or as many times None where no instances were asked for."""
-    if tensors.instance is None:
-        return [None] * len(tensors.rgb)
-    return [DeviceSurfaces(depth, instance) for depth, instance in zip(tensors.depth, tensors.instance, strict=True)]
+def _frame(image: ImageTensors, rgb8: NDArray[np.uint8], instance: NDArray[np.uint16] | None) -> RenderedFrame:
+    """Of one camera, which is complete."""
+    depth, weight = HostImage(image.depth), HostImage(image.actor_weight)
+    surfaces = DeviceSurfaces(image.depth, image.actor_weight, image.instance)
+    return RenderedFrame(rgb8, image.rgb, depth, weight, instance, surfaces)
 
 
 def view_matrix(view: CameraView, origin: Array) -> Array:

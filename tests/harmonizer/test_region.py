@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.harmonizer import region
-from r3d2_ros.harmonizer.kernels_region import fill_polygon, project_polygon
+from r3d2_ros.harmonizer.kernels_region import fill_spans, polygon_spans, project_polygon
 from r3d2_ros.harmonizer.region import ActorBox, actor_boxes, actor_region, find_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.schema import validate
@@ -141,7 +141,9 @@ def test_footprints_agree_with_rays_also_around_and_behind_the_camera(seed: int)
     ring = region._grown_footprints(np.array([box.size_m]), np.array([reach_m]))[0]
     ring = (view.T_camera_world @ box.T_world_actor).apply(ring)
     mask, nowhere = np.zeros((HEIGHT, WIDTH), np.uint8), np.tile([0, 0, 0, 0, -np.inf, np.inf], (3, 1))
-    fill_polygon(mask, images()[1], project_polygon(ring, view.K, region.NEAR_PLANE_M), nowhere)
+    spans = np.empty((HEIGHT, 2), np.int32)
+    polygon_spans(project_polygon(ring, view.K, region.NEAR_PLANE_M), WIDTH, spans)
+    fill_spans(mask, images()[1], spans, nowhere)
     distance = footprint_by_rays(box, view)
     # The rounded corners are polygons within the circle, at worst at cos(15 deg) of its radius.
     assert (mask[distance < reach_m * np.cos(np.pi / 12) - 1e-9] == 255).all()

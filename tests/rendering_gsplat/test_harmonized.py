@@ -19,9 +19,8 @@ from r3d2_ros.harmonizer.outcome import Harmonized
 from r3d2_ros.harmonizer.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, TemporalConfig
 from r3d2_ros.rendering.base import PlacedScene
-from r3d2_ros.rendering.frames import RenderedFrame, render_frames
+from r3d2_ros.rendering.frames import frame_of, render_frames
 from r3d2_ros.rendering.gsplat import Kernels
-from r3d2_ros.rendering.rgb8 import to_rgb8
 from tests.gpu import scenes
 from tests.harmonizer.test_harmonizer import darker
 from tests.rendering_gsplat.emulation import kernels
@@ -58,7 +57,7 @@ def test_tensors_of_the_device_and_arrays_of_the_host_give_the_same_bytes(
     frames = render_frames(renderer(kernels), scene, VIEWS)
     assert all(isinstance(frame.rgb, torch.Tensor) for frame in frames)
     images = renderer(kernels).render(scene, VIEWS)
-    arrays = [RenderedFrame(to_rgb8(i.rgb), i.rgb, i.depth, i.actor_weight, None) for i in images]
+    arrays = [frame_of(image) for image in images]
     harmonizer = Harmonizer(config, darker())
     on_device, on_host = (
         harmonizer.apply(Moment(0, ("a", "b", "c"), tuple(VIEWS), tuple(given), boxes))[0] for given in (frames, arrays)
@@ -76,10 +75,11 @@ def test_depth_and_instances_are_taken_from_where_they_were_rendered(
 ) -> None:
     scene = scenes.crossing(background=1500, asset=200)
     frames = render_frames(renderer(kernels), scene, VIEWS, instances=True)
-    assert all(frame.surfaces is None for frame in render_frames(renderer(kernels), scene, VIEWS))
-    for frame in frames:
-        assert frame.surfaces is not None and frame.instance is not None
+    for frame, without in zip(frames, render_frames(renderer(kernels), scene, VIEWS), strict=True):
+        assert without.surfaces is not None and without.surfaces.instance is None and without.instance is None
+        assert frame.surfaces is not None and frame.surfaces.instance is not None and frame.instance is not None
         np.testing.assert_array_equal(frame.surfaces.depth.numpy(), frame.depth)
+        np.testing.assert_array_equal(frame.surfaces.actor_weight.numpy(), frame.actor_weight)
         np.testing.assert_array_equal(frame.surfaces.instance.numpy(), frame.instance)
     arrays = [replace(frame, surfaces=None) for frame in frames]
     harmonizer = Harmonizer(HarmonizerConfig(temporal=TemporalConfig(enabled=True)), darker())
