@@ -18,8 +18,6 @@ assert os.environ.get("TRITON_INTERPRET") == "1"
 import triton  # noqa: E402
 from triton.runtime.errors import OutOfResources  # noqa: E402
 
-from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView  # noqa: E402
-from r3d2_ros.geometry import Rigid  # noqa: E402
 from r3d2_ros.harmonizer import triton_tiles  # noqa: E402
 from r3d2_ros.harmonizer.device_region import find_device_regions  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
@@ -29,7 +27,6 @@ from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
 )
 from r3d2_ros.harmonizer.float8.linears import gated_product_reference, product_reference  # noqa: E402
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8, quantised, scaled  # noqa: E402
-from r3d2_ros.harmonizer.region import ActorBox, find_region  # noqa: E402
 from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_attention,
     kernels_geglu,
@@ -44,6 +41,7 @@ from r3d2_ros.harmonizer.roi import choose_crops, crops_over, occupied_blocks  #
 from r3d2_ros.harmonizer.settings import RegionConfig  # noqa: E402
 from r3d2_ros.harmonizer.triton_tiles import TiledKernel  # noqa: E402
 from r3d2_ros.rendering.frames import DeviceSurfaces  # noqa: E402
+from tests.gpu.surroundings import seen_actors  # noqa: E402
 
 
 def operands(batch: int, channels: int, outputs: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -333,46 +331,25 @@ def test_gated_product(tile: int, rows: int, inputs: int, outputs: int) -> None:
     torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-4)
 
 
-def street(seed: int, size: tuple[int, int]) -> tuple[CameraView, list[ActorBox], Tensor, Tensor]:
-    """A camera above a road in a street of walls and sky, five actors before it, their weights [H, W] and depth."""
-    rng, (height, width) = np.random.default_rng(seed), size
-    K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
-    view = Camera("front", width, height, K, Rigid(R_BODY_OPTICAL, np.array([0, 0, 1.6]))).view(Rigid.identity())
-    places = zip(rng.uniform(2, 30, 5), rng.uniform(-4, 4, 5), rng.uniform(0, 6, 5), strict=True)
-    boxes = [ActorBox(Rigid.from_xyz_yaw(x, y, 0.0, yaw), (4.5, 1.8, 1.5)) for x, y, yaw in places]
-    v, u = np.mgrid[:height, :width] + 0.5
-    depth = np.where(v > height / 2, np.minimum(1.6 * width / np.maximum(v - height / 2, 0.1), 40), np.nan)
-    depth = np.where((u < width / 4) & (v > height / 4), np.fmin(depth, 12), depth)
-    weight = np.zeros(size)
-    for box in boxes:
-        x, y, z = view.T_camera_world.apply(box.T_world_actor.translation + [0, 0, 0.7])
-        middle, across = K @ [x / z, y / z, 1], width / z
-        inside = (np.abs(u - middle[0]) < across) & (np.abs(v - middle[1]) < 0.7 * across)
-        weight[inside], depth[inside] = 0.9, z
-    return view, boxes, *(torch.from_numpy(image.astype(np.float32)) for image in (weight, depth))
-
-
 @pytest.mark.parametrize("depth_test", [True, False])
 @pytest.mark.parametrize("feather_px", [0, 4])
 def test_regions_of_renders_on_a_device(depth_test: bool, feather_px: int) -> None:
     """Cameras of two sizes, one no multiple of anything, and one that sees no actor: what the CPU finds."""
     config = RegionConfig(depth_test=depth_test, feather_px=feather_px)
-    scenes = [street(0, (36, 530)), street(1, (45, 101)), street(2, (36, 530)), street(3, (36, 530))]
-    scenes[2][2].zero_()
-    views, boxes = [scene[0] for scene in scenes], scenes[0][1]
-    surfaces = [DeviceSurfaces(depth, weight, None) for _, _, weight, depth in scenes]
+    seen = [seen_actors(seed, size) for seed, size in enumerate([(36, 530), (45, 101), (36, 530), (36, 530)])]
+    seen[2].actor_weight[:] = 0
+    views, boxes = [one.view for one in seen], seen[0].boxes
+    surfaces = [DeviceSurfaces(torch.from_numpy(one.depth), torch.from_numpy(one.actor_weight), None) for one in seen]
     found = find_device_regions(surfaces, views, boxes, config)
     assert [region.number for region in found] == [0, 1, 3]
     for region in found:
-        weight, depth = surfaces[region.number].actor_weight.numpy(), surfaces[region.number].depth.numpy()
-        view = views[region.number]
-        expected = find_region(actor_weight=weight, depth=depth, view=view, boxes=boxes, config=config)
+        expected = seen[region.number].region(boxes, config)
         assert expected is not None and 0.02 < (expected.mask > 0).mean() < 0.9
         np.testing.assert_array_equal(region.mask.numpy(), expected.mask)
         assert region.bounds == expected.bounds
         np.testing.assert_array_equal(region.blocks, occupied_blocks(expected.mask, *expected.bounds))
         rules = {"sizes": ((24, 48), (32, 96)), "margin_px": 8}
-        assert crops_over(region.blocks, weight.shape, **rules) == choose_crops(expected.mask, **rules)
+        assert crops_over(region.blocks, expected.mask.shape, **rules) == choose_crops(expected.mask, **rules)
 
 
 def deterministic() -> Iterator[None]:

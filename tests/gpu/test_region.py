@@ -1,0 +1,106 @@
+"""The region on a GPU: what the CPU finds, and the same pictures.
+
+Run where there is no pytest too (see run.py), so the tests take no fixtures and are not parametrised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig, RoiConfig
+from tests.gpu.machine import cuda_fault
+from tests.gpu.surroundings import SeenActors, seen_actors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from r3d2_ros.rendering.frames import DeviceSurfaces
+
+FAULT = cuda_fault()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(FAULT), reason=f"needs an NVIDIA GPU with CUDA: {FAULT}")]
+
+SIZES = [(1080, 1920), (720, 1290), (1080, 1920), (1080, 1920)]
+
+
+def surfaces(seen: SeenActors) -> DeviceSurfaces:
+    import torch
+
+    from r3d2_ros.rendering.frames import DeviceSurfaces
+
+    depth, weight = (torch.from_numpy(image).to("cuda:0") for image in (seen.depth, seen.actor_weight))
+    return DeviceSurfaces(depth, weight, None)
+
+
+def test_regions_are_those_of_the_cpu() -> None:
+    """But for pixels whose surfaces lie at the very end of a shadow's reach."""
+    from r3d2_ros.harmonizer.device_region import find_device_regions
+
+    seen = [seen_actors(seed, size) for seed, size in enumerate(SIZES)]
+    boxes = seen[0].boxes
+    for config in (RegionConfig(), RegionConfig(depth_test=False, feather_px=0)):
+        found = find_device_regions([surfaces(one) for one in seen], [one.view for one in seen], boxes, config)
+        by_number = {region.number: region for region in found}
+        for number, one in enumerate(seen):
+            expected = one.region(boxes, config)
+            assert (number in by_number) == (expected is not None)
+            if expected is not None:
+                assert np.mean(by_number[number].mask.cpu().numpy() != expected.mask) < 1e-4
+                assert np.abs(np.subtract(by_number[number].bounds, expected.bounds)).max() <= 2
+
+
+class Darker:
+    """A network on the GPU that takes a fifth of the light."""
+
+    latent_px = 8
+
+    def __init__(self) -> None:
+        import torch
+
+        self.device = torch.device("cuda:0")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images * 0.8
+
+    def warm_up(self, shapes: object) -> None:
+        pass
+
+
+def test_pictures_are_those_of_arrays_on_the_host() -> None:
+    """Also behind a warm-up, after which depth and weights do not come to the host any more."""
+    import torch
+
+    from r3d2_ros.harmonizer.harmonizer import Harmonizer
+    from r3d2_ros.harmonizer.moment import Moment
+    from r3d2_ros.harmonizer.outcome import Harmonized
+    from r3d2_ros.rendering.base import RenderedImage
+    from r3d2_ros.rendering.frames import frame_of
+
+    seen = [seen_actors(seed, size) for seed, size in enumerate(SIZES)]
+    rng = np.random.default_rng(0)
+    images = [
+        RenderedImage(rng.random((*one.depth.shape, 3), np.float32), one.depth, one.actor_weight, one.actor_weight)
+        for one in seen
+    ]
+    config = HarmonizerConfig(composite="region", roi=RoiConfig(enabled=True))
+    harmonizer = Harmonizer(config, Darker())  # type: ignore[arg-type]
+    harmonizer.warm_up(SIZES)
+    pictures = []
+    for on_gpu in (True, False):
+        frames = [frame_of(image) for image in images]
+        if on_gpu:
+            frames = [
+                replace(frame, rgb=torch.from_numpy(image.rgb).cuda(), surfaces=surfaces(one))
+                for frame, image, one in zip(frames, images, seen, strict=True)
+            ]
+        names = tuple(f"camera {number}" for number in range(len(seen)))
+        moment = Moment(0, names, tuple(one.view for one in seen), tuple(frames), seen[0].boxes)
+        pictures.append(harmonizer.apply(moment)[0])
+    for one, other in zip(*pictures, strict=True):
+        assert isinstance(one, Harmonized) and isinstance(other, Harmonized)
+        assert (one.mask is None) == (other.mask is None)
+        assert np.mean(one.rgb != other.rgb) < 1e-4
+    assert sum(one.mask is not None for one in pictures[0]) >= 2
