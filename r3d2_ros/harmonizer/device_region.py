@@ -61,18 +61,22 @@ def find_device_regions(
 
     All is on one GPU. `spread` gives the host's part of each camera to a thread.
     """
-    seen = to_host([(one.actor_weight >= config.min_weight).to(torch.uint8) for one in surfaces])
+    from r3d2_ros.harmonizer import kernels_surroundings
 
-    def outlined(marks: NDArray[np.uint8], view: CameraView) -> tuple[NDArray[np.int32], Array] | None:
-        return surroundings(marks, view, boxes, config) if marks.any() else None
+    marks = [(one.actor_weight >= config.min_weight).to(torch.uint8) for one in surfaces]
 
+    def outlined(seen: NDArray[np.uint8], view: CameraView) -> tuple[NDArray[np.int32], Array] | None:
+        return surroundings(seen, view, boxes, config) if seen.any() else None
+
+    outlines = list(enumerate(spread(outlined, to_host(marks), views)))
     found = []
-    outlines = [(n, outline) for n, outline in enumerate(spread(outlined, seen, views)) if outline is not None]
-    for size in dict.fromkeys(surfaces[number].depth.shape for number, _ in outlines):
-        group = [(number, outline) for number, outline in outlines if surfaces[number].depth.shape == size]
-        weights = torch.stack([surfaces[number].actor_weight for number, _ in group])
+    for size in dict.fromkeys(one.depth.shape for one in surfaces):
+        group = [(k, outline) for k, outline in outlines if outline is not None and surfaces[k].depth.shape == size]
+        if not group:
+            continue
+        seen = torch.stack([marks[number] for number, _ in group])
         around = torch.stack([_around(surfaces[number].depth, *outline) for number, outline in group])
-        masks = _feathered(weights >= config.min_weight, around, config.feather_px)
+        masks = kernels_surroundings.feathered(seen, around, config.feather_px)
         summaries = to_host(_summaries(masks))
         for (number, _), mask, rows, columns, blocks in zip(group, masks, *summaries, strict=True):
             (top, bottom), (left, right) = _ends(rows), _ends(columns)
@@ -88,28 +92,6 @@ def _around(depth: Tensor, spans: NDArray[np.int32], reaches: Array) -> Tensor:
     planes = np.concatenate([reaches[:, :, :3], reaches[:, :, 4:] - reaches[:, :, 3:4]], axis=2).astype(np.float32)
     on_device = [to_device(np.ascontiguousarray(part), depth.device) for part in (spans, planes)]
     return kernels_surroundings.launch(depth, *on_device, anywhere=anywhere)
-
-
-def _feathered(seen: Tensor, around: Tensor, feather_px: int) -> Tensor:
-    """Masks [C, H, W] float32 of the pixels that see an actor and those around: `region._feathered`."""
-    either = torch.maximum(_largest(seen.half(), feather_px), around.half())
-    left = _smallest(_largest(either, feather_px), feather_px)
-    survived = left.clone()
-    for _ in range(feather_px):
-        left = _smallest(left, 1)
-        survived += left
-    return (survived.float() / (feather_px + 1)).clamp_(max=1)
-
-
-def _largest(images: Tensor, reach_px: int) -> Tensor:
-    """Of the square of `reach_px` around each pixel of [C, H, W], as far as it is in the image."""
-    size = 2 * reach_px + 1
-    rows = functional.max_pool2d(images, (size, 1), stride=1, padding=(reach_px, 0))
-    return functional.max_pool2d(rows, (1, size), stride=1, padding=(0, reach_px))
-
-
-def _smallest(images: Tensor, reach_px: int) -> Tensor:
-    return -_largest(-images, reach_px)
 
 
 def _summaries(masks: Tensor) -> list[Tensor]:

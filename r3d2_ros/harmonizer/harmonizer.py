@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from r3d2_ros.harmonizer.roi import Size, crop_sizes, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.blend import CameraResidual, TemporalHistory, blend
 from r3d2_ros.rendering.base import RenderedImage
-from r3d2_ros.rendering.cuda_copies import CopyAside, rgb8_tensor, to_device, to_host
+from r3d2_ros.rendering.cuda_copies import CopyAside, to_device, to_host
 from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame, frame_of
 
 log = logging.getLogger(__name__)
@@ -43,34 +43,29 @@ class _Input:
     """What the network sees of camera `number`.
 
     image   [3, H, W] float32 in [0, 1], the render on the device
+    rgb8    [h, w, 3] uint8, the render in the area's window, as it came to the host, on the device
     weight  [h, w] float32, the mask in the area's window on the device; None where the whole output is shown
-    copied  of a mask that was found on the device, its copy for the host
+    mask    [H, W] float32 on its way to the host; None where it is 1 everywhere
     """
 
     number: int
     area: Area
     image: Tensor
+    rgb8: Tensor
     weight: Tensor | None
-    copied: CopyAside | None = None
+    mask: CopyAside | None
 
     def shown(self, picture: Tensor) -> Tensor:
         """The part [3, h, w] of a picture [3, H, W] that may be shown."""
         return picture[:, *self.area.window.slices]
 
-    def mask(self) -> Tensor | None:
+    def device_mask(self) -> Tensor | None:
         """The mask [H, W] on the device."""
         if self.weight is None:
             return None
         mask = torch.zeros_like(self.image[0])
         mask[self.area.window.slices] = self.weight
         return mask
-
-    def host_mask(self) -> NDArray[np.float32]:
-        """The mask [H, W] on the host."""
-        if self.copied is not None:
-            return self.copied.array()
-        mask = self.area.mask
-        return mask if isinstance(mask, np.ndarray) else np.ones(self.image.shape[1:], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +84,7 @@ class _Output:
         shown = self.seen.shown(self.picture)
         if self.seen.weight is None:
             return composite_full(shown)
-        # The same bytes that came to the host: both are the rounded render.
-        render = rgb8_tensor(self.seen.shown(self.seen.image).movedim(0, -1)).contiguous()
-        return composite_region(render, shown, self.seen.weight)
+        return composite_region(self.seen.rgb8, shown, self.seen.weight)
 
 
 class Harmonizer:
@@ -119,9 +112,9 @@ class Harmonizer:
         """Each camera's picture, and what the next moment's temporal harmonizing is to be given."""
         outcomes: list[Harmonized | Failed] = [Harmonized(frame.rgb8, None) for frame in moment.frames]
         with self._own_stream():
-            outputs = self._outputs(moment, outcomes)
+            outputs: Iterable[_Output] = self._outputs(moment, outcomes)
             if self.config.temporal.enabled:
-                outputs, history = self._steadied(moment, self._finite(outputs, outcomes), history)
+                outputs, history = self._steadied(moment, self._finite(list(outputs), outcomes), history)
             self._show(moment, outputs, outcomes)
         return outcomes, history
 
@@ -151,27 +144,40 @@ class Harmonizer:
             log.warning(text, *frame, grid_px)
         return sizes
 
-    def _outputs(self, moment: Moment, outcomes: list[Harmonized | Failed]) -> list[_Output]:
-        """What the network makes of the cameras that have to see it; where it fails, the outcome says so."""
-        outputs: list[_Output] = []
+    def _outputs(self, moment: Moment, outcomes: list[Harmonized | Failed]) -> Iterator[_Output]:
+        """What the network makes of the cameras that have to see it; where it fails, the outcome says so.
+
+        Each comes as soon as it is queued on a GPU, so that what is done with it is queued before the next one.
+        """
         inputs = list(self._inputs(moment))
-        for size in sorted({one.image.shape for one in inputs}):
-            group = [one for one in inputs if one.image.shape == size]
+        for group in self._groups(inputs):
             try:
-                outputs += map(_Output, group, self._run(group))
+                pictures = self._run(group)
             except Exception as error:  # PyTorch's, out of memory among them, or of a pipeline's own code
                 failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
                 for one in group:
                     outcomes[one.number] = failed
-        return outputs
+            else:
+                yield from map(_Output, group, pictures)
+
+    def _groups(self, inputs: Sequence[_Input]) -> list[list[_Input]]:
+        """Those that the network gets together: of one size, or each by itself where it computes them one by one."""
+        if self.config.runtime.max_batch == 1:
+            return [[one] for one in inputs]
+        sizes = sorted({one.image.shape for one in inputs})
+        return [[one for one in inputs if one.image.shape == size] for size in sizes]
 
     def _inputs(self, moment: Moment) -> Iterator[_Input]:
         """Of each camera that the network has to see, what it sees; uploaded while other areas are still looked for."""
         for number, area in self._finder.areas(moment):
-            image = self._on_device(moment.frames[number].rgb).clamp(0, 1).movedim(-1, 0).contiguous()
-            weight = None if area.mask is None else self._on_device(area.mask[area.window.slices])
-            copied = CopyAside(area.mask) if isinstance(area.mask, Tensor) else None
-            yield _Input(number, area, image, weight, copied)
+            frame, window = moment.frames[number], area.window.slices
+            image = self._on_device(frame.rgb).clamp(0, 1).movedim(-1, 0).contiguous()
+            render = self._on_device(frame.rgb8[window] if frame.surfaces is None else frame.surfaces.rgb8[window])
+            if area.mask is None:
+                yield _Input(number, area, image, render, weight=None, mask=None)
+            else:
+                weight = self._on_device(area.mask[window])
+                yield _Input(number, area, image, render, weight, CopyAside(area.mask))
 
     def _run(self, inputs: Sequence[_Input]) -> list[Tensor]:
         """The network's outputs for images [3, H, W] of one size."""
@@ -215,7 +221,7 @@ class Harmonizer:
                     name=name,
                     view=view,
                     residual=out.picture - out.seen.image,
-                    mask=out.seen.mask(),
+                    mask=out.seen.device_mask(),
                     window=out.seen.area.window,
                     depth=depth,
                     instance=instance,
@@ -239,22 +245,15 @@ class Harmonizer:
         assert frame.instance is not None
         return self._on_device(frame.depth), self._on_device(frame.instance.astype(np.int32))
 
-    def _show(self, moment: Moment, outputs: list[_Output], outcomes: list[Harmonized | Failed]) -> None:
-        """The outputs in the pictures, or what is wrong with them. All is queued before it is waited for, once."""
-        if not outputs:
-            return
-        queued = [torch.stack([out.bad_pixels() for out in outputs]), *(out.composite() for out in outputs)]
-        pictures = [moment.frames[out.seen.number].rgb8.copy() for out in outputs]  # while the GPU is at work
-        counts, *parts = to_host(queued)
-
-        def shown(out: _Output, count: int, rgb: NDArray[np.uint8], part: NDArray[np.uint8]) -> Harmonized | Failed:
-            if count:
-                return _not_finite(count)
-            rgb[out.seen.area.window.slices] = part
-            return Harmonized(rgb, out.seen.host_mask())
-
-        for out, outcome in zip(outputs, self._pool.map(shown, outputs, counts.tolist(), pictures, parts), strict=True):
-            outcomes[out.seen.number] = outcome
+    def _show(self, moment: Moment, outputs: Iterable[_Output], outcomes: list[Harmonized | Failed]) -> None:
+        """The outputs in the pictures, or what is wrong with them, by threads that wait for the GPU."""
+        shown = []
+        for out in outputs:
+            bad, part = CopyAside(out.bad_pixels()), CopyAside(out.composite())
+            render = moment.frames[out.seen.number].rgb8
+            shown.append((out.seen.number, self._pool.submit(_pasted, out.seen, render, bad, part)))
+        for number, outcome in shown:
+            outcomes[number] = outcome.result()
 
     def _on_device(self, array: NDArray | Tensor) -> Tensor:
         if isinstance(array, np.ndarray):
@@ -277,6 +276,17 @@ class Harmonizer:
                 self._stream.synchronize()
 
 
+def _pasted(seen: _Input, render: NDArray[np.uint8], bad: CopyAside, part: CopyAside) -> Harmonized | Failed:
+    """The render [H, W, 3] with `part` in its window, unless there are `bad` pixels."""
+    rgb = render.copy()  # while the GPU is at work
+    count = int(bad.array())
+    if count:
+        return _not_finite(count)
+    rgb[seen.area.window.slices] = part.array()
+    mask = np.ones(rgb.shape[:2], np.float32) if seen.mask is None else seen.mask.array()
+    return Harmonized(rgb, mask)
+
+
 def _not_finite(pixels: int) -> Failed:
     return Failed(f"the harmonizer's output has NaN or infinite values in {pixels} pixels")
 
@@ -292,8 +302,8 @@ def _one_actor(size: Size, renderer: torch.device, *, stamp_ns: int) -> Moment:
     depth = np.full(size, 10.0, np.float32)
     frame = frame_of(RenderedImage(grey, depth, weight, weight, instance))
     if renderer.type == "cuda":
-        seen = [torch.from_numpy(array).to(renderer) for array in (depth, weight, instance.astype(np.int32))]
-        frame = replace(frame, surfaces=DeviceSurfaces(*seen))
+        arrays = (frame.rgb8, depth, weight, instance.astype(np.int32))
+        frame = replace(frame, surfaces=DeviceSurfaces(*(torch.from_numpy(array).to(renderer) for array in arrays)))
     K = np.array([[columns, 0, columns / 2], [0, columns, rows / 2], [0, 0, 1]], np.float64)
     view = CameraView(K, width_px=columns, height_px=rows, T_camera_world=Rigid.identity())
     actor = ActorBox(Rigid(np.eye(3), np.array([0.0, 0.0, 10.0])), (1.0, 1.0, 1.0), "warm-up", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -33,20 +34,27 @@ def to_host_aside(tensor: Tensor) -> NDArray:
 
 
 class CopyAside:
-    """A copy of a tensor of a GPU that is made beside the work that is queued behind this."""
+    """A copy on the host that is made beside the work that is queued behind this. What is on the host is not copied."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        stream = aside(tensor.device)
-        stream.wait_stream(torch.cuda.current_stream(tensor.device))
-        self._tensor = tensor  # whose memory is not to be used again before it is copied
+    def __init__(self, image: NDArray | Tensor) -> None:
+        self._image = image  # whose memory is not to be used again before it is copied
+        self._copied: torch.cuda.Event | None = None
+        if isinstance(image, np.ndarray) or image.device.type != "cuda":
+            self._array = np.asarray(image)
+            return
+        stream = aside(image.device)
+        stream.wait_stream(torch.cuda.current_stream(image.device))
         with torch.cuda.stream(stream):
-            self._copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            self._copy.copy_(tensor, non_blocking=True)
-            self._done = stream.record_event()
+            copy = torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image, non_blocking=True)
+            self._copied = torch.cuda.Event(blocking=True)  # who waits for it leaves its core to others
+            self._copied.record(stream)
+        self._array = copy.numpy()
 
     def array(self) -> NDArray:
-        self._done.synchronize()
-        return self._copy.numpy()
+        """Waits until it is complete."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._array
 
 
 @cache

@@ -42,10 +42,12 @@ class HostImage:
 class DeviceSurfaces:
     """What a camera sees, on the GPU that rendered it.
 
+    rgb8                 [H, W, 3] uint8, the frame's
     depth, actor_weight  [H, W] float32, those of `RenderedImage`
     instance             [H, W] int32; None when not asked for
     """
 
+    rgb8: Tensor
     depth: Tensor
     actor_weight: Tensor
     instance: Tensor | None

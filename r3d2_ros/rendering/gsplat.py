@@ -25,7 +25,7 @@ try:
 except ImportError as error:
     raise MissingPackageError("torch", "the gsplat renderer", "pip install torch") from error
 
-from r3d2_ros.rendering.cuda_copies import rgb8_tensor, to_host
+from r3d2_ros.rendering.cuda_copies import to_device, to_host
 from r3d2_ros.rendering.frames import DeviceSurfaces, HostImage, RenderedFrame
 from r3d2_ros.rendering.gsplat_images import (
     DeviceSky,
@@ -34,7 +34,7 @@ from r3d2_ros.rendering.gsplat_images import (
     image_tensors,
     instance_images,
 )
-from r3d2_ros.rendering.gsplat_scene import DeviceScene, on_device
+from r3d2_ros.rendering.gsplat_scene import DeviceScene
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class GsplatRenderer:
         """See `DeviceRenderer`: colours come to the host as bytes, numbers of actors where they are asked for."""
         frames: dict[int, RenderedFrame] = {}
         for numbers, tensors in self._render_groups(scene, views, instances):
-            (rgb8,) = to_host([rgb8_tensor(tensors.rgb)])
+            (rgb8,) = to_host([tensors.rgb8])
             for k, (i, instance) in enumerate(zip(numbers, _numbers(tensors), strict=True)):
                 frames[i] = _frame(tensors[k], rgb8[k], instance)
         return [frames[i] for i in range(len(views))]
@@ -131,7 +131,7 @@ class GsplatRenderer:
         return image_tensors(render, alphas, sky, instance)
 
     def _rasterize(self, views: Sequence[CameraView]) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """[C, H, W, 5] colour, actor weight, depth; [C, H, W, 1] alpha; and gsplat's intermediate results."""
+        """[C, H, W, 5] colour, actor weight, depth, summed by weight; [C, H, W, 1] alpha; what gsplat made of it."""
         viewmats = np.stack([view_matrix(view, self._scene.origin) for view in views])
         positions = np.stack([view.T_camera_world.inverse().translation for view in views])
         return self._kernels.rasterization(
@@ -141,8 +141,8 @@ class GsplatRenderer:
             covars=self._scene.covars,
             opacities=self._scene.opacities,
             colors=self._scene.colours(positions),
-            viewmats=on_device(viewmats.astype(np.float32), self.device),
-            Ks=on_device(np.stack([view.K for view in views]).astype(np.float32), self.device),
+            viewmats=to_device(viewmats.astype(np.float32), self.device),
+            Ks=to_device(np.stack([view.K for view in views]).astype(np.float32), self.device),
             width=views[0].width_px,
             height=views[0].height_px,
             near_plane=self.settings.near_plane_m,
@@ -150,7 +150,7 @@ class GsplatRenderer:
             radius_clip=0.0,
             eps2d=self.settings.eps2d,
             packed=True,
-            render_mode="RGB+ED",
+            render_mode="RGB+D",
             rasterize_mode="antialiased" if self.settings.antialiased else "classic",
         )
 
@@ -166,7 +166,7 @@ def _numbers(tensors: ImageTensors) -> Sequence[NDArray[np.uint16] | None]:
 def _frame(image: ImageTensors, rgb8: NDArray[np.uint8], instance: NDArray[np.uint16] | None) -> RenderedFrame:
     """Of one camera, which is complete."""
     depth, weight = HostImage(image.depth), HostImage(image.actor_weight)
-    surfaces = DeviceSurfaces(image.depth, image.actor_weight, image.instance)
+    surfaces = DeviceSurfaces(image.rgb8, image.depth, image.actor_weight, image.instance)
     return RenderedFrame(rgb8, image.rgb, depth, weight, instance, surfaces)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array
 from r3d2_ros.rendering.base import MIN_DEPTH_ALPHA
+from r3d2_ros.rendering.cuda_copies import rgb8_tensor, to_device
 from r3d2_ros.rendering.gsplat_scene import on_device
 from r3d2_ros.sky import Sky
 
@@ -25,38 +27,63 @@ INSTANCE_CHANNELS = 16
 class ImageTensors:
     """`RenderedImage` on the device: of one camera, or of several with a leading axis [C].
 
-    `instance` is int32.
+    rgb8      `rgb` as bytes
+    instance  int32
     """
 
     rgb: Tensor
+    rgb8: Tensor
     depth: Tensor
     alpha: Tensor
     actor_weight: Tensor
     instance: Tensor | None = None
 
     def __getitem__(self, camera: int) -> ImageTensors:
-        instance = None if self.instance is None else self.instance[camera]
-        return ImageTensors(
-            self.rgb[camera], self.depth[camera], self.alpha[camera], self.actor_weight[camera], instance
-        )
+        images = (self.rgb, self.rgb8, self.depth, self.alpha, self.actor_weight, self.instance)
+        return ImageTensors(*(None if image is None else image[camera] for image in images))  # type: ignore[arg-type]
 
 
-def image_tensors(render: Tensor, alphas: Tensor, sky: Tensor, instance: Tensor | None) -> ImageTensors:
-    """Images of gsplat's RGB+ED output.
+@dataclass(frozen=True, eq=False)
+class SkyTensors:
+    """What is behind the pixels of some cameras of one size.
 
-    render  [C, H, W, 5]: red, green, blue, actor weight, depth already divided by alpha
-    alphas  [C, H, W, 1]
-    sky     [C, H, W, 3] or [3]
+    texture   [1, 3, h, w + 2], see `_wrapped_texture`; None for a sky of one colour
+    ray_maps  [C, 3, 3]: (column, line, 1) -> direction in the texture's frame; corner of the first pixel at (0, 0)
+    colour    [3], of a sky without a texture
     """
-    alpha = alphas[..., 0]
-    depth = torch.where(alpha >= MIN_DEPTH_ALPHA, render[..., 4], torch.nan)
-    return ImageTensors(
-        rgb=render[..., :3] + (1.0 - alphas) * sky,
-        depth=depth,
-        alpha=alpha.contiguous(),
-        actor_weight=render[..., 3].contiguous(),
-        instance=instance,
+
+    texture: Tensor | None
+    ray_maps: Tensor
+    colour: Tensor
+
+
+def image_tensors(render: Tensor, alphas: Tensor, sky: SkyTensors, instance: Tensor | None) -> ImageTensors:
+    """Images of gsplat's RGB+D output.
+
+    render  [C, H, W, 5]: red, green, blue, actor weight, depth, each times its weight
+    alphas  [C, H, W, 1]
+    """
+    finished = finished_reference
+    if render.is_cuda and find_spec("triton") is not None:
+        from r3d2_ros.rendering.kernels_finish import launch
+
+        finished = launch
+    rgb, rgb8, depth, weight = finished(
+        render, alphas, sky.texture, sky.ray_maps, sky.colour, least_alpha=MIN_DEPTH_ALPHA
     )
+    return ImageTensors(rgb, rgb8, depth, alphas[..., 0].contiguous(), weight, instance)
+
+
+def finished_reference(
+    render: Tensor, alphas: Tensor, texture: Tensor | None, ray_maps: Tensor, colour: Tensor, *, least_alpha: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """rgb, rgb8, depth and actor weight of `ImageTensors`: the readable form of `kernels_finish`."""
+    height, width = render.shape[1:3]
+    behind = colour if texture is None else _looked_up(texture, _rays(ray_maps, width, height))
+    rgb = render[..., :3] + (1.0 - alphas) * behind
+    alpha = alphas[..., 0]
+    depth = torch.where(alpha >= least_alpha, render[..., 4] / alpha.clamp_min(1e-10), torch.nan)
+    return rgb, rgb8_tensor(rgb), depth, render[..., 3].contiguous()
 
 
 class DeviceSky:
@@ -65,17 +92,17 @@ class DeviceSky:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._image: object = None
-        self._texture = torch.empty(0, device=device)
+        self._texture: Tensor | None = None
 
-    def behind(self, sky: Sky, views: Sequence[CameraView]) -> Tensor:
-        """[C, H, W, 3] for an image, [3] for a colour; the views share one size."""
-        if sky.image is None:
-            return on_device(np.asarray(sky.colour, np.float32), self._device)
+    def behind(self, sky: Sky, views: Sequence[CameraView]) -> SkyTensors:
+        """Of views of one size."""
         if self._image is not sky.image:
-            self._image, self._texture = sky.image, _wrapped_texture(on_device(sky.image, self._device))
+            self._image, self._texture = sky.image, None
+            if sky.image is not None:
+                self._texture = _wrapped_texture(on_device(sky.image, self._device))
         ray_maps = np.stack([_ray_map(sky, view) for view in views]).astype(np.float32)
-        rays = _rays(on_device(ray_maps, self._device), views[0].width_px, views[0].height_px)
-        return _looked_up(self._texture, rays)
+        colour = to_device(np.array(sky.colour, np.float32), self._device)
+        return SkyTensors(self._texture, to_device(ray_maps, self._device), colour)
 
 
 def _ray_map(sky: Sky, view: CameraView) -> Array:

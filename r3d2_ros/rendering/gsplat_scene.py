@@ -19,6 +19,7 @@ from torch import Tensor
 from r3d2_ros.gaussians import SH_C0, Gaussians
 from r3d2_ros.geometry import Array
 from r3d2_ros.rendering.base import PlacedGaussians, PlacedScene
+from r3d2_ros.rendering.cuda_copies import to_device
 
 SphericalHarmonics = Callable[[int, Tensor, Tensor], Tensor]
 """gsplat.spherical_harmonics: degree, directions [n, 3], coefficients [n, K, 3] -> [n, 3]."""
@@ -185,7 +186,7 @@ class DeviceScene:
 
         The tensor is overwritten by the next call.
         """
-        cameras = on_device((camera_positions - self.origin).astype(np.float32), self._device)
+        cameras = to_device((camera_positions - self.origin).astype(np.float32), self._device)
         if len(cameras) > len(self._colours):
             self._colours = torch.empty((len(cameras), len(self._means), 4), device=self._device)
             for section in self._sections:
@@ -255,7 +256,7 @@ class DeviceScene:
     def _move_actors(self, actors: Sequence[PlacedGaussians]) -> None:
         held = self._actors
         assert held is not None
-        poses = on_device(pose_table(actors, self.origin), self._device)[held.node]
+        poses = to_device(pose_table(actors, self.origin), self._device)[held.node]
         linear, translation, to_node = poses[:, :9], poses[:, 9:12], poses[:, 12:]
         linear, to_node = linear.unflatten(1, (3, 3)), to_node.unflatten(1, (3, 3))
         rows = slice(self.background_count, self.count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.region import ActorBox, Region, find_region
 from r3d2_ros.harmonizer.settings import RegionConfig
+
+if TYPE_CHECKING:
+    from r3d2_ros.rendering.frames import DeviceSurfaces
 
 CAMERA_M, WALL_M, FAR_M = 1.6, 12.0, 40.0
 CAR_M = (4.5, 1.8, 1.5)
@@ -31,6 +35,16 @@ class SeenActors:
         return find_region(
             actor_weight=self.actor_weight, depth=self.depth, view=self.view, boxes=boxes, config=config
         )
+
+    def surfaces(self, device: str) -> DeviceSurfaces:
+        """As a renderer on that device gives them, in front of a picture that is black."""
+        import torch
+
+        from r3d2_ros.rendering.frames import DeviceSurfaces
+
+        black = torch.zeros((*self.depth.shape, 3), dtype=torch.uint8, device=device)
+        depth, weight = (torch.from_numpy(image).to(device) for image in (self.depth, self.actor_weight))
+        return DeviceSurfaces(black, depth, weight, None)
 
 
 def seen_actors(seed: int, size: tuple[int, int]) -> SeenActors:

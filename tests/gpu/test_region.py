@@ -18,21 +18,12 @@ from tests.gpu.surroundings import SeenActors, seen_actors
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from r3d2_ros.rendering.frames import DeviceSurfaces
+    from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame
 
 FAULT = cuda_fault()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(FAULT), reason=f"needs an NVIDIA GPU with CUDA: {FAULT}")]
 
 SIZES = [(1080, 1920), (720, 1290), (1080, 1920), (1080, 1920)]
-
-
-def surfaces(seen: SeenActors) -> DeviceSurfaces:
-    import torch
-
-    from r3d2_ros.rendering.frames import DeviceSurfaces
-
-    depth, weight = (torch.from_numpy(image).to("cuda:0") for image in (seen.depth, seen.actor_weight))
-    return DeviceSurfaces(depth, weight, None)
 
 
 def test_regions_are_those_of_the_cpu() -> None:
@@ -42,7 +33,7 @@ def test_regions_are_those_of_the_cpu() -> None:
     seen = [seen_actors(seed, size) for seed, size in enumerate(SIZES)]
     boxes = seen[0].boxes
     for config in (RegionConfig(), RegionConfig(depth_test=False, feather_px=0)):
-        found = find_device_regions([surfaces(one) for one in seen], [one.view for one in seen], boxes, config)
+        found = find_device_regions([one.surfaces("cuda:0") for one in seen], [one.view for one in seen], boxes, config)
         by_number = {region.number: region for region in found}
         for number, one in enumerate(seen):
             expected = one.region(boxes, config)
@@ -50,6 +41,12 @@ def test_regions_are_those_of_the_cpu() -> None:
             if expected is not None:
                 assert np.mean(by_number[number].mask.cpu().numpy() != expected.mask) < 1e-4
                 assert np.abs(np.subtract(by_number[number].bounds, expected.bounds)).max() <= 2
+
+
+def rendered(seen: SeenActors, frame: RenderedFrame) -> DeviceSurfaces:
+    import torch
+
+    return replace(seen.surfaces("cuda:0"), rgb8=torch.from_numpy(frame.rgb8).cuda())
 
 
 class Darker:
@@ -93,7 +90,7 @@ def test_pictures_are_those_of_arrays_on_the_host() -> None:
         frames = [frame_of(image) for image in images]
         if on_gpu:
             frames = [
-                replace(frame, rgb=torch.from_numpy(image.rgb).cuda(), surfaces=surfaces(one))
+                replace(frame, rgb=torch.from_numpy(image.rgb).cuda(), surfaces=rendered(one, frame))
                 for frame, image, one in zip(frames, images, seen, strict=True)
             ]
         names = tuple(f"camera {number}" for number in range(len(seen)))

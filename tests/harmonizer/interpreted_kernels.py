@@ -40,7 +40,9 @@ from r3d2_ros.harmonizer.rewrites.fuse_picture import convolved_picture_referenc
 from r3d2_ros.harmonizer.roi import choose_crops, crops_over, occupied_blocks  # noqa: E402
 from r3d2_ros.harmonizer.settings import RegionConfig  # noqa: E402
 from r3d2_ros.harmonizer.triton_tiles import TiledKernel  # noqa: E402
-from r3d2_ros.rendering.frames import DeviceSurfaces  # noqa: E402
+from r3d2_ros.rendering import kernels_finish  # noqa: E402
+from r3d2_ros.rendering.cuda_copies import rgb8_tensor  # noqa: E402
+from r3d2_ros.rendering.gsplat_images import finished_reference  # noqa: E402
 from tests.gpu.surroundings import seen_actors  # noqa: E402
 
 
@@ -339,7 +341,7 @@ def test_regions_of_renders_on_a_device(depth_test: bool, feather_px: int) -> No
     seen = [seen_actors(seed, size) for seed, size in enumerate([(36, 530), (45, 101), (36, 530), (36, 530)])]
     seen[2].actor_weight[:] = 0
     views, boxes = [one.view for one in seen], seen[0].boxes
-    surfaces = [DeviceSurfaces(torch.from_numpy(one.depth), torch.from_numpy(one.actor_weight), None) for one in seen]
+    surfaces = [one.surfaces("cpu") for one in seen]
     found = find_device_regions(surfaces, views, boxes, config)
     assert [region.number for region in found] == [0, 1, 3]
     for region in found:
@@ -350,6 +352,26 @@ def test_regions_of_renders_on_a_device(depth_test: bool, feather_px: int) -> No
         np.testing.assert_array_equal(region.blocks, occupied_blocks(expected.mask, *expected.bounds))
         rules = {"sizes": ((24, 48), (32, 96)), "margin_px": 8}
         assert crops_over(region.blocks, expected.mask.shape, **rules) == choose_crops(expected.mask, **rules)
+
+
+@pytest.mark.parametrize("sky", [None, (1, 1), (8, 16)])
+def test_images_of_what_gsplat_composited(sky: tuple[int, int] | None) -> None:
+    """Two cameras of no even size: one turned at random, one looks straight up. Bytes are those of the floats."""
+    generator = torch.Generator().manual_seed(0)
+    render = torch.rand(2, 11, 37, 5, generator=generator) * 1.2
+    alphas = torch.rand(2, 11, 37, 1, generator=generator)
+    alphas[0, :3], alphas[0, 3:5], render[0, 7, 3, 1] = 0.0, 1.0, torch.nan
+    turned = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
+    K_inverse = torch.tensor([[0.1, 0, -1.85], [0, 0.1, -0.55], [0, 0, 1.0]])
+    ray_maps = torch.stack([turned @ K_inverse, K_inverse])
+    texture = None if sky is None else torch.rand(1, 3, sky[0], sky[1] + 2, generator=generator)
+    arguments = (render, alphas, texture, ray_maps, torch.tensor([0.2, 0.5, 0.9]))
+    rgb, rgb8, depth, weight = kernels_finish.launch(*arguments, least_alpha=0.5)
+    expected = finished_reference(*arguments, least_alpha=0.5)
+    torch.testing.assert_close(rgb, expected[0], atol=2e-5, rtol=0, equal_nan=True)
+    assert torch.equal(rgb8, rgb8_tensor(rgb)) and rgb8[0, 7, 3, 1] == 0 and rgb8.max() == 255
+    torch.testing.assert_close(depth, expected[2], equal_nan=True)
+    assert torch.equal(weight, expected[3]) and 0.1 < depth.isnan().float().mean() < 0.9
 
 
 def deterministic() -> Iterator[None]:

@@ -20,6 +20,7 @@ from r3d2_ros.harmonizer.base import Shape
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.harmonizer.model_config import LATENT_PX
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
+from r3d2_ros.rendering.cuda_copies import CopyAside
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.simulator import FrameSet, History, Simulator
 from r3d2_ros.world import WorldState
@@ -163,14 +164,14 @@ def test_a_network_that_fails_takes_only_the_pictures_that_needed_it(error: Exce
 def test_what_the_network_does_not_need_is_not_put_on_its_device(
     temporal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of camera `front` alone, each array once: image and mask around the car; with temporal depth and instance."""
+    """Of camera `front` alone, each array once: image, its bytes and the mask around the car; with temporal depth and instance."""
     sim = harmonizing(darker(), HarmonizerConfig(temporal=TemporalConfig(enabled=temporal)))
     rendered, sent, put = sim.render(state()), [], Harmonizer._on_device
     monkeypatch.setattr(Harmonizer, "_on_device", lambda self, array: (sent.append(array), put(self, array))[1])
     sim.harmonize(rendered, History())
-    assert len(sent) == (4 if temporal else 2)
+    assert len(sent) == (5 if temporal else 3)
     frame = rendered.frames[0]
-    assert sent[0] is frame.rgb and sent[1].size < 0.6 * frame.depth.size
+    assert sent[0] is frame.rgb and sent[1].size == 3 * sent[2].size and sent[2].size < 0.6 * frame.depth.size
 
 
 class Stream:
@@ -190,20 +191,32 @@ def test_nothing_is_at_work_on_the_renders_when_harmonizing_has_failed(monkeypat
     monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     sim.step(state(), History())
     assert stream.waited == 1
-    monkeypatch.setattr(harmonizer_module, "to_host", lambda tensors: out_of_memory(tensors[0]))
+    monkeypatch.setattr(harmonizer_module, "CopyAside", out_of_memory)
     with pytest.raises(torch.OutOfMemoryError):
         sim.step(state(), History())
     assert stream.waited == 2
 
 
-def test_all_cameras_are_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With temporal harmonizing once more, to know which cameras have nothing to carry."""
-    copies, copy = [], harmonizer_module.to_host
-    monkeypatch.setattr(harmonizer_module, "to_host", lambda tensors: (copies.append(len(tensors)), copy(tensors))[1])
-    step(darker(), HarmonizerConfig(composite="full"))
-    assert copies == [3], "how many pixels are bad, and two pictures"
-    step(darker(), HarmonizerConfig(composite="full", temporal=TemporalConfig(enabled=True)))
-    assert copies[1:] == [1, 3]
+@pytest.mark.parametrize("max_batch", [1, 3])
+def test_a_picture_is_on_its_way_before_the_next_is_harmonized(
+    max_batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cameras, one after the other or both at once; of each come a picture and how many of its pixels are bad."""
+    happened: list[str] = []
+
+    class Copy(CopyAside):
+        def __init__(self, image: Tensor) -> None:
+            happened.append("copy")
+            super().__init__(image)
+
+    def network(images: Tensor) -> Tensor:
+        happened.append(f"network {len(images)}")
+        return images
+
+    monkeypatch.setattr(harmonizer_module, "CopyAside", Copy)
+    step(Network(network), HarmonizerConfig(composite="full", runtime=RuntimeConfig(max_batch=max_batch)))
+    one_by_one = ["network 1", "copy", "copy"] * 2
+    assert happened == (one_by_one if max_batch == 1 else ["network 2", *["copy"] * 4])
 
 
 def test_raw_shows_the_render_and_says_why() -> None:

@@ -42,8 +42,11 @@ def test_the_background_is_uploaded_once_and_stays(
     pointers = [t.data_ptr() for t in (held.means, held.covars, held.opacities, held._colours, held._sections[0].sh)]
     background = held.means[:500].clone()
     uploads: list[int] = []
-    upload = gsplat_scene.on_device
-    monkeypatch.setattr(gsplat_scene, "on_device", lambda a, d: (uploads.append(np.size(a)), upload(a, d))[1])
+    for name in ("on_device", "to_device"):
+        upload = getattr(gsplat_scene, name)
+        monkeypatch.setattr(
+            gsplat_scene, name, lambda a, d, upload=upload: (uploads.append(np.size(a)), upload(a, d))[1]
+        )
     for count in (5, 4, 0, 5):
         r.render(with_actors(count, sh_degree=sh_degree), VIEWS)
     assert pointers == [
