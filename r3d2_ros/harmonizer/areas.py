@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import repeat
@@ -61,18 +61,16 @@ class AreaFinder:
     def _is_here(self, surfaces: DeviceSurfaces) -> bool:
         return can_find(self._device) and surfaces.depth.device == self._device
 
-    def _areas_on_device(self, moment: Moment, surfaces: Sequence[DeviceSurfaces]) -> list[tuple[int, Area]]:
+    def _areas_on_device(self, moment: Moment, surfaces: Sequence[DeviceSurfaces]) -> Iterator[tuple[int, Area]]:
         found = find_device_regions(
             surfaces, moment.views, moment.actors, self._config.region, spread=self._pool.map
         )
-        areas = []
         for region in found:
             view = moment.views[region.number]
             crops: tuple[Crop, ...] = ()
             if self._config.roi.enabled:
                 crops = crops_over(region.blocks, (view.height_px, view.width_px), **self._crop_rules(view))
-            areas.append((region.number, Area(region.mask, Window(*region.bounds), crops)))
-        return areas
+            yield region.number, Area(region.mask, Window(*region.bounds), crops)
 
     def _area(self, frame: RenderedFrame, view: CameraView, actors: tuple[ActorBox, ...]) -> Area | None:
         found = find_region(

@@ -149,8 +149,7 @@ class Harmonizer:
 
         Each comes as soon as it is queued on a GPU, so that what is done with it is queued before the next one.
         """
-        inputs = list(self._inputs(moment))
-        for group in self._groups(inputs):
+        for group in self._groups(self._inputs(moment)):
             try:
                 pictures = self._run(group)
             except Exception as error:  # PyTorch's, out of memory among them, or of a pipeline's own code
@@ -160,12 +159,14 @@ class Harmonizer:
             else:
                 yield from map(_Output, group, pictures)
 
-    def _groups(self, inputs: Sequence[_Input]) -> list[list[_Input]]:
+    def _groups(self, inputs: Iterable[_Input]) -> Iterator[list[_Input]]:
         """Those that the network gets together: of one size, or each by itself where it computes them one by one."""
         if self.config.runtime.max_batch == 1:
-            return [[one] for one in inputs]
-        sizes = sorted({one.image.shape for one in inputs})
-        return [[one for one in inputs if one.image.shape == size] for size in sizes]
+            yield from ([one] for one in inputs)
+            return
+        every = list(inputs)
+        for size in sorted({one.image.shape for one in every}):
+            yield [one for one in every if one.image.shape == size]
 
     def _inputs(self, moment: Moment) -> Iterator[_Input]:
         """Of each camera that the network has to see, what it sees; uploaded while other areas are still looked for."""

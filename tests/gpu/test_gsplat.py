@@ -97,6 +97,28 @@ def test_small_images_equal_the_readable_renderer() -> None:
         assert_agree(images, ReferenceRenderer(settings).render(small, views, instances=True))
 
 
+def test_images_are_finished_as_by_pytorch() -> None:
+    """Colours, bytes, depth and weights of what was composited, below a sky image and one of a single colour."""
+    import torch
+
+    from r3d2_ros.rendering.gsplat_images import DeviceSky, finished_reference
+    from r3d2_ros.rendering.kernels_finish import launch
+
+    device, views = torch.device("cuda:0"), VIEWS[:2]
+    generator = torch.Generator(device).manual_seed(0)
+    render = torch.rand(2, 540, 960, 5, generator=generator, device=device)
+    alphas = torch.rand(2, 540, 960, 1, generator=generator, device=device)
+    for sky in (scenes.sky_image(), Sky()):
+        behind = DeviceSky(device).behind(sky, views)
+        arguments = (render, alphas, behind.texture, behind.ray_maps, behind.colour)
+        rgb, rgb8, depth, weight = launch(*arguments, least_alpha=0.5)
+        expected = finished_reference(*arguments, least_alpha=0.5)
+        torch.testing.assert_close(rgb, expected[0], atol=1e-4, rtol=0)
+        assert bool(((rgb * 255 + 0.5).clamp(0, 255).to(torch.uint8) == rgb8).all()), "the bytes are the floats'"
+        torch.testing.assert_close(depth, expected[2], equal_nan=True)
+        assert torch.equal(weight, expected[3])
+
+
 def test_several_cameras_at_once_equal_each_alone() -> None:
     together = gpu().render(scene(), VIEWS, instances=True)
     for view, image in zip(VIEWS, together, strict=True):

@@ -164,7 +164,7 @@ def test_a_network_that_fails_takes_only_the_pictures_that_needed_it(error: Exce
 def test_what_the_network_does_not_need_is_not_put_on_its_device(
     temporal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of camera `front` alone, each array once: image, its bytes and the mask around the car; with temporal depth and instance."""
+    """Of camera `front` alone, each array once: image, and bytes and mask around the car; temporal: depth, instance."""
     sim = harmonizing(darker(), HarmonizerConfig(temporal=TemporalConfig(enabled=temporal)))
     rendered, sent, put = sim.render(state()), [], Harmonizer._on_device
     monkeypatch.setattr(Harmonizer, "_on_device", lambda self, array: (sent.append(array), put(self, array))[1])

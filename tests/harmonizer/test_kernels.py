@@ -14,6 +14,7 @@ import pytest
 
 triton = pytest.importorskip("triton", reason="needs triton, which is not installed here")
 
+from r3d2_ros.harmonizer import kernels_surroundings  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_attention,
@@ -22,6 +23,7 @@ from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_picture,
 )
 from r3d2_ros.harmonizer.triton_tiles import product_grid  # noqa: E402
+from r3d2_ros.rendering import kernels_finish  # noqa: E402
 
 HOPPER = 90
 SHARED_BYTES = 227 * 1024
@@ -213,6 +215,35 @@ def test_the_norms_compile_for_hopper(name: str, tmp_path: Path) -> None:
         assert "cvt.rn.satfinite.e4m3x2.f32" in program.asm["ptx"]  # to the nearest, NaN stays NaN
         assert re.search(r"st\.global\S*\.v[24]\.b32", program.asm["ptx"])
     assert_fits(program, tmp_path)
+
+
+COUNTS = dict.fromkeys(("HEIGHT", "WIDTH"), "i32")
+IMAGES: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
+    "mark": (
+        kernels_surroundings.mark,
+        {"around": "*u8", "depth": "*fp32", "spans": "*i32", "planes": "*fp32", **COUNTS, "POLYGONS": "i32"},
+        {"ANYWHERE": False, "TILE": kernels_surroundings.TILE},
+    ),
+    "look along": (
+        kernels_surroundings.look_along,
+        {"values": "*u8", "output": "*u8",
+         **dict.fromkeys(("LENGTH", "STRIDE", "PIXELS_IN_ALL", "REACH"), "i32")},
+        {"WHAT": kernels_surroundings.NEAREST_OF_LINES.value, "PIXELS": kernels_surroundings.PIXELS},
+    ),
+    "finish": (
+        kernels_finish.finish,
+        {**dict.fromkeys(("render", "alphas", "texture", "ray_maps", "colour", "rgb", "depth", "weight"), "*fp32"),
+         "rgb8": "*u8", **COUNTS, "ROWS": "i32", "COLUMNS": "i32", "LEAST_ALPHA": "fp32"},
+        {"TEXTURED": True, "PIXELS": kernels_finish.PIXELS},
+    ),
+}  # fmt: skip
+"""What is done with images: kernel, arguments, constants."""
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_kernels_for_images_compile_for_hopper(name: str, tmp_path: Path) -> None:
+    kernel, signature, constants = IMAGES[name]
+    assert_fits(compiled(kernel, signature, constants, num_warps=4), tmp_path)
 
 
 def compiled(
