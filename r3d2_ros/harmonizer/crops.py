@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,29 +13,28 @@ from r3d2_ros.harmonizer.roi import Crop
 
 def run_on_crops(
     images: Sequence[Tensor], crops: Sequence[Sequence[Crop]], network: Network, *, margin_px: int
-) -> list[Tensor]:
-    """Each image [3, H, W] in [0, 1] with what `network` changes in its crops, which `choose_crops` gave.
+) -> Iterator[tuple[int, Tensor]]:
+    """Number of each image [3, H, W] in [0, 1], and the image with what `network` changes in its crops, which
+    `choose_crops` gave. It comes when the last of its crops has been run.
 
     The network gets the crops of one size, of all images together, as one batch. What it changed has full effect from
     `margin_px` inside a crop's edges, and up to the edges of the image; where crops overlap, their weighted mean. A
     network that changes nothing changes no bit, and an image without crops is returned as it is.
     """
     every = [(number, crop) for number, group in enumerate(crops) for crop in group]
-    residuals: dict[tuple[int, Crop], Tensor] = {}
+    residuals: list[dict[Crop, Tensor]] = [{} for _ in images]
+    yield from ((number, image) for number, image in enumerate(images) if not crops[number])
     for size in sorted({(crop.height, crop.width) for _, crop in every}):
         group = [(number, crop) for number, crop in every if (crop.height, crop.width) == size]
         batch = torch.stack([images[number][:, *crop.slices] for number, crop in group])
-        residuals.update(zip(group, network(batch) - batch, strict=True))
-    return [
-        _with_changes(image, {crop: residuals[number, crop] for crop in crops[number]}, margin_px)
-        for number, image in enumerate(images)
-    ]
+        for (number, crop), residual in zip(group, network(batch) - batch, strict=True):
+            residuals[number][crop] = residual
+            if len(residuals[number]) == len(crops[number]):
+                yield number, _with_changes(images[number], residuals[number], margin_px)
 
 
 def _with_changes(image: Tensor, residuals: dict[Crop, Tensor], margin_px: int) -> Tensor:
     """The image [3, H, W] plus the weighted mean of the residuals of its crops."""
-    if not residuals:
-        return image
     out, change, weights = image.clone(), torch.zeros_like(image), torch.zeros_like(image[0])
     for crop, residual in residuals.items():
         weight = _weight(crop, image, margin_px)

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array
-from r3d2_ros.harmonizer.region import ActorBox, surroundings
+from r3d2_ros.harmonizer.region import ActorBox, PlacedBoxes, placed_boxes, surroundings
 from r3d2_ros.harmonizer.roi import BLOCK_PX
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.rendering.cuda_copies import to_device, to_host
@@ -27,7 +27,10 @@ from r3d2_ros.rendering.frames import DeviceSurfaces
 
 Bounds = tuple[int, int, int, int]
 
-Spread = Callable[..., Iterable[tuple[NDArray[np.int32], Array] | None]]
+Outline = tuple[NDArray[np.int32], Array]
+"""What `surroundings` gives."""
+
+Spread = Callable[..., Iterable[Outline | None]]
 """`map`, or that of a pool of threads."""
 
 
@@ -61,37 +64,58 @@ def find_device_regions(
 
     All is on one GPU. `spread` gives the host's part of each camera to a thread.
     """
-    from r3d2_ros.harmonizer import kernels_surroundings
+    sizes = list(dict.fromkeys(one.depth.shape for one in surfaces))
+    groups = [[number for number, one in enumerate(surfaces) if one.depth.shape == size] for size in sizes]
+    seen = [(_stack(surfaces, group, "actor_weight") >= config.min_weight).to(torch.uint8) for group in groups]
+    anything = [marks.flatten(1).amax(dim=1) for marks in seen]
+    placed = placed_boxes(boxes, views, config) if boxes else [None] * len(views)  # while the GPU is at work
+    copies = to_host([*seen, *anything])
 
-    marks = [(one.actor_weight >= config.min_weight).to(torch.uint8) for one in surfaces]
+    def outlined(marks: NDArray[np.uint8], something: int, before: PlacedBoxes | None) -> Outline | None:
+        if not something:
+            return None
+        if before is None:
+            return np.empty((0, len(marks), 2), np.int32), np.empty((0, 3, 6))
+        return surroundings(marks, before, config)
 
-    def outlined(seen: NDArray[np.uint8], view: CameraView) -> tuple[NDArray[np.int32], Array] | None:
-        return surroundings(seen, view, boxes, config) if seen.any() else None
-
-    outlines = list(enumerate(spread(outlined, to_host(marks), views)))
     found = []
-    for size in dict.fromkeys(one.depth.shape for one in surfaces):
-        group = [(k, outline) for k, outline in outlines if outline is not None and surfaces[k].depth.shape == size]
-        if not group:
-            continue
-        seen = torch.stack([marks[number] for number, _ in group])
-        around = torch.stack([_around(surfaces[number].depth, *outline) for number, outline in group])
-        masks = kernels_surroundings.feathered(seen, around, config.feather_px)
-        summaries = to_host(_summaries(masks))
-        for (number, _), mask, rows, columns, blocks in zip(group, masks, *summaries, strict=True):
-            (top, bottom), (left, right) = _ends(rows), _ends(columns)
-            found.append(DeviceRegion(number, mask, (top, left, bottom, right), blocks))
+    for group, marks, on_host, something in zip(groups, seen, copies[: len(seen)], copies[len(seen) :], strict=True):
+        every = zip(group, marks, spread(outlined, on_host, something, [placed[k] for k in group]), strict=True)
+        shown = [(number, marks, outline) for number, marks, outline in every if outline is not None]
+        if shown:
+            numbers, part, outlines = zip(*shown, strict=True)
+            around = _around(_stack(surfaces, numbers, "depth"), outlines)
+            found += _regions(numbers, torch.stack(part), around, config)
     return sorted(found, key=lambda region: region.number)
 
 
-def _around(depth: Tensor, spans: NDArray[np.int32], reaches: Array) -> Tensor:
-    """[H, W] uint8, 1 where `mark_spans` marks."""
+def _stack(surfaces: Sequence[DeviceSurfaces], numbers: Sequence[int], name: str) -> Tensor:
+    return torch.stack([getattr(surfaces[number], name) for number in numbers])
+
+
+def _around(depth: Tensor, outlines: Sequence[Outline]) -> Tensor:
+    """[C, H, W] uint8, 1 where `mark_spans` marks."""
     from r3d2_ros.harmonizer import kernels_surroundings
 
+    starts = np.cumsum([0, *(len(spans) for spans, _ in outlines)], dtype=np.int32)
+    spans = np.concatenate([spans for spans, _ in outlines])
+    reaches = np.concatenate([reaches for _, reaches in outlines])
     anywhere = bool(np.isinf(reaches[:, :, 4:]).any())
     planes = np.concatenate([reaches[:, :, :3], reaches[:, :, 4:] - reaches[:, :, 3:4]], axis=2).astype(np.float32)
-    on_device = [to_device(np.ascontiguousarray(part), depth.device) for part in (spans, planes)]
+    on_device = [to_device(part, depth.device) for part in (spans, planes, starts)]
     return kernels_surroundings.launch(depth, *on_device, anywhere=anywhere)
+
+
+def _regions(numbers: Sequence[int], seen: Tensor, around: Tensor, config: RegionConfig) -> list[DeviceRegion]:
+    """Of cameras of one size that see an actor: `seen` and `around` are [C, H, W] uint8, 1 in the region."""
+    from r3d2_ros.harmonizer import kernels_surroundings
+
+    masks = kernels_surroundings.feathered(seen, around, config.feather_px)
+    regions = []
+    for number, mask, rows, columns, blocks in zip(numbers, masks, *to_host(_summaries(masks)), strict=True):
+        (top, bottom), (left, right) = _ends(rows), _ends(columns)
+        regions.append(DeviceRegion(number, mask, (top, left, bottom, right), blocks))
+    return regions
 
 
 def _summaries(masks: Tensor) -> list[Tensor]:

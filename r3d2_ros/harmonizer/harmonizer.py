@@ -20,6 +20,7 @@ from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.areas import Area, AreaFinder
 from r3d2_ros.harmonizer.base import ImageNetwork
+from r3d2_ros.harmonizer.batches import batch_sizes
 from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region
 from r3d2_ros.harmonizer.crops import run_on_crops
 from r3d2_ros.harmonizer.moment import Moment
@@ -120,12 +121,12 @@ class Harmonizer:
 
     def warm_up(self, sizes: Sequence[Size]) -> None:
         """Prepare for frames of each size (rows, columns): the network, for crops too where those are used."""
-        most, shapes = self.config.runtime.max_batch, set()
+        sizes_of_batches, shapes = batch_sizes(self.config.runtime.max_batch), set()
         for frame, cameras in Counter(sizes).items():
             scale = scale_of(self.config.resolution, frame[0])
             # A frame set can need as many crops of one size as it likes, but not more whole frames than cameras.
-            batches = {frame: {1, most} if most <= cameras else {1}}
-            batches |= {size: {1, most} for size in self._crop_sizes_in(frame, scale)}
+            batches = {frame: [batch for batch in sizes_of_batches if batch <= cameras]}
+            batches |= dict.fromkeys(self._crop_sizes_in(frame, scale), sizes_of_batches)
             shapes |= {(batch, *reduced_size(*size, scale)) for size in batches for batch in batches[size]}
         with self._own_stream():
             self._network.warm_up(sorted(shapes, key=lambda shape: (shape[1:], shape[0])))
@@ -150,14 +151,14 @@ class Harmonizer:
         Each comes as soon as it is queued on a GPU, so that what is done with it is queued before the next one.
         """
         for group in self._groups(self._inputs(moment)):
+            left = dict(enumerate(group))
             try:
-                pictures = self._run(group)
+                for number, picture in self._run(group):
+                    yield _Output(left.pop(number), picture)
             except Exception as error:  # PyTorch's, out of memory among them, or of a pipeline's own code
                 failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
-                for one in group:
+                for one in left.values():
                     outcomes[one.number] = failed
-            else:
-                yield from map(_Output, group, pictures)
 
     def _groups(self, inputs: Iterable[_Input]) -> Iterator[list[_Input]]:
         """Those that the network gets together: of one size, or each by itself where it computes them one by one."""
@@ -180,8 +181,8 @@ class Harmonizer:
                 weight = self._on_device(area.mask[window])
                 yield _Input(number, area, image, render, weight, CopyAside(area.mask))
 
-    def _run(self, inputs: Sequence[_Input]) -> list[Tensor]:
-        """The network's outputs for images [3, H, W] of one size."""
+    def _run(self, inputs: Sequence[_Input]) -> Iterable[tuple[int, Tensor]]:
+        """The network's output for each of some images [3, H, W] of one size, with its number among them."""
         images = [one.image for one in inputs]
         scale = scale_of(self.config.resolution, images[0].shape[-2])
 
@@ -189,7 +190,7 @@ class Harmonizer:
             return run_reduced(batch, self._network, scale)
 
         if not self.config.roi.enabled:
-            return list(network(torch.stack(images)))
+            return enumerate(network(torch.stack(images)))
         return run_on_crops(images, [one.area.crops for one in inputs], network, margin_px=self.config.roi.margin_px)
 
     def _finite(self, outputs: list[_Output], outcomes: list[Harmonized | Failed]) -> list[_Output]:

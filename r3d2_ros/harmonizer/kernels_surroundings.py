@@ -19,17 +19,20 @@ the largest value, the smallest one, how far the nearest 0 is, and how far it is
 is known of each line."""
 
 
-@triton.jit(do_not_specialize=["HEIGHT", "WIDTH", "POLYGONS"])
-def mark(around, depth, spans, planes, HEIGHT, WIDTH, POLYGONS, ANYWHERE: tl.constexpr, TILE: tl.constexpr):
-    """`planes` is [P, 3, 5]: a, b, c, and the lowest and the highest depth * (a * u + b * v + c)."""
-    row, begin = tl.program_id(0), tl.program_id(1) * TILE
+@triton.jit(do_not_specialize=["HEIGHT", "WIDTH"])
+def mark(around, depth, spans, planes, starts, HEIGHT, WIDTH, ANYWHERE: tl.constexpr, TILE: tl.constexpr):
+    """Polygons starts[k] to starts[k + 1] are camera k's.
+
+    `planes` is [P, 3, 5]: a, b, c, and the lowest and the highest depth * (a * u + b * v + c).
+    """
+    row, begin, camera = tl.program_id(0), tl.program_id(1) * TILE, tl.program_id(2)
     columns = begin + tl.arange(0, TILE)
     there = columns < WIDTH
-    pixels = row.to(tl.int64) * WIDTH + columns
+    pixels = (camera.to(tl.int64) * HEIGHT + row) * WIDTH + columns
     z = tl.load(depth + pixels, mask=there, other=0.0)
     u, v = columns.to(tl.float32) + 0.5, row.to(tl.float32) + 0.5
     marked = columns < 0
-    for polygon in range(POLYGONS):
+    for polygon in range(tl.load(starts + camera), tl.load(starts + camera + 1)):
         span = spans + (polygon * HEIGHT + row) * 2
         first, end = tl.load(span), tl.load(span + 1)
         if (first < begin + TILE) & (end > begin):
@@ -44,17 +47,17 @@ def mark(around, depth, spans, planes, HEIGHT, WIDTH, POLYGONS, ANYWHERE: tl.con
     tl.store(around + pixels, marked.to(tl.uint8), mask=there)
 
 
-def launch(depth: Tensor, spans: Tensor, planes: Tensor, *, anywhere: bool) -> Tensor:
-    """[H, W] uint8, 1 in `spans` [P, H, 2] int32 where the surfaces of depth [H, W] float32 are between the `planes`.
+def launch(depth: Tensor, spans: Tensor, planes: Tensor, starts: Tensor, *, anywhere: bool) -> Tensor:
+    """[C, H, W] uint8, 1 in a camera's spans where the surfaces of depth [C, H, W] float32 are between its planes.
 
+    spans     [P, H, 2] int32, planes [P, 3, 5] float32, of all cameras, which begin at starts [C + 1] int32
     anywhere  wherever the surfaces are
     """
-    height, width = depth.shape
-    around = torch.empty((height, width), dtype=torch.uint8, device=depth.device)
-    mark[height, triton.cdiv(width, TILE)](
-        around, depth.contiguous(), spans, planes, HEIGHT=height, WIDTH=width, POLYGONS=len(spans),
-        ANYWHERE=anywhere, TILE=TILE,
-    )  # fmt: skip
+    cameras, height, width = depth.shape
+    around = torch.empty((cameras, height, width), dtype=torch.uint8, device=depth.device)
+    mark[height, triton.cdiv(width, TILE), cameras](
+        around, depth, spans, planes, starts, HEIGHT=height, WIDTH=width, ANYWHERE=anywhere, TILE=TILE
+    )
     return around
 
 

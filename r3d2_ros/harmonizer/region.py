@@ -117,50 +117,64 @@ def find_region(
         raise ValueError(f"expected images {shape}, got {actor_weight.shape} and {depth.shape}")
     seen = cv2.compare(np.ascontiguousarray(actor_weight), config.min_weight, cv2.CMP_GE)
     around = np.zeros(shape, np.uint8)
-    mark_spans(around, np.ascontiguousarray(depth), *surroundings(seen, view, boxes, config))
+    if boxes:
+        [placed] = placed_boxes(boxes, [view], config)
+        mark_spans(around, np.ascontiguousarray(depth), *surroundings(seen, placed, config))
     return _feathered(seen, around, config.feather_px)
 
 
+@dataclass(frozen=True, eq=False)
+class PlacedBoxes:
+    """Some boxes as a camera has them before it.
+
+    K        [3, 3] of the camera
+    corners  [A, 8, 3] of the boxes, rings [A, 16, 3] of their grown footprints, in camera coordinates
+    reaches  [A, 3, 6]: which surface points the shadows can reach, in the actors' frames, as affine functions of pixel
+             and depth (see `fill_spans`)
+    """
+
+    K: Array
+    corners: Array
+    rings: Array
+    reaches: Array
+
+
 def surroundings(
-    seen: NDArray[np.uint8], view: CameraView, boxes: Sequence[ActorBox], config: RegionConfig
+    seen: NDArray[np.uint8], placed: PlacedBoxes, config: RegionConfig
 ) -> tuple[NDArray[np.int32], Array]:
     """The rectangles and grown footprints of the actors of which something is `seen` [H, W], not 0 there.
 
-    Spans [P, H, 2] of columns, row by row, and the reaches [P, 3, 6] that surfaces in them have to be within (see
-    `fill_spans`).
+    Spans [P, H, 2] of columns, row by row, and the reaches [P, 3, 6] that surfaces in them have to be within.
     """
-    if not boxes:
-        return np.empty((0, len(seen), 2), np.int32), np.empty((0, 3, 6))
-    corners, rings, reaches = _in_camera(boxes, view, config)
     margins = np.array([config.side, config.below, config.above, config.feather_px])
-    spans, actors = actor_spans(seen, view.K, corners, _EDGES, rings, margins, NEAR_PLANE_M)
-    return spans, reaches[actors]
+    spans, actors = actor_spans(seen, placed.K, placed.corners, _EDGES, placed.rings, margins, NEAR_PLANE_M)
+    return spans, placed.reaches[actors]
 
 
-def _in_camera(boxes: Sequence[ActorBox], view: CameraView, config: RegionConfig) -> tuple[Array, Array, Array]:
-    """Of each box: corners [A, 8, 3] and grown footprint [A, 16, 3] in camera coordinates, and reach [A, 3, 6].
-
-    The reach bounds surface points in the actor's frame, as affine functions of pixel and depth (see `fill_spans`).
-    """
-    T = view.T_camera_world
-    rotations = T.rotation @ np.array([box.T_world_actor.rotation for box in boxes])
-    origins = T.apply([box.T_world_actor.translation for box in boxes])
+def placed_boxes(boxes: Sequence[ActorBox], views: Sequence[CameraView], config: RegionConfig) -> list[PlacedBoxes]:
+    """The boxes, at least one, before each camera."""
+    Ks = np.array([view.K for view in views])
+    turned = np.array([view.T_camera_world.rotation for view in views])
+    moved = np.array([view.T_camera_world.translation for view in views])
+    rotations = turned[:, None] @ np.array([box.T_world_actor.rotation for box in boxes])
+    origins = np.array([box.T_world_actor.translation for box in boxes]) @ np.swapaxes(turned, 1, 2) + moved[:, None]
     sizes = np.array([box.size_m for box in boxes], np.float64)
     shadow_m = config.ground_margin_m + config.shadow_length * sizes[:, 2]
 
     def placed(points: Array) -> Array:
-        return np.einsum("aij,akj->aki", rotations, points) + origins[:, None]
+        return points @ np.swapaxes(rotations, 2, 3) + origins[:, :, None]
 
-    reach = np.empty((len(boxes), 3, 6))
-    reach[:, :, :3] = np.swapaxes(rotations, 1, 2) @ np.linalg.inv(view.K)
-    reach[:, :, 3] = -np.einsum("aji,aj->ai", rotations, origins)
-    reach[:, :2, 5] = sizes[:, :2] / 2 + shadow_m[:, None]
-    reach[:, :2, 4] = -reach[:, :2, 5]
-    reach[:, 2, 4] = -VERTICAL_SLACK_M
-    reach[:, 2, 5] = sizes[:, 2] + VERTICAL_SLACK_M
+    reaches = np.empty((len(views), len(boxes), 3, 6))
+    reaches[..., :3] = np.swapaxes(rotations, 2, 3) @ np.linalg.inv(Ks)[:, None]
+    reaches[..., 3] = -np.einsum("caji,caj->cai", rotations, origins)
+    reaches[:, :, :2, 5] = sizes[:, :2] / 2 + shadow_m[:, None]
+    reaches[:, :, :2, 4] = -reaches[:, :, :2, 5]
+    reaches[:, :, 2, 4] = -VERTICAL_SLACK_M
+    reaches[:, :, 2, 5] = sizes[:, 2] + VERTICAL_SLACK_M
     if not config.depth_test:
-        reach[:, :, 4:] = -np.inf, np.inf
-    return placed(BOX_CORNERS * sizes[:, None]), placed(_grown_footprints(sizes, shadow_m)), reach
+        reaches[..., 4:] = -np.inf, np.inf
+    corners, rings = placed(BOX_CORNERS * sizes[:, None]), placed(_grown_footprints(sizes, shadow_m))
+    return [PlacedBoxes(*one) for one in zip(Ks, corners, rings, reaches, strict=True)]
 
 
 def _grown_footprints(sizes: Array, reach_m: Array) -> Array:

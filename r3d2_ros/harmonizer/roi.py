@@ -137,42 +137,55 @@ def occupied_blocks(mask: NDArray[np.float32], top: int, left: int, bottom: int,
     return out
 
 
-def _size_index(boxes: Bounds, table: NDArray[np.int64]) -> NDArray[np.int64]:
-    extent = boxes[..., 2:] - boxes[..., :2]
-    return np.argmax((extent[..., None, :] <= table).all(axis=-1), axis=-1)
+@kernel()
+def _size_index(top: int, left: int, bottom: int, right: int, table: Bounds) -> int:
+    """The first of sizes [S, 2] that holds a box; the last one is the frame's."""
+    for k in range(len(table) - 1):
+        if bottom - top <= table[k, 0] and right - left <= table[k, 1]:
+            return k
+    return len(table) - 1
 
 
-def _merge(boxes: Bounds, table: NDArray[np.int64]) -> Bounds:
+@kernel()
+def _pixels(a: Bounds, b: Bounds, table: Bounds) -> int:
+    """Of the crop that holds both boxes [4]."""
+    k = _size_index(min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]), table)
+    return table[k, 0] * table[k, 1]
+
+
+@kernel()
+def _saving(boxes: Bounds, i: int, k: int, table: Bounds) -> int:
+    """Pixels saved by joining two boxes; below zero where joining costs some."""
+    apart = _pixels(boxes[i], boxes[i], table) + _pixels(boxes[k], boxes[k], table)
+    return apart - _pixels(boxes[i], boxes[k], table)
+
+
+@kernel()
+def _merge(boxes: Bounds, table: Bounds) -> Bounds:
     """Join the pair of boxes that saves most pixels, again and again, while joining costs no more than two crops."""
-    pixels, boxes = table.prod(axis=1), boxes.copy()
-    saving = np.array([_saving(boxes, k, table) for k in range(len(boxes))])
-    alive = np.ones(len(boxes), bool)
+    count = len(boxes)
+    boxes, alive = boxes.copy(), np.ones(count, np.bool_)
+    saving = np.full((count, count), -1, np.int64)  # of pairs i < k
+    for i in range(count):
+        for k in range(i + 1, count):
+            saving[i, k] = _saving(boxes, i, k, table)
     while True:
-        a, b = (int(k) for k in np.unravel_index(np.argmax(saving), saving.shape))
-        if saving[a, b] < 0:
+        best = int(np.argmax(saving)) if count > 1 else 0
+        i, k = best // count, best % count
+        if saving[i, k] < 0:
             return boxes[alive]
-        boxes[a] = _joint(boxes[a], boxes[b])
-        alive[b] = False
-        saving[b] = saving[:, b] = -pixels[-1]
-        saving[a] = saving[:, a] = np.where(alive, _saving(boxes, a, table), -pixels[-1])
-
-
-def _saving(boxes: Bounds, k: int, table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pixels [N] saved by joining each box with box k, which has none to save with itself."""
-    pixels = table.prod(axis=1)
-    costs = pixels[_size_index(boxes, table)]
-    saving = costs + costs[k] - pixels[_size_index(_joint(boxes, boxes[k]), table)]
-    saving[k] = -pixels[-1]
-    return saving
-
-
-def _joint(a: Bounds, b: Bounds) -> Bounds:
-    return np.concatenate([np.minimum(a, b)[..., :2], np.maximum(a, b)[..., 2:]], axis=-1)
+        boxes[i, :2] = np.minimum(boxes[i, :2], boxes[k, :2])
+        boxes[i, 2:] = np.maximum(boxes[i, 2:], boxes[k, 2:])
+        alive[k] = False
+        saving[k], saving[:, k] = -1, -1
+        for other in range(count):
+            if alive[other] and other != i:
+                saving[min(i, other), max(i, other)] = _saving(boxes, i, other, table)
 
 
 def _place(box: NDArray[np.int64], table: NDArray[np.int64], frame: Size, grid_px: int) -> Crop:
     """The smallest size that holds the box, about its middle, on the grid and in the image."""
-    height, width = (int(n) for n in table[_size_index(box, table)])
+    height, width = (int(n) for n in table[_size_index(*box, table)])
 
     def start(first: int, last: int, length: int, limit: int) -> int:
         begin = (first + last - length) // 2 // grid_px * grid_px

@@ -146,7 +146,12 @@ class RuntimeConfig:
         ),
     ] = "auto"
     max_batch: Annotated[
-        int, Field(ge=1, le=64, description="images in one call of the network; what is left over goes one by one")
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="images in one call of the network; what is left over goes in calls of half as many, and so on",
+        ),
     ] = 3
     deterministic: Annotated[
         bool, Field(description="pin the choice of kernels, so that two processes give the same bytes")

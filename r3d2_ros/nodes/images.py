@@ -64,18 +64,15 @@ class ImageWriter:
 
 
 class JpegWriter:
-    """Fills CompressedImage messages with libjpeg-turbo (simplejpeg)."""
+    """Fills CompressedImage messages."""
 
     def __init__(self, *, frame_id: str) -> None:
         self._message = CompressedImage()
         self._message.header.frame_id = frame_id
         self._message.format = COMPRESSED_FORMAT
 
-    def fill(self, rgb: NDArray[np.uint8], stamp: Time, quality: int) -> CompressedImage:
-        """`rgb` [H, W, 3] uint8 -> message with `stamp`."""
-        import simplejpeg
-
-        jpeg = simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
+    def fill(self, jpeg: bytes, stamp: Time) -> CompressedImage:
+        """A picture as JPEG -> message with `stamp`."""
         self._message.header.stamp = stamp
         self._message.data = array.array("B", jpeg)
         return self._message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from r3d2_ros.cameras import Camera
 from r3d2_ros.config import OutputConfig, SimConfig
+from r3d2_ros.jpeg import JpegEncoder
 from r3d2_ros.msg import CameraStatus
 from r3d2_ros.msg import FrameSet as FrameSetMessage
 from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp
@@ -85,17 +87,23 @@ class CameraOutput:
         self._info_message.header.stamp = ns_to_stamp(stamp_ns)
         self._info.publish(self._info_message)
 
-    def publish_images(self, frame: CameraFrame, stamp_ns: int, jpeg_quality: int) -> tuple[float, float]:
-        """Publish the pictures; returns milliseconds spent on encoding and on publishing."""
+    @property
+    def compresses(self) -> bool:
+        """Whether somebody wants JPEG."""
+        return self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0
+
+    def publish_images(
+        self, frame: CameraFrame, stamp_ns: int, jpeg: Callable[[], bytes] | None
+    ) -> tuple[float, float]:
+        """Publish the pictures; returns milliseconds spent on encoding, or on waiting for that, and on publishing."""
         stamp = ns_to_stamp(stamp_ns)
         spent = _Spent()
         for name, topic in self._images.items():
             start = time.perf_counter()
             spent.send(topic.publisher, topic.writer.fill(pixels(frame, name), stamp), start)
-        if self._compressed is not None and self._compressed.publisher.get_subscription_count() > 0:
+        if self._compressed is not None and jpeg is not None:
             start = time.perf_counter()
-            jpeg = self._compressed.writer.fill(frame.rgb, stamp, jpeg_quality)
-            spent.send(self._compressed.publisher, jpeg, start)
+            spent.send(self._compressed.publisher, self._compressed.writer.fill(jpeg(), stamp), start)
         return spent.encode_ms, spent.publish_ms
 
 
@@ -121,6 +129,7 @@ class Outputs:
         self._base_link = config.frames.base_link
         self._publishers = Publishers(node)
         self._next_index = 0
+        self._encoder = JpegEncoder() if config.output.compressed else None
         bridge = load_cv_bridge()
         try:
             self.cameras = {c.name: CameraOutput(self._publishers, c, config.output, bridge) for c in cameras}
@@ -131,6 +140,8 @@ class Outputs:
 
     def destroy(self) -> None:
         self._publishers.destroy()
+        if self._encoder is not None:
+            self._encoder.close()
 
     def begin_run(self) -> None:
         """Frame sets are counted from 0 in each run."""
@@ -152,9 +163,10 @@ class Outputs:
             failure.camera.name: CameraStatus(camera=failure.camera.name, published=False, reason=failure.reason)
             for failure in frame_set.failures
         }
+        jpegs = self._begin_encoding(frame_set.frames, jpeg_quality)
         for frame in frame_set.frames:
-            output = self.cameras[frame.camera.name]
-            encode_ms, publish_ms = output.publish_images(frame, frame_set.stamp_ns, jpeg_quality)
+            output, jpeg = self.cameras[frame.camera.name], jpegs.get(frame.camera.name)
+            encode_ms, publish_ms = output.publish_images(frame, frame_set.stamp_ns, jpeg)
             statuses[frame.camera.name] = CameraStatus(
                 camera=frame.camera.name,
                 published=True,
@@ -173,6 +185,14 @@ class Outputs:
         message.out_of_bounds_m = frame_set.out_of_bounds_m
         self._frame_set.publish(message)
         return message
+
+    def _begin_encoding(self, frames: Sequence[CameraFrame], quality: int) -> dict[str, Callable[[], bytes]]:
+        """JPEG of the cameras that somebody wants it of, by name: encoded all at once, each to be waited for."""
+        if self._encoder is None:
+            return {}
+        wanted = [frame for frame in frames if self.cameras[frame.camera.name].compresses]
+        encoded = self._encoder.encode([frame.rgb for frame in wanted], quality)
+        return {frame.camera.name: jpeg for frame, jpeg in zip(wanted, encoded, strict=True)}
 
     def publish_failure(self, stamp_ns: int, cameras: tuple[Camera, ...], reason: str) -> None:
         """A due frame set without pictures: every camera with the reason."""

@@ -14,10 +14,10 @@ from typing import Any
 
 from r3d2_ros.cameras import Camera
 from r3d2_ros.config import SimConfig
+from r3d2_ros.jpeg import jpeg
 from r3d2_ros.published import COMPRESSED_TOPIC, IMAGE_TOPICS, INFO_TOPIC, camera_topic, pixels
 from r3d2_ros.replay import messages
 from r3d2_ros.replay.mcap_file import McapFile, qos
-from r3d2_ros.replay.output import jpeg
 from r3d2_ros.replay.ticks import PlannedTick
 from r3d2_ros.simulator import CameraFrame, FrameSet
 

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from r3d2_ros.config import OutputConfig
+from r3d2_ros.jpeg import jpeg
 from r3d2_ros.replay.bag import Bag
 from r3d2_ros.replay.frames import Entry
 from r3d2_ros.replay.ticks import PlannedTick
@@ -109,11 +109,6 @@ def _encoded(frame: CameraFrame, kind: str, image_format: str, jpeg_quality: int
     if image_format == "png":
         return ".png", png(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     return ".jpg", jpeg(rgb, jpeg_quality)
-
-
-def jpeg(rgb: NDArray[np.uint8], quality: int) -> bytes:
-    """[H, W, 3] as the live node encodes it."""
-    return simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
 
 
 def png(pixels: NDArray) -> bytes:

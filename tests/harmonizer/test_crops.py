@@ -19,7 +19,7 @@ from tests.harmonizer.test_roi import MARGIN, SIZES, chosen, region
 
 def on_crops(image: Tensor, crops: tuple[Crop, ...], network: Network) -> Tensor:
     """`run_on_crops` for one image [3, H, W]."""
-    return run_on_crops([image], [crops], network, margin_px=MARGIN)[0]
+    return next(run_on_crops([image], [crops], network, margin_px=MARGIN))[1]
 
 
 def noise(height: int = 240, width: int = 400) -> Tensor:
@@ -45,8 +45,8 @@ def test_the_network_gets_one_batch_for_each_size_with_the_crops_of_all_images()
     first = chosen((100, 100, 120, 120), (20, 300, 40, 320), (150, 200, 230, 290))
     second = chosen((100, 300, 120, 320))
     images = [noise(), noise()]
-    outputs = run_on_crops(images, [first, second], identity, margin_px=MARGIN)
-    assert all(torch.equal(out, image) for out, image in zip(outputs, images, strict=True))
+    outputs = dict(run_on_crops(images, [first, second], identity, margin_px=MARGIN))
+    assert all(torch.equal(outputs[number], image) for number, image in enumerate(images))
     assert shapes == [(3, 3, 64, 64), (1, 3, 128, 128)]
 
 
@@ -54,13 +54,29 @@ def test_every_image_gets_its_own_changes() -> None:
     """The network adds what it sees at the middle of a crop, which differs from image to image."""
     images = [torch.full((3, 240, 400), value) for value in (0.1, 0.3)]
     crops = [chosen((100, 100, 120, 120)), chosen((60, 200, 80, 220), (180, 20, 200, 40))]
-    outputs = run_on_crops(images, crops, lambda batch: 2 * batch, margin_px=MARGIN)
+    outputs = dict(run_on_crops(images, crops, lambda batch: 2 * batch, margin_px=MARGIN))
     for out, boxes, value in (
         (outputs[0], [(100, 100)], 0.2),
         (outputs[1], [(60, 200), (180, 20)], 0.6),
     ):
         for top, left in boxes:
             torch.testing.assert_close(out[:, top : top + 20, left : left + 20], torch.full((3, 20, 20), value))
+
+
+def test_an_image_comes_as_soon_as_its_crops_have_been_run() -> None:
+    """The smallest crops are run first, and an image without crops waits for nothing."""
+    images, sizes = [torch.full((3, 240, 400), 0.5)] * 3, []
+    small, large = Crop(64, 64, 0, 0), Crop(128, 128, 64, 64)
+
+    def network(batch: Tensor) -> Tensor:
+        sizes.append((len(batch), batch.shape[-1]))
+        return batch
+
+    came = [
+        (number, list(sizes))
+        for number, _ in run_on_crops(images, [(small, large), (small,), ()], network, margin_px=MARGIN)
+    ]
+    assert came == [(2, []), (1, [(2, 64)]), (0, [(2, 64), (1, 128)])]
 
 
 OVERLAPPING = ((60, 100, 160, 180), (100, 205, 130, 240), (20, 230, 50, 270))
@@ -125,6 +141,6 @@ def test_reduced_crops_see_the_blocks_of_the_reduced_frame(resolution: Resolutio
     def network(batch: Tensor) -> Tensor:
         return run_reduced(batch, blocks, scale)
 
-    out, full = run_on_crops([image], [crops], network, margin_px=32)[0], network(image[None])[0]
+    out, full = dict(run_on_crops([image], [crops], network, margin_px=32))[0], network(image[None])[0]
     inside = torch.from_numpy(mask > 0)
     torch.testing.assert_close(out[:, inside], full[:, inside], rtol=0, atol=1e-4)

@@ -221,7 +221,7 @@ COUNTS = dict.fromkeys(("HEIGHT", "WIDTH"), "i32")
 IMAGES: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
     "mark": (
         kernels_surroundings.mark,
-        {"around": "*u8", "depth": "*fp32", "spans": "*i32", "planes": "*fp32", **COUNTS, "POLYGONS": "i32"},
+        {"around": "*u8", "depth": "*fp32", "spans": "*i32", "planes": "*fp32", "starts": "*i32", **COUNTS},
         {"ANYWHERE": False, "TILE": kernels_surroundings.TILE},
     ),
     "look along": (

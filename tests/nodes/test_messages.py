@@ -9,6 +9,7 @@ from geometry_msgs.msg import Pose
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.jpeg import jpeg
 from r3d2_ros.message_fields import quat_wxyz, stamp_to_ns
 from r3d2_ros.nodes.conversions import camera_info_message, ns_to_stamp, transform_message, write_pose
 from r3d2_ros.nodes.images import ImageWriter, JpegWriter, load_cv_bridge
@@ -77,7 +78,7 @@ def test_cv_bridge_and_numpy_give_the_same_message() -> None:
 def test_jpeg_decodes_to_nearly_the_same_colours() -> None:
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
     rgb = np.dstack([np.tile(ramp, (48, 1)), np.full((48, 64), 100, np.uint8), np.full((48, 64), 30, np.uint8)])
-    message = JpegWriter(frame_id="f").fill(rgb, STAMP, quality=95)
+    message = JpegWriter(frame_id="f").fill(jpeg(rgb, 95), STAMP)
     assert message.format == "rgb8; jpeg compressed bgr8"
     decoded = simplejpeg.decode_jpeg(bytes(message.data), colorspace="RGB")
     assert np.abs(decoded.astype(int) - rgb).max() < 12

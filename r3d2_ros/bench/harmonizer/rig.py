@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -10,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-import simplejpeg
-
 from r3d2_ros.assembly import assemble
 from r3d2_ros.bench.harmonizer.drive import world_states
 from r3d2_ros.bench.harmonizer.open_loop import Done, open_loop, stage_facts, verdict
 from r3d2_ros.config import SimConfig
 from r3d2_ros.demo.drive import Drive
-from r3d2_ros.simulator import CameraFrame, FrameSet, History, Rendered, Simulator
+from r3d2_ros.jpeg import JpegEncoder
+from r3d2_ros.simulator import FrameSet, History, Rendered, Simulator
 from r3d2_ros.world import WorldState
 
 Say = Callable[[str], None]
@@ -35,11 +34,11 @@ def measure_rig(
     stepper, states = Stepper(simulator), world_states(drive)
     quality = config.output.jpeg_quality
     with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(_workers(simulator)))
+        encoder = stack.enter_context(contextlib.closing(JpegEncoder()))
         executors = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2)]
 
         def encode(frame_set: FrameSet) -> Done:
-            times = stages_of(frame_set) | {"encode": encode_all(frame_set, pool, quality)}
+            times = stages_of(frame_set) | {"encode": encode_all(frame_set, encoder, quality)}
             return Done(times, tuple(failure.reason for failure in frame_set.failures))
 
         executors[0].submit(simulator.warm_up_harmonizer).result()
@@ -112,15 +111,11 @@ def stages_of(frame_set: FrameSet) -> dict[str, float]:
     }
 
 
-def encode_all(frame_set: FrameSet, pool: ThreadPoolExecutor, quality: int) -> float:
+def encode_all(frame_set: FrameSet, encoder: JpegEncoder, quality: int) -> float:
     """JPEG of every camera, as the node encodes; ms until the last is there."""
-
-    def encode(frame: CameraFrame) -> bytes:
-        return simplejpeg.encode_jpeg(frame.rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
-
     start = time.perf_counter()
-    for jpeg in pool.map(encode, frame_set.frames):
-        assert jpeg
+    for jpeg in encoder.encode([frame.rgb for frame in frame_set.frames], quality):
+        assert jpeg()
     return (time.perf_counter() - start) * 1e3
 
 
@@ -134,7 +129,3 @@ def scene_facts(simulator: Simulator, drive: Drive) -> dict[str, Any]:
         "cameras": len(cameras),
         "size": {"height": cameras[0].height_px, "width": cameras[0].width_px},
     }
-
-
-def _workers(simulator: Simulator) -> int:
-    return max(1, min(len(simulator.rig.cameras), os.cpu_count() or 1))

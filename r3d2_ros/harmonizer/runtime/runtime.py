@@ -1,7 +1,7 @@
 """The network as the harmonizer runs it: any number of images of one size, on one device, in one dtype.
 
 images [B,3,H,W] float32
-  -> parts of `max_batch` or of one    one compiled program and one CUDA graph per shape of a part
+  -> parts of `max_batch`, or fewer    one compiled program and one CUDA graph per shape of a part
   -> padded, in the dtype of the model, NHWC
   -> eager, torch-compile or stable-fast
   -> cropped, float32, in memory of their own
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel, Shape
+from r3d2_ros.harmonizer.batches import batches_of
 from r3d2_ros.harmonizer.checkpoints import WEIGHTS_FILE, load_checkpoint
 from r3d2_ros.harmonizer.finite import check_finite
 from r3d2_ros.harmonizer.float8 import applied_float8, quantise
@@ -161,10 +162,8 @@ class Runtime:
         return buffer.copy_(padded)
 
     def _parts(self, images: Tensor) -> Iterable[Tensor]:
-        """Parts of `max_batch` images, and of one: two programs for each size, whatever the number of images."""
-        most = self.config.max_batch
-        parts, rest = divmod(len(images), most)
-        return images.split([most] * parts + [1] * rest)
+        """As many images as `batches_of` says: few programs for each size, whatever the number of images."""
+        return images.split(batches_of(len(images), self.config.max_batch))
 
     def _check(self, images: Tensor) -> None:
         check_image(images)
