@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from r3d2_ros.world import EgoState, WorldState
 if TYPE_CHECKING:
     from r3d2_ros.harmonizer.harmonizer import Harmonizer
     from r3d2_ros.harmonizer.temporal.blend import TemporalHistory
+
+HASHING_THREADS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +131,7 @@ class Simulator:
     ) -> None:
         self.scene, self.library, self.rig, self.renderer = scene, library, rig, renderer
         self.harmonizer, self.instances = harmonizer, instances
+        self._hashing = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hash")  # xxhash releases the GIL
 
     def step(
         self, state: WorldState, history: History, *, cameras: Sequence[Camera] | None = None
@@ -158,15 +162,16 @@ class Simulator:
             outcomes, temporal = self.harmonizer.apply(self._moment(rendered), history.temporal)
             history = History(temporal)
         harmonize_ms = _share_ms(start, rendered.cameras) if self.harmonizer else 0.0
-        frames, failures = [], []
+        shown: dict[int, tuple[Harmonized, str]] = {}
+        failures = []
         for number, outcome in enumerate(outcomes):
             if isinstance(outcome, Harmonized):
-                frames.append(_frame(rendered, number, outcome, harmonize_ms=harmonize_ms))
+                shown[number] = outcome, ""
             elif raw_where_it_fails:
-                frames.append(_raw_frame(rendered, number, outcome.reason, harmonize_ms=harmonize_ms))
+                shown[number] = Harmonized(rendered.frames[number].rgb8, None), outcome.reason
             else:
                 failures.append(CameraFailure(rendered.cameras[number], outcome.reason))
-        return self._frame_set(rendered, frames, failures), history
+        return self._frame_set(rendered, shown, failures, harmonize_ms=harmonize_ms), history
 
     def _moment(self, rendered: Rendered) -> Moment:
         return Moment(
@@ -179,13 +184,24 @@ class Simulator:
 
     def unharmonized(self, rendered: Rendered, reason: str) -> FrameSet:
         """The renders as pictures, marked with the reason why no harmonizer has changed them."""
-        frames = [_raw_frame(rendered, number, reason) for number in range(len(rendered.cameras))]
-        return self._frame_set(rendered, frames, [])
+        shown = {number: (Harmonized(frame.rgb8, None), reason) for number, frame in enumerate(rendered.frames)}
+        return self._frame_set(rendered, shown, [], harmonize_ms=0.0)
 
     def _frame_set(
-        self, rendered: Rendered, frames: Sequence[CameraFrame], failures: Sequence[CameraFailure]
+        self,
+        rendered: Rendered,
+        shown: Mapping[int, tuple[Harmonized, str]],
+        failures: Sequence[CameraFailure],
+        *,
+        harmonize_ms: float,
     ) -> FrameSet:
+        """`shown`: number of a camera -> its picture, and why that is the render although it was to be harmonized."""
         state, path = rendered.state, self.scene.path
+        hashes = self._hashing.map(content_hash, (picture.rgb for picture, _ in shown.values()))
+        frames = [
+            _frame(rendered, number, picture, content_hash=hashed, harmonize_ms=harmonize_ms, raw=raw)
+            for (number, (picture, raw)), hashed in zip(shown.items(), hashes, strict=True)
+        ]
         T_world_ego = state.ego.T_world_ego
         off_path_m, off_path_deg = path.deviation(T_world_ego) if path else (math.nan, math.nan)
         return FrameSet(
@@ -222,8 +238,13 @@ class Simulator:
         return WorldState(0, EgoState(0, pose))
 
 
+def content_hash(rgb: NDArray[np.uint8]) -> str:
+    """That of `CameraFrame`."""
+    return xxhash.xxh3_128_hexdigest(rgb.data)
+
+
 def _frame(
-    rendered: Rendered, number: int, after: Harmonized, *, harmonize_ms: float, raw: str = ""
+    rendered: Rendered, number: int, after: Harmonized, *, content_hash: str, harmonize_ms: float, raw: str
 ) -> CameraFrame:
     before = rendered.frames[number]
     return CameraFrame(
@@ -233,16 +254,11 @@ def _frame(
         mask=after.mask,
         depth_image=before.depth_image,
         instance=before.instance,
-        content_hash=xxhash.xxh3_128_hexdigest(after.rgb.data),
+        content_hash=content_hash,
         render_ms=rendered.render_ms,
         harmonize_ms=harmonize_ms,
         raw=raw,
     )
-
-
-def _raw_frame(rendered: Rendered, number: int, reason: str, *, harmonize_ms: float = 0.0) -> CameraFrame:
-    render = Harmonized(rendered.frames[number].rgb8, None)
-    return _frame(rendered, number, render, harmonize_ms=harmonize_ms, raw=reason)
 
 
 def _share_ms(start: float, cameras: Sequence[Camera]) -> float:

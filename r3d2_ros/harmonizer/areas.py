@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.harmonizer.device_region import can_find, find_device_regions
+from r3d2_ros.harmonizer.device_region import DeviceRegion, can_find, find_device_regions
 from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.region import ActorBox, find_region
 from r3d2_ros.harmonizer.residual import scale_of
@@ -65,12 +65,14 @@ class AreaFinder:
         found = find_device_regions(
             surfaces, moment.views, moment.actors, self._config.region, spread=self._pool.map
         )
-        for region in found:
-            view = moment.views[region.number]
-            crops: tuple[Crop, ...] = ()
-            if self._config.roi.enabled:
-                crops = crops_over(region.blocks, (view.height_px, view.width_px), **self._crop_rules(view))
+        views = [moment.views[region.number] for region in found]
+        for region, crops in zip(found, self._pool.map(self._device_crops, found, views), strict=True):
             yield region.number, Area(region.mask, Window(*region.bounds), crops)
+
+    def _device_crops(self, region: DeviceRegion, view: CameraView) -> tuple[Crop, ...]:
+        if not self._config.roi.enabled:
+            return ()
+        return crops_over(region.blocks, (view.height_px, view.width_px), **self._crop_rules(view))
 
     def _area(self, frame: RenderedFrame, view: CameraView, actors: tuple[ActorBox, ...]) -> Area | None:
         found = find_region(
