@@ -26,7 +26,7 @@ from tests.gpu.setting import Setting
 
 RATE_HZ, DEADLINE_MS, ACTORS = 10.0, 100, 20
 CROPS = "768x1920"
-"""In this drive nearly every crop is as large as this, or is the whole frame: other sizes would only take to prepare."""
+"""In this drive nearly every crop is as large as this or the whole frame: other sizes would only take to prepare."""
 
 MAX_BATCH = 4
 GUESS_S = 110.0
