@@ -35,7 +35,7 @@ class JpegEncoder:
     """
 
     def __init__(self, cores: int | None = None) -> None:
-        self._cores = cores or len(os.sched_getaffinity(0))
+        self._cores = cores or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="jpeg")
 
     def encode(self, pictures: Sequence[NDArray[np.uint8]], quality: int) -> list[Callable[[], bytes]]:

@@ -63,14 +63,14 @@ def image_tensors(render: Tensor, alphas: Tensor, sky: SkyTensors, instance: Ten
     render  [C, H, W, 5]: red, green, blue, actor weight, depth, each times its weight
     alphas  [C, H, W, 1]
     """
-    finished = finished_reference
+    arguments = (render, alphas, sky.texture, sky.ray_maps, sky.colour)
     if render.is_cuda and find_spec("triton") is not None:
         from r3d2_ros.rendering.kernels_finish import launch
 
-        finished = launch
-    rgb, rgb8, depth, weight = finished(
-        render, alphas, sky.texture, sky.ray_maps, sky.colour, least_alpha=MIN_DEPTH_ALPHA
-    )
+        with torch.cuda.device(render.device):  # Triton launches on the current one
+            rgb, rgb8, depth, weight = launch(*arguments, least_alpha=MIN_DEPTH_ALPHA)
+    else:
+        rgb, rgb8, depth, weight = finished_reference(*arguments, least_alpha=MIN_DEPTH_ALPHA)
     return ImageTensors(rgb, rgb8, depth, alphas[..., 0].contiguous(), weight, instance)
 
 

@@ -92,7 +92,8 @@ def launch(
     cameras, height, width, _ = render.shape
     rgb = torch.empty((cameras, height, width, 3), device=render.device)
     rgb8 = torch.empty_like(rgb, dtype=torch.uint8)
-    depth, weight = torch.empty((2, cameras, height, width), device=render.device).unbind()
+    # Each in memory of its own, which goes when nobody needs it any more.
+    depth, weight = (torch.empty((cameras, height, width), device=render.device) for _ in range(2))
     rows, columns = (2, 4) if texture is None else texture.shape[2:]
     finish[triton.cdiv(height * width, PIXELS), cameras](
         render.contiguous(), alphas.contiguous(), colour if texture is None else texture, ray_maps, colour,
