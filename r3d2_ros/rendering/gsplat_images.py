@@ -65,7 +65,7 @@ def image_tensors(render: Tensor, alphas: Tensor, sky: SkyTensors, instance: Ten
     """
     arguments = (render, alphas, sky.texture, sky.ray_maps, sky.colour)
     if render.is_cuda and find_spec("triton") is not None:
-        from r3d2_ros.rendering.kernels_finish import launch
+        from r3d2_ros.rendering.gsplat_kernels import launch
 
         with torch.cuda.device(render.device):  # Triton launches on the current one
             rgb, rgb8, depth, weight = launch(*arguments, least_alpha=MIN_DEPTH_ALPHA)
@@ -77,7 +77,7 @@ def image_tensors(render: Tensor, alphas: Tensor, sky: SkyTensors, instance: Ten
 def finished_reference(
     render: Tensor, alphas: Tensor, texture: Tensor | None, ray_maps: Tensor, colour: Tensor, *, least_alpha: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """rgb, rgb8, depth and actor weight of `ImageTensors`: the readable form of `kernels_finish`."""
+    """rgb, rgb8, depth and actor weight of `ImageTensors`: the readable form of `gsplat_kernels`."""
     height, width = render.shape[1:3]
     behind = colour if texture is None else _looked_up(texture, _rays(ray_maps, width, height))
     rgb = render[..., :3] + (1.0 - alphas) * behind

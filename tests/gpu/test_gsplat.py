@@ -102,7 +102,7 @@ def test_images_are_finished_as_by_pytorch() -> None:
     import torch
 
     from r3d2_ros.rendering.gsplat_images import DeviceSky, finished_reference
-    from r3d2_ros.rendering.kernels_finish import launch
+    from r3d2_ros.rendering.gsplat_kernels import launch
 
     device, views = torch.device("cuda:0"), VIEWS[:2]
     generator = torch.Generator(device).manual_seed(0)

@@ -40,7 +40,7 @@ from r3d2_ros.harmonizer.rewrites.fuse_picture import convolved_picture_referenc
 from r3d2_ros.harmonizer.roi import choose_crops, crops_over, occupied_blocks  # noqa: E402
 from r3d2_ros.harmonizer.settings import RegionConfig  # noqa: E402
 from r3d2_ros.harmonizer.triton_tiles import TiledKernel  # noqa: E402
-from r3d2_ros.rendering import kernels_finish  # noqa: E402
+from r3d2_ros.rendering import gsplat_kernels  # noqa: E402
 from r3d2_ros.rendering.cuda_copies import rgb8_tensor  # noqa: E402
 from r3d2_ros.rendering.gsplat_images import finished_reference  # noqa: E402
 from tests.gpu.surroundings import seen_actors  # noqa: E402
@@ -157,14 +157,20 @@ def norm_of(channels: int, dtype: torch.dtype) -> Norm:
     return 3 * before, weight, bias
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+SMALL_NORMS = [(1, 32, 8, (1, 1)), (2, 320, 32, (9, 7))]
+LARGE_NORMS = [(1, 128, 32, (24, 37)), (3, 96, 32, (17, 30))]
+
+
 @pytest.mark.parametrize(
-    ("batch", "channels", "groups", "size"),
-    [(1, 32, 8, (1, 1)), (2, 320, 32, (9, 7)), (1, 128, 32, (24, 37)), (3, 96, 32, (17, 30))],
+    ("dtype", "batch", "channels", "groups", "size"),
+    [
+        *((torch.float16, *case) for case in (*SMALL_NORMS, *LARGE_NORMS)),
+        *((dtype, *case) for dtype in (torch.float32, torch.bfloat16) for case in SMALL_NORMS),
+    ],
 )
 @pytest.mark.parametrize("with_before", [False, True])
 def test_norms(
-    batch: int, channels: int, groups: int, size: tuple[int, int], dtype: torch.dtype, with_before: bool
+    dtype: torch.dtype, batch: int, channels: int, groups: int, size: tuple[int, int], with_before: bool
 ) -> None:
     x = pictures(batch, channels, size, dtype)
     before, weight, bias = norm_of(channels, dtype)
@@ -366,7 +372,7 @@ def test_images_of_what_gsplat_composited(sky: tuple[int, int] | None) -> None:
     ray_maps = torch.stack([turned @ K_inverse, K_inverse])
     texture = None if sky is None else torch.rand(1, 3, sky[0], sky[1] + 2, generator=generator)
     arguments = (render, alphas, texture, ray_maps, torch.tensor([0.2, 0.5, 0.9]))
-    rgb, rgb8, depth, weight = kernels_finish.launch(*arguments, least_alpha=0.5)
+    rgb, rgb8, depth, weight = gsplat_kernels.launch(*arguments, least_alpha=0.5)
     expected = finished_reference(*arguments, least_alpha=0.5)
     torch.testing.assert_close(rgb, expected[0], atol=2e-5, rtol=0, equal_nan=True)
     assert torch.equal(rgb8, rgb8_tensor(rgb)) and rgb8[0, 7, 3, 1] == 0 and rgb8.max() == 255

@@ -23,13 +23,14 @@ from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_picture,
 )
 from r3d2_ros.harmonizer.triton_tiles import product_grid  # noqa: E402
-from r3d2_ros.rendering import kernels_finish  # noqa: E402
+from r3d2_ros.rendering import gsplat_kernels  # noqa: E402
 
 HOPPER = 90
 SHARED_BYTES = 227 * 1024
 """Of a multiprocessor of Hopper that one program can have."""
 
 
+@pytest.mark.timeout(480)  # the interpreter takes minutes
 def test_numbers_in_the_interpreter() -> None:
     """Everything in interpreted_kernels.py."""
     file = Path(__file__).with_name("interpreted_kernels.py")
@@ -231,10 +232,10 @@ IMAGES: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
         {"WHAT": kernels_surroundings.NEAREST_OF_LINES.value, "PIXELS": kernels_surroundings.PIXELS},
     ),
     "finish": (
-        kernels_finish.finish,
+        gsplat_kernels.finish,
         {**dict.fromkeys(("render", "alphas", "texture", "ray_maps", "colour", "rgb", "depth", "weight"), "*fp32"),
          "rgb8": "*u8", **COUNTS, "ROWS": "i32", "COLUMNS": "i32", "LEAST_ALPHA": "fp32"},
-        {"TEXTURED": True, "PIXELS": kernels_finish.PIXELS},
+        {"TEXTURED": True, "PIXELS": gsplat_kernels.PIXELS},
     ),
 }  # fmt: skip
 """What is done with images: kernel, arguments, constants."""

@@ -69,11 +69,12 @@ def _transposed_convolution(
     stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, int] = 0,
 ) -> Tensor:
-    if x.dtype == torch.float16 and x.device.type == "cpu":  # its only kernel for that sums in float16
+    # A CPU's only kernel for float16 sums in float16; that for bfloat16 does so where there is no AVX-512.
+    if x.dtype in (torch.float16, torch.bfloat16) and x.device.type == "cpu":
         precise = _transposed_convolution(
             x.float(), weight.float(), None if bias is None else bias.float(), stride=stride, padding=padding
         )
-        return precise.half()
+        return precise.to(x.dtype)
     return functional.conv_transpose2d(x, weight, bias, stride=stride, padding=padding)
 
 
