@@ -1,24 +1,23 @@
-"""How images of one size are handed to the network. Nothing here imports torch."""
+"""How images of one size are handed to the network. Nothing here imports torch.
+
+On a GPU a call of several costs less than as many calls: the coarsest levels of one image leave it partly idle.
+"""
 
 from __future__ import annotations
 
 
-def batch_sizes(most: int) -> list[int]:
-    """Images in one call of the network, largest first: `most`, half as many, and so on down to one.
+def batches_of(images: int, most: int, *, any_number: bool) -> list[int]:
+    """`images` as a sum of batches of `most` or fewer, largest first; each number of images is a program of its own.
 
-    On a GPU a call of several costs less than as many calls: the coarsest levels of one image leave it partly idle.
-    Each size of a batch is a program of its own, hence not every number.
+    any_number  programs cost little: as few batches as it takes, as equal as can be. Else those of `most` images, half
+                as many, and so on down to one
     """
-    sizes = [most]
-    while sizes[-1] > 1:
-        sizes.append(sizes[-1] // 2)
-    return sizes
-
-
-def batches_of(images: int, most: int) -> list[int]:
-    """`images` as a sum of `batch_sizes`, largest first."""
-    batches = []
-    for size in batch_sizes(most):
+    if any_number:
+        calls = -(-images // most)
+        return [images // calls + (call < images % calls) for call in range(calls)]
+    batches, size = [], most
+    while images:
         whole, images = divmod(images, size)
         batches += [size] * whole
+        size //= 2
     return batches

@@ -1,15 +1,17 @@
-"""`find_region` for renders that lie on a GPU. What the host has to know of them comes to it in two small copies.
+"""`find_region` for renders that lie on a GPU. The host draws outlines, which need no pixel, and waits once.
 
-    actor weights on the GPU -> which pixels see an actor        1 byte a pixel to the host
-    host: outlines of the actors' surroundings, row by row       some KB an actor to the GPU
-    GPU: surfaces within reach, small holes closed, soft edge    which 8x8 blocks and rows and columns to the host
+    host: windows and footprints of the actors' boxes            some KB an actor to the GPU
+    GPU: what is seen of each; surfaces within reach around it, small holes closed, soft edge
+    which 8x8 blocks, rows and columns are in the region         some KB a camera to the host
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -18,8 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.geometry import Array
-from r3d2_ros.harmonizer.region import ActorBox, PlacedBoxes, placed_boxes, surroundings
+from r3d2_ros.harmonizer.region import ActorBox, Outlines, outlined, placed_boxes
 from r3d2_ros.harmonizer.roi import BLOCK_PX
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.rendering.cuda_copies import to_device, to_host
@@ -27,10 +28,7 @@ from r3d2_ros.rendering.frames import DeviceSurfaces
 
 Bounds = tuple[int, int, int, int]
 
-Outline = tuple[NDArray[np.int32], Array]
-"""What `surroundings` gives."""
-
-Spread = Callable[..., Iterable[Outline | None]]
+Spread = Callable[..., Iterable[Outlines]]
 """`map`, or that of a pool of threads."""
 
 
@@ -64,58 +62,57 @@ def find_device_regions(
 
     All is on one GPU. `spread` gives the host's part of each camera to a thread.
     """
-    sizes = list(dict.fromkeys(one.depth.shape for one in surfaces))
-    groups = [[number for number, one in enumerate(surfaces) if one.depth.shape == size] for size in sizes]
-    seen = [(_stack(surfaces, group, "actor_weight") >= config.min_weight).to(torch.uint8) for group in groups]
-    anything = [marks.flatten(1).amax(dim=1) for marks in seen]
-    placed = placed_boxes(boxes, views, config) if boxes else [None] * len(views)  # while the GPU is at work
-    copies = to_host([*seen, *anything])
+    from r3d2_ros.harmonizer import kernels_surroundings as kernels
 
-    def outlined(marks: NDArray[np.uint8], something: int, before: PlacedBoxes | None) -> Outline | None:
-        if not something:
-            return None
-        if before is None:
-            return np.empty((0, len(marks), 2), np.int32), np.empty((0, 3, 6))
-        return surroundings(marks, before, config)
-
+    placed = placed_boxes(boxes, views, config) if boxes else []
+    shapes = [(view.height_px, view.width_px) for view in views]
+    outlines = list(spread(outlined, placed, shapes, repeat(config)))
+    groups = [[k for k, shape in enumerate(shapes) if shape == size] for size in dict.fromkeys(shapes)]
+    masks, summaries = [], []
+    for group in groups:
+        seen = (_stack(surfaces, group, "actor_weight") >= config.min_weight).to(torch.uint8)
+        around = _around(seen, _stack(surfaces, group, "depth"), [outlines[k] for k in group] if boxes else [])
+        masks.append(kernels.feathered(seen, around, config.feather_px))
+        summaries.append([seen.flatten(1).amax(dim=1), *_summaries(masks[-1])])
+    on_host = iter(to_host(list(itertools.chain(*summaries))))
     found = []
-    for group, marks, on_host, something in zip(groups, seen, copies[: len(seen)], copies[len(seen) :], strict=True):
-        every = zip(group, marks, spread(outlined, on_host, something, [placed[k] for k in group]), strict=True)
-        shown = [(number, marks, outline) for number, marks, outline in every if outline is not None]
-        if shown:
-            numbers, part, outlines = zip(*shown, strict=True)
-            around = _around(_stack(surfaces, numbers, "depth"), outlines)
-            found += _regions(numbers, torch.stack(part), around, config)
-    return sorted(found, key=lambda region: region.number)
+    for group, mask, summary in zip(groups, masks, summaries, strict=True):
+        parts = [next(on_host) for _ in summary]
+        found += [_region(*one) for one in zip(group, mask, *parts, strict=True)]
+    return sorted((region for region in found if region), key=lambda region: region.number)
 
 
 def _stack(surfaces: Sequence[DeviceSurfaces], numbers: Sequence[int], name: str) -> Tensor:
     return torch.stack([getattr(surfaces[number], name) for number in numbers])
 
 
-def _around(depth: Tensor, outlines: Sequence[Outline]) -> Tensor:
-    """[C, H, W] uint8, 1 where `mark_spans` marks."""
-    from r3d2_ros.harmonizer import kernels_surroundings
-
-    starts = np.cumsum([0, *(len(spans) for spans, _ in outlines)], dtype=np.int32)
-    spans = np.concatenate([spans for spans, _ in outlines])
-    reaches = np.concatenate([reaches for _, reaches in outlines])
+def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines]) -> Tensor:
+    """[C, H, W] uint8, 1 where `mark_surroundings` marks."""
+    if not outlines:
+        return torch.zeros_like(seen)
+    starts = np.cumsum([0, *(len(one.windows) for one in outlines)], dtype=np.int32)
+    cameras = np.repeat(np.arange(len(outlines)), np.diff(starts))
+    windows = np.column_stack([cameras, np.concatenate([one.windows for one in outlines])]).astype(np.int32)
+    margins, footprints, reaches = (
+        np.concatenate([getattr(one, name) for one in outlines]) for name in ("margins_px", "footprints", "reaches")
+    )
     anywhere = bool(np.isinf(reaches[:, :, 4:]).any())
     planes = np.concatenate([reaches[:, :, :3], reaches[:, :, 4:] - reaches[:, :, 3:4]], axis=2).astype(np.float32)
-    on_device = [to_device(part, depth.device) for part in (spans, planes, starts)]
-    return kernels_surroundings.launch(depth, *on_device, anywhere=anywhere)
+    on_device = [to_device(part, depth.device) for part in (windows, margins, footprints, planes, starts)]
+    from r3d2_ros.harmonizer import kernels_surroundings as kernels
+
+    return kernels.marked(seen, depth, *on_device, anywhere=anywhere)
 
 
-def _regions(numbers: Sequence[int], seen: Tensor, around: Tensor, config: RegionConfig) -> list[DeviceRegion]:
-    """Of cameras of one size that see an actor: `seen` and `around` are [C, H, W] uint8, 1 in the region."""
-    from r3d2_ros.harmonizer import kernels_surroundings
-
-    masks = kernels_surroundings.feathered(seen, around, config.feather_px)
-    regions = []
-    for number, mask, rows, columns, blocks in zip(numbers, masks, *to_host(_summaries(masks)), strict=True):
-        (top, bottom), (left, right) = _ends(rows), _ends(columns)
-        regions.append(DeviceRegion(number, mask, (top, left, bottom, right), blocks))
-    return regions
+def _region(
+    number: int, mask: Tensor, seen: np.uint8, rows: NDArray[np.uint8], columns: NDArray[np.uint8],
+    blocks: NDArray[np.uint8],
+) -> DeviceRegion | None:  # fmt: skip
+    """None where no actor is `seen`; the others: `_summaries`."""
+    if not seen:
+        return None
+    (top, bottom), (left, right) = _ends(rows), _ends(columns)
+    return DeviceRegion(number, mask, (top, left, bottom, right), blocks)
 
 
 def _summaries(masks: Tensor) -> list[Tensor]:

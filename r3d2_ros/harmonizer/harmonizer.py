@@ -20,7 +20,6 @@ from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.areas import Area, AreaFinder
 from r3d2_ros.harmonizer.base import ImageNetwork
-from r3d2_ros.harmonizer.batches import batch_sizes
 from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region
 from r3d2_ros.harmonizer.crops import run_on_crops
 from r3d2_ros.harmonizer.moment import Moment
@@ -121,13 +120,12 @@ class Harmonizer:
 
     def warm_up(self, sizes: Sequence[Size]) -> None:
         """Prepare for frames of each size (rows, columns): the network, for crops too where those are used."""
-        sizes_of_batches, shapes = batch_sizes(self.config.runtime.max_batch), set()
+        batches, shapes = range(1, self.config.runtime.max_batch + 1), set()
         for frame, cameras in Counter(sizes).items():
             scale = scale_of(self.config.resolution, frame[0])
             # A frame set can need as many crops of one size as it likes, but not more whole frames than cameras.
-            batches = {frame: [batch for batch in sizes_of_batches if batch <= cameras]}
-            batches |= dict.fromkeys(self._crop_sizes_in(frame, scale), sizes_of_batches)
-            shapes |= {(batch, *reduced_size(*size, scale)) for size in batches for batch in batches[size]}
+            needed = {frame: batches[:cameras], **dict.fromkeys(self._crop_sizes_in(frame, scale), batches)}
+            shapes |= {(batch, *reduced_size(*size, scale)) for size in needed for batch in needed[size]}
         with self._own_stream():
             self._network.warm_up(sorted(shapes, key=lambda shape: (shape[1:], shape[0])))
         renderers = {torch.device("cpu"), self._network.device}

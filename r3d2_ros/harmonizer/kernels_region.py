@@ -125,13 +125,44 @@ def fill_spans(mask: Bytes, depth: Depth, spans: Spans, reach: Array) -> None:
 
 
 @kernel()
-def seen_bounds(seen: Bytes, u0: float, v0: float, u1: float, v1: float) -> tuple[int, int, int, int]:
+def actor_outlines(
+    K: Array, corners: Array, edges: Indices, rings: Array, margins: Array, near_m: float, height: int, width: int
+) -> tuple[Indices, Array, NDArray[np.int32], Indices]:
+    """Of the actors whose boxes are in an image, what of their surroundings depends on no pixel; and whose it is [P].
+
+    corners  [A, 8, 3] boxes, whose edges are `edges` [12, 2]; rings [A, N, 3] convex outlines on the ground
+    margins  side, below, above in projected box heights; pixels added on every side
+
+    Windows [P, 4] of the boxes: left, top, right, bottom in pixels, ends exclusive. Margins [P, 3] in pixels: side,
+    above, below. Spans [P, H, 2] of the outlines.
+    """
+    side, below, above, extra_px = margins
+    windows, margins_px = np.empty((len(corners), 4), np.int64), np.empty((len(corners), 3))
+    spans, actors = np.empty((len(corners), height, 2), np.int32), np.empty(len(corners), np.int64)
+    count = 0
+    for k in range(len(corners)):
+        u0, v0, u1, v1 = box_window(corners[k], edges, K, near_m)
+        left, right = _first_pixel(u0 - 0.5, width), _first_pixel(u1 + 0.5, width)
+        top, bottom = _first_pixel(v0 - 0.5, height), _first_pixel(v1 + 0.5, height)
+        if left >= right or top >= bottom:
+            continue
+        windows[count] = left, top, right, bottom
+        # A box that reaches behind the camera has no finite height.
+        height_px = min(v1 - v0, float(height))
+        margins_px[count] = side * height_px + extra_px, above * height_px + extra_px, below * height_px + extra_px
+        polygon_spans(project_polygon(rings[k], K, near_m), width, spans[count])
+        actors[count] = k
+        count += 1
+    return windows[:count], margins_px[:count], spans[:count], actors[:count]
+
+
+@kernel()
+def seen_bounds(seen: Bytes, window: Indices) -> tuple[int, int, int, int]:
     """Pixel bounds (left, top, right, bottom), ends exclusive, of what is seen in a window; right = 0 for nothing."""
     height, width = seen.shape
-    first, last = _first_pixel(u0 - 0.5, width), _first_pixel(u1 + 0.5, width)
     left, top, right, bottom = width, height, 0, 0
-    for row in range(_first_pixel(v0 - 0.5, height), _first_pixel(v1 + 0.5, height)):
-        start, end = first, last
+    for row in range(window[1], window[3]):
+        start, end = window[0], window[2]
         while start < end and not seen[row, start]:
             start += 1
         if start == end:
@@ -144,40 +175,23 @@ def seen_bounds(seen: Bytes, u0: float, v0: float, u1: float, v1: float) -> tupl
 
 
 @kernel()
-def actor_spans(
-    seen: Bytes, K: Array, corners: Array, edges: Indices, rings: Array, margins: Array, near_m: float
-) -> tuple[NDArray[np.int32], Indices]:
-    """Spans [P, H, 2] of the surroundings of the actors of which something is seen, and whose they are [P].
+def mark_surroundings(
+    mask: Bytes, seen: Bytes, depth: Depth, windows: Indices, margins_px: Array, footprints: Spans, reaches: Array
+) -> None:
+    """mask [H, W] = 255 around the actors [P] of which something is `seen` [H, W], not 0 there.
 
-    seen     [H, W] uint8, not 0 where any actor is seen
-    corners  [A, 8, 3] boxes, whose edges are `edges` [12, 2]; rings [A, N, 3] convex outlines on the ground
-    margins  side, below, above in projected box heights; pixels added on every side
+    That is in the bounds of what is seen of an actor in its window, with margins, and in its footprint, where a surface
+    is within the reach [P, 3, 6] of `fill_spans`. The others: `actor_outlines`.
     """
-    height, width = seen.shape
-    side, below, above, extra_px = margins
-    rectangle = np.empty((4, 2), np.float64)
-    spans, actors = np.empty((2 * len(corners), height, 2), np.int32), np.empty(2 * len(corners), np.int64)
-    count = 0
-    for k in range(len(corners)):
-        u0, v0, u1, v1 = box_window(corners[k], edges, K, near_m)
-        left, top, right, bottom = seen_bounds(seen, u0, v0, u1, v1)
+    height, width = mask.shape
+    rectangle = np.empty((height, 2), np.int32)
+    for k in range(len(windows)):
+        left, top, right, bottom = seen_bounds(seen, windows[k])
         if right == 0:
             continue
-        # A box that reaches behind the camera has no finite height.
-        height_px = min(v1 - v0, float(height))
-        rectangle[0, 0] = rectangle[3, 0] = left - side * height_px - extra_px
-        rectangle[1, 0] = rectangle[2, 0] = right + side * height_px + extra_px
-        rectangle[0, 1] = rectangle[1, 1] = top - above * height_px - extra_px
-        rectangle[2, 1] = rectangle[3, 1] = bottom + below * height_px + extra_px
-        polygon_spans(rectangle, width, spans[count])
-        polygon_spans(project_polygon(rings[k], K, near_m), width, spans[count + 1])
-        actors[count : count + 2] = k
-        count += 2
-    return spans[:count], actors[:count]
-
-
-@kernel()
-def mark_spans(mask: Bytes, depth: Depth, spans: NDArray[np.int32], reaches: Array) -> None:
-    """mask [H, W] uint8 = 255 in spans [P, H, 2], where a surface is within the reach [P, 3, 6] of `fill_spans`."""
-    for k in range(len(spans)):
-        fill_spans(mask, depth, spans[k], reaches[k])
+        side, above, below = margins_px[k]
+        rectangle[:] = 0
+        for row in range(_first_pixel(top - above, height), _first_pixel(bottom + below, height)):
+            rectangle[row] = _first_pixel(left - side, width), _first_pixel(right + side, width)
+        fill_spans(mask, depth, rectangle, reaches[k])
+        fill_spans(mask, depth, footprints[k], reaches[k])

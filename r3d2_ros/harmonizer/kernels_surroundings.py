@@ -1,4 +1,4 @@
-"""The Triton kernels of `device_region`: actors' surroundings in renders on a GPU, and their soft edges."""
+"""The Triton kernels of `device_region`: actors in renders on a GPU, their surroundings, and soft edges."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from triton import language as tl
 TILE = 512
 """Pixels of a row for one program."""
 
+PARTS = 32
+"""Programs that look for one actor."""
+
 PIXELS = 1024
 """For one program, of all images."""
 
@@ -20,8 +23,41 @@ is known of each line."""
 
 
 @triton.jit(do_not_specialize=["HEIGHT", "WIDTH"])
-def mark(around, depth, spans, planes, starts, HEIGHT, WIDTH, ANYWHERE: tl.constexpr, TILE: tl.constexpr):
-    """Polygons starts[k] to starts[k + 1] are camera k's.
+def bound(seen, windows, bounds, HEIGHT, WIDTH, PARTS: tl.constexpr, TILE: tl.constexpr):
+    """Every PARTS-th row of an actor's window; `windows` is [P, 5]: camera, left, top, right, bottom."""
+    actor, part = tl.program_id(0), tl.program_id(1)
+    window = windows + actor * 5
+    camera, first, end = tl.load(window), tl.load(window + 1), tl.load(window + 3)
+    columns = tl.arange(0, TILE)
+    left, top = tl.full((TILE,), WIDTH, tl.int32), tl.full((TILE,), HEIGHT, tl.int32)
+    right, bottom = tl.zeros((TILE,), tl.int32), tl.zeros((TILE,), tl.int32)
+    for row in range(tl.load(window + 2) + part, tl.load(window + 4), PARTS):
+        line = seen + (camera.to(tl.int64) * HEIGHT + row) * WIDTH
+        for begin in range(first, end, TILE):
+            u = begin + columns
+            here = tl.load(line + u, mask=u < end, other=0) != 0
+            left, right = tl.where(here, tl.minimum(left, u), left), tl.where(here, tl.maximum(right, u + 1), right)
+            top, bottom = tl.where(here, tl.minimum(top, row), top), tl.where(here, tl.maximum(bottom, row + 1), bottom)
+    tl.atomic_min(bounds + actor * 4, tl.min(left))
+    tl.atomic_min(bounds + actor * 4 + 1, tl.min(top))
+    tl.atomic_max(bounds + actor * 4 + 2, tl.max(right))
+    tl.atomic_max(bounds + actor * 4 + 3, tl.max(bottom))
+
+
+@triton.jit
+def first_pixel(position, size):
+    """`kernels_region._first_pixel` in float64."""
+    within = tl.minimum(tl.maximum(position - 0.5, 0.0), size.to(tl.float64))
+    whole = within.to(tl.int32)
+    return whole + (whole < within).to(tl.int32)
+
+
+@triton.jit(do_not_specialize=["HEIGHT", "WIDTH"])
+def mark(
+    around, depth, bounds, margins, footprints, planes, starts,
+    HEIGHT, WIDTH, ANYWHERE: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Actors starts[k] to starts[k + 1] are camera k's.
 
     `planes` is [P, 3, 5]: a, b, c, and the lowest and the highest depth * (a * u + b * v + c).
     """
@@ -32,32 +68,53 @@ def mark(around, depth, spans, planes, starts, HEIGHT, WIDTH, ANYWHERE: tl.const
     z = tl.load(depth + pixels, mask=there, other=0.0)
     u, v = columns.to(tl.float32) + 0.5, row.to(tl.float32) + 0.5
     marked = columns < 0
-    for polygon in range(tl.load(starts + camera), tl.load(starts + camera + 1)):
-        span = spans + (polygon * HEIGHT + row) * 2
-        first, end = tl.load(span), tl.load(span + 1)
-        if (first < begin + TILE) & (end > begin):
-            within = (columns >= first) & (columns < end)
-            if not ANYWHERE:
-                for axis in tl.static_range(3):
-                    plane = planes + (polygon * 3 + axis) * 5
-                    along = z * (tl.load(plane) * u + (tl.load(plane + 1) * v + tl.load(plane + 2)))
-                    # NaN, which is the sky, fails both.
-                    within &= (along >= tl.load(plane + 3)) & (along <= tl.load(plane + 4))
-            marked |= within
+    for actor in range(tl.load(starts + camera), tl.load(starts + camera + 1)):
+        right = tl.load(bounds + actor * 4 + 2)
+        if right > 0:  # something is seen of it
+            side, above = tl.load(margins + actor * 3), tl.load(margins + actor * 3 + 1)
+            below = tl.load(margins + actor * 3 + 2)
+            top, bottom = tl.load(bounds + actor * 4 + 1), tl.load(bounds + actor * 4 + 3)
+            first = first_pixel(tl.load(bounds + actor * 4).to(tl.float64) - side, WIDTH)
+            end = first_pixel(right.to(tl.float64) + side, WIDTH)
+            if (row < first_pixel(top.to(tl.float64) - above, HEIGHT)) | (
+                row >= first_pixel(bottom.to(tl.float64) + below, HEIGHT)
+            ):
+                end = first
+            span = footprints + (actor * HEIGHT + row) * 2
+            first_below, end_below = tl.load(span), tl.load(span + 1)
+            if (tl.minimum(first, first_below) < begin + TILE) & (tl.maximum(end, end_below) > begin):
+                within = ((columns >= first) & (columns < end)) | ((columns >= first_below) & (columns < end_below))
+                if not ANYWHERE:
+                    for axis in tl.static_range(3):
+                        plane = planes + (actor * 3 + axis) * 5
+                        along = z * (tl.load(plane) * u + (tl.load(plane + 1) * v + tl.load(plane + 2)))
+                        # NaN, which is the sky, fails both.
+                        within &= (along >= tl.load(plane + 3)) & (along <= tl.load(plane + 4))
+                marked |= within
     tl.store(around + pixels, marked.to(tl.uint8), mask=there)
 
 
-def launch(depth: Tensor, spans: Tensor, planes: Tensor, starts: Tensor, *, anywhere: bool) -> Tensor:
-    """[C, H, W] uint8, 1 in a camera's spans where the surfaces of depth [C, H, W] float32 are between its planes.
+def marked(
+    seen: Tensor, depth: Tensor, windows: Tensor, margins: Tensor, footprints: Tensor, planes: Tensor, starts: Tensor,
+    *, anywhere: bool,
+) -> Tensor:  # fmt: skip
+    """What `kernels_region.mark_surroundings` marks in cameras of one size, 1 there: [C, H, W] uint8.
 
-    spans     [P, H, 2] int32, planes [P, 3, 5] float32, of all cameras, which begin at starts [C + 1] int32
-    anywhere  wherever the surfaces are
+    seen        [C, H, W] uint8, 1 where any actor is seen; depth [C, H, W] float32
+    windows     [P, 5] int32: camera and window of each actor, whose margins [P, 3] are float64, footprints
+                [P, H, 2] int32, planes [P, 3, 5] float32; camera k's begin at starts[k], of [C + 1] int32
+    anywhere    wherever the surfaces are
     """
     cameras, height, width = depth.shape
+    bounds = windows.new_zeros((len(windows), 4))
+    bounds[:, 0], bounds[:, 1] = width, height
+    if len(windows):
+        bound[len(windows), PARTS](seen, windows, bounds, HEIGHT=height, WIDTH=width, PARTS=PARTS, TILE=TILE)
     around = torch.empty((cameras, height, width), dtype=torch.uint8, device=depth.device)
     mark[height, triton.cdiv(width, TILE), cameras](
-        around, depth, spans, planes, starts, HEIGHT=height, WIDTH=width, ANYWHERE=anywhere, TILE=TILE
-    )
+        around, depth, bounds, margins, footprints, planes, starts,
+        HEIGHT=height, WIDTH=width, ANYWHERE=anywhere, TILE=TILE,
+    )  # fmt: skip
     return around
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.kernels_region import actor_spans, mark_spans
+from r3d2_ros.harmonizer.kernels_region import actor_outlines, mark_surroundings
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.world import ActorState
@@ -119,7 +119,11 @@ def find_region(
     around = np.zeros(shape, np.uint8)
     if boxes:
         [placed] = placed_boxes(boxes, [view], config)
-        mark_spans(around, np.ascontiguousarray(depth), *surroundings(seen, placed, config))
+        outlines = outlined(placed, shape, config)
+        mark_surroundings(
+            around, seen, np.ascontiguousarray(depth),
+            outlines.windows, outlines.margins_px, outlines.footprints, outlines.reaches,
+        )  # fmt: skip
     return _feathered(seen, around, config.feather_px)
 
 
@@ -139,16 +143,29 @@ class PlacedBoxes:
     reaches: Array
 
 
-def surroundings(
-    seen: NDArray[np.uint8], placed: PlacedBoxes, config: RegionConfig
-) -> tuple[NDArray[np.int32], Array]:
-    """The rectangles and grown footprints of the actors of which something is `seen` [H, W], not 0 there.
+@dataclass(frozen=True, eq=False)
+class Outlines:
+    """Of the boxes that are in a camera's image, what of their surroundings is known before anything is seen.
 
-    Spans [P, H, 2] of columns, row by row, and the reaches [P, 3, 6] that surfaces in them have to be within.
+    windows     [P, 4] of the boxes: left, top, right, bottom in pixels, ends exclusive
+    margins_px  [P, 3] around what will be seen of the actors there: side, above, below
+    footprints  [P, H, 2] columns of their grown footprints, row by row
+    reaches     [P, 3, 6] of `PlacedBoxes`
     """
+
+    windows: NDArray[np.int64]
+    margins_px: Array
+    footprints: NDArray[np.int32]
+    reaches: Array
+
+
+def outlined(placed: PlacedBoxes, shape: tuple[int, int], config: RegionConfig) -> Outlines:
+    """In an image of `shape`."""
     margins = np.array([config.side, config.below, config.above, config.feather_px])
-    spans, actors = actor_spans(seen, placed.K, placed.corners, _EDGES, placed.rings, margins, NEAR_PLANE_M)
-    return spans, placed.reaches[actors]
+    windows, margins_px, footprints, actors = actor_outlines(
+        placed.K, placed.corners, _EDGES, placed.rings, margins, NEAR_PLANE_M, *shape
+    )
+    return Outlines(windows, margins_px, footprints, placed.reaches[actors])
 
 
 def placed_boxes(boxes: Sequence[ActorBox], views: Sequence[CameraView], config: RegionConfig) -> list[PlacedBoxes]:

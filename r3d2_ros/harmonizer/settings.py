@@ -150,7 +150,8 @@ class RuntimeConfig:
         Field(
             ge=1,
             le=64,
-            description="images in one call of the network; what is left over goes in calls of half as many, and so on",
+            description="images in one call of the network at most; compiled, and on a CPU, what is left over goes in "
+            "calls of half as many, and so on",
         ),
     ] = 3
     deterministic: Annotated[

@@ -221,9 +221,15 @@ def test_the_norms_compile_for_hopper(name: str, tmp_path: Path) -> None:
 
 COUNTS = dict.fromkeys(("HEIGHT", "WIDTH"), "i32")
 IMAGES: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
+    "bound": (
+        kernels_surroundings.bound,
+        {"seen": "*u8", "windows": "*i32", "bounds": "*i32", **COUNTS},
+        {"PARTS": kernels_surroundings.PARTS, "TILE": kernels_surroundings.TILE},
+    ),
     "mark": (
         kernels_surroundings.mark,
-        {"around": "*u8", "depth": "*fp32", "spans": "*i32", "planes": "*fp32", "starts": "*i32", **COUNTS},
+        {"around": "*u8", "depth": "*fp32", "bounds": "*i32", "margins": "*fp64", "footprints": "*i32",
+         "planes": "*fp32", "starts": "*i32", **COUNTS},
         {"ANYWHERE": False, "TILE": kernels_surroundings.TILE},
     ),
     "look along": (

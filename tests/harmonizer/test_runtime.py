@@ -71,6 +71,20 @@ def test_a_large_batch_is_run_in_parts(batch: int) -> None:
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
 
 
+def test_each_part_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for any number of images up to four gets the parts that four, three and two are run in."""
+    runtime = make_runtime(seeded(TINY), eager(runtime=RuntimeConfig(channels_last=False, max_batch=4)))
+    prepared: list[int] = []
+
+    def network(images: Tensor) -> Tensor:
+        prepared.append(len(images))
+        return images
+
+    monkeypatch.setattr(runtime, "_network", network)
+    runtime.warm_up((batch, 32, 40) for batch in (1, 2, 3, 4))
+    assert prepared == [4, 2, 1]
+
+
 def test_a_result_outlives_the_next_call_and_can_be_changed() -> None:
     runtime = make_runtime(seeded(TINY), eager())
     images, others = picture(32, 40), picture(32, 40, seed=1)

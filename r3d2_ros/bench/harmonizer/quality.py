@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,16 +29,21 @@ MODES: dict[str, Callable[[HarmonizerConfig], HarmonizerConfig]] = {
     "720p": lambda exact: replace(exact, resolution="720p"),
     "fp8": lambda exact: replace(exact, dtype="float8"),
 }
-"""Name -> the exact configuration made approximate."""
+"""Name -> the exact configuration made approximate. Several joined by + are one mode: `720p+roi`."""
 
 
 def chosen_modes(text: str) -> tuple[str, ...]:
     """Names by commas; InputError for one that is no mode, and for none."""
     names = tuple(name.strip() for name in text.split(",") if name.strip()) or ("",)
     for name in names:
-        if name not in MODES:
-            raise InputError("--quality", f"names by commas of {', '.join(MODES)}", f"'{name}'")
+        for part in name.split("+"):
+            if part not in MODES:
+                raise InputError("--quality", f"names by commas (or +) of {', '.join(MODES)}", f"'{part}'")
     return names
+
+
+def _approximate(exact: HarmonizerConfig, name: str) -> HarmonizerConfig:
+    return functools.reduce(lambda config, part: MODES[part](config), name.split("+"), exact)
 
 
 def measure_quality(
@@ -52,7 +58,7 @@ def measure_quality(
     steppers = {"exact": Stepper(assemble(config, say).simulator)}
     rows: dict[str, dict[str, Any]] = {name: {"mode": name} for name in modes}
     for name in modes:
-        changed = replace(config, harmonizer=MODES[name](config.harmonizer))
+        changed = replace(config, harmonizer=_approximate(config.harmonizer, name))
         try:
             steppers[name] = Stepper(assemble(changed, say).simulator)
         except (InputError, MissingPackageError) as error:

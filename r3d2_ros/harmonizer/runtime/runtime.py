@@ -119,7 +119,8 @@ class Runtime:
         A batch beyond `max_batch` stands for the parts it is split into. InputError when the network gives NaN: of its
         weights where some are not finite, else of the dtype.
         """
-        for batch, height, width in sorted(set(shapes), key=math.prod, reverse=True):  # the largest sets the memory
+        parts = {(part, *size) for batch, *size in shapes for part in self._batches(batch)}
+        for batch, height, width in sorted(parts, key=math.prod, reverse=True):  # the largest sets the memory
             generator = torch.Generator().manual_seed(0)
             images = torch.rand(batch, 3, height, width, generator=generator).to(self.device)
             if not bool(self(images).isfinite().all()):
@@ -162,8 +163,12 @@ class Runtime:
         return buffer.copy_(padded)
 
     def _parts(self, images: Tensor) -> Iterable[Tensor]:
-        """As many images as `batches_of` says: few programs for each size, whatever the number of images."""
-        return images.split(batches_of(len(images), self.config.max_batch))
+        return images.split(self._batches(len(images)))
+
+    def _batches(self, images: int) -> list[int]:
+        """How many go in each call. To compile a program takes a minute, to record an eager one seconds."""
+        recorded = self._graphs is not None and self.config.kind == "eager"
+        return batches_of(images, self.config.max_batch, any_number=recorded)
 
     def _check(self, images: Tensor) -> None:
         check_image(images)
