@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from r3d2_ros.cameras import Camera, CameraView, Rig
@@ -157,8 +156,9 @@ class Simulator:
         A camera that the network fails for has no picture, or, with `raw_where_it_fails`, its render, marked as such.
         """
         start = time.perf_counter()
-        outcomes: Sequence[Harmonized | Failed] = [Harmonized(frame.rgb8, None) for frame in rendered.frames]
-        if self.harmonizer is not None:
+        if self.harmonizer is None:
+            outcomes: Sequence[Harmonized | Failed] = self._renders(rendered)
+        else:
             outcomes, temporal = self.harmonizer.apply(self._moment(rendered), history.temporal)
             history = History(temporal)
         harmonize_ms = _share_ms(start, rendered.cameras) if self.harmonizer else 0.0
@@ -168,7 +168,7 @@ class Simulator:
             if isinstance(outcome, Harmonized):
                 shown[number] = outcome, ""
             elif raw_where_it_fails:
-                shown[number] = Harmonized(rendered.frames[number].rgb8, None), outcome.reason
+                shown[number] = Harmonized.of(rendered.frames[number].rgb8), outcome.reason
             else:
                 failures.append(CameraFailure(rendered.cameras[number], outcome.reason))
         return self._frame_set(rendered, shown, failures, harmonize_ms=harmonize_ms), history
@@ -184,8 +184,11 @@ class Simulator:
 
     def unharmonized(self, rendered: Rendered, reason: str) -> FrameSet:
         """The renders as pictures, marked with the reason why no harmonizer has changed them."""
-        shown = {number: (Harmonized(frame.rgb8, None), reason) for number, frame in enumerate(rendered.frames)}
+        shown = {number: (render, reason) for number, render in enumerate(self._renders(rendered))}
         return self._frame_set(rendered, shown, [], harmonize_ms=0.0)
+
+    def _renders(self, rendered: Rendered) -> list[Harmonized]:
+        return list(self._hashing.map(Harmonized.of, (frame.rgb8 for frame in rendered.frames)))
 
     def _frame_set(
         self,
@@ -197,10 +200,9 @@ class Simulator:
     ) -> FrameSet:
         """`shown`: number of a camera -> its picture, and why that is the render although it was to be harmonized."""
         state, path = rendered.state, self.scene.path
-        hashes = self._hashing.map(content_hash, (picture.rgb for picture, _ in shown.values()))
         frames = [
-            _frame(rendered, number, picture, content_hash=hashed, harmonize_ms=harmonize_ms, raw=raw)
-            for (number, (picture, raw)), hashed in zip(shown.items(), hashes, strict=True)
+            _frame(rendered, number, picture, harmonize_ms=harmonize_ms, raw=raw)
+            for number, (picture, raw) in shown.items()
         ]
         T_world_ego = state.ego.T_world_ego
         off_path_m, off_path_deg = path.deviation(T_world_ego) if path else (math.nan, math.nan)
@@ -238,13 +240,8 @@ class Simulator:
         return WorldState(0, EgoState(0, pose))
 
 
-def content_hash(rgb: NDArray[np.uint8]) -> str:
-    """That of `CameraFrame`."""
-    return xxhash.xxh3_128_hexdigest(rgb.data)
-
-
 def _frame(
-    rendered: Rendered, number: int, after: Harmonized, *, content_hash: str, harmonize_ms: float, raw: str
+    rendered: Rendered, number: int, after: Harmonized, *, harmonize_ms: float, raw: str
 ) -> CameraFrame:
     before = rendered.frames[number]
     return CameraFrame(
@@ -254,7 +251,7 @@ def _frame(
         mask=after.mask,
         depth_image=before.depth_image,
         instance=before.instance,
-        content_hash=content_hash,
+        content_hash=after.content_hash,
         render_ms=rendered.render_ms,
         harmonize_ms=harmonize_ms,
         raw=raw,

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.harmonizer.device_region import DeviceRegion, can_find, find_device_regions
+from r3d2_ros.harmonizer.device_region import DeviceRegion, find_device_regions
 from r3d2_ros.harmonizer.moment import Moment
+from r3d2_ros.harmonizer.packages import kernels_run_on
 from r3d2_ros.harmonizer.region import ActorBox, find_region
 from r3d2_ros.harmonizer.residual import scale_of
 from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_over, grid_of, parse_sizes
@@ -43,7 +44,7 @@ class AreaFinder:
     """Finds areas as the configuration says."""
 
     def __init__(self, config: HarmonizerConfig, *, device: torch.device, latent_px: int, pool: Executor) -> None:
-        """`device` and `latent_px` are the network's; `pool` is for what can be done of all cameras at once."""
+        """`device` and `latent_px` are the network's; `pool` is for pictures on the host."""
         self._config, self._device, self._latent_px = config, device, latent_px
         self._crop_sizes = parse_sizes(config.roi.sizes)
         self._pool = pool
@@ -51,7 +52,7 @@ class AreaFinder:
     def areas(self, moment: Moment) -> Iterable[tuple[int, Area]]:
         """Numbers and areas of the cameras that have to be harmonized, in their order, each as soon as it is there."""
         if self._config.composite == "full":
-            return [(number, _whole(view)) for number, view in enumerate(moment.views)]
+            return [(number, Area(None, whole_window(view))) for number, view in enumerate(moment.views)]
         surfaces = [frame.surfaces for frame in moment.frames if frame.surfaces is not None]
         if len(surfaces) == len(moment.frames) and all(self._is_here(one) for one in surfaces):
             return self._areas_on_device(moment, surfaces)
@@ -59,14 +60,11 @@ class AreaFinder:
         return ((number, area) for number, area in enumerate(found) if area is not None)
 
     def _is_here(self, surfaces: DeviceSurfaces) -> bool:
-        return can_find(self._device) and surfaces.depth.device == self._device
+        return kernels_run_on(self._device) and surfaces.depth.device == self._device
 
     def _areas_on_device(self, moment: Moment, surfaces: Sequence[DeviceSurfaces]) -> Iterator[tuple[int, Area]]:
-        found = find_device_regions(
-            surfaces, moment.views, moment.actors, self._config.region, spread=self._pool.map
-        )
-        views = [moment.views[region.number] for region in found]
-        for region, crops in zip(found, self._pool.map(self._device_crops, found, views), strict=True):
+        for region in find_device_regions(surfaces, moment.views, moment.actors, self._config.region):
+            crops = self._device_crops(region, moment.views[region.number])
             yield region.number, Area(region.mask, Window(*region.bounds), crops)
 
     def _device_crops(self, region: DeviceRegion, view: CameraView) -> tuple[Crop, ...]:
@@ -90,5 +88,5 @@ class AreaFinder:
         return {"sizes": self._crop_sizes, "margin_px": self._config.roi.margin_px, "grid_px": grid_px}
 
 
-def _whole(view: CameraView) -> Area:
-    return Area(None, Window(0, 0, view.height_px, view.width_px))
+def whole_window(view: CameraView) -> Window:
+    return Window(0, 0, view.height_px, view.width_px)

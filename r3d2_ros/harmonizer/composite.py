@@ -5,7 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from r3d2_ros.harmonizer.packages import kernels_run_on
 from r3d2_ros.rendering.cuda_copies import rgb8_tensor
+
+
+def composited(render: Tensor, harmonized: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What `composite_region` gives, or `composite_full` without a mask, and the number of `bad_pixels`."""
+    if kernels_run_on(render.device):
+        from r3d2_ros.harmonizer.kernels_composite import mixed
+
+        return mixed(render, harmonized, mask)
+    bad = bad_pixels(harmonized, mask)
+    return (composite_full(harmonized) if mask is None else composite_region(render, harmonized, mask)), bad
 
 
 def composite_region(render: Tensor, harmonized: Tensor, mask: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from r3d2_ros.harmonizer.packages import kernels_run_on
 from r3d2_ros.harmonizer.residual import Network
 from r3d2_ros.harmonizer.roi import Crop
 
@@ -34,6 +35,14 @@ def run_on_crops(
 
 
 def _with_changes(image: Tensor, residuals: dict[Crop, Tensor], margin_px: int) -> Tensor:
+    if len(residuals) == 1 and kernels_run_on(image.device):
+        from r3d2_ros.harmonizer.kernels_composite import added_inside
+
+        return added_inside(image, *next(iter(residuals.items())), margin_px)
+    return with_changes(image, residuals, margin_px)
+
+
+def with_changes(image: Tensor, residuals: dict[Crop, Tensor], margin_px: int) -> Tensor:
     """The image [3, H, W] plus the weighted mean of the residuals of its crops."""
     out, change, weights = image.clone(), torch.zeros_like(image), torch.zeros_like(image[0])
     for crop, residual in residuals.items():

@@ -8,10 +8,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from itertools import repeat
 
 import numpy as np
 import torch
@@ -28,9 +26,6 @@ from r3d2_ros.rendering.frames import DeviceSurfaces
 
 Bounds = tuple[int, int, int, int]
 
-Spread = Callable[..., Iterable[Outlines]]
-"""`map`, or that of a pool of threads."""
-
 
 @dataclass(frozen=True, eq=False)
 class DeviceRegion:
@@ -45,28 +40,22 @@ class DeviceRegion:
     blocks: NDArray[np.uint8]
 
 
-def can_find(device: torch.device) -> bool:
-    """Whether `find_device_regions` works there; it is written in Triton, which PyTorch brings along for GPUs."""
-    return device.type == "cuda" and find_spec("triton") is not None
-
-
 def find_device_regions(
     surfaces: Sequence[DeviceSurfaces],
     views: Sequence[CameraView],
     boxes: Sequence[ActorBox],
     config: RegionConfig,
-    *,
-    spread: Spread = map,
 ) -> list[DeviceRegion]:
     """Of each camera whose picture may be changed, where: what `find_region` finds, but for rounding in float32.
 
-    All is on one GPU. `spread` gives the host's part of each camera to a thread.
+    All is on one GPU that `kernels_run_on`. The host's part takes 0.2 ms a camera: handing it to threads would take
+    longer.
     """
     from r3d2_ros.harmonizer import kernels_surroundings as kernels
 
-    placed = placed_boxes(boxes, views, config) if boxes else []
     shapes = [(view.height_px, view.width_px) for view in views]
-    outlines = list(spread(outlined, placed, shapes, repeat(config)))
+    placed = zip(placed_boxes(boxes, views, config), shapes, strict=True) if boxes else ()
+    outlines = [outlined(*one, config) for one in placed]
     groups = [[k for k, shape in enumerate(shapes) if shape == size] for size in dict.fromkeys(shapes)]
     masks, summaries = [], []
     for group in groups:

@@ -6,8 +6,8 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.areas import Area, AreaFinder
+from r3d2_ros.harmonizer.areas import Area, AreaFinder, whole_window
 from r3d2_ros.harmonizer.base import ImageNetwork
-from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region
+from r3d2_ros.harmonizer.composite import bad_pixels, composited
 from r3d2_ros.harmonizer.crops import run_on_crops
 from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Failed, Harmonized
@@ -29,6 +29,7 @@ from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
 from r3d2_ros.harmonizer.roi import Size, crop_sizes, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.blend import CameraResidual, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal.patch import Window
 from r3d2_ros.rendering.base import RenderedImage
 from r3d2_ros.rendering.cuda_copies import CopyAside, to_device, to_host
 from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame, frame_of
@@ -42,14 +43,17 @@ MOST_THREADS = 8
 class _Input:
     """What the network sees of camera `number`.
 
+    window  that is composited: the whole picture where its bytes are on the device, else the area's, so that no more
+            than that has to come back
     image   [3, H, W] float32 in [0, 1], the render on the device
-    rgb8    [h, w, 3] uint8, the render in the area's window, as it came to the host, on the device
-    weight  [h, w] float32, the mask in the area's window on the device; None where the whole output is shown
+    rgb8    [h, w, 3] uint8, the render in the window, as it came to the host, on the device
+    weight  [h, w] float32, the mask in the window on the device; None where the whole output is shown
     mask    [H, W] float32 on its way to the host; None where it is 1 everywhere
     """
 
     number: int
     area: Area
+    window: Window
     image: Tensor
     rgb8: Tensor
     weight: Tensor | None
@@ -57,14 +61,14 @@ class _Input:
 
     def shown(self, picture: Tensor) -> Tensor:
         """The part [3, h, w] of a picture [3, H, W] that may be shown."""
-        return picture[:, *self.area.window.slices]
+        return picture[:, *self.window.slices]
 
     def device_mask(self) -> Tensor | None:
         """The mask [H, W] on the device."""
         if self.weight is None:
             return None
         mask = torch.zeros_like(self.image[0])
-        mask[self.area.window.slices] = self.weight
+        mask[self.window.slices] = self.weight
         return mask
 
 
@@ -79,12 +83,9 @@ class _Output:
         """How many pixels are no numbers where they would be shown: an int64 scalar on the device."""
         return bad_pixels(self.seen.shown(self.picture), self.seen.weight)
 
-    def composite(self) -> Tensor:
-        """Bytes [h, w, 3] of the window, on the device."""
-        shown = self.seen.shown(self.picture)
-        if self.seen.weight is None:
-            return composite_full(shown)
-        return composite_region(self.seen.rgb8, shown, self.seen.weight)
+    def composited(self) -> tuple[Tensor, Tensor]:
+        """Bytes [h, w, 3] of the window, and how many pixels are no numbers, on the device."""
+        return composited(self.seen.rgb8, self.seen.shown(self.picture), self.seen.weight)
 
 
 class Harmonizer:
@@ -110,13 +111,12 @@ class Harmonizer:
         self, moment: Moment, history: TemporalHistory | None = None
     ) -> tuple[list[Harmonized | Failed], TemporalHistory | None]:
         """Each camera's picture, and what the next moment's temporal harmonizing is to be given."""
-        outcomes: list[Harmonized | Failed] = [Harmonized(frame.rgb8, None) for frame in moment.frames]
+        failures: dict[int, Failed] = {}
         with self._own_stream():
-            outputs: Iterable[_Output] = self._outputs(moment, outcomes)
+            outputs: Iterable[_Output] = self._outputs(moment, failures)
             if self.config.temporal.enabled:
-                outputs, history = self._steadied(moment, self._finite(list(outputs), outcomes), history)
-            self._show(moment, outputs, outcomes)
-        return outcomes, history
+                outputs, history = self._steadied(moment, self._finite(list(outputs), failures), history)
+            return self._show(moment, outputs, failures), history
 
     def warm_up(self, sizes: Sequence[Size]) -> None:
         """Prepare for frames of each size (rows, columns): the network, for crops too where those are used."""
@@ -143,8 +143,8 @@ class Harmonizer:
             log.warning(text, *frame, grid_px)
         return sizes
 
-    def _outputs(self, moment: Moment, outcomes: list[Harmonized | Failed]) -> Iterator[_Output]:
-        """What the network makes of the cameras that have to see it; where it fails, the outcome says so.
+    def _outputs(self, moment: Moment, failures: dict[int, Failed]) -> Iterator[_Output]:
+        """What the network makes of the cameras that have to see it; those that it fails for are added to `failures`.
 
         Each comes as soon as it is queued on a GPU, so that what is done with it is queued before the next one.
         """
@@ -155,8 +155,7 @@ class Harmonizer:
                     yield _Output(left.pop(number), picture)
             except Exception as error:  # PyTorch's, out of memory among them, or of a pipeline's own code
                 failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
-                for one in left.values():
-                    outcomes[one.number] = failed
+                failures.update({one.number: failed for one in left.values()})
 
     def _groups(self, inputs: Iterable[_Input]) -> Iterator[list[_Input]]:
         """Those that the network gets together: of one size, or each by itself where it computes them one by one."""
@@ -170,14 +169,17 @@ class Harmonizer:
     def _inputs(self, moment: Moment) -> Iterator[_Input]:
         """Of each camera that the network has to see, what it sees; uploaded while other areas are still looked for."""
         for number, area in self._finder.areas(moment):
-            frame, window = moment.frames[number], area.window.slices
+            frame = moment.frames[number]
             image = self._on_device(frame.rgb).clamp(0, 1).movedim(-1, 0).contiguous()
-            render = self._on_device(frame.rgb8[window] if frame.surfaces is None else frame.surfaces.rgb8[window])
-            if area.mask is None:
-                yield _Input(number, area, image, render, weight=None, mask=None)
+            if frame.surfaces is None:
+                window, render = area.window, self._on_device(frame.rgb8[area.window.slices])
             else:
-                weight = self._on_device(area.mask[window])
-                yield _Input(number, area, image, render, weight, CopyAside(area.mask))
+                window, render = whole_window(moment.views[number]), self._on_device(frame.surfaces.rgb8)
+            if area.mask is None:
+                yield _Input(number, area, window, image, render, weight=None, mask=None)
+            else:
+                weight = self._on_device(area.mask[window.slices])
+                yield _Input(number, area, window, image, render, weight, CopyAside(area.mask))
 
     def _run(self, inputs: Sequence[_Input]) -> Iterable[tuple[int, Tensor]]:
         """The network's output for each of some images [3, H, W] of one size, with its number among them."""
@@ -191,15 +193,15 @@ class Harmonizer:
             return enumerate(network(torch.stack(images)))
         return run_on_crops(images, [one.area.crops for one in inputs], network, margin_px=self.config.roi.margin_px)
 
-    def _finite(self, outputs: list[_Output], outcomes: list[Harmonized | Failed]) -> list[_Output]:
-        """The outputs without those that have NaN where they would be shown, of which the outcome says so."""
+    def _finite(self, outputs: list[_Output], failures: dict[int, Failed]) -> list[_Output]:
+        """The outputs without those that have NaN where they would be shown, which are added to `failures`."""
         if not outputs:
             return []
         (counts,) = to_host([torch.stack([out.bad_pixels() for out in outputs])])
         good = []
         for out, count in zip(outputs, counts.tolist(), strict=True):
             if count:
-                outcomes[out.seen.number] = _not_finite(count)
+                failures[out.seen.number] = _not_finite(count)
             else:
                 good.append(out)
         return good
@@ -245,15 +247,19 @@ class Harmonizer:
         assert frame.instance is not None
         return self._on_device(frame.depth), self._on_device(frame.instance.astype(np.int32))
 
-    def _show(self, moment: Moment, outputs: Iterable[_Output], outcomes: list[Harmonized | Failed]) -> None:
+    def _show(
+        self, moment: Moment, outputs: Iterable[_Output], failures: Mapping[int, Failed]
+    ) -> list[Harmonized | Failed]:
         """The outputs in the pictures, or what is wrong with them, by threads that wait for the GPU."""
-        shown = []
+        made: dict[int, Future[Harmonized | Failed]] = {}
         for out in outputs:
-            bad, part = CopyAside(out.bad_pixels()), CopyAside(out.composite())
+            picture, bad = (CopyAside(one) for one in out.composited())
             render = moment.frames[out.seen.number].rgb8
-            shown.append((out.seen.number, self._pool.submit(_pasted, out.seen, render, bad, part)))
-        for number, outcome in shown:
-            outcomes[number] = outcome.result()
+            made[out.seen.number] = self._pool.submit(_pasted, out.seen, render, bad, picture)
+        for number, frame in enumerate(moment.frames):
+            if number not in made and number not in failures:
+                made[number] = self._pool.submit(Harmonized.of, frame.rgb8)
+        return [failures[k] if k in failures else made[k].result() for k in range(len(moment.frames))]
 
     def _on_device(self, array: NDArray | Tensor) -> Tensor:
         if isinstance(array, np.ndarray):
@@ -278,13 +284,15 @@ class Harmonizer:
 
 def _pasted(seen: _Input, render: NDArray[np.uint8], bad: CopyAside, part: CopyAside) -> Harmonized | Failed:
     """The render [H, W, 3] with `part` in its window, unless there are `bad` pixels."""
-    rgb = render.copy()  # while the GPU is at work
+    below = render.copy() if seen.window.shape != render.shape[:2] else None  # while the GPU is at work
     count = int(bad.array())
     if count:
         return _not_finite(count)
-    rgb[seen.area.window.slices] = part.array()
-    mask = np.ones(rgb.shape[:2], np.float32) if seen.mask is None else seen.mask.array()
-    return Harmonized(rgb, mask)
+    rgb = part.array()
+    if below is not None:
+        below[seen.window.slices] = rgb
+        rgb = below
+    return Harmonized.of(rgb, np.ones(rgb.shape[:2], np.float32) if seen.mask is None else seen.mask.array())
 
 
 def _not_finite(pixels: int) -> Failed:

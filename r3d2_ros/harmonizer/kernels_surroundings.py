@@ -13,9 +13,6 @@ TILE = 512
 PARTS = 32
 """Programs that look for one actor."""
 
-PIXELS = 1024
-"""For one program, of all images."""
-
 LARGEST, SMALLEST, NEAREST, NEAREST_OF_LINES = (tl.constexpr(number) for number in range(4))
 """What `look_along` looks for in the pixels up to `reach` away along rows or columns, as far as they are in the image:
 the largest value, the smallest one, how far the nearest 0 is, and how far it is by the chessboard's measure where that
@@ -118,18 +115,23 @@ def marked(
     return around
 
 
-@triton.jit(do_not_specialize=["LENGTH", "STRIDE", "PIXELS_IN_ALL", "REACH"])
-def look_along(values, output, LENGTH, STRIDE, PIXELS_IN_ALL, REACH, WHAT: tl.constexpr, PIXELS: tl.constexpr):
-    """Along lines of LENGTH pixels that are STRIDE apart."""
-    pixels = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
-    there = pixels < PIXELS_IN_ALL
-    places = pixels // STRIDE % LENGTH
-    found = tl.zeros((PIXELS,), tl.int32)
+@triton.jit(do_not_specialize=["HEIGHT", "WIDTH", "REACH"])
+def look_along(
+    values, output, HEIGHT, WIDTH, REACH, WHAT: tl.constexpr, ALONG_ROWS: tl.constexpr, TILE: tl.constexpr
+):
+    """In images [C, HEIGHT, WIDTH]."""
+    row, columns = tl.program_id(0), tl.program_id(1) * TILE + tl.arange(0, TILE)
+    there = columns < WIDTH
+    pixels = (tl.program_id(2).to(tl.int64) * HEIGHT + row) * WIDTH + columns
+    found = tl.zeros((TILE,), tl.int32)
     if WHAT != LARGEST:
         found += REACH + 1
     for step in range(-REACH, REACH + 1):
-        inside = there & (places + step >= 0) & (places + step < LENGTH)
-        value = tl.load(values + pixels + step * STRIDE, mask=inside, other=0).to(tl.int32)
+        if ALONG_ROWS:
+            inside, place = (columns + step >= 0) & (columns + step < WIDTH), pixels + step
+        else:
+            inside, place = there & (row + step >= 0) & (row + step < HEIGHT), pixels + step * WIDTH
+        value = tl.load(values + place, mask=inside, other=0).to(tl.int32)
         if WHAT == LARGEST:
             found = tl.maximum(found, value)
         else:
@@ -145,13 +147,12 @@ def look_along(values, output, LENGTH, STRIDE, PIXELS_IN_ALL, REACH, WHAT: tl.co
 
 def looked_along(images: Tensor, reach: int, *, rows: tl.constexpr, columns: tl.constexpr) -> Tensor:
     """Images [C, H, W] uint8 to the same: along rows, then along columns. Values are at most `reach` + 1."""
-    height, width = images.shape[1:]
-    for what, length, stride in ((rows, width, 1), (columns, height, width)):
+    cameras, height, width = images.shape
+    for what, along_rows in ((rows, True), (columns, False)):
         output = torch.empty_like(images)
-        look_along[(triton.cdiv(images.numel(), PIXELS),)](
-            images, output, LENGTH=length, STRIDE=stride, PIXELS_IN_ALL=images.numel(), REACH=reach,
-            WHAT=what, PIXELS=PIXELS,
-        )  # fmt: skip
+        look_along[height, triton.cdiv(width, TILE), cameras](
+            images, output, HEIGHT=height, WIDTH=width, REACH=reach, WHAT=what, ALONG_ROWS=along_rows, TILE=TILE
+        )
         images = output
     return images
 

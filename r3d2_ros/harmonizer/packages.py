@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from r3d2_ros.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "diffusers", "safetensors")
 INSTALL = "pip install 'r3d2_ros[harmonizer]'"
@@ -16,3 +20,8 @@ def need_packages(needed_for: str, install: str = INSTALL, *, besides: tuple[str
     for package in (*PACKAGES, *besides):
         if find_spec(package) is None:
             raise MissingPackageError(package, needed_for, install)
+
+
+def kernels_run_on(device: torch.device) -> bool:
+    """Whether our own kernels do; they are written in Triton, which PyTorch brings along for GPUs."""
+    return device.type == "cuda" and find_spec("triton") is not None

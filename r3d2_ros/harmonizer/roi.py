@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -114,11 +113,44 @@ def _on_grid(boxes: Bounds, grid_px: int) -> Bounds:
     return np.concatenate([first, last], axis=1) * grid_px
 
 
+@kernel()
 def _clusters(blocks: NDArray[np.uint8]) -> Bounds:
-    """Bounds, in blocks, of the connected parts of the region."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(blocks, connectivity=8)
-    left, top, width, height = stats[1:, :4].astype(np.int64).T
-    return np.stack([top, left, top + height, left + width], axis=1)
+    """Bounds, in blocks, of the connected parts of the region.
+
+    Row by row: a run of blocks joins the boxes of those above that it touches, corners included.
+    """
+    rows, columns = blocks.shape
+    boxes, count = np.empty((rows * (columns // 2 + 1), 4), np.int64), 0
+    whole = np.empty(len(boxes), np.int64)  # number of a box -> a smaller one that it is part of, or itself
+    above, here = np.empty((2, columns, 3), np.int64)  # runs: first column, end, number of a box
+    runs_above = 0
+    for row in range(rows):
+        runs, column = 0, 0
+        while column < columns:
+            if blocks[row, column] == 0:
+                column += 1
+                continue
+            first = column
+            while column < columns and blocks[row, column] != 0:
+                column += 1
+            box = count
+            boxes[box] = row, first, row + 1, column
+            whole[box] = box
+            count += 1
+            for k in range(runs_above):
+                if above[k, 0] <= column and above[k, 1] >= first:
+                    other = above[k, 2]
+                    while whole[other] != other:
+                        other = whole[other]
+                    kept, gone = min(box, other), max(box, other)
+                    whole[gone] = kept
+                    boxes[kept, :2] = np.minimum(boxes[kept, :2], boxes[gone, :2])
+                    boxes[kept, 2:] = np.maximum(boxes[kept, 2:], boxes[gone, 2:])
+                    box = kept
+            here[runs] = first, column, box
+            runs += 1
+        above, here, runs_above = here, above, runs
+    return boxes[:count][whole[:count] == np.arange(count)]
 
 
 @kernel()

@@ -1,8 +1,9 @@
-"""Float images to bytes."""
+"""Float images to bytes, and the name of what came of it."""
 
 from __future__ import annotations
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from r3d2_ros.rendering.numba_cache import kernel
@@ -33,3 +34,8 @@ def to_rgb8(rgb: NDArray[np.float32], *, out: NDArray[np.uint8] | None = None) -
     values.setflags(write=False)
     _round_bytes(values, out.reshape(-1))
     return out
+
+
+def content_hash(rgb8: NDArray[np.uint8]) -> str:
+    """xxh3_128 of the row-major bytes [H, W, 3], C-contiguous: 32 hexadecimal digits. Without the GIL."""
+    return xxhash.xxh3_128_hexdigest(rgb8.data)

@@ -43,6 +43,31 @@ def test_regions_are_those_of_the_cpu() -> None:
                 assert np.abs(np.subtract(by_number[number].bounds, expected.bounds)).max() <= 2
 
 
+def test_composites_are_those_of_the_cpu() -> None:
+    import torch
+
+    from r3d2_ros.harmonizer.composite import composited
+    from r3d2_ros.harmonizer.crops import run_on_crops
+    from r3d2_ros.harmonizer.roi import Crop
+
+    rng = torch.Generator().manual_seed(0)
+    size = (270, 481)
+    render = torch.randint(0, 256, (*size, 3), generator=rng, dtype=torch.uint8)
+    image = torch.rand((3, *size), generator=rng)
+    for crop in (Crop(128, 256, 40, 64), Crop(128, 481, 0, 0)):
+        outputs = [
+            next(iter(run_on_crops([one], [(crop,)], lambda batch: 1.2 * batch - 0.1, margin_px=9)))[1]
+            for one in (image, image.cuda())
+        ]
+        torch.testing.assert_close(outputs[1].cpu(), outputs[0], rtol=0, atol=1e-6)
+    harmonized = outputs[0]
+    harmonized[1, 5, 6:20] = float("nan")
+    for mask in (None, (torch.rand(size, generator=rng) * 2 - 0.5).clamp(0, 1)):
+        expected, bad = composited(render, harmonized, mask)
+        on_gpu = composited(render.cuda(), harmonized.cuda(), None if mask is None else mask.cuda())
+        assert torch.equal(on_gpu[0].cpu(), expected) and int(on_gpu[1]) == int(bad) > 0
+
+
 def rendered(seen: SeenActors, frame: RenderedFrame) -> DeviceSurfaces:
     import torch
 

@@ -18,7 +18,9 @@ assert os.environ.get("TRITON_INTERPRET") == "1"
 import triton  # noqa: E402
 from triton.runtime.errors import OutOfResources  # noqa: E402
 
-from r3d2_ros.harmonizer import triton_tiles  # noqa: E402
+from r3d2_ros.harmonizer import kernels_composite, triton_tiles  # noqa: E402
+from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region  # noqa: E402
+from r3d2_ros.harmonizer.crops import with_changes  # noqa: E402
 from r3d2_ros.harmonizer.device_region import find_device_regions  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
@@ -37,7 +39,7 @@ from r3d2_ros.harmonizer.rewrites.chunked_attention import in_parts  # noqa: E40
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import geglu_reference  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_norm import group_affine_reference, normalised  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_picture import convolved_picture_reference  # noqa: E402
-from r3d2_ros.harmonizer.roi import choose_crops, crops_over, occupied_blocks  # noqa: E402
+from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_over, occupied_blocks  # noqa: E402
 from r3d2_ros.harmonizer.settings import RegionConfig  # noqa: E402
 from r3d2_ros.harmonizer.triton_tiles import TiledKernel  # noqa: E402
 from r3d2_ros.rendering import gsplat_kernels  # noqa: E402
@@ -339,8 +341,7 @@ def test_gated_product(tile: int, rows: int, inputs: int, outputs: int) -> None:
     torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("depth_test", [True, False])
-@pytest.mark.parametrize("feather_px", [0, 4])
+@pytest.mark.parametrize(("depth_test", "feather_px"), [(True, 4), (False, 0)])
 def test_regions_of_renders_on_a_device(depth_test: bool, feather_px: int) -> None:
     """Cameras of two sizes, one no multiple of anything, and one that sees no actor: what the CPU finds."""
     config = RegionConfig(depth_test=depth_test, feather_px=feather_px)
@@ -358,6 +359,41 @@ def test_regions_of_renders_on_a_device(depth_test: bool, feather_px: int) -> No
         np.testing.assert_array_equal(region.blocks, occupied_blocks(expected.mask, *expected.bounds))
         rules = {"sizes": ((24, 48), (32, 96)), "margin_px": 8}
         assert crops_over(region.blocks, expected.mask.shape, **rules) == choose_crops(expected.mask, **rules)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_composites(masked: bool) -> None:
+    """Bytes as PyTorch's, at weights of 0 and 1, between them, beyond [0, 1], and where there are no numbers."""
+    rng = torch.Generator().manual_seed(0)
+    size = (13, 61)
+    render = torch.randint(0, 256, (*size, 3), generator=rng, dtype=torch.uint8)
+    harmonized = torch.rand((3, *size), generator=rng) * 1.4 - 0.2
+    mask = (torch.rand(size, generator=rng) * 2 - 0.5).clamp(0, 1) if masked else None
+    harmonized[0, 2, 3:7], harmonized[1, 2, 5], harmonized[2, 9, 9] = float("nan"), float("inf"), -float("inf")
+    picture, bad = kernels_composite.mixed(render, harmonized, mask)
+    expected = composite_full(harmonized) if mask is None else composite_region(render, harmonized, mask)
+    torch.testing.assert_close(picture, expected, rtol=0, atol=0)
+    assert int(bad) == int(bad_pixels(harmonized, mask)) > (0 if masked else 4)
+
+
+@pytest.mark.parametrize("margin_px", [0, 5])
+@pytest.mark.parametrize(
+    "crop",
+    [Crop(16, 24, 3, 9), Crop(16, 24, 0, 0), Crop(20, 24, 3, 40), Crop(16, 64, 7, 0), Crop(23, 64, 0, 0)],
+    ids=str,
+)
+def test_what_is_added_in_a_crop(crop: Crop, margin_px: int) -> None:
+    """Inside an image, at its edges, as wide as it, and all of it; where it is no number it stays so."""
+    rng = torch.Generator().manual_seed(1)
+    image = torch.rand((3, 23, 64), generator=rng)
+    residual = torch.rand((3, crop.height, crop.width), generator=rng) * 2 - 1
+    residual[1, 4, 4] = float("nan")
+    output = kernels_composite.added_inside(image, crop, residual, margin_px)
+    expected = with_changes(image, {crop: residual}, margin_px)
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-6, equal_nan=True)
+    outside = torch.ones(image.shape[1:], dtype=torch.bool)
+    outside[crop.slices] = False
+    assert torch.equal(output[:, outside], image[:, outside])
 
 
 @pytest.mark.parametrize("sky", [None, (1, 1), (8, 16)])

@@ -14,7 +14,7 @@ import pytest
 
 triton = pytest.importorskip("triton", reason="needs triton, which is not installed here")
 
-from r3d2_ros.harmonizer import kernels_surroundings  # noqa: E402
+from r3d2_ros.harmonizer import kernels_composite, kernels_surroundings  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_attention,
@@ -234,9 +234,20 @@ IMAGES: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
     ),
     "look along": (
         kernels_surroundings.look_along,
-        {"values": "*u8", "output": "*u8",
-         **dict.fromkeys(("LENGTH", "STRIDE", "PIXELS_IN_ALL", "REACH"), "i32")},
-        {"WHAT": kernels_surroundings.NEAREST_OF_LINES.value, "PIXELS": kernels_surroundings.PIXELS},
+        {"values": "*u8", "output": "*u8", **COUNTS, "REACH": "i32"},
+        {"WHAT": kernels_surroundings.NEAREST_OF_LINES.value, "ALONG_ROWS": True, "TILE": kernels_surroundings.TILE},
+    ),
+    "mix": (
+        kernels_composite.mix,
+        {"render": "*u8", "harmonized": "*fp32", "mask": "*fp32", "picture": "*u8", "bad": "*i32",
+         "PIXELS_IN_ALL": "i32"},
+        {"MASKED": True, "PIXELS": kernels_composite.PIXELS},
+    ),
+    "add inside": (
+        kernels_composite.add_inside,
+        {**dict.fromkeys(("image", "residual", "output"), "*fp32"), **COUNTS,
+         **dict.fromkeys(("TOP", "LEFT", "FRAME_HEIGHT", "FRAME_WIDTH"), "i32"), "MARGIN": "fp32"},
+        {"PIXELS": kernels_composite.PIXELS},
     ),
     "finish": (
         gsplat_kernels.finish,

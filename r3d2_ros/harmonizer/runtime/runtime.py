@@ -167,8 +167,8 @@ class Runtime:
 
     def _batches(self, images: int) -> list[int]:
         """How many go in each call. To compile a program takes a minute, to record an eager one seconds."""
-        recorded = self._graphs is not None and self.config.kind == "eager"
-        return batches_of(images, self.config.max_batch, any_number=recorded)
+        any_number = self.device.type == "cuda" and self.config.kind == "eager"
+        return batches_of(images, self.config.max_batch, any_number=any_number)
 
     def _check(self, images: Tensor) -> None:
         check_image(images)
