@@ -34,6 +34,7 @@ from r3d2_ros.nodes.qos import overridable, reliable
 from r3d2_ros.nodes.render_loop import RenderLoop
 from r3d2_ros.nodes.statistics import Statistics
 from r3d2_ros.nodes.transport import Transport, prepare_transport, transport_fault
+from r3d2_ros.turns import take_short_turns
 
 ASSEMBLE = partial(assemble, warm_harmonizer=False)
 """The thread that harmonizes warms up itself."""
@@ -319,6 +320,7 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
 
     rclpy's own signal handlers would shut ROS down below the render thread, so the signals are handled here.
     """
+    take_short_turns()
     ended = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda number, frame: ended.set())

@@ -28,7 +28,7 @@ RATE_HZ, DEADLINE_MS, ACTORS = 10.0, 100, 20
 CROPS = "768x1920"
 """In this drive nearly every crop is as large as this or the whole frame: other sizes would only take to prepare."""
 
-MAX_BATCH = 4
+MAX_BATCH = 6
 GUESS_S = 110.0
 """How long a mode takes before one has been timed: to load, to compile, and 60 s of ticks."""
 

@@ -161,7 +161,8 @@ def no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_workspace")
 def test_the_variable_of_cublas_is_set_and_another_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.numerics._matrix_product", lambda device: None)
+    taken = [0, 16 * 8 * 1024, 0]
+    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.numerics._workspace_bytes", lambda device: taken.pop())
     pin_cublas_workspace(torch.device("cpu"))
     assert CUBLAS_WORKSPACE not in os.environ, "a CPU has no cuBLAS"
     pin_cublas_workspace(CUDA)
@@ -175,13 +176,14 @@ def test_the_variable_of_cublas_is_set_and_another_value_is_refused(monkeypatch:
 
 @pytest.mark.usefixtures("no_workspace")
 def test_pinning_too_late_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(device: torch.device) -> None:
+    def refused(device: torch.device) -> int:
         assert torch.are_deterministic_algorithms_enabled()
         raise RuntimeError("Deterministic behavior was enabled ... you must set CUBLAS_WORKSPACE_CONFIG=:4096:8")
 
-    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.numerics._matrix_product", refused)
-    with pytest.raises(InputError, match="Set CUBLAS_WORKSPACE_CONFIG=:4096:8 before the process starts"):
-        pin_cublas_workspace(CUDA)
+    for too_late, got in [(refused, "after the first"), (lambda device: 8_519_680, "a workspace of 8519680 bytes")]:
+        monkeypatch.setattr("r3d2_ros.harmonizer.runtime.numerics._workspace_bytes", too_late)
+        with pytest.raises(InputError, match=f"{got}.* Set CUBLAS_WORKSPACE_CONFIG=:4096:8 before the process starts"):
+            pin_cublas_workspace(CUDA)
     assert not torch.are_deterministic_algorithms_enabled()
 
 

@@ -17,6 +17,7 @@ from r3d2_ros.config import SimConfig
 from r3d2_ros.demo.drive import Drive
 from r3d2_ros.jpeg import JpegEncoder
 from r3d2_ros.simulator import FrameSet, History, Rendered, Simulator
+from r3d2_ros.turns import take_short_turns
 from r3d2_ros.world import WorldState
 
 Say = Callable[[str], None]
@@ -28,8 +29,9 @@ def measure_rig(
 ) -> dict[str, Any]:
     """`verdict` of the drive's ticks at `rate_hz`, from the moment each was due to its last encoded picture.
 
-    Rendering, harmonizing and encoding have a thread each, as in the node.
+    Rendering, harmonizing and encoding have a thread each, which take turns as in the node.
     """
+    take_short_turns()
     simulator = assemble(config, say, warm_harmonizer=False).simulator
     stepper, states = Stepper(simulator), world_states(drive)
     quality = config.output.jpeg_quality

@@ -12,7 +12,8 @@ import torch
 from r3d2_ros.errors import InputError
 
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-_REPEATABLE_WORKSPACES = (":4096:8", ":16:8")
+_REPEATABLE_WORKSPACES = {":4096:8": 4096 * 8 * 1024, ":16:8": 16 * 8 * 1024}
+"""Value of the variable -> bytes of the workspace that PyTorch gives cuBLAS then."""
 
 
 @contextlib.contextmanager
@@ -108,20 +109,27 @@ def pin_cublas_workspace(device: torch.device) -> None:
         return
     where = f"environment variable {CUBLAS_WORKSPACE}"
     expected = " or ".join(_REPEATABLE_WORKSPACES) + ", because harmonizer.runtime.deterministic is on"
-    value = os.environ.setdefault(CUBLAS_WORKSPACE, _REPEATABLE_WORKSPACES[0])
+    value = os.environ.setdefault(CUBLAS_WORKSPACE, next(iter(_REPEATABLE_WORKSPACES)))
     if value not in _REPEATABLE_WORKSPACES:
         raise InputError(where, expected, f"'{value}'", "Set one of these, or leave it unset")
+    hint = f"Set {CUBLAS_WORKSPACE}={value} before the process starts"
     try:
         with numerics(device, deterministic=True):
-            _matrix_product(device)
+            taken = _workspace_bytes(device)
     except RuntimeError as error:
         if CUBLAS_WORKSPACE not in str(error):
             raise
-        hint = f"Set {CUBLAS_WORKSPACE}={value} before the process starts"
         raise InputError(where, expected, "a value that was set after the first matrix product", hint) from error
+    # PyTorch 2.11 says nothing when it comes too late. On Hopper its own choice is as large as the first one here.
+    if taken not in (0, _REPEATABLE_WORKSPACES[value]):
+        got = f"a workspace of {taken} bytes, chosen at an earlier matrix product"
+        raise InputError(where, expected, got, hint)
 
 
-def _matrix_product(device: torch.device) -> None:
-    """PyTorch refuses it where results are to repeat and the variable was not set at the first one."""
-    ones = torch.ones(2, 2, device=device)
-    torch.mm(ones, ones)
+def _workspace_bytes(device: torch.device) -> int:
+    """What a matrix product takes on a stream of its own beside its result; 0 where that stream had it already."""
+    with torch.cuda.stream(torch.cuda.Stream(device)):
+        ones, result = torch.ones(2, 2, 2, device=device)
+        before = torch.cuda.memory_allocated(device)
+        torch.mm(ones, ones, out=result)
+        return torch.cuda.memory_allocated(device) - before
