@@ -61,7 +61,8 @@ def add_parser(subparsers: Any) -> None:
     _add_rig(parser.add_argument_group("the whole tick of a rig"))
     quality = parser.add_argument_group("quality of approximate modes; needs --checkpoint")
     quality.add_argument(
-        "--quality", nargs="?", const=DEFAULT_MODES, metavar="MODES", help=f"by commas ({DEFAULT_MODES})"
+        "--quality", nargs="?", const=DEFAULT_MODES, metavar="MODES",
+        help=f"by commas ({DEFAULT_MODES}); joined by +, such as 720p+roi, they are one",
     )
     quality.add_argument("--frames", type=_count(100_000), help=f"ticks of the drive ({DEFAULTS['frames']})")
     parser.add_argument(

@@ -77,6 +77,8 @@ def _stack(surfaces: Sequence[DeviceSurfaces], numbers: Sequence[int], name: str
 
 def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines]) -> Tensor:
     """[C, H, W] uint8, 1 where `mark_surroundings` marks."""
+    from r3d2_ros.harmonizer import kernels_surroundings as kernels
+
     if not outlines:
         return torch.zeros_like(seen)
     starts = np.cumsum([0, *(len(one.windows) for one in outlines)], dtype=np.int32)
@@ -88,8 +90,6 @@ def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines]) -> Tensor
     anywhere = bool(np.isinf(reaches[:, :, 4:]).any())
     planes = np.concatenate([reaches[:, :, :3], reaches[:, :, 4:] - reaches[:, :, 3:4]], axis=2).astype(np.float32)
     on_device = [to_device(part, depth.device) for part in (windows, margins, footprints, planes, starts)]
-    from r3d2_ros.harmonizer import kernels_surroundings as kernels
-
     return kernels.marked(seen, depth, *on_device, anywhere=anywhere)
 
 

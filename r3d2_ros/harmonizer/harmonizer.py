@@ -171,10 +171,10 @@ class Harmonizer:
         for number, area in self._finder.areas(moment):
             frame = moment.frames[number]
             image = self._on_device(frame.rgb).clamp(0, 1).movedim(-1, 0).contiguous()
-            if frame.surfaces is None:
-                window, render = area.window, self._on_device(frame.rgb8[area.window.slices])
+            if frame.surfaces is not None and frame.surfaces.rgb8.device == self._network.device:
+                window, render = whole_window(moment.views[number]), frame.surfaces.rgb8
             else:
-                window, render = whole_window(moment.views[number]), self._on_device(frame.surfaces.rgb8)
+                window, render = area.window, self._on_device(frame.rgb8[area.window.slices])
             if area.mask is None:
                 yield _Input(number, area, window, image, render, weight=None, mask=None)
             else:

@@ -208,6 +208,8 @@ def test_quality_is_refused_for_random_weights(tiny: Path, capsys: pytest.Captur
     assert "Quality is unmeasured with random weights" in capsys.readouterr().err
     assert main([*SMALL, "--checkpoint", str(tiny), "--quality", "roi,sharper"]) == 1
     assert "'sharper'" in capsys.readouterr().err
+    assert main([*SMALL, "--checkpoint", str(tiny), "--quality", "half+720p"]) == 1
+    assert "one resolution" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -241,7 +243,7 @@ def test_a_rig_to_a_subscriber(tiny: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.slow
 def test_quality_of_the_modes(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = document(
-        "--checkpoint", str(trained), "--quality", "roi,half,720p,fp8", "--frames", "2", "--size", "96x160",
+        "--checkpoint", str(trained), "--quality", "roi+half,half,720p,fp8", "--frames", "2", "--size", "96x160",
         "--renderer", "cpu", "--splats", "20000", capsys=capsys,
     )  # fmt: skip
     rows = {row["mode"]: row for row in facts["rows"]}
@@ -250,4 +252,5 @@ def test_quality_of_the_modes(trained: Path, capsys: pytest.CaptureFixture[str])
     assert rows["720p"]["counts_towards_goal"] is True and rows["720p"]["line_step"] == 0.0
     assert rows["half"]["identical"] is False and 5 < rows["half"]["psnr_db"] < 60
     assert rows["half"]["flicker_mode"] is not None
+    assert rows["roi+half"]["psnr_db"] == rows["half"]["psnr_db"], "no crop is as small as that"
     assert "float8" in rows["fp8"].get("not_measured", "") or rows["fp8"]["psnr_db"] > 5

@@ -36,9 +36,12 @@ def chosen_modes(text: str) -> tuple[str, ...]:
     """Names by commas; InputError for one that is no mode, and for none."""
     names = tuple(name.strip() for name in text.split(",") if name.strip()) or ("",)
     for name in names:
+        if {"half", "720p"} <= set(name.split("+")):
+            raise InputError("--quality", "one resolution for a mode", f"'{name}'")
         for part in name.split("+"):
             if part not in MODES:
-                raise InputError("--quality", f"names by commas (or +) of {', '.join(MODES)}", f"'{part}'")
+                hint = "Several joined by + are one mode"
+                raise InputError("--quality", f"names by commas of {', '.join(MODES)}", f"'{part}'", hint)
     return names
 
 
