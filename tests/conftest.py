@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,8 @@ os.environ["CYCLONEDDS_URI"] = CYCLONE_ON_THIS_MACHINE
 # PyTorch's threads spin while they wait for each other: on a busy machine small networks take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["R3D2_CACHE_DIR"] = str(ROOT / "out" / "test-cache")
+# A shell has what it starts in the background ignore interrupts, and so would do the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
