@@ -341,16 +341,16 @@ def test_gated_product(tile: int, rows: int, inputs: int, outputs: int) -> None:
     torch.testing.assert_close(output.double(), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("depth_test", "feather_px"), [(True, 4), (False, 0)])
+@pytest.mark.parametrize(("depth_test", "feather_px"), [(True, 2), (False, 0)])
 def test_regions_of_renders_on_a_device(depth_test: bool, feather_px: int) -> None:
     """Cameras of two sizes, one no multiple of anything, and one that sees no actor: what the CPU finds."""
     config = RegionConfig(depth_test=depth_test, feather_px=feather_px)
-    seen = [seen_actors(seed, size) for seed, size in enumerate([(20, 530), (29, 61), (20, 530), (20, 530)])]
+    seen = [seen_actors(seed, size) for seed, size in enumerate([(20, 530), (29, 61), (20, 530)])]
     seen[2].actor_weight[:] = 0
     views, boxes = [one.view for one in seen], seen[0].boxes
     surfaces = [one.surfaces("cpu") for one in seen]
     found = find_device_regions(surfaces, views, boxes, config)
-    assert [region.number for region in found] == [0, 1, 3]
+    assert [region.number for region in found] == [0, 1]
     for region in found:
         expected = seen[region.number].region(boxes, config)
         assert expected is not None and 0.02 < (expected.mask > 0).mean() < 0.9
