@@ -160,7 +160,7 @@ def norm_of(channels: int, dtype: torch.dtype) -> Norm:
 
 
 SMALL_NORMS = [(1, 32, 8, (1, 1)), (2, 320, 32, (9, 7))]
-LARGE_NORMS = [(1, 128, 32, (24, 37)), (3, 96, 32, (17, 30))]
+LARGE_NORMS = [(1, 128, 32, (24, 23)), (2, 96, 32, (17, 20))]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_norms(
 
 def test_the_largest_behind_a_norm_is_no_less_than_any() -> None:
     """Factors of both signs: the largest number may come of the smallest."""
-    x = pictures(2, 96, (17, 30), torch.float16)
+    x = pictures(2, 96, (17, 20), torch.float16)
     before, weight, bias = norm_of(96, torch.float16)
     assert bool((weight < 0).any()) and bool((weight > 0).any())
     gain, shift, largest = kernels_norm.affine(x, before, weight, bias, 32, 1e-5)
@@ -203,7 +203,7 @@ def test_the_largest_behind_a_norm_is_no_less_than_any() -> None:
 
 def test_norms_of_numbers_far_from_zero() -> None:
     """10000 +- 1: as the difference of two sums of squares in float32 nothing would be left of the variance."""
-    x = 10_000 + pictures(1, 32, (70, 65), torch.float32)
+    x = 10_000 + pictures(1, 32, (30, 41), torch.float32)
     ones, zeros = torch.ones(32), torch.zeros(32)
     gain, shift, _ = kernels_norm.affine(x, None, ones, zeros, 8, 1e-5)
     expected_gain, expected_shift, _ = group_affine_reference(x.double(), None, ones, zeros, 8, 1e-5)
@@ -345,7 +345,7 @@ def test_gated_product(tile: int, rows: int, inputs: int, outputs: int) -> None:
 def test_regions_of_renders_on_a_device(depth_test: bool, feather_px: int) -> None:
     """Cameras of two sizes, one no multiple of anything, and one that sees no actor: what the CPU finds."""
     config = RegionConfig(depth_test=depth_test, feather_px=feather_px)
-    seen = [seen_actors(seed, size) for seed, size in enumerate([(20, 530), (29, 61), (20, 530)])]
+    seen = [seen_actors(seed, size) for seed, size in enumerate([(14, 530), (21, 61), (14, 530)])]
     seen[2].actor_weight[:] = 0
     views, boxes = [one.view for one in seen], seen[0].boxes
     surfaces = [one.surfaces("cpu") for one in seen]
