@@ -11,6 +11,7 @@ from r3d2_ros.rendering.cuda_copies import rgb8_tensor
 
 def composited(render: Tensor, harmonized: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """What `composite_region` gives, or `composite_full` without a mask, and the number of `bad_pixels`."""
+    _check_sizes(render, harmonized, harmonized[0] if mask is None else mask)
     if kernels_run_on(render.device):
         from r3d2_ros.harmonizer.kernels_composite import mixed
 
@@ -25,9 +26,7 @@ def composite_region(render: Tensor, harmonized: Tensor, mask: Tensor) -> Tensor
     Mask 0 gives the render's bytes, 1 what `rgb8_tensor` makes of `harmonized`, between them their weighted mean in
     8-bit steps, rounded half up.
     """
-    if render.shape != (*mask.shape, 3) or harmonized.shape != (3, *mask.shape):
-        shapes = f"{list(render.shape)}, {list(harmonized.shape)}, {list(mask.shape)}"
-        raise ValueError(f"expected images of one size, got {shapes}")
+    _check_sizes(render, harmonized, mask)
     after = harmonized.movedim(0, -1)
     weight = mask[..., None]
     before = render.float()
@@ -46,3 +45,9 @@ def bad_pixels(harmonized: Tensor, mask: Tensor | None) -> Tensor:
     """How many pixels of `harmonized` [3, H, W] are NaN or infinite where `mask` [H, W] is above 0: an int64 scalar."""
     bad = ~harmonized.isfinite().all(dim=0)
     return (bad if mask is None else bad & (mask > 0)).sum()
+
+
+def _check_sizes(render: Tensor, harmonized: Tensor, mask: Tensor) -> None:
+    if render.shape != (*mask.shape, 3) or harmonized.shape != (3, *mask.shape):
+        shapes = f"{list(render.shape)}, {list(harmonized.shape)}, {list(mask.shape)}"
+        raise ValueError(f"expected images of one size, got {shapes}")

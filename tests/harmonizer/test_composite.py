@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region
+from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region, composited
 from r3d2_ros.harmonizer.region import actor_boxes, actor_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
@@ -82,3 +82,5 @@ def test_numbers_that_are_none_outside_the_mask_change_nothing() -> None:
 def test_images_of_different_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="expected images of one size"):
         pasted(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.float32), np.zeros((4, 4), np.float32))
+    with pytest.raises(ValueError, match="expected images of one size"):
+        composited(torch.zeros(4, 5, 3, dtype=torch.uint8), torch.zeros(3, 4, 4), None)
