@@ -48,6 +48,7 @@ def test_a_checkpoint_names_the_kinds_of_data_that_it_has_seen(tmp_path: Path, p
     assert load_checkpoint(last).config.trained_on == ("test", "not stated")
 
 
+@pytest.mark.slow
 def test_the_middle_of_the_unet_learns_where_the_sun_is(tmp_path: Path, pairs: Path) -> None:
     """It stands at (-0.6, -0.8, 0): zeros would be off by 1/3. Nothing is learnt of it where it has no weight."""
     losses = {"lpips": 0.0, "gram": 0.0, "l1": 1.0}
