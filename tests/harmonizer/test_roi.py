@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.residual import Resolution, reduced_size, scale_of
-from r3d2_ros.harmonizer.roi import Crop, choose_crops, crop_sizes, crops_cost, grid_of, parse_sizes
+from r3d2_ros.harmonizer.roi import Crop, _clusters, choose_crops, crop_sizes, crops_cost, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import RoiConfig
 
 SIZES = parse_sizes("64x64, 64x128, 128x128")
@@ -149,3 +149,13 @@ def test_the_grid_of_reduced_frames_has_whole_latent_pixels_there_and_here() -> 
     assert crop_sizes(parse_sizes("256x256, 384x768"), (1080, 1920), grid_px=24) == [(264, 264), (384, 768)]
     for size in crop_sizes(parse_sizes(RoiConfig().sizes), (1080, 1920), grid_px=24):
         assert all(n % 8 == 0 for n in reduced_size(*size, 2 / 3))
+
+
+def test_clusters_are_the_connected_parts_that_opencv_finds() -> None:
+    """Of any number of rows and columns, from a few blocks to nearly all; those that touch at a corner are one."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        blocks = (rng.random(rng.integers(1, 30, 2)) < rng.random()).astype(np.uint8)
+        _, _, stats, _ = cv2.connectedComponentsWithStats(blocks, connectivity=8)
+        expected = [[top, left, top + height, left + width] for left, top, width, height, _ in stats[1:].tolist()]
+        assert sorted(_clusters(blocks).tolist()) == sorted(expected)
