@@ -58,6 +58,10 @@ class DataConfig:
         int, _doc("side of the square cut out around an insert at a random place; 0: whole images", ge=0, le=8192)
     ] = 0
     flip: Annotated[bool, _doc("mirror half of the samples left to right")] = False
+    sizes: Annotated[
+        tuple[Annotated[float, _doc("", ge=0.25, le=4)], ...],
+        _doc("each step shows its samples enlarged by one of these, or by two: see loss.agreement", min_length=1),
+    ] = (1.0,)
     workers: Annotated[int, _doc("processes that read images; 0: the training process itself", ge=0, le=64)] = 2
 
 
@@ -76,6 +80,14 @@ class LossConfig:
     sun: Annotated[
         float,
         _doc("weight of the error of the sun's direction as the UNet's middle has it; the paper has none", ge=0),
+    ] = 0.0
+    agreement: Annotated[
+        float,
+        _doc(
+            "weight of the mean squared difference between what is changed in the same samples at two of data.sizes; "
+            "the paper has none",
+            ge=0,
+        ),
     ] = 0.0
     gram_normalisation: Annotated[
         Literal["film", "difix"],
@@ -178,6 +190,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.model.checkpoint and self.autoencoder.steps:
             raise ValueError("autoencoder.steps 0 beside model.checkpoint, whose autoencoder is trained")
+        if len(set(self.data.sizes)) < len(self.data.sizes):
+            raise ValueError(f"data.sizes that differ, not {self.data.sizes}")
+        if self.loss.agreement and len(self.data.sizes) < 2:
+            raise ValueError("two data.sizes or more beside loss.agreement, which compares two of them")
 
 
 FREE = ("out", "threads", "licences", "data.workers", "save")

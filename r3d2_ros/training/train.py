@@ -33,6 +33,7 @@ from r3d2_ros.training.data import Batch, batches
 from r3d2_ros.training.logs import Logs
 from r3d2_ros.training.looks import look, spread
 from r3d2_ros.training.losses import TrainingLoss
+from r3d2_ros.training.sizes import at_size, draw_sizes, loss_at_sizes
 from r3d2_ros.training.sources import check_suns, initial_model, listed, open_datasets, split_of, with_origin
 from r3d2_ros.training.stages import build_stage, checkpoint_activations, merged_state, precision, trained
 from r3d2_ros.training.states import (
@@ -191,9 +192,9 @@ class Run:
         if self.name == "autoencoder":  # both are pictures that it will have to carry, taken by turns
             wanted = batch.input if step % 2 else batch.target
             batch = replace(batch, input=wanted, target=wanted)
+        shown = [at_size(batch, size) for size in self.sizes(step)]
         with precision(self.config, self.accelerator.device):
-            made = self.module(batch.input.contiguous(memory_format=torch.channels_last))
-            terms = self.loss(made, batch, torch.Generator().manual_seed(seed))
+            terms = loss_at_sizes(self.module, self.loss, shown, seed)
         self.accelerator.backward(terms["total"])
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.config.optimizer.clip_norm)
         self.check(step, terms, norm, batch)
@@ -202,6 +203,12 @@ class Run:
         if self.mean:
             self.average(list(self.mean.values()), [self.trained[name].detach() for name in self.mean], step + 1)
         return {**terms, "gradient": norm, "learning_rate": torch.tensor(rate)}
+
+    def sizes(self, step: int) -> tuple[float, ...]:
+        """At which all processes show a step's samples: two where the agreement of what is changed counts."""
+        rng = np.random.default_rng([self.config.seed, 2, STAGES.index(self.name), step])
+        compared = self.name == "harmonizer" and self.config.loss.agreement > 0
+        return draw_sizes(self.config.data.sizes, 2 if compared else 1, rng)
 
     def check(self, step: int, terms: dict[str, Tensor], norm: Tensor, batch: Batch) -> None:
         """The gradient is that of all processes, so it is not finite in all of them where a loss in one is not."""

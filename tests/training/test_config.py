@@ -47,6 +47,20 @@ def test_every_fault_is_named_with_its_key(tmp_path: Path) -> None:
     assert f"{path}: batch: expected" in text
 
 
+def test_sizes_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    begin = "out: out\nmodel: {variant: nano}\nsteps: 1\n"
+    path.write_text(begin + "data: {folders: [pairs]}\nloss: {agreement: 1.0}\n")
+    with pytest.raises(InputErrors, match="two data.sizes or more beside loss.agreement"):
+        load_train_config(path)
+    path.write_text(begin + "data: {folders: [pairs], sizes: [1.0, 2.0, 1.0]}\n")
+    with pytest.raises(InputErrors, match="data.sizes that differ"):
+        load_train_config(path)
+    path.write_text(begin + "data: {folders: [pairs], sizes: [0.1]}\n")
+    with pytest.raises(InputErrors, match="data.sizes.0: expected greater than or equal to 0.25"):
+        load_train_config(path)
+
+
 def test_every_key_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     table = page.split("## Keys")[1]
