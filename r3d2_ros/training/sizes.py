@@ -25,9 +25,10 @@ def at_size(batch: Batch, size: float) -> Batch:
     """The pictures with `size` times as many rows and columns: means of areas, or bicubic where there are more."""
     if size == 1.0:
         return batch
-    rows, columns = reduced_size(*batch.input.shape[-2:], size)
+    height, width = batch.input.shape[-2:]
+    shape = reduced_size(height, width, size)
     change = _enlarged if size > 1 else area_mean
-    input, target, mask = (change(image, (rows, columns)) for image in (batch.input, batch.target, batch.mask))
+    input, target, mask = (change(image, shape) for image in (batch.input, batch.target, batch.mask))
     return replace(batch, input=input, target=target, mask=(mask > 0.5).to(mask.dtype))
 
 

@@ -47,7 +47,7 @@ def test_every_fault_is_named_with_its_key(tmp_path: Path) -> None:
     assert f"{path}: batch: expected" in text
 
 
-def test_sizes_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
     begin = "out: out\nmodel: {variant: nano}\nsteps: 1\n"
     path.write_text(begin + "data: {folders: [pairs]}\nloss: {agreement: 1.0}\n")
