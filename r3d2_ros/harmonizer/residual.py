@@ -42,9 +42,12 @@ def run_reduced(images: Tensor, network: Network, scale: float) -> Tensor:
         return network(images)
     height, width = images.shape[-2:]
     small = area_mean(images, reduced_size(height, width, scale))
-    residual = network(small) - small
-    enlarged = functional.interpolate(residual, size=(height, width), mode="bilinear", align_corners=False)
-    return (images + enlarged).clamp(0, 1)
+    return (images + enlarged(network(small) - small, (height, width))).clamp(0, 1)
+
+
+def enlarged(residual: Tensor, size: tuple[int, int]) -> Tensor:
+    """What was changed in small images, [B, C, h, w], at a larger `size` (rows, columns)."""
+    return functional.interpolate(residual, size=size, mode="bilinear", align_corners=False)
 
 
 def area_mean(images: Tensor, size: tuple[int, int]) -> Tensor:

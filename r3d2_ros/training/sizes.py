@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.residual import area_mean, reduced_size
+from r3d2_ros.harmonizer.residual import area_mean, enlarged, reduced_size
 from r3d2_ros.training.data import Batch
 from r3d2_ros.training.losses import TrainingLoss
 from r3d2_ros.training.stages import Made
@@ -27,12 +27,12 @@ def at_size(batch: Batch, size: float) -> Batch:
         return batch
     height, width = batch.input.shape[-2:]
     shape = reduced_size(height, width, size)
-    change = _enlarged if size > 1 else area_mean
+    change = _bicubic if size > 1 else area_mean
     input, target, mask = (change(image, shape) for image in (batch.input, batch.target, batch.mask))
     return replace(batch, input=input, target=target, mask=(mask > 0.5).to(mask.dtype))
 
 
-def _enlarged(image: Tensor, size: tuple[int, int]) -> Tensor:
+def _bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(image, size=size, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
@@ -55,6 +55,6 @@ def loss_at_sizes(
 
 def disagreement(change: Tensor, small: Tensor) -> Tensor:
     """Mean squared difference between what is changed in pictures, [B,3,H,W], and in the same at a smaller size,
-    enlarged as `harmonizer.resolution` enlarges it (`residual.run_reduced`)."""
-    enlarged = functional.interpolate(small, size=change.shape[-2:], mode="bilinear", align_corners=False)
-    return (change - enlarged).square().mean()
+    enlarged as `harmonizer.resolution` does it."""
+    height, width = change.shape[-2:]
+    return (change - enlarged(small, (height, width))).square().mean()
