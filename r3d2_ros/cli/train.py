@@ -56,15 +56,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def config_file(name: str) -> Path:
-    """A file by its path, or a shipped one by its name. InputError when it is neither."""
-    path = Path(name)
+    """A shipped one by its name, whatever lies in the working directory, or a file. InputError when it is neither."""
+    path, folder = Path(name), config_dir() / "train"
+    shipped = sorted(file.stem for file in folder.glob("*.yaml"))
+    if name in shipped:
+        return folder / f"{name}.yaml"
     if path.suffix or path.exists():
         return path
-    folder = config_dir() / "train"
-    shipped = sorted(file.stem for file in folder.glob("*.yaml"))
-    if name not in shipped:
-        raise InputError("CONFIG", f"a file, or one of {', '.join(shipped)}", repr(name))
-    return folder / f"{name}.yaml"
+    raise InputError("CONFIG", f"a file, or one of {', '.join(shipped)}", repr(name))
 
 
 def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:

@@ -196,9 +196,9 @@ class TrainConfig:
             raise ValueError("two data.sizes or more beside loss.agreement, which compares two of them")
 
 
-FREE = ("out", "threads", "licences", "data.workers", "save")
+FREE = ("out", "threads", "licences", "data.folders", "data.workers", "save")
 """Keys that may change when a training is resumed: its weights do not depend on them. On the number of threads that
-computes on a CPU they do depend, whichever way it was chosen: `states.Bound` has it."""
+computes on a CPU and on the samples they do depend, whichever way these were chosen: `states.Bound` has them."""
 
 
 def load_train_config(path: str | Path) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -110,12 +111,22 @@ def batches(
         sampler=order,
         num_workers=config.data.workers,
         collate_fn=joined_or_fault,
+        worker_init_fn=leave_signals_to_the_training,
         pin_memory=torch.cuda.is_available(),
     )
     for batch in loader:
         if isinstance(batch, Fault):
             raise batch
         yield batch
+
+
+def leave_signals_to_the_training(worker: int) -> None:
+    """Ctrl-C and what ends a job reach every process of its group, and the step that runs still needs its pictures.
+
+    A worker ends when the training tells it to, or is gone.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def joined_or_fault(items: Sequence[Batch | Fault]) -> Batch | Fault:

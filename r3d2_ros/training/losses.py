@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from r3d2_ros.errors import InputError
 from r3d2_ros.training.config import LossConfig
 from r3d2_ros.training.perceptual import COARSEST, LpipsHeads, crop_features, gram_loss
 from r3d2_ros.training.trunk import Trunk, load_trunk
@@ -35,6 +36,10 @@ class TrainingLoss(nn.Module):
             terms["l1"] = (difference.abs() * weight).mean()
             terms["l2"] = (difference.square() * weight).mean()
         if self.trunk is not None:
+            if min(output.shape[-2:]) < COARSEST:
+                hint = "Set a larger data.crop_px, or no data.sizes that make it so small"
+                where, got = f"samples {', '.join(batch.names)}", f"{output.shape[-2]}x{output.shape[-1]}"
+                raise InputError(where, f"{COARSEST} px or more a side, for loss.lpips and loss.gram", got, hint)
             terms |= self._of_features(output, target, generator)
         if made.sun is not None:
             terms["sun"] = sun_loss(made.sun, batch.sun).mean()

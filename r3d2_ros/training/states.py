@@ -10,7 +10,6 @@ A folder gets its name when it is complete. No random state is in it: each step'
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -40,9 +39,6 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 StageName = Literal["autoencoder", "harmonizer"]
 
 
-log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True, kw_only=True)
 class SampleList:
     """How many training samples there are, and a hash of what and in which order they are (`sources.listed`)."""
@@ -59,14 +55,12 @@ class Bound:
     threads  of each process as it computes on a CPU, since sums in another order have other last bits; None on a GPU
     samples  where they are does not matter
     config   `bound_keys`
-
-    Checkpoints of earlier versions have neither threads nor samples.
     """
 
     __pydantic_config__ = STRICT
     processes: Annotated[int, Field(ge=1)]
-    threads: Annotated[int, Field(ge=1)] | None = None
-    samples: SampleList | None = None
+    threads: Annotated[int, Field(ge=1)] | None
+    samples: SampleList
     config: dict[str, Any]
 
 
@@ -121,34 +115,36 @@ class Checkpoints:
 
 
 def read_reached(folder: Path, bound: Bound) -> Reached:
-    """How far a checkpoint is. InputErrors when it was made with something else than `bound`.
-
-    What an earlier version did not write down is not compared, and a warning says so.
-    """
+    """How far a checkpoint is. InputErrors when it was made with something else than `bound`."""
     path = folder / STATE_FACTS
     reached = validate(Reached, read_json(path), str(path))
     now = json.loads(json.dumps(bound.config)) | {"processes": bound.processes}
     then = reached.config | {"processes": reached.processes}
-    hint = "Resume it as it was begun, or train into another folder"
     faults = [
-        InputError(f"{path}: {key}", repr(then.get(key)), repr(now.get(key)), hint)
+        _changed(f"{path}: {key}", then, now, key)
         for key in sorted(now.keys() | then.keys())
-        if now.get(key) != then.get(key) and not is_free(key) and not (reached.samples and key == "data.folders")
+        if now.get(key, ...) != then.get(key, ...) and not is_free(key)
     ]
     if reached.threads and bound.threads and reached.threads != bound.threads:
         hint = f"Set threads to {reached.threads}: with others the weights differ in their last bits"
         faults.append(InputError(f"{path}: threads", f"{reached.threads} on the CPU", str(bound.threads), hint))
-    if reached.samples and bound.samples and reached.samples != bound.samples:
+    if reached.samples != bound.samples:
         expected, got = f"the {reached.samples.count} training samples that it began with", str(bound.samples.count)
         got += " others" if bound.samples.count == reached.samples.count else ""
         hint = "Put the dataset back as it was, or train into another folder"
         faults.append(InputError(f"{path}: samples", expected, got, hint))
     if faults:
         raise InputErrors(faults)
-    for name in ("threads", "samples"):
-        if getattr(bound, name) and not getattr(reached, name):
-            log.warning("%s does not say its %s: resumed without comparing them", path, name)
     return reached
+
+
+def _changed(where: str, then: Mapping[str, Any], now: Mapping[str, Any], key: str) -> InputError:
+    """A key that is not what it was when the training began, or that only one of two versions of the program has."""
+    if key in then and key in now:
+        hint = "Resume it as it was begun, or train into another folder"
+        return InputError(where, repr(then[key]), repr(now[key]), hint)
+    expected, got = (repr(keys[key]) if key in keys else "no such key" for keys in (then, now))
+    return InputError(where, expected, got, "Another version began it: resume with that, or train into another folder")
 
 
 def collect(

@@ -169,12 +169,13 @@ class Run:
                 stopped = self.any_process(stop.is_set())
                 if logs:
                     logs.step(done, values)
-                    if val and config.save.pictures_every and done % config.save.pictures_every == 0:
-                        with logs.aside():
-                            logs.look(done, *look(self.stage, self.mean, val, self.name, config))
                 if stopped or done == self.steps or done % config.save.every == 0:
                     with logs.aside() if logs else nullcontext():
                         saved = self.save(done)
+                looks = val and config.save.pictures_every and done % config.save.pictures_every == 0
+                if logs and looks:  # behind the checkpoint, which a picture that cannot be read leaves there
+                    with logs.aside():
+                        logs.look(done, *look(self.stage, self.mean, val, self.name, config))
                 if stopped:
                     break
         finally:

@@ -78,7 +78,10 @@ def test_options_take_the_place_of_keys(tmp_path: Path, capsys: pytest.CaptureFi
     assert list((tmp_path / "other" / "tensorboard" / "harmonizer").glob("events*"))
 
 
-def test_shipped_recipes_go_by_name() -> None:
+def test_shipped_recipes_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command.config_file("nano").name == "nano.yaml"
+    (tmp_path / "nano").mkdir()
+    monkeypatch.chdir(tmp_path)  # where a training may well have written into ./nano
     assert command.config_file("nano").name == "nano.yaml"
     names = "nano, r3d2, r3d2_big"
     with pytest.raises(InputError, match=f"CONFIG: expected a file, or one of {names}, got 'nana'"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +113,25 @@ def test_a_damaged_picture_ends_the_training_at_its_turn(tmp_path: Path, workers
     assert next(left).names == whole[0].names
     with pytest.raises(InputError, match=f"{damaged}: expected a PNG of 8 bits with 3 channels"):
         next(left)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_a_signal_to_all_processes_leaves_the_pictures_of_the_steps_to_come(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """The training ends after its step and saves; a terminal, `timeout` and batch systems signal the readers too."""
+    pairs = write_pairs(tmp_path / "pairs")
+    samples = open_dataset(pairs).split("train")
+    of = config(tmp_path, pairs=pairs, data={"workers": 1})
+    left = batches(of, samples, begin=0, end=9, rank=0, processes=1)
+    seen = [next(left).names]
+    (reader,) = multiprocessing.active_children()
+    assert reader.pid is not None
+    os.kill(reader.pid, number)
+    seen += [batch.names for batch in left]
+    assert len(seen) == 9
+    reader.join(5.0)
+    assert reader.exitcode == 0
 
 
 def test_the_loader_pins_the_images_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from r3d2_ros.dataset.samples import Sample, open_dataset
+from r3d2_ros.errors import InputError
 from r3d2_ros.training import logs as module
 from r3d2_ros.training import train as loop
 from r3d2_ros.training.looks import spread
@@ -72,3 +73,14 @@ def test_a_look_sees_the_last_sample_too(tmp_path: Path, monkeypatch: pytest.Mon
     save = {"pictures_every": 1, "pictures": 3}
     train(config(tmp_path, pairs=pairs, steps=1, save=save), resume=False, stop=threading.Event())
     assert seen == ["val/val_000", "val/val_003", "val/val_006"]
+
+
+def test_a_look_at_a_damaged_picture_leaves_the_checkpoint_of_its_step(tmp_path: Path) -> None:
+    """They fall together in every recipe."""
+    pairs = write_pairs(tmp_path / "pairs")
+    damaged = pairs / "val" / "val_000" / "target.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    settings = config(tmp_path, pairs=pairs, steps=4, save={"pictures_every": 2, "every": 2})
+    with pytest.raises(InputError, match=f"{damaged}: expected a PNG"):
+        train(settings, resume=False, stop=threading.Event())
+    assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["harmonizer_00000002"]

@@ -197,6 +197,13 @@ def test_terms_are_weighted_and_added(trunk: Trunk) -> None:
     assert float(terms["gram"]) == pytest.approx(float(gram_loss(got, wanted, "film").mean()), rel=1e-5)
 
 
+def test_pictures_too_small_for_the_trunk_are_named(trunk: Trunk) -> None:
+    small = images(1, 4)[..., :15, :]
+    batch = Batch(small, small, torch.zeros(1, 1, 15, 48), torch.full((1, 3), torch.nan), ("street/7",))
+    with pytest.raises(InputError, match=r"samples street/7: expected 16 px or more a side, .* got 15x48"):
+        TrainingLoss(LossConfig(), trunk)(Made(small), batch, torch.Generator())
+
+
 def test_the_gram_crop_is_the_same_place_in_both_images_and_all_levels(trunk: Trunk) -> None:
     top, left, size_px = gram_crop(torch.Size((96, 128)), 40, torch.Generator().manual_seed(1)) or (0, 0, 0)
     assert size_px == 32 and top % 16 == left % 16 == 0 and top + 32 <= 96 and left + 32 <= 128

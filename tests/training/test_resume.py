@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -91,23 +90,18 @@ def test_the_order_of_the_datasets_counts_but_not_their_place(tmp_path: Path) ->
     run(config(tmp_path, pairs=tmp_path, steps=3, data={"folders": moved}), resume=True)
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It has neither threads nor samples, so the folders' names are compared as they were then."""
+def test_keys_that_only_one_of_two_versions_has_are_named(tmp_path: Path) -> None:
     settings = begun(tmp_path)
     facts = json.loads(facts_of(settings).read_text())
-    del facts["threads"], facts["samples"]
+    del facts["config"]["loss.agreement"]
+    facts["config"]["data.half_size_steps"] = 3
     facts_of(settings).write_text(json.dumps(facts))
-    moved = shutil.copytree(tmp_path / "pairs", tmp_path / "moved")
-    with pytest.raises(InputErrors, match="data.folders: expected"):
-        run(config(tmp_path, pairs=moved, steps=3), resume=True)
-    with caplog.at_level(logging.WARNING):
+    with pytest.raises(InputErrors) as caught:
         run(settings, resume=True)
-    said = [record.getMessage() for record in caplog.records if "training.json" in record.getMessage()]
-    assert said == [
-        f"{facts_of(settings)} does not say its {name}: resumed without comparing them"
-        for name in ("threads", "samples")
+    hint = "Another version began it: resume with that, or train into another folder"
+    assert [str(fault) for fault in caught.value.faults] == [
+        f"{facts_of(settings)}: data.half_size_steps: expected 3, got no such key. {hint}",
+        f"{facts_of(settings)}: loss.agreement: expected no such key, got 0.0. {hint}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from r3d2_ros.cli import train as command
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.checkpoints import check_commercial, load_checkpoint, load_config
 from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
+from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE, is_random
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.training.config import load_train_config
 from r3d2_ros.training.sources import open_datasets, with_origin
@@ -85,3 +87,12 @@ def test_a_training_records_it_and_may_be_resumed_with_other_licences(tmp_path: 
     (first / "training.json").write_text(json.dumps(facts))
     last = run(config(tmp_path, pairs=pairs, steps=2, licences=["MIT;pairs;commercial"]), resume=True)
     assert load_checkpoint(last).config.licences == (Licence(name="MIT", source="pairs", commercial=True),)
+
+
+def test_random_numbers_are_no_longer_random_when_they_are_trained(tmp_path: Path) -> None:
+    """Else no benchmark would measure the quality of a model that began with `r3d2 model init --random`."""
+    begin = replace(MODEL, licences=(RANDOM_LICENCE,))
+    settings = config(tmp_path, pairs=of_kind(tmp_path / "streets", "procedural"))
+    trained = with_origin(begin, settings, open_datasets(settings))
+    assert RANDOM_LICENCE in trained.licences
+    assert is_random(begin) and not is_random(trained)
