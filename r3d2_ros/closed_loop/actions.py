@@ -73,13 +73,18 @@ Action = Gate | Tick | Frame | Wait
 
 @dataclass(frozen=True)
 class FrameFacts:
-    """What the log keeps of a frame set. hashes: camera -> content hash. Distances as in `simulator.FrameSet`."""
+    """What the log keeps of a frame set. Distances as in `simulator.FrameSet`.
+
+    hashes    camera -> content hash
+    failures  camera that was due and has no picture -> why; such a run ends
+    """
 
     hashes: Mapping[str, str]
     off_path_m: float
     off_path_deg: float
     out_of_bounds_m: float
     render_ms: float = 0.0
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, frame_set: FrameSet) -> FrameFacts:
@@ -89,6 +94,7 @@ class FrameFacts:
             off_path_deg=frame_set.off_path_deg,
             out_of_bounds_m=frame_set.out_of_bounds_m,
             render_ms=sum(frame.render_ms + frame.harmonize_ms for frame in frame_set.frames),
+            failures={failure.camera.name: failure.reason for failure in frame_set.failures},
         )
 
 

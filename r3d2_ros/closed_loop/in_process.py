@@ -75,7 +75,8 @@ def _drive(loop: Loop, simulator: Simulator, answer: Callable[[Observation], Non
             if action.snapshot.phase == "startup":
                 history = History()  # however long a stack takes to start, the scenario begins without a past
             done = Done(time.monotonic(), FrameFacts.of(frame_set))
-            answer(Observation(action.snapshot, frame_set))
+            if not frame_set.failures:  # the loop ends the run
+                answer(Observation(action.snapshot, frame_set))
         try:
             action = actions.send(done)
         except StopIteration as stop:

@@ -126,6 +126,8 @@ class Loop:
         began_s: float | None = None
         while True:
             done = yield from self._show(self._ego_standing())
+            if (outcome := _without_picture(done)) is not None:
+                return outcome
             began_s = done.wall_s if began_s is None else began_s
             if control.wait and self._max_age_ns == 0 and not self._commands.started():
                 done = yield Wait(self._now_ns, control.timeout_s)
@@ -159,8 +161,10 @@ class Loop:
         self._see(self._ego)
         while True:
             self._change_phase()
-            yield from self._show(self._ego)
-            outcome = yield from self._command_for_frame()
+            done = yield from self._show(self._ego)
+            outcome = _without_picture(done)
+            if outcome is None:
+                outcome = yield from self._command_for_frame()
             if outcome is not None:
                 return outcome
             for k in range(self._per_frame):
@@ -412,3 +416,11 @@ class Loop:
                 for a in now.actors
             },
         )
+
+
+def _without_picture(done: Done) -> Outcome | None:
+    """A stack that a camera shows nothing is not the stack that is tested."""
+    if done.frame is None or not done.frame.failures:
+        return None
+    text = "; ".join(f"camera '{name}' has no picture: {reason}" for name, reason in done.frame.failures.items())
+    return Outcome("no_picture", text, infrastructure=True)
