@@ -6,10 +6,19 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from r3d2_ros.simulator import FrameSet, History, Rendered, Simulator
 from r3d2_ros.state_buffer import seconds
 from r3d2_ros.sync import Tick
+
+
+@dataclass(frozen=True, eq=False)
+class Harmonizing:
+    """What was handed over. begun: the monotonic time at which it was its turn; pictures: what is made of it."""
+
+    begun: Future[float]
+    pictures: Future[FrameSet]
 
 
 class HarmonizeThread:
@@ -35,9 +44,10 @@ class HarmonizeThread:
         if simulator.harmonizer is not None:
             say(f"harmonizer ready ({time.perf_counter() - start:.1f} s)")
 
-    def submit(self, tick: Tick, rendered: Rendered, *, raw_where_it_fails: bool = False) -> Future[FrameSet]:
-        """The frame set that `Simulator.harmonize` makes of `rendered`."""
-        return self._thread.submit(self._harmonize, tick, rendered, raw_where_it_fails)
+    def submit(self, tick: Tick, rendered: Rendered, *, raw_where_it_fails: bool = False) -> Harmonizing:
+        """The frame set that `Simulator.harmonize` makes of `rendered`, when those before it are made."""
+        begun: Future[float] = Future()
+        return Harmonizing(begun, self._thread.submit(self._harmonize, begun, tick, rendered, raw_where_it_fails))
 
     def forget(self) -> None:
         """Wait for what was submitted, and forget it: what comes next is another run's."""
@@ -47,7 +57,10 @@ class HarmonizeThread:
         """Wait for what was submitted, then end the thread."""
         self._thread.shutdown()
 
-    def _harmonize(self, tick: Tick, rendered: Rendered, raw_where_it_fails: bool) -> FrameSet:
+    def _harmonize(
+        self, begun: Future[float], tick: Tick, rendered: Rendered, raw_where_it_fails: bool
+    ) -> FrameSet:
+        begun.set_result(time.monotonic())
         if tick.timeline != self._timeline:  # time went back: what came before says nothing about what comes now
             self._begin(tick.timeline)
         try:

@@ -269,7 +269,12 @@ class HarmonizerConfig:
         ),
     ] = "wait"
     deadline_ms: Annotated[
-        float, Field(gt=0, le=60_000, description="time for harmonizing a frame set, from its begin; for drop and raw")
+        float,
+        Field(
+            gt=0,
+            le=60_000,
+            description="for drop and raw: time for harmonizing a frame set from its begin, and for its turn to come",
+        ),
     ] = 100.0
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     rewrites: RewritesConfig = field(default_factory=RewritesConfig)

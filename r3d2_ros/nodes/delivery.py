@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from r3d2_ros.config import SimConfig
+from r3d2_ros.harmonize_thread import Harmonizing
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.statistics import Statistics
 from r3d2_ros.simulator import FrameSet, Rendered, Simulator
@@ -25,17 +25,21 @@ if TYPE_CHECKING:
 class Making:
     """A frame set in the making.
 
-    begun     monotonic time at which the tick was taken; submitted: at which the harmonizer could have begun
-    rendered  None when rendering failed, for `reason`, or when there was no state to render
-    pictures  what the harmonizer will have made of it
+    begun        monotonic time at which the tick was taken; submitted: at which it was given to the harmonizer
+    rendered     None when rendering failed, for `reason`, or when there was no state to render
+    harmonizing  what the harmonizer will have made of it
     """
 
     tick: Tick
     begun: float
     submitted: float = 0.0
     rendered: Rendered | None = None
-    pictures: Future[FrameSet] | None = None
+    harmonizing: Harmonizing | None = None
     reason: str = ""
+
+
+class LateError(Exception):
+    """The harmonizer is not done in time; the text says with what."""
 
 
 class Delivery:
@@ -73,17 +77,16 @@ class Delivery:
 
     def _pictures(self, making: Making) -> tuple[FrameSet | None, str]:
         """The frame set, or why there is none."""
-        if making.rendered is None or making.pictures is None:
+        if making.rendered is None or making.harmonizing is None:
             return None, making.reason
-        harmonizer = self._config().harmonizer
-        timeout_s = None
-        if harmonizer.backend != "none" and harmonizer.on_deadline != "wait":
-            timeout_s = max(0.0, making.submitted + harmonizer.deadline_ms / 1e3 - time.monotonic())
+        harmonizer, pictures = self._config().harmonizer, making.harmonizing.pictures
         try:
-            return making.pictures.result(timeout_s), ""
-        except TimeoutError:
-            making.pictures.cancel()
-            reason = f"the harmonizer was not done within {harmonizer.deadline_ms:g} ms"
+            if harmonizer.backend == "none" or harmonizer.on_deadline == "wait":
+                return pictures.result(), ""
+            return in_time(making.harmonizing, making.submitted, harmonizer.deadline_ms / 1e3), ""
+        except LateError as late:
+            pictures.cancel()
+            reason = str(late)
             self._statistics.count("frame sets past the deadline")
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
@@ -115,3 +118,24 @@ class Delivery:
         if outside_m > 0 and not (self.last is not None and self.last.out_of_bounds_m > 0):
             text = f"the ego is {outside_m:.2f} m outside the scene's bounds"
             self._logger.warning(f"{text} at {seconds(frame_set.stamp_ns)}")
+
+
+def in_time(harmonizing: Harmonizing, submitted: float, deadline_s: float) -> FrameSet:
+    """What is made within `deadline_s` of its begin. LateError when it is not, or was not even begun within that time.
+
+    Its turn may come while the one before is still at work, past its own deadline or within it. That time is not its
+    own: else a harmonizer that meets every deadline would show nothing as soon as ticks come faster than it works.
+    """
+
+    def left_s(since: float) -> float:
+        return max(0.0, since + deadline_s - time.monotonic())
+
+    try:
+        begun = harmonizing.begun.result(left_s(submitted))
+    except TimeoutError:
+        text = f"the harmonizer was busy with earlier frame sets for {deadline_s * 1e3:g} ms"
+        raise LateError(text) from None
+    try:
+        return harmonizing.pictures.result(left_s(begun))
+    except TimeoutError:
+        raise LateError(f"the harmonizer was not done within {deadline_s * 1e3:g} ms") from None

@@ -155,5 +155,5 @@ class RenderLoop:
             return Making(tick, begun, reason=f"{type(error).__name__}: {error}")
         submitted = time.monotonic()
         raw = self._config().harmonizer.on_deadline == "raw"
-        pictures = self._harmonizing.submit(tick, rendered, raw_where_it_fails=raw)
-        return Making(tick, begun, submitted, rendered, pictures)
+        harmonizing = self._harmonizing.submit(tick, rendered, raw_where_it_fails=raw)
+        return Making(tick, begun, submitted, rendered, harmonizing)

@@ -86,9 +86,9 @@ def make_frames(
                     writer.put_missing(planned, f"{type(error).__name__}: {error}", RENDERING_FAILED)
                 continue
             if is_wanted:
-                writer.put(planned, harmonizing.submit(tick, rendered))
+                writer.put(planned, harmonizing.submit(tick, rendered).pictures)
             else:
-                harmonizing.submit(tick, rendered).exception()
+                harmonizing.submit(tick, rendered).pictures.exception()
 
 
 class ReadAhead(Generic[T]):

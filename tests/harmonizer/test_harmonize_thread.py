@@ -46,7 +46,7 @@ def test_the_thread_that_warms_the_network_up_is_the_one_that_harmonizes() -> No
         assert network.prepared and len(network.seen) > 0, "warm from the beginning"
         (thread,) = network.threads
         assert thread is not threading.current_thread()
-        harmonize.submit(tick(0), sim.render(state_at(0))).result()
+        harmonize.submit(tick(0), sim.render(state_at(0))).pictures.result()
         assert network.threads == {thread}
     assert len(lines) == 1 and lines[0].startswith("harmonizer ready")
 
@@ -65,7 +65,7 @@ def test_another_run_and_time_that_went_back_begin_without_a_past() -> None:
     levels = iter([20.0, 30.0] * 4)
 
     def picture(harmonize: HarmonizeThread, stamp_ns: int, timeline: int = 0) -> FrameSet:
-        return harmonize.submit(tick(stamp_ns, timeline), sim.render(state_at(stamp_ns))).result()
+        return harmonize.submit(tick(stamp_ns, timeline), sim.render(state_at(stamp_ns))).pictures.result()
 
     with closing(HarmonizeThread(sim, pytest.fail)) as harmonize:
         assert sim.harmonizer is not None

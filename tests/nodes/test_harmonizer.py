@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from torch import Tensor
 
+from r3d2_ros.harmonize_thread import Harmonizing
 from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.nodes.delivery import LateError, in_time
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.sim_node import SimNode
 from tests.harmonizer.test_harmonizer import Network
@@ -174,3 +177,22 @@ def test_the_thread_that_warms_the_network_up_is_the_one_that_harmonizes() -> No
         wait_for(lambda: len(client.frame_sets) == 2, "another one")
     assert len(threads) == calls + 2 and set(threads) == {threads[0]}
     assert threads[0] is not threading.current_thread()
+
+
+def made() -> Any:
+    """Stands for a frame set."""
+    return object()
+
+
+def test_the_deadline_counts_from_the_harmonizers_begin() -> None:
+    """A frame set that waited for the one before and is then made in time is shown, else none is where ticks come
+    faster than the harmonizer works."""
+    harmonizing, now, frame_set = Harmonizing(Future(), Future()), time.monotonic(), made()
+    harmonizing.begun.set_result(now)
+    harmonizing.pictures.set_result(frame_set)
+    assert in_time(harmonizing, now - 100.0, 60.0) is frame_set
+    slow = Harmonizing(harmonizing.begun, Future())
+    with pytest.raises(LateError, match="the harmonizer was not done within 10 ms"):
+        in_time(slow, now, 0.01)
+    with pytest.raises(LateError, match="the harmonizer was busy with earlier frame sets for 10 ms"):
+        in_time(Harmonizing(Future(), Future()), now, 0.01)
