@@ -142,6 +142,8 @@ PATH_KEYS = (
     "scene.source", "scene.sidecar", "assets.library", "assets.classes", "rig.source", "harmonizer.checkpoint"
 )  # fmt: skip
 """Leaves that may name a file; relative ones in a configuration file are relative to that file."""
+CACHE_KEY = "harmonizer.runtime.cache"
+"""The same for a folder that need not be there yet."""
 
 
 def load_config(path: str | Path | None, overrides: Mapping[str, Scalar] | None = None) -> SimConfig:
@@ -172,13 +174,16 @@ def config_from(
 
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     """Make the relative paths of a file relative to its folder; names of shipped things stay as they are."""
-    for name in PATH_KEYS:
-        section, key = name.split(".")
-        value = data[section].get(key) if isinstance(data.get(section), dict) else None
-        if not isinstance(value, str) or value in ("", "street") or Path(value).is_absolute():
+    for name in (*PATH_KEYS, CACHE_KEY):
+        *sections, key = name.split(".")
+        inner: Any = data
+        for section in sections:
+            inner = inner.get(section) if isinstance(inner, dict) else None
+        value = inner.get(key) if isinstance(inner, dict) else None
+        if not isinstance(value, str) or value in ("", "street") or value.startswith("~") or Path(value).is_absolute():
             continue
-        if (folder / value).exists():
-            data[section][key] = str((folder / value).resolve())
+        if name == CACHE_KEY or (folder / value).exists():
+            inner[key] = str((folder / value).resolve())
 
 
 def _put(data: dict[str, Any], name: str, value: Scalar) -> None:

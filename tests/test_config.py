@@ -74,6 +74,13 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.scene.source == "street"
 
 
+def test_the_cache_of_compiled_code_too_before_it_is_there(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "harmonizer: {runtime: {cache: cache}}\n"))
+    assert config.harmonizer.runtime.cache == str(tmp_path / "cache")
+    config = load_config(write(tmp_path, "harmonizer: {runtime: {cache: ~/cache}}\n"))
+    assert config.harmonizer.runtime.cache == "~/cache"
+
+
 def test_planes_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputErrors, match="rendering: expected near_plane_m below far_plane_m, which is 100"):
         load_config(write(tmp_path, "rendering: {near_plane_m: 200.0, far_plane_m: 100.0}\n"))

@@ -33,6 +33,7 @@ from r3d2_ros.harmonizer.temporal.patch import Window
 from r3d2_ros.rendering.base import RenderedImage
 from r3d2_ros.rendering.cuda_copies import CopyAside, to_device, to_host
 from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame, frame_of
+from r3d2_ros.triton_cache import keep_triton_kernels
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,8 @@ class Harmonizer:
         self._pool = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="harmonizer")
         self._finder = AreaFinder(config, device=network.device, latent_px=network.latent_px, pool=self._pool)
         on_gpu = network.device.type == "cuda"
+        if on_gpu:
+            keep_triton_kernels()
         # Before the renderer's work for the next frame set, which another thread may have begun on its own stream.
         self._stream = torch.cuda.Stream(network.device, priority=-1) if on_gpu else None
 

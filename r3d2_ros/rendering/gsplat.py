@@ -35,6 +35,7 @@ from r3d2_ros.rendering.gsplat_images import (
     instance_images,
 )
 from r3d2_ros.rendering.gsplat_scene import DeviceScene
+from r3d2_ros.triton_cache import keep_triton_kernels
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class GsplatRenderer:
         self.settings = settings
         self.device = cuda_device(device) if kernels is None else torch.device(device)
         self._kernels = load_kernels(self.device) if kernels is None else kernels
+        if self.device.type == "cuda":
+            keep_triton_kernels()
         self._scene = DeviceScene(self.device, self._kernels.spherical_harmonics)
         self._sky = DeviceSky(self.device)
 

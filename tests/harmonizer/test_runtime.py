@@ -187,7 +187,7 @@ def test_pinning_too_late_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> N
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta"])
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta", "hpu"])
 def test_a_device_that_does_not_work_is_named(device: str) -> None:
     with pytest.raises(InputError, match=f"harmonizer.device: expected auto, cpu, or a CUDA device .* got '{device}'"):
         make_runtime(seeded(TINY), HarmonizerConfig(device=device))

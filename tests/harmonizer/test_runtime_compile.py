@@ -22,10 +22,12 @@ from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.runtime import compiled
 from r3d2_ros.harmonizer.runtime.compiled import compile_network
-from r3d2_ros.harmonizer.runtime.kernel_cache import INDUCTOR, TRITON, cache_folder, compiling_into
+from r3d2_ros.harmonizer.runtime.kernel_cache import INDUCTOR, cache_folder, compiling_into
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
+from r3d2_ros.resources import cache_dir
+from r3d2_ros.triton_cache import TRITON, keep_triton_kernels
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
 # torch's code generation calls what torch itself has deprecated.
@@ -107,15 +109,37 @@ def test_compiled_code_goes_to_our_folder_unless_the_user_has_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(INDUCTOR, raising=False)
-    monkeypatch.delenv(TRITON, raising=False)
     with compiling_into(tmp_path):
         assert os.environ[INDUCTOR] == str(tmp_path / "inductor")
-        assert os.environ[TRITON] == str(tmp_path / "triton")
-    assert INDUCTOR not in os.environ and TRITON not in os.environ
+    assert INDUCTOR not in os.environ
     monkeypatch.setenv(INDUCTOR, "/users/own")
-    monkeypatch.setenv(TRITON, "/users/kernels")
     with compiling_into(tmp_path):
-        assert os.environ[INDUCTOR] == "/users/own" and os.environ[TRITON] == "/users/kernels"
+        assert os.environ[INDUCTOR] == "/users/own"
+
+
+def test_tritons_kernels_too_for_the_whole_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that the configuration names beats our default; the user's variable beats both."""
+    monkeypatch.setenv(TRITON, "")
+    monkeypatch.delenv(TRITON)
+    keep_triton_kernels()
+    assert os.environ[TRITON] == str(cache_dir() / "triton")
+    keep_triton_kernels(tmp_path)
+    assert os.environ[TRITON] == str(tmp_path / "triton")
+    keep_triton_kernels()
+    assert os.environ[TRITON] == str(tmp_path / "triton")
+    monkeypatch.setenv(TRITON, "/users/kernels")
+    keep_triton_kernels(tmp_path)
+    assert os.environ[TRITON] == "/users/kernels"
+
+
+def test_a_cache_folder_into_which_others_can_put_code_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    with pytest.raises(InputError, match="no other user can write, got .*shared' of user .* mode drwxrwxrwt"):
+        cache_folder(str(folder))
+    folder.chmod(0o700)
+    assert cache_folder(str(folder)) == folder
 
 
 def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def find_device(name: str, where: str = "harmonizer.device") -> torch.device:
     expected = "auto, cpu, or a CUDA device that works, such as cuda:0"
     try:
         device = torch.empty(1, device=torch.device(name)).device
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(where, expected, f"'{name}': {str(error).splitlines()[0]}") from error
     if device.type not in ("cpu", "cuda"):
         raise InputError(where, expected, f"'{name}'")

@@ -2,7 +2,7 @@
 
     <harmonizer.runtime.cache>/     default: `harmonizer` in the user's cache folder
       inductor/                     of torch.compile; stays where TORCHINDUCTOR_CACHE_DIR says if that is set
-      triton/                       kernels of Triton, ours too; stays where TRITON_CACHE_DIR says if that is set
+      triton/                       kernels of Triton, ours too (triton_cache.py); where TRITON_CACHE_DIR says if set
       attention.json                which attention kernel was fastest, see attention.py
 
 What lies in `inductor` and `triton` is code that the next run executes, so the folder must be one that its owner alone
@@ -15,6 +15,7 @@ import contextlib
 import json
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,43 +27,41 @@ from r3d2_ros.resources import cache_dir, user_path
 log = logging.getLogger(__name__)
 
 INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
-TRITON = "TRITON_CACHE_DIR"
+OTHERS_WRITE = 0o002
 
 
 def cache_folder(configured: str) -> Path:
-    """The folder, created. InputError for one that was named and cannot be written."""
-    if not configured:
-        folder = cache_dir() / "harmonizer"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
-    folder = user_path(configured, "harmonizer.runtime.cache").absolute()
+    """The folder, created. InputError for one that cannot be written, or in which others could put code."""
+    key = "harmonizer.runtime.cache"
+    folder = user_path(configured, key).absolute() if configured else cache_dir() / "harmonizer"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return folder
+            facts = folder.stat()
     except OSError as error:
-        got = f"'{folder}': {error.strerror or error}"
-        raise InputError("harmonizer.runtime.cache", "a folder that can be written", got) from error
+        raise InputError(key, "a folder that can be written", f"'{folder}': {error.strerror or error}") from error
+    if facts.st_uid not in (os.getuid(), 0) or facts.st_mode & OTHERS_WRITE:
+        whose = f"'{folder}' of user {facts.st_uid} with mode {stat.filemode(facts.st_mode)}"
+        hint = "What lies in it is run: name a folder of your own, here or in R3D2_CACHE_DIR"
+        raise InputError(key, "a folder that no other user can write", whose, hint)
+    return folder
 
 
 @contextlib.contextmanager
 def compiling_into(folder: Path) -> Iterator[None]:
-    """torch.compile, and Triton, keep their results below `folder`, unless the user has named another."""
+    """torch.compile keeps its results below `folder`, unless the user has named another."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    before = {name: os.environ.get(name) for name in (INDUCTOR, TRITON)}
-    if before[INDUCTOR] in (None, default_cache_dir()):  # torch sets the variable itself, to its own default
+    before = os.environ.get(INDUCTOR)
+    if before in (None, default_cache_dir()):  # torch sets the variable itself, to its own default
         os.environ[INDUCTOR] = str(folder / "inductor")
-    if before[TRITON] is None:
-        os.environ[TRITON] = str(folder / "triton")
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        if before is None:
+            os.environ.pop(INDUCTOR, None)
+        else:
+            os.environ[INDUCTOR] = before
 
 
 def read_choices(path: Path) -> dict[str, str]:

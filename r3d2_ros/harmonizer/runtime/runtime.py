@@ -36,6 +36,7 @@ from r3d2_ros.harmonizer.runtime.kernel_cache import cache_folder, compiling_int
 from r3d2_ros.harmonizer.runtime.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.shipped import model_folder
+from r3d2_ros.triton_cache import keep_triton_kernels
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,8 @@ class Runtime:
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self._cache = cache_folder(config.cache)
+        if on_cuda:
+            keep_triton_kernels(self._cache)
         self._attention = AttentionKernels(config, device=self.device, dtype=self.dtype, folder=self._cache)
         self._attention.install(model.unet)
         self._network = KINDS[config.kind](model, config, self._attention)

@@ -1,0 +1,25 @@
+"""Where Triton keeps the kernels of this package that it has compiled. Imports no Triton."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from r3d2_ros.resources import cache_dir
+
+TRITON = "TRITON_CACHE_DIR"
+_ours: list[str] = []
+
+
+def keep_triton_kernels(named: Path | None = None) -> None:
+    """From now on below `named`, or in our cache folder unless another was named; where the user's variable says
+    where, there.
+
+    For the whole process: a kernel is compiled when it first meets arguments of a new kind, whichever thread calls it.
+    Triton's own choice is the home folder, which it cannot do without.
+    """
+    set_now = os.environ.get(TRITON)
+    if set_now is not None and (set_now not in _ours or named is None):
+        return
+    os.environ[TRITON] = str((named or cache_dir()) / "triton")
+    _ours[:] = [os.environ[TRITON]]
