@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
+from r3d2_ros.cli.numbers import number, whole_number
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
 
 STDOUT = "-"
@@ -15,6 +16,7 @@ RUNTIMES = ("eager", "torch-compile", "stable-fast")
 ATTENTION = ("auto", "cudnn", "flash", "efficient", "math", "flash3", "flash4")
 NANO_SIZE = (540, 960)
 DEFAULT_MODES = "roi,half,720p,fp8"
+POSITIVE = number("a number above 0 and at most 100000", lambda value: 0 < value <= 100_000)
 
 DEFAULTS: dict[str, Any] = {
     "seed": 0, "runtime": "eager", "device": "auto", "attention": "auto", "protocol": "quick", "batch": 1, "rate": 10.0,
@@ -54,8 +56,8 @@ def add_parser(subparsers: Any) -> None:
     network = parser.add_argument_group("the network alone")
     network.add_argument("--protocol", choices=("paper", "quick"), help=DEFAULTS["protocol"])
     network.add_argument("--size", type=_size, metavar="HxW", help="rows x columns (1080x1920; nano 540x960)")
-    network.add_argument("--batch", type=_count(64), help=f"images in one pass ({DEFAULTS['batch']})")
-    network.add_argument("--runs", type=_count(100), help="complete runs (paper 3, quick 1)")
+    network.add_argument("--batch", type=whole_number(64), help=f"images in one pass ({DEFAULTS['batch']})")
+    network.add_argument("--runs", type=whole_number(100), help="complete runs (paper 3, quick 1)")
     network.add_argument("--compare", action="store_true", help="also the plain eager network in 16 bit")
     network.add_argument("--profile", action="store_true", help="the 20 longest kernels, in the JSON")
     _add_rig(parser.add_argument_group("the whole tick of a rig"))
@@ -64,7 +66,7 @@ def add_parser(subparsers: Any) -> None:
         "--quality", nargs="?", const=DEFAULT_MODES, metavar="MODES",
         help=f"by commas ({DEFAULT_MODES}); joined by +, such as 720p+roi, they are one",
     )
-    quality.add_argument("--frames", type=_count(100_000), help=f"ticks of the drive ({DEFAULTS['frames']})")
+    quality.add_argument("--frames", type=whole_number(100_000), help=f"ticks of the drive ({DEFAULTS['frames']})")
     parser.add_argument(
         "--json",
         nargs="?",
@@ -90,18 +92,18 @@ def _add_path(group: Any) -> None:
 
 
 def _add_rig(group: Any) -> None:
-    group.add_argument("--rig", type=_count(16), metavar="N", help="cameras of --size, evenly turned")
-    group.add_argument("--rate", type=_positive, help=f"ticks per second ({DEFAULTS['rate']:g})")
-    group.add_argument("--seconds", type=_positive, help=f"{DEFAULTS['seconds']:g}")
-    group.add_argument("--deadline-ms", type=_positive, help="of a tick (one period)")
-    group.add_argument("--actors", type=_count(500), help=f"{DEFAULTS['actors']}; also of --quality")
-    group.add_argument("--splats", type=_count(50_000_000), metavar="N", help="so many in all; also of --quality")
+    group.add_argument("--rig", type=whole_number(16), metavar="N", help="cameras of --size, evenly turned")
+    group.add_argument("--rate", type=POSITIVE, help=f"ticks per second ({DEFAULTS['rate']:g})")
+    group.add_argument("--seconds", type=POSITIVE, help=f"{DEFAULTS['seconds']:g}")
+    group.add_argument("--deadline-ms", type=POSITIVE, help="of a tick (one period)")
+    group.add_argument("--actors", type=whole_number(500), help=f"{DEFAULTS['actors']}; also of --quality")
+    group.add_argument("--splats", type=whole_number(50_000_000), metavar="N", help="so many in all; also of --quality")
     group.add_argument("--renderer", choices=("auto", "cpu", "gsplat"), help="auto; also of --quality")
     group.add_argument("--composite", choices=("region", "full"), help=DEFAULTS["composite"])
     group.add_argument("--roi", action="store_true", help="crops around the actors")
     group.add_argument("--temporal", action="store_true", help="blend with what was changed in the last frame")
     group.add_argument("--resolution", choices=("full", "half", "720p"), help=DEFAULTS["resolution"])
-    group.add_argument("--max-batch", type=_count(64), help=f"images in one call ({DEFAULTS['max_batch']})")
+    group.add_argument("--max-batch", type=whole_number(64), help=f"images in one call ({DEFAULTS['max_batch']})")
     group.add_argument(
         "--to",
         choices=("auto", "subscriber", "encoded"),
@@ -114,22 +116,6 @@ def _size(text: str) -> tuple[int, int]:
     if not (height.isdecimal() and width.isdecimal() and 16 <= int(height) <= 16384 and 16 <= int(width) <= 16384):
         raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 1080x1920 (height x width)")
     return int(height), int(width)
-
-
-def _count(most: int) -> Any:
-    def count(text: str) -> int:
-        if not text.strip().isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {most}, got '{text.strip()}'")
-        return int(text)
-
-    return count
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 100_000:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 100000, got '{text.strip()}'")
-    return value
 
 
 def harmonizer_config(args: argparse.Namespace, device: str) -> HarmonizerConfig:

@@ -79,12 +79,13 @@ def _measure_network(args: argparse.Namespace, device: str, facts: dict[str, Any
     from r3d2_ros.bench.harmonizer.network import Bench, Work
     from r3d2_ros.bench.harmonizer.protocol import protocol_of
     from r3d2_ros.bench.harmonizer.report import PAPER_ROWS, candidates, network_table
-    from r3d2_ros.bench.harmonizer.weights import is_random, model_to_measure
+    from r3d2_ros.bench.harmonizer.weights import model_to_measure
+    from r3d2_ros.harmonizer.random_weights import is_random
 
-    config, variant = harmonizer_config(args, device), args.variant or "nano"
-    size = image_size(args, variant)
+    config = harmonizer_config(args, device)
+    model = model_to_measure(args.checkpoint, args.variant or "nano", seed=args.seed)
+    size = image_size(args, model.config.variant)
     protocol = protocol_of(args.protocol, cpu=device == "cpu", size=size, batch=args.batch)
-    model = model_to_measure(args.checkpoint, variant, seed=args.seed)
     random_weights = is_random(model.config)
     runs = args.runs or (3 if args.protocol == "paper" else 1)
     work = Work(size=size, batch=args.batch, protocol=protocol, runs=runs, profile=args.profile)
@@ -171,7 +172,8 @@ def _sim_config(
 ) -> tuple[SimConfig, str, bool]:
     """Configuration in `folder`, variant, and whether its weights are random."""
     from r3d2_ros.bench.harmonizer.setting import RigSize, rig_config
-    from r3d2_ros.bench.harmonizer.weights import checkpoint_to_measure, is_random
+    from r3d2_ros.bench.harmonizer.weights import checkpoint_to_measure
+    from r3d2_ros.harmonizer.random_weights import is_random
 
     harmonizer = harmonizer_config(args, device)
     checkpoint, model = checkpoint_to_measure(

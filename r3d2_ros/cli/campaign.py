@@ -15,6 +15,7 @@ from r3d2_ros.campaign.file import load_campaign, results_folder
 from r3d2_ros.campaign.keys import Campaign
 from r3d2_ros.campaign.manifest import MANIFEST, Entry, Manifest
 from r3d2_ros.campaign.runner import Engine, local_engine, run_campaign
+from r3d2_ros.cli.numbers import whole_number
 from r3d2_ros.cli.stopping import stopping
 from r3d2_ros.errors import InputError
 from r3d2_ros.replay.locks import lock
@@ -57,8 +58,8 @@ def add_parser(subparsers: Any) -> None:
     run.add_argument("file", type=Path, metavar="FILE", help="campaign (YAML)")
     where = run.add_mutually_exclusive_group()
     where.add_argument(
-        "--workers", type=_count, metavar="N", help="tasks at once on this machine; without it, as many as have their "
-        "threads on its cores",
+        "--workers", type=whole_number(), metavar="N", help="tasks at once on this machine; without it, as many as "
+        "have their threads on its cores",
     )  # fmt: skip
     where.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster: its address, or auto")
     run.add_argument("--baseline", type=Path, metavar="DIR",
@@ -67,13 +68,6 @@ def add_parser(subparsers: Any) -> None:
     status.add_argument("file", type=Path, metavar="FILE", help="campaign (YAML), or the folder of its results")
     for command in (run, status):
         command.add_argument("--json", action="store_true", help="print as one JSON object")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got '{text.strip()}'")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

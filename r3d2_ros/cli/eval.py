@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r3d2_ros.cli.numbers import whole_number
 from r3d2_ros.cli.stopping import stopping
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder
@@ -56,14 +57,16 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="rows and settings, as config/eval.yaml")
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"), help="%(default)s")
-    parser.add_argument("--limit", type=_count, metavar="N", help="the first N samples only")
+    parser.add_argument("--limit", type=whole_number(), metavar="N", help="the first N samples only")
     parser.add_argument("--device", help="of the networks: auto, cpu or cuda:N; in the place of the configuration's")
     parser.add_argument("--lpips", metavar="FILE", help="torchvision's VGG16 weights; its cache without this")
     parser.add_argument("--require", action="append", default=[], choices=("lpips",), help="fail where it has no value")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to a file too")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write input, output and target side by side")
-    parser.add_argument("--pictures-count", type=_count, default=8, metavar="N", help="of N samples (%(default)s)")
+    parser.add_argument(
+        "--pictures-count", type=whole_number(), default=8, metavar="N", help="of N samples (%(default)s)"
+    )
     parser.add_argument("--save", type=Path, metavar="DIR", help="write every row's pictures, which images: reads")
 
 
@@ -175,12 +178,6 @@ def _pairs(texts: list[str]) -> dict[str, str]:
             raise InputError("--row", "each name once", f"'{name}' again")
         found[name] = source
     return found
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text.strip()}'")
-    return int(text)
 
 
 def _say(text: str) -> None:

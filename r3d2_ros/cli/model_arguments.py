@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
+from r3d2_ros.cli.numbers import number
 from r3d2_ros.cli.sizes import size_px
 from r3d2_ros.errors import InputError
 
 LAYOUTS = ("taesd", "pix2pix-turbo", "difix", "r3d2")
 NAMES = ("r3d2", "r3d2-big", "nano")
+ALPHA = number("a number above 0", lambda value: value > 0)
 BY_NAMES, BY_RUNNING = "r3d2 without --allow-remote-code", "--allow-remote-code"
 
 _PROMPT = ("prompt", "prompt_embedding")
@@ -54,7 +55,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="a folder (taesd, r3d2) or a .pkl file (pix2pix-turbo, difix)")
     parser.add_argument("output", type=Path, metavar="OUT", help="the folder to write")
     parser.add_argument("--base", metavar="DIR", help="SD-Turbo, for the .pkl layouts")
-    parser.add_argument("--lora-alpha", type=_alpha, metavar="ALPHA", help="of adapters in an r3d2 folder")
+    parser.add_argument("--lora-alpha", type=ALPHA, metavar="ALPHA", help="of adapters in an r3d2 folder")
     parser.add_argument(
         "--allow-remote-code",
         action="store_true",
@@ -115,10 +116,3 @@ def _way(args: argparse.Namespace) -> str:
     if args.layout == "r3d2":
         return BY_RUNNING if args.allow_remote_code else BY_NAMES
     return args.layout
-
-
-def _alpha(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got '{text}'")
-    return value

@@ -26,6 +26,7 @@ from r3d2_ros.assembly import (
     training_notes,
 )
 from r3d2_ros.cameras import Rig
+from r3d2_ros.cli.numbers import number
 from r3d2_ros.config import SimConfig, load_config
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder
@@ -36,6 +37,10 @@ from r3d2_ros.rendering import RENDERERS, make_renderer
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator, mask_image
 from r3d2_ros.world import EgoState, WorldState
+
+COORDINATE = number(
+    f"a number from {-MAX_COORDINATE_M:g} to {MAX_COORDINATE_M:g}", lambda value: abs(value) <= MAX_COORDINATE_M
+)
 
 EXAMPLES = """examples:
   r3d2 render --scene street --rig demo3 --ego 60 0 0 0 --out out/view
@@ -72,7 +77,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--ego",
         nargs=4,
-        type=_number,
+        type=COORDINATE,
         required=True,
         metavar=("X", "Y", "Z", "YAW"),
         help="base_link (rear axle, on the ground) in the map: metres, and degrees counter-clockwise from +x",
@@ -85,13 +90,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--assets", metavar="LIB", help="assets.yaml or its folder; without it, the "
                         "scene's own, else the embedded library")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not abs(value) <= MAX_COORDINATE_M:
-        raise argparse.ArgumentTypeError(f"expected a finite number, got '{text.strip()}'")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

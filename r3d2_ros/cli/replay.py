@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
+from r3d2_ros.cli.numbers import number, whole_number
 from r3d2_ros.cli.stopping import stopping
 from r3d2_ros.config import Scalar, load_config
 from r3d2_ros.errors import InputError
@@ -21,6 +21,8 @@ from r3d2_ros.replay.run import replay
 from r3d2_ros.replay.ticks import Selection
 
 PARTLY, INTERRUPTED = 3, 130
+SECONDS = number("a number from 0 on", lambda value: value >= 0)
+RATE = number("a number above 0 and at most 1000", lambda value: 0 < value <= 1000)
 
 EXAMPLES = """examples:
   r3d2 replay drive.db3 --anchor start --out out/replay        a bag through the embedded street
@@ -51,12 +53,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder to write, or a bag: NAME.mcap")
     parser.add_argument("--ego", metavar="TOPIC", help="topic with the pose of the vehicle, or /tf")
     parser.add_argument("--actors", metavar="TOPIC", help="topic with the actors, or none")
-    parser.add_argument("--start", type=_seconds, default=0.0, metavar="S", help="seconds after the first frame set")
-    parser.add_argument("--duration", type=_seconds, metavar="S", help="seconds of the drive; without it, to the end")
+    parser.add_argument("--start", type=SECONDS, default=0.0, metavar="S", help="seconds after the first frame set")
+    parser.add_argument("--duration", type=SECONDS, metavar="S", help="seconds of the drive; without it, to the end")
     parser.add_argument(
-        "--rate", type=_rate, metavar="HZ", help="frame sets per second of the drive instead of one for each pose"
+        "--rate", type=RATE, metavar="HZ", help="frame sets per second of the drive instead of one for each pose"
     )
-    parser.add_argument("--every", type=_count, default=1, metavar="N", help="every N-th frame set")
+    parser.add_argument("--every", type=whole_number(), default=1, metavar="N", help="every N-th frame set")
     parser.add_argument("--cameras", default="", metavar="A,B", help="these cameras of the rig")
     parser.add_argument("--anchor", choices=["start"], help="move the drive to where the capture of the scene begins")
     parser.add_argument(
@@ -71,32 +73,11 @@ def add_parser(subparsers: Any) -> None:
         "configuration)",
     )  # fmt: skip
     parser.add_argument(
-        "--workers", type=_count, default=1, metavar="N", help="processes, each with a part of the frame sets and a "
-        "copy of the scene (%(default)s)",
+        "--workers", type=whole_number(), default=1, metavar="N", help="processes, each with a part of the frame sets "
+        "and a copy of the scene (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier replay in OUT")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 on, got '{text.strip()}'")
-    return value
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1000, got '{text.strip()}'")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got '{text.strip()}'")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.outcome import Failed
 from r3d2_ros.harmonizer.pipelines.calls import resized
 from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
-from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE
+from r3d2_ros.harmonizer.random_weights import is_random
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.rendering.frames import HostImage, RenderedFrame
 from r3d2_ros.rendering.rgb8 import to_rgb8
@@ -151,8 +151,7 @@ def checkpoint_facts(folder: Path) -> dict[str, Any]:
     with (folder / WEIGHTS_FILE).open("rb") as file:
         while block := file.read(2**20):
             hashed.update(block)
-    random = RANDOM_LICENCE in config.licences
-    return {"variant": config.variant, "random_weights": random, "weights_xxh3": hashed.hexdigest()}
+    return {"variant": config.variant, "random_weights": is_random(config), "weights_xxh3": hashed.hexdigest()}
 
 
 def _moment(subject: Subject) -> Moment:

@@ -18,6 +18,11 @@ from r3d2_ros.harmonizer.tensor_files import shapes_of
 RANDOM_LICENCE = Licence(name="none needed", source="random numbers", commercial=True)
 
 
+def is_random(config: ModelConfig) -> bool:
+    """Whether a checkpoint's weights are random numbers that no training has changed."""
+    return RANDOM_LICENCE in config.licences and not config.trained_on
+
+
 def random_model(config: ModelConfig, *, seed: int) -> R3D2:
     """A model on the CPU in float32 whose weights keep variances about level, none of them zero, the skips included.
 

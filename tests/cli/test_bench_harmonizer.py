@@ -11,7 +11,11 @@ import pytest
 pytest.importorskip("torch", reason="needs torch, which is not installed here")
 pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
 
+import torch
+
 from r3d2_ros.bench.harmonizer import protocol
+from r3d2_ros.bench.harmonizer.network import Bench, Work
+from r3d2_ros.bench.harmonizer.quality import chosen_modes
 from r3d2_ros.cli.bench_arguments import DEFAULTS
 from r3d2_ros.cli.bench_checks import MEASURED_BY, NETWORK, QUALITY, RIG, checked
 from r3d2_ros.cli.main import build_parser, main
@@ -196,11 +200,38 @@ def test_what_stands_before_harmonizer_is_not_lost(
     assert "--quick: expected nothing with harmonizer" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--size", "1080"], ["--rate", "0"], ["--rig", "0"], ["--runs", "-1"]])
-def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--size", "1080"], "'1080' is not a size such as 1080x1920 (height x width)"),
+        (["--rate", "0"], "--rate: expected a number above 0 and at most 100000, got '0'"),
+        (["--rate", "10Hz"], "--rate: expected a number above 0 and at most 100000, got '10Hz'"),
+        (["--deadline-ms", "nan"], "--deadline-ms: expected a number above 0 and at most 100000, got 'nan'"),
+        (["--rig", "0"], "--rig: expected a whole number from 1 to 16, got '0'"),
+        (["--runs", "-1"], "--runs: expected a whole number from 1 to 100, got '-1'"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["bench", "harmonizer", *arguments])
-    assert left.value.code == 2
+    assert left.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_without_a_size_a_checkpoint_is_measured_at_its_variants(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """540x960 is nano's own."""
+    works: list[Work] = []
+
+    class Watched(Bench):
+        def __init__(self, model: R3D2, work: Work, device: torch.device, **others: Any) -> None:
+            works.append(work)
+
+        def measure(self, candidate: Any) -> dict[str, Any]:
+            raise RuntimeError("not measured")
+
+    monkeypatch.setattr("r3d2_ros.bench.harmonizer.network.Bench", Watched)
+    for checkpoint in (str(tiny), "nano"):
+        main(["bench", "harmonizer", "--device", "cpu", "--checkpoint", checkpoint])
+    assert [work.size for work in works] == [(1080, 1920), (540, 960)]
 
 
 def test_quality_is_refused_for_random_weights(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,6 +241,10 @@ def test_quality_is_refused_for_random_weights(tiny: Path, capsys: pytest.Captur
     assert "'sharper'" in capsys.readouterr().err
     assert main([*SMALL, "--checkpoint", str(tiny), "--quality", "half+720p"]) == 1
     assert "one resolution" in capsys.readouterr().err
+
+
+def test_a_mode_that_is_named_twice_is_measured_once() -> None:
+    assert chosen_modes("roi, 720p,roi") == ("roi", "720p")
 
 
 @pytest.mark.slow

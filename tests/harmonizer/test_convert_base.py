@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
@@ -209,11 +210,23 @@ def test_prompt_text_is_padded_and_encoded(base: Path, monkeypatch: pytest.Monke
 
     fake = ModuleType("transformers")
     fake.CLIPTokenizer = Part(Tokenizer())  # type: ignore[attr-defined]
-    fake.CLIPTextModel = Part(lambda ids: (ids[..., None].expand(-1, -1, 8).float(),))  # type: ignore[attr-defined]
+    encoder, facts = lambda ids: (ids[..., None].expand(-1, -1, 8).float(),), {"missing_keys": set[str]()}
+    fake.CLIPTextModel = Part((encoder, facts))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "transformers", fake)
     for name in ("tokenizer", "text_encoder"):
         (base / name).mkdir()
     assert embed_prompt(base, "a street")[0, :, 0].tolist() == [1, 6, 0, 0, 0]
+    # transformers fills what is missing with random numbers, and what is damaged it reports in its own ways
+    facts["missing_keys"] |= {"final_layer_norm.weight"}
+    with pytest.raises(InputError, match="text_encoder: expected all weights .* got without final_layer_norm.weight"):
+        embed_prompt(base, "a street")
+
+    def damaged(folder: Path, **_: Any) -> Any:
+        raise SafetensorError("Error while deserializing header: HeaderTooLarge")
+
+    monkeypatch.setattr(fake.CLIPTextModel, "from_pretrained", damaged)
+    with pytest.raises(InputError, match="text_encoder: expected a text encoder .* SafetensorError: Error while des"):
+        embed_prompt(base, "a street")
 
 
 @pytest.mark.parametrize(

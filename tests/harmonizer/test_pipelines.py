@@ -212,6 +212,14 @@ def test_missing_weights_and_missing_shards(folder: Path) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize("files", [None, [], {"a": ["x"]}, {"a": 1, "b": "x"}], ids=repr)
+def test_an_index_of_weights_of_another_form(folder: Path, files: Any) -> None:
+    index = folder / "unet/diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": files}))
+    with pytest.raises(InputErrors, match=f"{index}: weight_map: expected names of tensors, each with the name of its"):
+        load(folder)
+
+
 def test_a_library_that_is_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit_index(folder, text_encoder=["transformers", "CLIPTextModel"])
     find = "r3d2_ros.harmonizer.pipelines.folders.find_spec"

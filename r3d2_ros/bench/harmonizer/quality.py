@@ -34,7 +34,7 @@ MODES: dict[str, Callable[[HarmonizerConfig], HarmonizerConfig]] = {
 
 def chosen_modes(text: str) -> tuple[str, ...]:
     """Names by commas; InputError for one that is no mode, and for none."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip()) or ("",)
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) or ("",)
     for name in names:
         if {"half", "720p"} <= set(name.split("+")):
             raise InputError("--quality", "one resolution for a mode", f"'{name}'")

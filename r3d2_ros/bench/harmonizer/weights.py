@@ -10,14 +10,9 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config, save_checkpoint
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.model_config import ModelConfig
-from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE, random_model
+from r3d2_ros.harmonizer.random_weights import is_random, random_model
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.harmonizer.variants import variant
-
-
-def is_random(config: ModelConfig) -> bool:
-    """Whether a checkpoint records random numbers as what it was made from."""
-    return RANDOM_LICENCE in config.licences
 
 
 def model_to_measure(checkpoint: str | None, name: str, *, seed: int) -> R3D2:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.harmonizer.pipelines.code import reported
 from r3d2_ros.harmonizer.tensor_files import listed, read_tensors
 
 KEY = "prompt_embedding"
@@ -44,8 +45,15 @@ def embed_prompt(base: Path, text: str) -> Tensor:
         from transformers import CLIPTextModel, CLIPTokenizer
     except ImportError:
         raise MissingPackageError("transformers", "Embedding a prompt", "pip install transformers") from None
-    tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True)
-    encoder = CLIPTextModel.from_pretrained(base / "text_encoder", local_files_only=True, use_safetensors=True)
+    with reported(str(base / "tokenizer"), "a tokenizer that transformers can load"):
+        tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True)
+    path = base / "text_encoder"
+    with reported(str(path), "a text encoder that transformers can load"):
+        encoder, facts = CLIPTextModel.from_pretrained(
+            path, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    if missing := sorted(facts["missing_keys"]):  # filled with random numbers
+        raise InputError(str(path), "all weights of a text encoder", f"without {listed(missing)}", "Get the whole file")
     tokens = tokenizer(
         text, max_length=tokenizer.model_max_length, padding="max_length", truncation=True, return_tensors="pt"
     )

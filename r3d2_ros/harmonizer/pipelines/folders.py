@@ -194,6 +194,10 @@ def _check_part(path: Path) -> None:
         read_shapes(path / name)
     for index in sorted(path.glob("*.safetensors.index.json")):
         data = read_json(index, most_bytes=MAX_INDEX_BYTES)
-        shards = set(data.get("weight_map", {}).values()) if isinstance(data, dict) else set()
+        files = data.get("weight_map") if isinstance(data, dict) else None
+        if not (isinstance(files, dict) and all(isinstance(name, str) for name in files.values())):
+            expected = "names of tensors, each with the name of its file"
+            raise InputError(f"{index}: weight_map", expected, "another form", "Get the whole repository again")
+        shards = set(files.values())
         if missing := sorted(shards - set(weights)):
             raise InputError(str(index), f"{len(shards)} files that it names", f"missing: {listed(missing)}")
