@@ -127,13 +127,13 @@ class InProcess:
     """Does a run in this process with a built-in controller, and films it."""
 
     def __init__(self, scenes: Scenes, name: str, interrupts: Interrupts) -> None:
-        self._scenes, self._name, self._interrupts = scenes, name, interrupts
+        self.name = name
+        self._scenes, self._interrupts = scenes, interrupts
 
     def __call__(self, plan: RunPlan, folder: Path) -> Outcome:
-        controller = CONTROLLERS[self._name](plan)
-        return self.drive(plan, folder, controller=controller, name=self._name)
+        return self.drive(plan, folder, controller=CONTROLLERS[self.name](plan))
 
-    def drive(self, plan: RunPlan, folder: Path, *, controller: Controller, name: str) -> Outcome:
+    def drive(self, plan: RunPlan, folder: Path, *, controller: Controller) -> Outcome:
         with self._interrupts.ready():
             simulator = self._scenes.simulator(plan.spec.sim).simulator
         film = Film(folder, simulator.rig)
@@ -142,7 +142,7 @@ class InProcess:
             film.add(frame_set, observation.snapshot)
 
         with LogWriter(folder / LOG) as log:
-            log.write("header", **header(plan, controller=name, renderer=simulator.renderer.name))
+            log.write("header", **header(plan, controller=self.name, renderer=simulator.renderer.name))
             return run_in_process(plan, simulator, controller, log, interrupts=self._interrupts, on_frame=on_frame)
 
 

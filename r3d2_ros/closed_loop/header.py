@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import FORMAT
-from r3d2_ros.closed_loop.runs import described
+from r3d2_ros.closed_loop.runs import configuration_hash, described
 from r3d2_ros.versions import versions
 
 PLANNED_STEP_S = 0.5
@@ -18,18 +16,16 @@ PLANNED_STEP_S = 0.5
 def header(plan: RunPlan, *, controller: str, renderer: str) -> dict[str, Any]:
     """Values of the record `header`. controller: what drives; renderer: what makes the pictures."""
     spec, reference = plan.spec, plan.reference
-    run = described(spec)
-    text = json.dumps(run["configuration"], sort_keys=True, default=str)
     return {
         "format": FORMAT,
-        **run,
+        **described(spec),
         "scenario": spec.scenario.name,
         "type": spec.scenario.type,
         "description": spec.scenario.description,
         "seed": spec.seed,
         "controller": controller,
         "renderer": renderer,
-        "configuration_hash": hashlib.sha256(text.encode()).hexdigest(),
+        "configuration_hash": configuration_hash(spec),
         "versions": versions("numpy", "scipy", "numba", "gsplat", "torch"),
         "vehicle": {
             "length_m": plan.vehicle.length_m,

@@ -6,7 +6,9 @@ A run file holds one of these runs with everything that is chosen, and is read l
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -113,6 +115,12 @@ def described(spec: RunSpec) -> dict[str, Any]:
             "seed": spec.seed,
         },
     }
+
+
+def configuration_hash(spec: RunSpec) -> str:
+    """SHA-256 of everything that is chosen for a run; 64 hexadecimal digits."""
+    text = json.dumps(described(spec)["configuration"], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_from(data: Mapping[str, Any], where: str, overrides: dict[str, Scalar] | None = None) -> RunSpec:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from r3d2_ros.closed_loop.results import (
     score_folder,
     write_json,
 )
-from r3d2_ros.closed_loop.runs import RunSpec, check_differ
+from r3d2_ros.closed_loop.runs import RunSpec, check_differ, configuration_hash
 from r3d2_ros.closed_loop.scores.data import SceneFacts
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError, MissingPackageError
@@ -49,8 +49,15 @@ from r3d2_ros.scene import AssetLibrary
 Say = Callable[[str], None]
 
 
-Execute = Callable[[RunPlan, Path], Outcome]
-"""What does a run: writes run.jsonl into its folder and says how it ended."""
+class Execute(Protocol):
+    """What does a run: writes run.jsonl into its folder and says how it ended."""
+
+    @property
+    def name(self) -> str:
+        """What drives, as the log has it."""
+
+    def __call__(self, plan: RunPlan, folder: Path) -> Outcome:
+        """Do the run."""
 
 
 @dataclass
@@ -136,7 +143,7 @@ def run_session(
         plans = [scenes.plan(spec) for spec in specs]
     check_differ(specs)
     baseline = None if options.baseline is None else read_results(options.baseline)
-    done = {plan.spec.run_id: _finished(options, plan) for plan in plans}
+    done = {plan.spec.run_id: _finished(options, plan, driver=execute.name, say=say) for plan in plans}
     _check_folder(options, plans, done)
     seconds: dict[str, float] = {}
     try:
@@ -176,8 +183,8 @@ def _run(
     return score_folder(folder, scenes.facts(plan.spec.sim))
 
 
-def _finished(options: SessionOptions, plan: RunPlan) -> dict[str, Any] | None:
-    """The summary of a run that an earlier session finished, where that is asked for."""
+def _finished(options: SessionOptions, plan: RunPlan, *, driver: str, say: Say) -> dict[str, Any] | None:
+    """The summary of this very run when an earlier session finished it, where that is asked for."""
     path = options.out / RUNS / plan.spec.run_id / SUMMARY
     if not options.resume or not path.is_file():
         return None
@@ -185,11 +192,19 @@ def _finished(options: SessionOptions, plan: RunPlan) -> dict[str, Any] | None:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return summary if summary.get("verdict") in ("passed", "failed", "invalid") else None
+    if summary.get("verdict") not in ("passed", "failed", "invalid"):
+        return None
+    if summary.get("controller") != driver:
+        say(f"{plan.spec.run_id}: run again, it was driven by {summary.get('controller')} and now is by {driver}")
+        return None
+    if summary.get("configuration_hash") != configuration_hash(plan.spec):
+        say(f"{plan.spec.run_id}: run again, its scenario or configuration was another one")
+        return None
+    return summary
 
 
 def _check_folder(options: SessionOptions, plans: list[RunPlan], done: dict[str, dict[str, Any] | None]) -> None:
-    """Logs of earlier runs are never overwritten: those of runs that did not finish are set aside when resuming."""
+    """Logs of earlier runs are never overwritten: those of runs that are done again are set aside when resuming."""
     make_folder(options.out)
     for plan in plans:
         log = options.out / RUNS / plan.spec.run_id / LOG
@@ -199,6 +214,7 @@ def _check_folder(options: SessionOptions, plans: list[RunPlan], done: dict[str,
             hint = "Choose another folder, or --resume to keep the finished runs and repeat the others"
             raise InputError(str(options.out), "a folder without earlier runs", f"the log {log}", hint)
         log.rename(free_name(log))
+        (log.parent / SUMMARY).unlink(missing_ok=True)  # it is that log's
 
 
 def results_of(

@@ -159,6 +159,30 @@ def test_resuming_keeps_what_is_finished(
     assert [run["digest"] for run in before["runs"]] == [run["digest"] for run in after["runs"]]
 
 
+@pytest.mark.parametrize(
+    ("scenario", "controller", "verdict", "said"),
+    [
+        ("parked", "constant_velocity", "failed", "it was driven by depth_aeb and now is by constant_velocity"),
+        ("tightened", "depth_aeb", "failed", "its scenario or configuration was another one"),
+    ],
+)
+def test_resuming_repeats_what_was_another_run(
+    world: Path, braked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    scenario: str, controller: str, verdict: str, said: str,
+) -> None:  # fmt: skip
+    tightened = (world / "parked.yaml").read_text().replace("pass: {", "name: parked\npass: {distance_min_m: 100, ")
+    (world / "tightened.yaml").write_text(tightened)
+    out = tmp_path / "out"
+    shutil.copytree(braked, out)
+    log = (out / "runs" / "parked-s0" / "run.jsonl").read_bytes()
+    arguments = ["--controller", controller, "--out", str(out), "--resume"]
+    assert main(["scenario", "run", str(world / f"{scenario}.yaml"), *arguments]) == 1
+    (run,) = json.loads((out / "results.json").read_text())["runs"]
+    assert (run["verdict"], run["controller"]) == (verdict, controller)
+    assert (out / "runs" / "parked-s0" / "run.jsonl.1").read_bytes() == log
+    assert f"parked-s0: run again, {said}" in capsys.readouterr().err
+
+
 def test_replay_is_identical(crashed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scenario", "replay", str(crashed / "runs" / "parked-s0"), "--out", str(tmp_path / "again")]) == 0
     assert "identical" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from r3d2_ros.closed_loop.run_log import RunLog
-from r3d2_ros.closed_loop.runs import RunSpec
+from r3d2_ros.closed_loop.runs import RunSpec, configuration_hash
 from r3d2_ros.closed_loop.scenario import Criteria
 from r3d2_ros.closed_loop.scores.alpasim import alpasim
 from r3d2_ros.closed_loop.scores.collisions import first_contact, margins
@@ -47,6 +47,7 @@ def _summary(log: RunLog, scene: SceneFacts, *, compat: bool) -> dict[str, Any]:
         "variation": header["variation"],
         "group": header.get("group", ""),
         "controller": header["controller"],
+        "configuration_hash": header["configuration_hash"],
         "outcome": {
             "reason": end["reason"] if end is not None else "cut_off",
             "detail": end["detail"] if end is not None else broken,
@@ -81,6 +82,7 @@ def never_began(spec: RunSpec, *, controller: str, reason: str) -> dict[str, Any
         "variation": spec.variation,
         "group": spec.group,
         "controller": controller,
+        "configuration_hash": configuration_hash(spec),
         "outcome": {"reason": "never_began", "detail": reason, "infrastructure": True, "t_s": 0.0},
         "deterministic": False,
         "digest": None,
