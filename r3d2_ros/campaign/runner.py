@@ -127,6 +127,8 @@ def run_campaign(
         kept = len(campaign.tasks) - len(changes)
         if kept:
             say(f"{kept} of {len(campaign.tasks)} tasks are finished already")
+        if not changes:
+            manifest.write()  # tasks may have left the file, or come back to it
         if not changes or stop.is_set():
             return manifest, kept
         running = engine()

@@ -135,6 +135,17 @@ def test_what_has_changed_runs_again_and_nothing_else(faked: Place, capsys: pyte
     assert "b-s0.aeb runs again: driver was \"depth_aeb\" and is \"path_follower\"" in capsys.readouterr().err
 
 
+def test_results_are_those_of_the_file_when_nothing_is_left_to_run(faked: Place) -> None:
+    """A scenario leaves the file, and comes back to it."""
+    faked.write(a="passed", b="failed")
+    assert faked.run() == 1 and len(faked.begun()) == 2
+    faked.write(a="passed")
+    assert faked.run() == 0 and faked.verdicts() == {"a-s0.aeb": "passed"}
+    faked.write(a="passed", b="failed")
+    assert faked.run() == 1 and faked.verdicts() == {"a-s0.aeb": "passed", "b-s0.aeb": "failed"}
+    assert faked.begun() == []
+
+
 def test_a_baseline_shows_what_is_worse(faked: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faked.write(a="passed")
     assert faked.run() == 0
