@@ -61,7 +61,12 @@ class BufferConfig:
         Field(gt=0, le=3600, description="How far before the newest frame set a trigger may still ask for one."),
     ] = 5.0
     max_messages: Annotated[
-        int, Field(ge=16, le=1_000_000, description="Messages kept per input; the oldest are forgotten.")
+        int,
+        Field(
+            ge=16,
+            le=1_000_000,
+            description="Messages kept per input; the oldest that no waiting frame set needs are forgotten.",
+        ),
     ] = 2000
 
 
@@ -186,6 +191,10 @@ class StateBuffer:
         self.actors.begin(timeline)
         self._announced = timeline
         self.reports.add(Fault("time_jump", f"time was reset: {reason}", "info"))
+
+    def need(self, oldest: tuple[int, int] | None) -> None:
+        """From now on keep, whatever their number, the messages that a state at (timeline, stamp) or later needs."""
+        self.ego.needed_from = self.actors.needed_from = oldest
 
     def forget(self, *, timeline: int, before_ns: int) -> None:
         """Drop what no stamp from (`timeline`, `before_ns`) on can need."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -15,11 +15,14 @@ from r3d2_ros.exposures import exposures
 from r3d2_ros.input_checks import Fault, Reports
 from r3d2_ros.schema import STRICT
 from r3d2_ros.state_buffer import NotYet, StateBuffer, Unavailable, nanoseconds, seconds
-from r3d2_ros.timeline import Arrival
+from r3d2_ros.timeline import Arrival, Track
 from r3d2_ros.world import ActorState, EgoState, WorldState
 
 FAILED_TICKS_PER_QUEUE = 100
 """Ticks that cannot be made cost nothing but their place: this many queues of them may wait to be fetched."""
+
+NEEDED_PER_HISTORY = 100
+"""So many times `state.max_messages` of an input may be kept because ticks that wait need them."""
 
 END_OF_INPUTS = "end_of_inputs"
 """Cause of ticks that were waiting when a recording ended."""
@@ -106,7 +109,8 @@ class Stall:
 
 
 class QueueOverflow(RuntimeError):
-    """More ticks wait than `queue_limit`: in lockstep the run stops here, because nothing may be dropped."""
+    """More ticks wait than `queue_limit`, or need more messages than can be kept: in lockstep the run stops here,
+    because nothing may be dropped."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,9 @@ class Synchronizer:
     def on_ego(self, ego: EgoState) -> None:
         """Take an ego pose. QueueOverflow when more ticks wait than the limit."""
         self._ego_messages += 1
+        self.buffer.need(self._oldest_needed())
         arrival = self.buffer.add_ego(ego)
+        self._check_kept("ego", self.buffer.ego)
         if not arrival.accepted:
             return
         if self.config.mode == "latest":
@@ -177,8 +183,10 @@ class Synchronizer:
             self._fail_stray_triggers(arrival.timeline)
 
     def on_actors(self, stamp_ns: int, actors: tuple[ActorState, ...]) -> None:
-        """Take all actors at a stamp."""
+        """Take all actors at a stamp. QueueOverflow when ticks that wait need more of them than can be kept."""
+        self.buffer.need(self._oldest_needed())
         self.buffer.add_actors(stamp_ns, actors)
+        self._check_kept("actors", self.buffer.actors)
         past = self.config.mode == "lockstep" and self.config.actors == "static" and self._made
         if past and self.buffer.ego.timeline == past[0] and stamp_ns <= past[1]:
             text = f"actors: the message at {seconds(stamp_ns)} came after the frame set at {seconds(past[1])}"
@@ -276,15 +284,31 @@ class Synchronizer:
             self.buffer.forget(timeline=pending.timeline, before_ns=before_ns)
         return Tick(pending.stamp_ns, pending.due, state, reason, pending.timeline, self.buffer.instance_ids, cause)
 
+    def _oldest_needed(self) -> tuple[int, int] | None:
+        """(timeline, stamp) from which on ticks that wait need messages. A trigger may lie up to `jump_back_s` behind
+        the one before it."""
+        margin_ns = nanoseconds(self.buffer.config.jump_back_s)
+        return next(((p.timeline, p.stamp_ns - margin_ns) for p in self._pending if p.failure is None), None)
+
+    def _check_kept(self, name: str, track: Track[Any]) -> None:
+        kept, limit = len(track.current.stamps) if track.current else 0, self.buffer.config.max_messages
+        if kept > limit * NEEDED_PER_HISTORY:
+            raise QueueOverflow(
+                f"{len(self._pending)} frame sets wait and need {kept} messages of '{name}', expected at most "
+                f"{NEEDED_PER_HISTORY} times state.max_messages, which is {limit}: {self._why_waiting()}"
+            )
+
+    def _why_waiting(self) -> str:
+        waiting = self.waiting()
+        return f"{waiting}" if waiting else "they arrive faster than they are rendered"
+
     def _push(self, ticks: list[_Pending]) -> None:
         self._pending.extend(ticks)
         limit = self.config.queue_limit
         ready = sum(tick.failure is None for tick in self._pending)
         if ready > limit or len(self._pending) > limit * FAILED_TICKS_PER_QUEUE:
-            waiting = self.waiting()
             raise QueueOverflow(
-                f"{len(self._pending)} frame sets wait, sync.queue_limit is {limit}: "
-                + (f"{waiting}" if waiting else "they arrive faster than they are rendered")
+                f"{len(self._pending)} frame sets wait, sync.queue_limit is {limit}: {self._why_waiting()}"
             )
 
     def _exposures(self, arrival: Arrival, stamp_ns: int) -> list[_Pending]:

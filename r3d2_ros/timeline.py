@@ -88,7 +88,7 @@ class TrackLimits:
     """jump_ns: a stamp that lies further than this before the newest begins a new timeline.
 
     leap_ns       a stamp that lies further than this after the newest, followed by a return, is a stray one
-    max_messages  the oldest messages of a timeline beyond this number are forgotten
+    max_messages  the oldest messages of a timeline beyond this number are forgotten, unless they are needed
     """
 
     jump_ns: int
@@ -106,6 +106,8 @@ class Track(Generic[T]):
         self._segments: list[Segment[T]] = []
         self.timeline = 0
         """The timeline of the next message that goes on."""
+        self.needed_from: tuple[int, int] | None = None
+        """(timeline, stamp) of the oldest question that is still to be answered; what it needs is not forgotten."""
 
     @property
     def current(self) -> Segment[T] | None:
@@ -158,7 +160,9 @@ class Track(Generic[T]):
             kind = Kind.DUPLICATE if stamp_ns in segment.values else Kind.LATE
             return Arrival(kind, self.timeline, newest)
         segment.put(stamp_ns, value)
-        segment.forget_first(max(0, len(segment.stamps) - self._limits.max_messages))
+        excess = len(segment.stamps) - self._limits.max_messages
+        if excess > 0:
+            segment.forget_first(min(excess, self._not_needed(segment)))
         return Arrival(Kind.NEXT, self.timeline, newest)
 
     def begin(self, timeline: int) -> None:
@@ -171,6 +175,13 @@ class Track(Generic[T]):
         self._segments = [s for s in self._segments if first is None or s.timeline >= first.timeline]
         if first is not None and first.timeline == timeline:
             first.forget_first(max(0, bisect_right(first.stamps, before_ns) - 1))
+
+    def _not_needed(self, segment: Segment[T]) -> int:
+        """How many of the oldest messages no question from `needed_from` on can need."""
+        if self.needed_from is None or self.needed_from[0] > segment.timeline:
+            return len(segment.stamps)
+        timeline, stamp_ns = self.needed_from
+        return 0 if timeline < segment.timeline else max(0, bisect_right(segment.stamps, stamp_ns) - 1)
 
     def _begin(self, kind: Kind, timeline: int, stamp_ns: int, value: T) -> Arrival:
         segment: Segment[T] = Segment(timeline, stamp_ns, kind is Kind.JUMP)

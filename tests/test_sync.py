@@ -449,6 +449,27 @@ def test_more_waiting_ticks_than_the_limit_stop_the_run() -> None:
         run(ego(400), sync)
 
 
+def test_what_a_waiting_tick_needs_is_kept_whatever_the_limit_of_messages() -> None:
+    """3 s of poses at 100 Hz and actors at 50 Hz: 30 front exposures and the first, fetched only at the end."""
+    sync = make_sync(tick="rate", max_messages=16)
+    for message in [*ego(*range(0, 3001, 10)), *actors(*range(0, 3001, 20))]:
+        feed(sync, message)
+    ticks = drain(sync)
+    assert len([t for t in ticks if "front" in [c.name for c in t.due]]) == 31
+    assert all(made(ticks))
+    run([*actors(3020, 3040), *ego(*range(3010, 3041, 10))], sync)
+    feed(sync, ("ego", 3050, ()))
+    assert len(sync.buffer.ego.current.stamps) == 16  # type: ignore[union-attr]
+
+
+def test_a_trigger_that_waits_for_ever_stops_the_run_before_memory_ends() -> None:
+    sync = make_sync(tick="trigger", max_messages=16)
+    run([*actors(0), *ego(0), *triggers(10)], sync)
+    text = r"1 frame sets wait and need 1601 messages of 'ego', .* is 16: waiting for 'actors' at or after 0.01"
+    with pytest.raises(QueueOverflow, match=text):
+        run(ego(*range(10, 20_000, 10)), sync)
+
+
 def test_overflow_without_a_stall_names_the_renderer() -> None:
     sync = make_sync(queue_limit=2, actors="static")
     with pytest.raises(QueueOverflow, match="faster than they are rendered"):

@@ -17,9 +17,9 @@ from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.state_buffer import nanoseconds, seconds
 from r3d2_ros.sync import END_OF_INPUTS, QueueOverflow, Tick
 
-QUEUE_LIMIT = 100_000
-"""A live node stops when this many ticks wait (sync.queue_limit), as it may lose nothing; a bag waits for as long as it
-takes."""
+QUEUE_LIMIT, MAX_MESSAGES = 100_000, 1_000_000
+"""A live node stops when this many ticks wait (sync.queue_limit), as it may lose nothing, and forgets messages beyond a
+number (state.max_messages); a bag waits for as long as it takes."""
 
 OUTSIDE = ("actors.before_history", END_OF_INPUTS)
 """Causes of ticks for which the recording has no actors yet, or no more: nothing is wrong with them."""
@@ -84,7 +84,8 @@ def replay_config(config: SimConfig, rate_hz: float | None) -> SimConfig:
         sync = replace(sync, tick="rate")
     if sync.tick == "trigger":
         raise InputError("sync.tick", "ego or rate, as a bag has no triggers", "trigger", "Give --rate HZ, or set it")
-    return replace(config, sync=sync, harmonizer=replace(config.harmonizer, on_deadline="wait"))
+    state = replace(config.state, max_messages=MAX_MESSAGES)
+    return replace(config, sync=sync, state=state, harmonizer=replace(config.harmonizer, on_deadline="wait"))
 
 
 def replay_rig(rig: Rig, *, cameras: Sequence[str] = (), rate_hz: float | None = None) -> Rig:

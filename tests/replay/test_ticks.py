@@ -108,6 +108,16 @@ def test_a_recorded_loop_gives_two_timelines(tmp_path: Path) -> None:
     assert Selection(1.0, 1.5).indices(moments) == [1, 2, 4, 5]
 
 
+def test_actors_that_were_recorded_far_behind_or_ahead_of_the_poses_are_waited_for(tmp_path: Path) -> None:
+    """40 messages, 16 of them kept live; the actors' are recorded 10 s after the poses, then 10 s before."""
+    seconds = [i / 10 for i in range(40)]
+    config = load_config(None, {"state.max_messages": 16})
+    for shift_ns in (10 * bags.NS, -10 * bags.NS):
+        moved = [Entry(e.topic, e.log_ns + shift_ns, e.message) for e in oncoming(seconds)]
+        found, _, _ = ticks(write_bag(tmp_path / f"{shift_ns}", [*drive(seconds), *moved]), config)
+        assert [actor_x(p) for p in found] == [round(20 - 5 * s, 9) for s in seconds]
+
+
 def test_the_selection_is_a_window_and_every_nth_of_it() -> None:
     moments = [Moment(ns(i / 10), 0, None) for i in range(10)]
     assert Selection(0.2).indices(moments) == [2, 3, 4, 5, 6, 7, 8, 9]
