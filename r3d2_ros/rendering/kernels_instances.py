@@ -16,10 +16,10 @@ from r3d2_ros.rendering.kernels_layout import (
     OPACITY,
     REACH_U,
     REACH_V,
+    SLANT,
     SLOT,
     TILE,
     TRANSMITTANCE_STOP,
-    B,
     U,
     V,
 )
@@ -55,21 +55,21 @@ def weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots):
             planes += 1
         plane = UINT(plane_of[slot] * PLANE)
         u, v = row[U] - F(x0) - F(0.5), row[V] - F(y0) - F(0.5)
-        half_a, b, half_c, opacity = row[HALF_A], row[B], row[HALF_C], row[OPACITY]
+        half_a, slant, half_c, opacity = row[HALF_A], row[SLANT], row[HALF_C], row[OPACITY]
         line_begin = clipped(math.ceil(v - row[REACH_V]), 0, TILE)
         line_end = clipped(math.floor(v + row[REACH_V]) + F(1), 0, TILE)
         block_begin = clipped(math.floor((u - row[REACH_U]) * F(1 / BLOCK)), 0, BLOCKS)
         block_end = clipped(math.floor((u + row[REACH_U]) * F(1 / BLOCK)) + F(1), 0, BLOCKS)
         for line in range(line_begin, line_end):
             dy = v - F(line)
-            b_dy, c_dy2 = b * dy, half_c * dy * dy
+            u_line, c_dy2 = u + slant * dy, half_c * dy * dy
             for block in range(block_begin, block_end):
                 first = UINT(line * TILE + block * BLOCK)
-                u_block = u - F(block * BLOCK)
+                u_block = u_line - F(block * BLOCK)
                 for i in range(BLOCK):
                     p = first + UINT(i)
                     dx = u_block - F(i)
-                    exponent = min((half_a * dx + b_dy) * dx + c_dy2, EXPONENT_MAX)
+                    exponent = min(half_a * dx * dx + c_dy2, EXPONENT_MAX)
                     alpha = min(ALPHA_MAX, opacity * exp_negative(exponent))
                     alpha = alpha if alpha >= ALPHA_MIN else F(0)
                     before = light[p]

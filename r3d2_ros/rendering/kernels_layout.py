@@ -38,7 +38,9 @@ FX, FY, CX, CY, WIDTH, HEIGHT, NEAR, FAR, EPS2D = range(9)
 
 # Columns of a projected Gaussian, float32; 16 of them are one cache line.
 U, V = 0, 1  # centre in pixels, corner of the first pixel at 0
-HALF_A, B, HALF_C = 2, 3, 4  # exponent = HALF_A dx^2 + B dx dy + HALF_C dy^2
+# exponent = HALF_A (dx + SLANT dy)^2 + HALF_C dy^2: a sum of squares, since the expanded form of a long thin Gaussian
+# cancels in float32 to negative exponents far from its centre, which would make it opaque there.
+HALF_A, SLANT, HALF_C = 2, 3, 4
 OPACITY = 5
 RED, GREEN, BLUE, DEPTH = 6, 7, 8, 9
 REACH_U, REACH_V = 10, 11  # half extents in pixels of the ellipse where alpha >= ALPHA_MIN

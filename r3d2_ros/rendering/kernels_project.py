@@ -39,10 +39,10 @@ from r3d2_ros.rendering.kernels_layout import (
     REACH_V,
     RED,
     SIGMAS_MAX,
+    SLANT,
     SLOT,
     TILE,
     WIDTH,
-    B,
     U,
     V,
 )
@@ -184,7 +184,7 @@ def project_chunk(means, quats, scales, opacities, sh, node, camera, antialiased
 
         row = rows[count]
         row[U], row[V] = u, v
-        row[HALF_A], row[B], row[HALF_C] = F(0.5) * cov_vv / det, -cov_uv / det, F(0.5) * cov_uu / det
+        row[HALF_A], row[SLANT], row[HALF_C] = F(0.5) * cov_vv / det, -cov_uv / cov_vv, F(0.5) / cov_vv
         row[OPACITY], row[DEPTH] = opacity, z
         row[REACH_U], row[REACH_V] = reach_u, reach_v
         row[ACTOR], row[SLOT] = node[NODE_ACTOR], node[NODE_SLOT]

@@ -27,9 +27,9 @@ from r3d2_ros.rendering.kernels_layout import (
     REACH_U,
     REACH_V,
     RED,
+    SLANT,
     TILE,
     TRANSMITTANCE_STOP,
-    B,
     U,
     V,
 )
@@ -84,7 +84,7 @@ def composite_tile(rows, ids, x0, y0, planes, live):
     for k in range(len(ids)):
         row = rows[ids[k]]
         u, v = row[U] - F(x0) - F(0.5), row[V] - F(y0) - F(0.5)
-        half_a, b, half_c, opacity = row[HALF_A], row[B], row[HALF_C], row[OPACITY]
+        half_a, slant, half_c, opacity = row[HALF_A], row[SLANT], row[HALF_C], row[OPACITY]
         red, green, blue, depth, actor = row[RED], row[GREEN], row[BLUE], row[DEPTH], row[ACTOR]
         line_begin = clipped(math.ceil(v - row[REACH_V]), 0, TILE)
         line_end = clipped(math.floor(v + row[REACH_V]) + F(1), 0, TILE)
@@ -92,16 +92,16 @@ def composite_tile(rows, ids, x0, y0, planes, live):
         block_end = clipped(math.floor((u + row[REACH_U]) * F(1 / BLOCK)) + F(1), 0, BLOCKS)
         for line in range(line_begin, line_end):
             dy = v - F(line)
-            b_dy, c_dy2 = b * dy, half_c * dy * dy
+            u_line, c_dy2 = u + slant * dy, half_c * dy * dy
             for block in range(block_begin, block_end):
                 if live[UINT(line * BLOCKS + block)] == 0:
                     continue
                 first = UINT(line * TILE + block * BLOCK)
-                u_block = u - F(block * BLOCK)
+                u_block = u_line - F(block * BLOCK)
                 for i in range(BLOCK):
                     p = first + UINT(i)
                     dx = u_block - F(i)
-                    exponent = min((half_a * dx + b_dy) * dx + c_dy2, EXPONENT_MAX)
+                    exponent = min(half_a * dx * dx + c_dy2, EXPONENT_MAX)
                     alpha = min(ALPHA_MAX, opacity * exp_negative(exponent))
                     alpha = alpha if alpha >= ALPHA_MIN else F(0)
                     light = planes[p]

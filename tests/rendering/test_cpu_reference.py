@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from r3d2_ros.geometry import Rigid, rotation_from_rpy
+from r3d2_ros.gaussians import Gaussians
+from r3d2_ros.geometry import Rigid, matrix_to_quat, rotation_from_rpy
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
 from r3d2_ros.rendering.reference import ReferenceRenderer
 from r3d2_ros.sky import Sky
-from tests.rendering.cpu_scenes import NO_GAUSSIANS, busy_scene, psnr_db, scene_of, view_of
+from tests.rendering.cpu_scenes import NO_GAUSSIANS, busy_scene, one_gaussian, placed, psnr_db, scene_of, view_of
 
 TILTED = view_of(T_camera_world=Rigid.from_rpy((0.1, -0.3, 0.05), (0.3, -0.2, 0.5)))
 
@@ -40,6 +43,33 @@ def test_near_and_far_plane_are_metres_of_depth() -> None:
     assert psnr_db(image.rgb, ReferenceRenderer(settings).render(busy_scene(), [view_of()])[0].rgb) >= 80
     depths = image.depth[np.isfinite(image.depth)]
     assert len(depths) > 100 and depths.min() >= 3.0 and depths.max() <= 4.0
+
+
+def wire(rng: np.random.Generator) -> Gaussians:
+    """A Gaussian with standard deviations of 5 to 20 m by 3 mm, centred far outside of the image that it crosses."""
+    length, depth = rng.uniform(5, 20), rng.uniform(1, 5)
+    rotation = rotation_from_rpy(*rng.uniform(-np.pi, np.pi, 3))
+    crossing = np.array([*rng.uniform(-0.1, 0.1, 2), 1]) * depth
+    away = rotation[:, 0] * np.sign(rotation[2, 0]) * length * rng.uniform(0, 2)
+    return replace(
+        one_gaussian(tuple(crossing + away), opacity=0.8),
+        quats=matrix_to_quat(rotation)[None].astype(np.float32),
+        scales=np.array([[length, 0.003, 0.003]], np.float32),
+    )
+
+
+def test_wires_that_cross_the_image() -> None:
+    rng, view = np.random.default_rng(0), view_of(width=480, height=270, focal=1000.0)
+    cpu, reference = CpuRenderer(RenderSettings()), ReferenceRenderer(RenderSettings())
+    seen = 0
+    for _ in range(40):
+        scene = scene_of(NO_GAUSSIANS, (placed(wire(rng), Rigid.identity(), instance=1),))
+        image, expected = (renderer.render(scene, [view], instances=True)[0] for renderer in (cpu, reference))
+        # A pixel may fall on the other side of the 1/255 threshold.
+        assert np.abs(image.alpha - expected.alpha).max() < 1.01 / 255
+        assert np.mean(image.instance != expected.instance) < 1e-3
+        seen += bool(expected.alpha.any())
+    assert seen > 20
 
 
 def test_sky_image_behind_the_gaussians() -> None:
