@@ -19,7 +19,6 @@ from r3d2_ros.formats.files import atomic_output
 LOG, SUMMARY, RESULTS, JUNIT, REPORT = "run.jsonl", "summary.json", "results.json", "junit.xml", "report.html"
 RUNS = "runs"
 SCORES = ("neuroncap", "hd", "alpasim")
-NCAP_TYPES = ("stationary", "frontal", "side")
 DIGITS = 3
 """NeuroNCAP rounds at each level of its means; so do these."""
 
@@ -47,7 +46,7 @@ def means(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "runs": f"{len(counted)} of {len(summaries)}",
         "types": types,
-        **_mean_of([types[kind] for kind in types if kind in NCAP_TYPES] or list(types.values())),
+        **_mean_of(list(types.values())),
     }
 
 

@@ -213,6 +213,14 @@ def test_means_go_from_runs_to_sequences_to_types() -> None:
     assert made["alpasim"] is None
 
 
+def test_types_beyond_neuroncaps_count_in_the_mean() -> None:
+    """A clean run of a side scenario, two collisions in a drive from a log: (5 + 1) / 2 and (0 + 1) / 2."""
+    runs = [run("a0", "a", "side", 5.0), run("l0", "l", "log", 0.5), run("l1", "l", "log", 1.5)]
+    made = means(runs)
+    assert made["runs"] == "3 of 3"
+    assert (made["neuroncap"], made["collision_rate"]) == (3.0, 0.5)
+
+
 def test_exit_codes() -> None:
     assert exit_code([RUNS[0]]) == 0
     assert exit_code(RUNS[:5]) == exit_code([RUNS[5]]) == 1
