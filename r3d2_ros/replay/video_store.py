@@ -70,6 +70,9 @@ class VideoOutput(FolderOutput):
         except (OSError, av.FFmpegError) as error:
             self._drop_pieces()
             raise self._problem(error) from error
+        except InputError:  # a further picture, or a piece's folder, had no room
+            self._drop_pieces()
+            raise
         self._pending.append(done_entry(planned, frame_set, cameras))
         if frame_set.failures or len(self._pending) >= PIECE_FRAMES:
             self._finish_pieces()

@@ -14,11 +14,11 @@ import pytest
 
 from r3d2_ros.assembly import assemble
 from r3d2_ros.config import load_config
-from r3d2_ros.replay import video_store
+from r3d2_ros.replay import folder_output, video_store
 from r3d2_ros.replay.video_store import show_times
 from r3d2_ros.simulator import History, Simulator
 from tests.replay.bags import NS, Entry, drive, ns
-from tests.replay.test_folder import SECONDS, Place, state, unlucky
+from tests.replay.test_folder import SECONDS, Place, full_after, state, unlucky
 
 
 @pytest.fixture
@@ -132,6 +132,20 @@ def test_further_pictures_lie_beside_the_videos(place: Place) -> None:
     assert place.run("--format", "mp4", "--also", "instance") == 0
     assert len(list((place.out / "eye.instance").glob("*.png"))) == 8
     assert not list(place.out.glob("eye/*")) and (place.out / "eye.mp4").exists()
+
+
+def test_a_disk_that_is_full_at_a_further_picture_ends_the_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Full at the second camera of the fifth frame set, when the first camera's piece has its picture already."""
+    words = ("--format", "mp4", "--also", "instance")
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_output, "atomic_output", full_after(9))
+        assert place.run(*words) == 3
+    text = capsys.readouterr().out
+    assert place.run(*words) == 0
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == SECONDS
+    assert "3 of 8 frame sets" in text and "no space left on the disk" in text
 
 
 def test_cameras_of_different_rates_are_in_step(tmp_path: Path) -> None:
