@@ -116,8 +116,8 @@ def _stated(data: bytes) -> Stated:
     )
 
 
-def groups_in(path: Path) -> Iterator[Group]:
-    """The frame sets of a file that are whole."""
+def groups_in(path: Path, *, others: Collection[str] = ()) -> Iterator[Group]:
+    """The frame sets of a file that are whole. `others` are topics in it that belong to none."""
     schemas: dict[int, str] = {}
     channels: dict[int, tuple[str, str]] = {}
     messages: list[tuple[str, str, bytes]] = []
@@ -128,7 +128,7 @@ def groups_in(path: Path) -> Iterator[Group]:
             channels[record.id] = (record.topic, schemas.get(record.schema_id, ""))
         elif isinstance(record, Message) and record.channel_id in channels:
             topic, msgtype = channels[record.channel_id]
-            if topic == TF_STATIC:
+            if topic == TF_STATIC or topic in others:
                 continue
             messages.append((topic, msgtype, record.data))
             if topic == FRAME_SET_TOPIC:
@@ -185,7 +185,7 @@ def merged(
         done = set()
         begun = False
         records = source[1].records(source[0]) if source else iter(())
-        for entry in _in_order(records, _best_of_each(parts)):
+        for entry in _in_order(records, _best_of_each(parts, others=source[1].names if source else ())):
             if transforms is not None and not begun:
                 file.add_topic(TF_STATIC, TF_MESSAGE, offered_qos=qos(transient_local=True, depth=1))
                 file.write(TF_STATIC, entry.log_ns, transforms)
@@ -207,8 +207,8 @@ def merged(
         raise
 
 
-def _best_of_each(parts: Collection[Path]) -> Iterator[Group]:
-    groups = heapq.merge(*(groups_in(part) for part in parts), key=lambda group: group.stated.index)
+def _best_of_each(parts: Collection[Path], *, others: Collection[str]) -> Iterator[Group]:
+    groups = heapq.merge(*(groups_in(part, others=others) for part in parts), key=lambda group: group.stated.index)
     for _, same in groupby(groups, key=lambda group: group.stated.index):
         yield max(same, key=lambda group: len(group.stated.hashes))
 

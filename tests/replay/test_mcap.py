@@ -265,6 +265,16 @@ def test_what_failed_is_tried_again_and_put_in_its_place(place: Place, monkeypat
     assert [(m.index, m.cameras[0].published) for m in stated] == [(i, True) for i in range(8)]
 
 
+def test_trying_again_does_not_repeat_the_topics_of_the_source(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Simulator, "render", unlucky("render"))
+        assert place.run("--source-topics", "all") == 3
+    assert place.run("--source-topics", "all") == 0
+    found = read(place.out)
+    logs = [ns(s) + LOG_OFFSET_NS for s in SECONDS]
+    assert [log_ns for log_ns, _ in found["/odom"]] == [log_ns for log_ns, _ in found["/actors"]] == logs
+
+
 def test_a_file_of_something_else_is_left_alone(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     other = storage_file(write_bag(place.out.parent / "other", drive([0.0]), storage=StoragePlugin.MCAP))
     other.rename(place.out)
