@@ -18,9 +18,9 @@ Film = tuple[str, str]
 
 @dataclass
 class Flicker:
-    """Adds up the frames of one row, those of each film in the order of their stamps."""
+    """Adds up the frames of one row, film by film, each in the order of its stamps; only the last frame is kept."""
 
-    _last: dict[Film, tuple[Subject, Picture]] = field(default_factory=dict)
+    _last: tuple[Film, Subject, Picture] | None = None
     _surroundings: list[float] = field(default_factory=list)
     _insert_means: dict[tuple[Film, str], list[list[float]]] = field(default_factory=dict)
 
@@ -30,19 +30,20 @@ class Flicker:
         if meta.stamp_ns is None:
             return
         film = meta.sequence, meta.camera.name
-        before = self._last.get(film)
-        follows = before is not None and 0 < meta.stamp_ns - _stamp(before[0]) <= MAX_GAP_NS
-        if before is not None and follows:
+        before = None
+        if self._last is not None and self._last[0] == film:
+            _, last, shown = self._last
+            before = (last, shown) if 0 < meta.stamp_ns - _stamp(last) <= MAX_GAP_NS else None
+        if before is not None:
             change = surroundings_change(before, (subject, picture))
             if change is not None:
                 self._surroundings.append(change)
-        self._add_means(film, subject, picture, follows=follows)
-        self._last[film] = subject, picture
+        self._add_means(film, subject, picture, before[0] if before else None)
+        self._last = film, subject, picture
 
-    def _add_means(self, film: Film, subject: Subject, picture: Picture, *, follows: bool) -> None:
+    def _add_means(self, film: Film, subject: Subject, picture: Picture, before: Subject | None) -> None:
         luma = luminance(picture)
-        last = self._last.get(film)
-        seen_before = {insert.box.id for insert in last[0].inserts} if last and follows else set()
+        seen_before = {insert.box.id for insert in before.inserts} if before else set()
         for insert in subject.inserts:
             if insert.mask.any():
                 runs = self._insert_means.setdefault((film, insert.box.id), [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,6 +211,20 @@ def test_a_change_of_the_input_is_no_flicker(tmp_path: Path) -> None:
     flicker.add(first, picture(ground=100))
     flicker.add(brighter, picture(ground=130))
     assert flicker.facts()["flicker_surroundings"] == 0
+
+
+def test_of_films_that_follow_one_another_one_frame_is_kept(tmp_path: Path) -> None:
+    """A frame is tens of megabytes, and a dataset may have hundreds of films."""
+    dataset = open_dataset(write_dataset(tmp_path / "d", names=("s0", "s1"), film=True))
+    flicker, kept = Flicker(), []
+    for sequence in ("a", "b", "c"):
+        for sample in dataset.samples:
+            frame = load_subject(replace(sample, meta=replace(sample.meta, sequence=sequence)), REGION)
+            flicker.add(frame, picture())
+            kept.append(weakref.ref(frame))
+    del frame
+    assert [frame() is not None for frame in kept] == [False] * 5 + [True]
+    assert flicker.pairs == 3
 
 
 def test_samples_without_stamps_are_no_film(tmp_path: Path) -> None:
