@@ -192,6 +192,22 @@ def test_another_replay_is_not_mixed_in(place: Place, capsys: pytest.CaptureFixt
     assert (place.out / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["two.yaml", "classes.yaml"])
+def test_files_that_are_named_from_the_home_folder_are_compared_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    home = place.config.parent
+    monkeypatch.setenv("HOME", str(home))
+    (home / "classes.yaml").write_text("classes: {car: [car]}\n")
+    text = place.config.read_text().replace("source: two.yaml", "source: ~/two.yaml")
+    place.config.write_text(text.replace("assets.yaml}", "assets.yaml, classes: ~/classes.yaml}"))
+    assert place.run() == 0
+    with (home / name).open("a") as file:
+        file.write("# changed\n")
+    assert place.run() == 1
+    assert f"{home / name}" in capsys.readouterr().err
+
+
 def test_threads_and_the_log_do_not_make_another_replay(place: Place) -> None:
     assert place.run() == 0
     text = place.config.read_text().replace("backend: cpu", "backend: cpu, threads: 1")
