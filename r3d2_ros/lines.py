@@ -13,6 +13,9 @@ AXLE_BASE_M = 2.0
 EXTENSION_M = 60.0
 """Streets go on about this far beyond the lines that are driven."""
 
+NEAR_M = 20.0
+"""Who follows a line gets no further along it than this between two looks."""
+
 
 class Line:
     """A polyline [M, 3] in the map, M >= 2; it goes on straight and level beyond both ends."""
@@ -52,15 +55,24 @@ class Line:
         x, y, z = (float(v) for v in self.at(s_m))
         return Rigid.from_xyz_yaw(x, y, z, self.heading_rad(s_m))
 
-    def project(self, point: ArrayLike) -> float:
-        """Distance along the line of its place nearest to `point` (x, y, ...), up to EXTENSION_M beyond its ends."""
+    def project(self, point: ArrayLike, *, near_m: float | None = None) -> float:
+        """Distance along the line of its place nearest to `point` (x, y, ...), up to EXTENSION_M beyond its ends.
+
+        near_m  only up to NEAR_M before and after this distance: where a line comes back to where it was, it says which
+                of the places is meant
+        """
         xy = np.asarray(point, np.float64)[:2]
         start, step = self.points[:-1, :2], np.diff(self.points[:, :2], axis=0)
         low, high = np.zeros(len(start)), np.ones(len(start))
         low[0] -= EXTENSION_M / (self.s[1] - self.s[0])
         high[-1] += EXTENSION_M / (self.s[-1] - self.s[-2])
+        if near_m is not None:
+            near_m = min(max(near_m, -EXTENSION_M), self.length_m + EXTENSION_M)
+            low = np.maximum(low, (near_m - NEAR_M - self.s[:-1]) / np.diff(self.s))
+            high = np.minimum(high, (near_m + NEAR_M - self.s[:-1]) / np.diff(self.s))
         along = np.clip(np.einsum("ij,ij->i", xy - start, step) / np.einsum("ij,ij->i", step, step), low, high)
-        i = int(np.argmin(np.linalg.norm(start + along[:, None] * step - xy, axis=1)))
+        distance = np.linalg.norm(start + along[:, None] * step - xy, axis=1)
+        i = int(np.argmin(np.where(low <= high, distance, np.inf)))
         return float(self.s[i] + along[i] * (self.s[i + 1] - self.s[i]))
 
     def shifted_left(self, offset_m: float) -> Line:

@@ -39,6 +39,16 @@ def test_projection() -> None:
     assert line.project([10.0, 21.0]) == pytest.approx(31.0)
 
 
+def test_projection_near_a_place_of_a_lap() -> None:
+    """Its 190 m end 10 m before its start and 0.1 m beside it: 9 m after the start are 9 m, or 19 m beyond the end."""
+    lap = Line([[0, 0, 0], [40, 0, 0], [40, 40, 0], [-20, 40, 0], [-20, 0.1, 0], [-10, 0.1, 0]])
+    assert lap.length_m == pytest.approx(189.9)
+    assert lap.project([9.0, 0.08]) == pytest.approx(208.9)
+    assert lap.project([9.0, 0.08], near_m=5.0) == pytest.approx(9.0)
+    assert lap.project([9.0, 0.08], near_m=185.0) == pytest.approx(205.0)  # no further than 20 m
+    assert lap.project([9.0, 0.08], near_m=500.0) == pytest.approx(229.9)  # as near the end of what goes on, 60 m
+
+
 def test_shifted_to_the_left() -> None:
     line = Line([[0, 0, 0], [10, 0, 0], [20, 0, 0]]).shifted_left(1.5)
     np.testing.assert_allclose(line.at(10.0), [10, 1.5, 0])

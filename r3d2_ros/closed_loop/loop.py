@@ -61,6 +61,7 @@ class Loop:
         self._max_age_ns = round(self._scenario.control.max_age_s * 1e9)
         self._control = Control(plan.vehicle)
         self._ego = plan.start
+        self._s_m, self._left_m = plan.reference.s_at(0.0), 0.0
         self._traffic, self._traffic_state = plan.traffic, plan.traffic.start()
         self._phase: Phase = "startup"
         self._epoch_ns = self._now_ns = start_ns
@@ -317,6 +318,7 @@ class Loop:
         """Make it the newest moment."""
         if self.snapshot.stamp_ns != self._now_ns:
             self._before = self.snapshot
+        self._s_m, self._left_m = self._plan.reference.locate(ego.x_m, ego.y_m, near_m=self._s_m)
         self.snapshot = self._look(ego)
         self._show_world()
 
@@ -329,7 +331,7 @@ class Loop:
             t_s=0.0 if self._phase == "startup" else (self._now_ns - self._epoch_ns) / 1e9,
             phase=self._phase,
             ego=ego,
-            T_world_ego=self._plan.reference.pose(ego),
+            T_world_ego=self._plan.reference.pose(ego, near_m=self._s_m),
             actors=self._traffic.placed(self._traffic_state),
             ids=self._traffic.ids,
         )
@@ -366,10 +368,9 @@ class Loop:
         if self._collision is not None:
             began_s, outcome = self._collision
             return outcome if t_s >= began_s + end.after_collision_s - ROUNDING else None
-        s_m, left_m = self._plan.reference.locate(self._ego.x_m, self._ego.y_m)
-        if abs(left_m) > end.off_reference_m:
-            return Outcome("off_reference", f"{abs(left_m):.1f} m beside the reference path at t = {t_s:.2f} s")
-        if end.at_goal and s_m >= self._plan.reference.length_m - ROUNDING:
+        if abs(self._left_m) > end.off_reference_m:
+            return Outcome("off_reference", f"{abs(self._left_m):.1f} m beside the reference path at t = {t_s:.2f} s")
+        if end.at_goal and self._s_m >= self._plan.reference.length_m - ROUNDING:
             return Outcome("goal", f"the end of the reference path at t = {t_s:.2f} s")
         if self._stood_s() >= end.standstill_s - ROUNDING and end.standstill_s > 0.0:
             return Outcome("standstill", f"stood for {end.standstill_s:g} s at t = {t_s:.2f} s")

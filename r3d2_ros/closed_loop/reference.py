@@ -83,16 +83,19 @@ class Reference:
         turn = self.line.heading_rad(s_m + CURVE_M) - self.line.heading_rad(s_m - CURVE_M)
         return math.remainder(turn, math.tau) / (2 * CURVE_M)
 
-    def locate(self, x_m: float, y_m: float) -> tuple[float, float]:
-        """(distance along the line, distance to its left) of a point."""
-        s = self.line.project((x_m, y_m))
+    def locate(self, x_m: float, y_m: float, *, near_m: float | None = None) -> tuple[float, float]:
+        """(distance along the line, distance to its left) of a point. near_m: as of `Line.project`."""
+        s = self.line.project((x_m, y_m), near_m=near_m)
         point, heading = self.line.at(s), self.line.heading_rad(s)
         dx, dy = x_m - float(point[0]), y_m - float(point[1])
         return s, math.copysign(math.hypot(dx, dy), math.cos(heading) * dy - math.sin(heading) * dx)
 
-    def pose(self, state: VehicleState) -> Rigid:
-        """base_link in the map: on the height of the line beside it, and sloped as the line is there."""
-        s = self.line.project((state.x_m, state.y_m))
+    def pose(self, state: VehicleState, *, near_m: float | None = None) -> Rigid:
+        """base_link in the map: on the height of the line beside it, and sloped as the line is there.
+
+        near_m  as of `Line.project`
+        """
+        s = self.line.project((state.x_m, state.y_m), near_m=near_m)
         z = float(self.line.at(s)[2])
         rise = float(self.line.at(s + CURVE_M)[2] - self.line.at(s - CURVE_M)[2])
         pitch = -math.atan2(rise, 2 * CURVE_M) * math.cos(state.yaw_rad - self.line.heading_rad(s))

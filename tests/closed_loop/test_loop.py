@@ -13,6 +13,8 @@ import pytest
 
 from r3d2_ros.closed_loop.actions import Frame, Gate, Outcome, Snapshot, Tick, Wait
 from r3d2_ros.closed_loop.loop import START_NS
+from r3d2_ros.closed_loop.scores.data import run_data
+from r3d2_ros.closed_loop.scores.driving import progress
 from r3d2_ros.closed_loop.vehicle import Actuation
 from tests.closed_loop.drivers import Run, answering
 from tests.closed_loop.small_world import parked
@@ -108,6 +110,26 @@ def test_goal(tmp_path: Path) -> None:
     ego = {"reference": {"lane": "ego", "to_m": 30.0}, "speed_mps": 10.0}
     outcome = run(tmp_path, on_frame=answering(), ego=ego).go()
     assert outcome == Outcome("goal", "the end of the reference path at t = 3.00 s")
+
+
+LAP = [[0, 0], [20, 0], [60, -4], [60, 30], [-50, 30], [-50, 0], [-20, 0]]
+"""It comes back to 20 m before its start; whoever goes straight on beyond its end drives over the first 20 m."""
+
+
+def test_the_goal_of_a_lap_is_not_at_its_start(tmp_path: Path) -> None:
+    """Of its 264.2 m the stack drives 40 m, straight on where it bends to the right: over the line beyond the end."""
+    ego = {"reference": {"points": LAP}, "speed_mps": 10.0}
+    made = run(tmp_path, on_frame=answering(), ego=ego, end={"duration_s": 4.0})
+    assert made.go() == Outcome("duration", "t = 4.00 s")
+    assert progress(run_data(made.read())) == pytest.approx(40.0 / 264.2, abs=0.001)
+
+
+def test_the_goal_of_a_lap_is_at_its_end(tmp_path: Path) -> None:
+    """In the warm-up the ego is moved along the whole lap: 20 + 40.2 + 34 + 110 + 30 + 30 m with 10 m/s."""
+    ego = {"reference": {"points": LAP}, "speed_mps": 10.0}
+    made = run(tmp_path, on_frame=answering(), ego=ego, phases={"warmup_s": 30.0}, end={"duration_s": 30.0})
+    assert made.go() == Outcome("goal", "the end of the reference path at t = 26.42 s")
+    assert progress(run_data(made.read())) == pytest.approx(1.0)
 
 
 def test_off_the_reference(tmp_path: Path) -> None:
