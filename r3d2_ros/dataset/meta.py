@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from r3d2_ros.cameras import CameraView, pixel_corner_K
 from r3d2_ros.geometry import Array, Rigid
@@ -20,11 +20,32 @@ Triple = tuple[float, float, float]
 Row = tuple[float, float, float, float]
 Matrix3 = tuple[Triple, Triple, Triple]
 Matrix4 = tuple[Row, Row, Row, Row]
+Side = Annotated[float, Field(gt=0)]
+
+
+def _pinhole(K: Matrix3) -> Matrix3:
+    (fx, skew, _), (lower, fy, _), last = K
+    if fx <= 0 or fy <= 0 or skew != 0 or lower != 0 or last != (0, 0, 1):
+        raise ValueError("fx, fy > 0, no skew, last row 0 0 1")
+    return K
+
+
+def _rigid(matrix: Matrix4) -> Matrix4:
+    if matrix[3] != (0, 0, 0, 1):
+        raise ValueError("a rigid transform, last row 0 0 0 1")
+    try:
+        Rigid.from_matrix(matrix)
+    except ValueError:
+        raise ValueError("a rigid transform, the first three columns a right-handed rotation") from None
+    return matrix
+
+
+Pose = Annotated[Matrix4, AfterValidator(_rigid)]
 
 
 @dataclass(frozen=True)
 class SampleCamera:
-    """The camera of a sample, a pinhole without distortion.
+    """The camera of a sample, a pinhole without distortion and skew.
 
     K               pixels, the centre of the first pixel is (0, 0); of the sample's image, also where it is a crop
     T_camera_world  from the frame that the actors' poses are in to optical axes (x right, y down, z forward)
@@ -33,8 +54,8 @@ class SampleCamera:
     __pydantic_config__ = STRICT
     width_px: Annotated[int, Field(ge=1, le=16384)]
     height_px: Annotated[int, Field(ge=1, le=16384)]
-    K: Matrix3
-    T_camera_world: Matrix4
+    K: Annotated[Matrix3, AfterValidator(_pinhole)]
+    T_camera_world: Pose
     name: str = ""
 
     @classmethod
@@ -66,8 +87,8 @@ class SampleActor:
     id: str
     asset: str
     box_px: tuple[int, int, int, int]
-    size_m: Annotated[Triple, Field(description="metres")]
-    T_world_actor: Matrix4
+    size_m: Annotated[tuple[Side, Side, Side], Field(description="metres")]
+    T_world_actor: Pose
     instance: Annotated[int, Field(ge=1, le=65535)] = 1
     category: str = ""
 

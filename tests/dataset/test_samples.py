@@ -119,6 +119,18 @@ def _edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(facts))
 
 
+def _edit_camera(path: Path, **changes: object) -> None:
+    _edit(path, camera=json.loads(path.read_text())["camera"] | changes)
+
+
+def _edit_actor(path: Path, **changes: object) -> None:
+    _edit(path, actors=[json.loads(path.read_text())["actors"][0] | changes])
+
+
+STRETCHED = [[2, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+PROJECTIVE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
+
+
 FAULTS = {
     "missing": (lambda s: (s / "target.png").unlink(), "target.png.*no such file"),
     "damaged": (lambda s: (s / "input.png").write_bytes(b"\x89PNG\r\n\x1a\nrest"), "input.png.*damaged file"),
@@ -136,6 +148,22 @@ FAULTS = {
     "path as name": (lambda s: _edit(s / "meta.json", sequence="../.."), r"sequence: expected"),
     "unknown key": (lambda s: _edit(s / "meta.json", sequense="x"), "sequense.*Did you mean 'sequence'"),
     "no actors": (lambda s: _edit(s / "meta.json", actors=[]), "actors.*at least one insert"),
+    "no focal length": (
+        lambda s: _edit_camera(s / "meta.json", K=[[0, 0, 16], [0, 40, 12], [0, 0, 1]]),
+        r"meta.json: camera.K: expected fx, fy > 0, no skew, last row 0 0 1, got \[\[0, 0, 16\]",
+    ),
+    "a camera that stretches": (
+        lambda s: _edit_camera(s / "meta.json", T_camera_world=STRETCHED),
+        r"meta.json: camera.T_camera_world: expected a rigid transform, .* right-handed rotation, got \[\[2",
+    ),
+    "an actor's pose with a last row": (
+        lambda s: _edit_actor(s / "meta.json", T_world_actor=PROJECTIVE),
+        r"meta.json: actors.0.T_world_actor: expected a rigid transform, last row 0 0 0 1",
+    ),
+    "a flat box": (
+        lambda s: _edit_actor(s / "meta.json", size_m=[3, 0, 2]),
+        "meta.json: actors.0.size_m.1: expected greater than 0, got 0",
+    ),
 }
 
 
