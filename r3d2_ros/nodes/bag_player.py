@@ -110,6 +110,7 @@ class BagPlayer(Node):
         self.options = PlayOptions(**values)
         self._stop = threading.Event()
         self._answered_ns: int | None = None
+        self._given_up = False
         options = self.options
         self._inputs: SimulatorInputs | None = None
         self._recording: Recording | None = None
@@ -172,7 +173,7 @@ class BagPlayer(Node):
         )
         rounds = 0
         while not self._stop.is_set():
-            self._answered_ns = None
+            self._answered_ns, self._given_up = None, False
             loop.run()
             rounds += 1
             for text in self._bag.damage:
@@ -207,11 +208,14 @@ class BagPlayer(Node):
         return self._stop.wait(duration_s)
 
     def _on_frame_set(self, message: FrameSet) -> None:
-        self._answered_ns = stamp_to_ns(message.header.stamp)
+        self._answered_ns, self._given_up = stamp_to_ns(message.header.stamp), False
 
     def _hold(self, lag_s: Callable[[int | None], float], limit_s: float | None) -> None:
         """Wait until the simulator is no further behind than `limit_s` (None: as configured, while the bag is played).
-        `lag_s` tells how far it is, given the stamp of its newest frame set."""
+        `lag_s` tells how far it is, given the stamp of its newest frame set. A simulator that was waited for in vain is
+        waited for again from its next frame set on."""
+        if self._given_up:
+            return
         give_up_s = GIVE_UP_S if limit_s is None else GIVE_UP_AT_END_S
         limit_s = self.options.max_lag_s if limit_s is None else limit_s
         answered, since, said = self._answered_ns, time.monotonic(), 0.0
@@ -221,6 +225,11 @@ class BagPlayer(Node):
                 answered, since = self._answered_ns, time.monotonic()
             silent_s = time.monotonic() - since
             if silent_s > give_up_s:
+                self._given_up = True
+                self.get_logger().warning(
+                    f"no frame set for {give_up_s:g} s: played without waiting until one comes; /diagnostics of "
+                    f"{self.options.simulator} says what it waits for"
+                )
                 return
             if silent_s - said > REMIND_S:
                 said = silent_s

@@ -25,6 +25,7 @@ from r3d2_ros.assembly import assemble
 from r3d2_ros.cli.main import main
 from r3d2_ros.errors import InputError
 from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.nodes import bag_player
 from r3d2_ros.nodes.bag_player import BagPlayer
 from r3d2_ros.nodes.executor import spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
@@ -248,6 +249,21 @@ def test_the_bag_waits_for_a_slow_simulator(tmp_path: Path) -> None:
             wait_for(lambda: not playing.thread.is_alive(), "the end of the bag", 60.0)
             wait_for(lambda: len(ear.heard["/sim_node/frame_set"]) == 120, "every frame set")
         assert node._fault == ""
+
+
+def test_a_simulator_that_never_answers_is_given_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Held at the fourth pose of twelve, for 1 s; not again for 1 s at each of the others."""
+    monkeypatch.setattr(bag_player, "GIVE_UP_S", 1.0)
+    config = write_small(tmp_path / "sim")
+    bag = write_bag(tmp_path / "bag", drive(SECONDS))
+    with Ear({"/sim_node/input/odometry": Odometry, "/sim_node/input/actors": ActorArray}) as ear:
+        with Playing(bag, config=str(config), rate=100.0, delay_s=0.0, max_lag_s=0.25) as playing:
+            wait_for(lambda: playing.player._given_up, "the player to give up")
+            wait_for(lambda: not playing.thread.is_alive(), "the end of the bag", 2.0)
+        wait_for(lambda: len(ear.heard["/sim_node/input/odometry"]) == 12, "the poses")
+    assert capfd.readouterr().err.count("no frame set for 1 s: played without waiting") == 1
 
 
 def test_the_simulator_is_waited_for(tmp_path: Path) -> None:
