@@ -368,8 +368,8 @@ def test_an_unreadable_part_is_named_and_the_rest_done(tmp_path: Path, capsys: p
         (["--also", "sound"], 1, "rendered, mask, depth, instance"),
         (["--start", "-1"], 2, "expected a number from 0 on"),
         (["--duration", "inf"], 2, "expected a number from 0 on"),
-        (["--rate", "0"], 2, "more than 0"),
-        (["--every", "0"], 2, "1 or more"),
+        (["--rate", "0"], 2, "expected a number above 0"),
+        (["--every", "0"], 2, "expected a whole number from 1 on"),
         (["--format", "gif"], 2, "invalid choice"),
     ],
 )
