@@ -75,18 +75,20 @@ def run_with(
 
 def _specs(args: argparse.Namespace) -> list[RunSpec]:
     overrides = dict(_override(text) for text in args.overrides)
-    specs: list[RunSpec] = []
+    files: list[list[RunSpec]] = []
     faults: list[InputError] = []
     for source in args.scenarios:
         try:
-            specs += load_runs(source, overrides)
+            files.append(load_runs(source, overrides))
         except InputErrors as errors:
             faults += errors.faults
         except InputError as error:
             faults.append(error)
     if faults:
         raise InputErrors(faults)
-    return specs if args.seeds is None else with_seeds(specs, args.seeds, "--seeds")
+    if args.seeds is not None:
+        files = [with_seeds(specs, args.seeds, "--seeds") for specs in files]
+    return [spec for specs in files for spec in specs]
 
 
 def _override(text: str) -> tuple[str, Scalar]:

@@ -147,15 +147,21 @@ def run_from(data: Mapping[str, Any], where: str, overrides: dict[str, Scalar] |
 
 
 def with_seeds(specs: Sequence[RunSpec], count: int, where: str) -> list[RunSpec]:
-    """Each combination with the seeds 0 to count - 1 instead of its own. InputError for a wrong count."""
+    """Each combination of a file with the seeds 0 to count - 1 instead of its own. InputError for a wrong count."""
     if not 1 <= count <= MAX_SEEDS:
         raise InputError(where, f"1 to {MAX_SEEDS}", str(count))
-    once = {spec.run_id.rpartition("-s")[0]: spec for spec in specs}
+    once = {_around_seed(spec): spec for spec in specs}
     return [
-        replace(spec, run_id=f"{name}-s{seed}", seed=seed, variation={**spec.variation, "seed": seed})
-        for name, spec in once.items()
+        replace(spec, run_id=f"{before}-s{seed}{after}", seed=seed, variation={**spec.variation, "seed": seed})
+        for (before, after), spec in once.items()
         for seed in range(count)
     ]
+
+
+def _around_seed(spec: RunSpec) -> tuple[str, str]:
+    """What stands in the run's id before and after its seed: in a campaign the group follows."""
+    after = f".{spec.group}" if spec.group else ""
+    return spec.run_id.removesuffix(after).removesuffix(f"-s{spec.seed}"), after
 
 
 def check_differ(specs: Sequence[RunSpec]) -> None:

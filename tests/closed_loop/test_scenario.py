@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from r3d2_ros.closed_loop.runs import load_runs
+from r3d2_ros.closed_loop.runs import described, load_runs, with_seeds
 from r3d2_ros.closed_loop.scenario import ConstantVelocity, LanePlace, MapPlace, Scenario
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.schema import validate
@@ -60,6 +62,23 @@ def test_every_combination_becomes_a_run(tmp_path: Path) -> None:
     assert run.variation == {"asset": "bus", "offset_m": -0.5, "speed_mps": 6.0, "seed": 1}
     assert run.vehicle.name == "van"
     assert run.sim.scene.source == str(tmp_path / "town")  # relative to the file
+
+
+def test_seeds_instead_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "town").mkdir()
+    runs = with_seeds(load_runs(write(tmp_path, FULL)), 3, "--seeds")
+    assert len(runs) == 2 * 3 * 2 * 3 == len({run.run_id for run in runs})
+    assert [run.run_id for run in runs[:2]] == ["crossing-car-o-0.5-v6-s0", "crossing-car-o-0.5-v6-s1"]
+
+
+def test_seeds_of_a_run_file_of_a_campaign(tmp_path: Path) -> None:
+    """Stack and configuration stay behind the seed, whatever they are called."""
+    (plain,) = load_runs(write(tmp_path, SMALL, "quiet.yaml"))
+    run = replace(plain, run_id="quiet-s0.my-stack.plain", group="my-stack.plain")
+    file = write(tmp_path, json.dumps(described(run)))
+    assert [spec.run_id for spec in with_seeds(load_runs(file), 2, "--seeds")] == [
+        "quiet-s0.my-stack.plain", "quiet-s1.my-stack.plain"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("yaw_deg", "x", "y"), [(0, 10.0, 21.0), (90, 9.0, 20.0), (180, 10.0, 19.0)])

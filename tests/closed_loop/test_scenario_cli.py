@@ -62,6 +62,16 @@ def test_a_run_that_passes(braked: Path) -> None:
         assert json.loads((braked / "runs" / run / "summary.json").read_text())["verdict"] == "passed"
 
 
+@pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])
+def test_scenarios_of_the_same_name_are_refused(
+    world: Path, tmp_path: Path, seeds: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (world / "other.yaml").write_text((world / "parked.yaml").read_text() + "name: parked\n")
+    files = [str(world / "parked.yaml"), str(world / "other.yaml")]
+    assert main(["scenario", "run", *files, "--controller", "depth_aeb", *seeds, "--out", str(tmp_path / "out")]) == 1
+    assert "expected run ids that differ, got parked-s0" in capsys.readouterr().err
+
+
 def test_junit_of_a_failure(crashed: Path) -> None:
     (suite,) = ElementTree.parse(crashed / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("1", "1", "0")
