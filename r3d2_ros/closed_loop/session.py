@@ -37,6 +37,7 @@ from r3d2_ros.closed_loop.results import (
 )
 from r3d2_ros.closed_loop.runs import RunSpec, check_differ, configuration_hash
 from r3d2_ros.closed_loop.scores.data import SceneFacts
+from r3d2_ros.closed_loop.scores.summary import never_began
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.formats.files import atomic_output, free_name, make_folder
@@ -177,9 +178,13 @@ def _run(
         execute(plan, folder)
     except (InputError, MissingPackageError, MemoryError):
         raise  # the next run would meet the same
-    except Exception as error:
-        # Its log has it as the run's end; the other runs go on.
-        scenes.say(f"{plan.spec.run_id}: {type(error).__name__}: {error}")
+    except Exception as error:  # the other runs go on
+        reason = f"{type(error).__name__}: {error}"
+        scenes.say(f"{plan.spec.run_id}: {reason}")
+        if not (folder / LOG).exists():
+            summary = never_began(plan.spec, controller=execute.name, reason=reason)
+            write_json(folder / SUMMARY, summary)
+            return summary
     return score_folder(folder, scenes.facts(plan.spec.sim))
 
 

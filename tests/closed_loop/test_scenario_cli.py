@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from r3d2_ros.assembly import Assembled
 from r3d2_ros.cli.main import main
 from r3d2_ros.closed_loop.actions import Outcome
 from r3d2_ros.closed_loop.commands import InProcess
@@ -20,6 +21,8 @@ from r3d2_ros.closed_loop.controllers import ConstantVelocityController, Observa
 from r3d2_ros.closed_loop.demands import Command
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import read_log
+from r3d2_ros.closed_loop.session import Scenes
+from r3d2_ros.config import SimConfig
 from tests.closed_loop.worlds import write_world
 
 
@@ -142,6 +145,31 @@ def test_a_run_that_fails_does_not_stop_the_others(
     first, second = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
     assert (first["verdict"], second["verdict"]) == ("error", "passed")
     assert first["reasons"] == ["error: ZeroDivisionError: division by zero"]
+
+
+def test_a_run_that_fails_before_its_log_does_not_stop_the_others(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scene of the first of two runs cannot be loaded for want of GPU memory."""
+    load, calls = Scenes.simulator, []
+
+    def short_of_memory(self: Scenes, sim: SimConfig) -> Assembled:
+        calls.append(sim)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory")
+        return load(self, sim)
+
+    monkeypatch.setattr(Scenes, "simulator", short_of_memory)
+    out = tmp_path / "out"
+    arguments = ["--controller", "depth_aeb", "--seeds", "2", "--out", str(out)]
+    assert main(["scenario", "run", str(world / "parked.yaml"), *arguments]) == 2
+    first, second = json.loads((out / "results.json").read_text())["runs"]
+    assert (first["verdict"], second["verdict"]) == ("error", "passed")
+    assert first["reasons"] == ["RuntimeError: CUDA out of memory"] and first["controller"] == "depth_aeb"
+    assert json.loads((out / "runs" / "parked-s0" / "summary.json").read_text()) == first
+    case = ElementTree.parse(out / "junit.xml").getroot().find(".//testcase[@name='parked-s0']/error")
+    assert case is not None and case.get("type") == "never_began"
+    assert main(["scenario", "run", str(world / "parked.yaml"), *arguments, "--resume"]) == 0
 
 
 def test_resuming_keeps_what_is_finished(
