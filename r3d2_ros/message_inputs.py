@@ -89,6 +89,9 @@ def _markers(topic: str, message: Any) -> ActorMessage | Fault:
     if not dated:
         return Fault("actors.no_stamp", f"{topic}: expected at least one marker, whose header dates the array")
     header = dated[0].header
+    if not added and stamp_to_ns(header.stamp) == 0:
+        expected = "a stamp in the first marker of an array that adds none (DELETEALL alone)"
+        return Fault("actors.no_stamp", f"{topic}: expected {expected}, got 0; the array is not used")
     other = next((marker.header for marker in added if marker.header != header), None)
     if other is not None:
         stamps = " and ".join(seconds(stamp_to_ns(h.stamp)) for h in (header, other))

@@ -97,6 +97,20 @@ def test_a_gap_fails_and_says_why(tmp_path: Path) -> None:
     assert [m.place is None for m in moments] == [False, True, False]
 
 
+def test_markers_that_only_clear_without_a_stamp_do_not_end_the_actors(tmp_path: Path) -> None:
+    """Cars until 1 s and from 2.5 s on, in between arrays of one DELETEALL with stamp 0."""
+    seconds = [i / 10 for i in range(31)]
+    cleared = bags.marker_array(-bags.START_NS / bags.NS, [("", 0.0)], action=3)
+    markers = [
+        recorded("/markers", s, cleared if 1.0 < s < 2.5 else bags.marker_array(s, [("car", 20.0)])) for s in seconds
+    ]
+    found, _, reports = ticks(write_bag(tmp_path / "bag", [*drive(seconds), *markers]))
+    without = [s for s, p in zip(seconds, found, strict=True) if actor_x(p) is None]
+    assert without == [s for s in seconds if 1.0 < s < 2.5]
+    assert {p.tick.cause for p in found} == {"", "actors.gap"}
+    assert set(reports) == {"actors.no_stamp", "tick_failed.actors.gap"}
+
+
 def test_a_recorded_loop_gives_two_timelines(tmp_path: Path) -> None:
     first = drive([0.0, 1.0, 2.0])
     again = [Entry(e.topic, e.log_ns + 3 * bags.NS, e.message) for e in first]
