@@ -20,6 +20,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array
 from r3d2_ros.harmonizer.region import BOX_CORNERS
 from r3d2_ros.rendering.base import Renderer
+from r3d2_ros.rigs.fields import MAX_PIXELS, MAX_SIDE_PX
 from r3d2_ros.sky import Sky
 from r3d2_ros.street.build import LitStreet, build_lit_street
 from r3d2_ros.street.options import StreetOptions, check_detail
@@ -68,6 +69,10 @@ class ProceduralOptions:
             raise InputError("--seed", f"0 to {MAX_SEED}", str(self.seed))
         if min(self.counts) < 0 or not sum(self.counts):
             raise InputError("--count", "at least one sample, and no more of val and test than all", str(self.counts))
+        height, width = self.frame
+        if max(height, width) > MAX_SIDE_PX or height * width > MAX_PIXELS:
+            most = f"at most {MAX_SIDE_PX} pixels a side and {MAX_PIXELS // 1_000_000} megapixels"
+            raise InputError("--frame", most, f"{height}x{width}")
         if self.size[0] > self.frame[0] or self.size[1] > self.frame[1]:
             whole, part = (f"{h}x{w}" for h, w in (self.frame, self.size))
             raise InputError("--size", f"at most the size of the camera's image, {whole}", part, "See --frame")

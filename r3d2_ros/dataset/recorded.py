@@ -24,7 +24,7 @@ from r3d2_ros.formats.images import read_image
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.harmonizer.region import actor_boxes
 from r3d2_ros.rendering.frames import RenderedFrame
-from r3d2_ros.replay.recording import open_recording
+from r3d2_ros.replay.recording import Recording, open_recording
 from r3d2_ros.replay.ticks import Selection, Ticks, replay_config, replay_rig
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.simulator import Simulator
@@ -50,6 +50,9 @@ def make_recorded(folder: Path, settings: RecordedSettings, *, base: Path, comma
             tally[f"drive left out: {reason}"] += 1
         else:
             drives.append(_Drive(drive, settings, base, replacements, say))
+    for ready in drives:
+        with ready.recording():
+            pass
     # Only now that everything could be opened: the folder must not be marked by settings with a fault.
     made = {"kind": "recorded", "settings": asdict(settings), "command": command}
     writer = DatasetWriter(folder, made, ignored=("command",))
@@ -72,19 +75,22 @@ class _Drive:
         self._library = joint_library(self._recorded, replacements)
         self._replacer = Replacer(self._library, fit_box=settings.fit == "box", seed=settings.seed)
 
-    def make(self, writer: DatasetWriter) -> Counter[str]:
-        config = replace(self._config, output=replace(self._config.output, instance=True))
-        config = replace(config, harmonizer=replace(config.harmonizer, backend="none"))
-        simulator = assemble(config, self._say, rig=self._rig, library=self._library).simulator
-        tally: Counter[str] = Counter()
-        recording = open_recording(
+    def recording(self) -> Recording:
+        """The open bag. InputError(s) for what cannot be used."""
+        return open_recording(
             self._base / self._drive.bag,
             config=self._config,
             library=self._recorded,
             ego=self._drive.ego or None,
             actors=self._drive.actors or None,
         )
-        with recording:
+
+    def make(self, writer: DatasetWriter) -> Counter[str]:
+        config = replace(self._config, output=replace(self._config.output, instance=True))
+        config = replace(config, harmonizer=replace(config.harmonizer, backend="none"))
+        simulator = assemble(config, self._say, rig=self._rig, library=self._library).simulator
+        tally: Counter[str] = Counter()
+        with self.recording() as recording:
             ticks = Ticks(recording, config=self._config, rig=self._rig, library=self._recorded)
             wanted = {*Selection(every=self._settings.every).indices(ticks.moments())}
             for planned in ticks:

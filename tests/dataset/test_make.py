@@ -77,6 +77,10 @@ def test_arguments_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFix
     assert "--count: expected" in capsys.readouterr().err
     assert main([*BUILD, "--count", "3", "--workers", "0", "--out", out]) == 1
     assert "--workers: expected 1 to 256, got 0" in capsys.readouterr().err
+    for frame in ("9000x4000", "8192x8192"):
+        assert main([*BUILD, "--count", "1", "--frame", frame, "--out", out]) == 1
+        most = "at most 8192 pixels a side and 64 megapixels"
+        assert f"--frame: expected {most}, got {frame}" in capsys.readouterr().err
     assert main(["dataset", "check", out]) == 1
     assert not (tmp_path / "x").exists()
 

@@ -130,12 +130,25 @@ def test_a_small_actor_does_not_count_and_is_in_the_mask_all_the_same(place: Pat
             assert 0 < pair.mask[top:bottom, left:right].sum() < least, "the far one alone would not count"
 
 
-def test_a_folder_is_not_marked_by_settings_with_a_fault(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (place / "drives.yaml").write_text(SETTINGS.replace("generated/assets.yaml", "generated/aset.yaml"))
+SECOND = SETTINGS + "  - {name: village, split: val, bag: bag, config: sim/sim.yaml}\n"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("generated/assets.yaml", "generated/aset.yaml"),
+        ("val, bag: bag", "val, bag: typo.mcap"),
+        ("val, bag: bag", "val, bag: bag, actors: /cars"),
+    ],
+)
+def test_a_folder_is_not_marked_by_settings_with_a_fault(
+    place: Path, right: str, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "drives.yaml").write_text(SECOND.replace(right, wrong))
     command = ["dataset", "build", "--recorded", str(place / "drives.yaml"), "--out", str(place / "out")]
-    assert main(command) == 1 and "aset.yaml" in capsys.readouterr().err
+    assert main(command) == 1 and wrong.split()[-1] in capsys.readouterr().err
     assert not (place / "out").exists()
-    (place / "drives.yaml").write_text(SETTINGS)
+    (place / "drives.yaml").write_text(SECOND)
     assert build(place)
 
 
