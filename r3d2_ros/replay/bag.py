@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import re
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,8 +42,11 @@ class Storage(Protocol):
     fault: str
     """What is wrong with the file although it can be read, or empty."""
 
-    def records(self, topics: Collection[str]) -> Iterator[Record]:
-        """In the order of recording. Whatever is wrong with the file is raised as it comes."""
+    def records(self, types: Mapping[str, str]) -> Iterator[Record]:
+        """Messages by topic and type, in the order of recording. Whatever is wrong with the file is raised as it comes.
+
+        types  topic -> the type that its messages must have; others are left out
+        """
 
     def close(self) -> None: ...
 
@@ -74,8 +77,8 @@ class RosbagsFile:
         storage = self._reader.storage
         return isinstance(storage, McapReader) and not storage.chunks
 
-    def records(self, topics: Collection[str]) -> Iterator[Record]:
-        connections = [c for c in self._reader.connections if c.topic in topics]
+    def records(self, types: Mapping[str, str]) -> Iterator[Record]:
+        connections = [c for c in self._reader.connections if types.get(c.topic) == c.msgtype]
         if connections:
             for connection, log_ns, data in self._reader.messages(connections):
                 yield Record(connection.topic, log_ns, data)
@@ -101,7 +104,7 @@ class _OpenFile:
 class Bag:
     """An open bag; a context manager. See `open_bag`.
 
-    topics  by name; a topic that has two types is there with the first
+    topics  by name; a topic that has two types is there, and is read, with the first
     damage  one line for each file or part that could not be read; grows while records are read
     """
 
@@ -120,13 +123,14 @@ class Bag:
 
     def records(self, topics: Collection[str]) -> Iterator[Record]:
         """Messages of the topics in the order of recording, those of several files merged."""
-        streams = [self._of_file(file, set(topics)) for file in self._open]
+        types = {name: self.topics[name].msgtype for name in topics if name in self.topics}
+        streams = [self._of_file(file, types) for file in self._open]
         yield from heapq.merge(*streams, key=lambda record: record.log_ns)
 
-    def _of_file(self, file: _OpenFile, topics: set[str]) -> Iterator[Record]:
+    def _of_file(self, file: _OpenFile, types: Mapping[str, str]) -> Iterator[Record]:
         last = "nothing was read"
         try:
-            for record in file.storage.records(topics):
+            for record in file.storage.records(types):
                 last = f"the last message that was read was recorded at {record.log_ns} ns"
                 yield replace(record, data=_plain(record.data))
         except MemoryError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mcap.exceptions import EndOfFile
@@ -26,7 +26,7 @@ class ScannedMcap:
 
     def __init__(self, path: Path, why: str) -> None:
         self._path = path
-        self._channels: dict[int, str] = {}
+        self._channels: dict[int, tuple[str, str]] = {}
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
         counts: dict[int, int] = {}
@@ -42,7 +42,7 @@ class ScannedMcap:
         except Exception as error:
             cut = "it is cut off" if isinstance(error, EndOfFile) else one_line(error)
         self.fault = f"{why}; read from the beginning as far as it goes: {cut}" if cut else ""
-        topics: dict[str, Topic] = {}
+        topics: dict[tuple[str, str], Topic] = {}
         for channel in channels.values():
             schema = schemas.get(channel.schema_id)
             if schema is None or channel.message_encoding != "cdr":
@@ -51,23 +51,26 @@ class ScannedMcap:
             if schema.encoding in FORMATS:
                 text = schema.data.decode("utf-8", errors="replace")
                 definition = MessageDefinition(FORMATS[schema.encoding], text)
-            known = topics.get(channel.topic)
+            key = (channel.topic, schema.name)
+            known = topics.get(key)
             count = counts.get(channel.id, 0) + (known.count if known else 0)
             kept = bool(TRANSIENT_LOCAL.search(channel.metadata.get("offered_qos_profiles", "")))
-            topics[channel.topic] = Topic(channel.topic, schema.name, count, definition, kept)
-            self._channels[channel.id] = channel.topic
+            topics[key] = Topic(channel.topic, schema.name, count, definition, kept)
+            self._channels[channel.id] = key
         self.topics = list(topics.values())
 
     def _scan(self) -> Iterator[McapRecord]:
         with self._path.open("rb") as file:
             yield from StreamReader(file, record_size_limit=RECORD_LIMIT).records
 
-    def records(self, topics: Collection[str]) -> Iterator[Record]:
+    def records(self, types: Mapping[str, str]) -> Iterator[Record]:
         found: list[Record] = []
         try:
             for record in self._scan():
-                if isinstance(record, Message) and self._channels.get(record.channel_id) in topics:
-                    found.append(Record(self._channels[record.channel_id], record.log_time, record.data))
+                if isinstance(record, Message) and record.channel_id in self._channels:
+                    topic, msgtype = self._channels[record.channel_id]
+                    if types.get(topic) == msgtype:
+                        found.append(Record(topic, record.log_time, record.data))
         except Exception:  # noqa: S110 - `fault` has said it
             pass
         yield from sorted(found, key=lambda record: record.log_ns)

@@ -128,12 +128,15 @@ def mcap_of(entries: list[Entry], *, profile: str, index: bool, chunking: bool =
     kinds = IndexType.ALL if index else IndexType.NONE
     writer = McapWriter(out, index_types=kinds, use_chunking=chunking, compression=CompressionType.LZ4, **summary)
     writer.start(profile=profile)
-    definition, _ = STORE.generate_msgdef("nav_msgs/msg/Odometry", ros_version=2)
-    schema = writer.register_schema("nav_msgs/msg/Odometry", "ros2msg", definition.encode())
-    channel = writer.register_channel("/odom", "cdr", schema)
+    channels = {}
+    for kind in dict.fromkeys(entry.message.__msgtype__ for entry in entries):
+        definition, _ = STORE.generate_msgdef(kind, ros_version=2)
+        schema = writer.register_schema(kind, "ros2msg", definition.encode())
+        channels[kind] = writer.register_channel("/odom", "cdr", schema)
     for entry in reversed(entries):
-        data = bytes(STORE.serialize_cdr(entry.message, "nav_msgs/msg/Odometry"))
-        writer.add_message(channel, entry.log_ns, data, entry.log_ns)
+        kind = entry.message.__msgtype__
+        data = bytes(STORE.serialize_cdr(entry.message, kind))
+        writer.add_message(channels[kind], entry.log_ns, data, entry.log_ns)
     writer.finish()
     return out.getvalue()
 
@@ -145,6 +148,30 @@ def test_mcap_files_of_other_writers(tmp_path: Path, profile: str, index: bool, 
     file = tmp_path / "other.mcap"
     file.write_bytes(mcap_of(drive(SECONDS), profile=profile, index=index, chunking=chunking))
     assert logs(file) == LOGS
+
+
+TWO_TYPES = "/odom is geometry_msgs/msg/PoseStamped here and nav_msgs/msg/Odometry before; not read"
+
+
+def test_a_topic_that_has_another_type_in_a_later_file_is_not_read_there(tmp_path: Path) -> None:
+    folder = tmp_path / "bag"
+    folder.mkdir()
+    for name, entries in (("a", drive(SECONDS[:2])), ("b", drive(SECONDS[2:], kind="PoseStamped"))):
+        shutil.copy(storage_file(write_bag(tmp_path / name, entries)), folder / f"{name}.db3")
+    with open_bag(folder) as bag:
+        assert [record.log_ns for record in bag.records(["/odom"])] == LOGS[:2]
+        assert (bag.topics["/odom"].count, bag.damage) == (2, [f"b.db3: {TWO_TYPES}"])
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
+def test_a_topic_that_has_two_types_in_one_file_is_read_with_the_first(tmp_path: Path, index: bool) -> None:
+    file = tmp_path / "two.mcap"
+    entries = [*drive(SECONDS[:2]), *drive(SECONDS[2:], kind="PoseStamped")]
+    file.write_bytes(mcap_of(entries, profile="ros2", index=index))
+    with open_bag(file) as bag:
+        assert bag.topics["/odom"].msgtype == "nav_msgs/msg/Odometry"
+        assert [record.log_ns for record in bag.records(["/odom"])] == LOGS[:2]
+        assert bag.damage == [f"two.mcap: {TWO_TYPES}"]
 
 
 def test_a_log_that_was_never_written_back_is_named(tmp_path: Path) -> None:
