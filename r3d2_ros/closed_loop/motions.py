@@ -166,14 +166,14 @@ Motion = Standing | Straight | AlongPath | Timed | Following
 def smooth_line(points: Array) -> tuple[Line, Array]:
     """A smooth curve through points [M, 3] (cubic spline over the chord lengths), and where on it they are [M].
 
-    A point may repeat the one before it: there a timed motion waits. ValueError when they are all one place.
+    A point may be above or at the one before it: there a timed motion waits. ValueError when they are all one place.
     """
-    chord = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    chord = np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1)
     number = np.concatenate([[0], np.cumsum(chord > SAME_PLACE_M)])
     own = points[np.unique(number, return_index=True)[1]]
     if len(own) < 2:
         raise ValueError("at least two different points")
-    s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(own, axis=0), axis=1))])
+    s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(own[:, :2], axis=0), axis=1))])
     if len(own) == 2:
         line = Line(own)
         return line, line.s[number]

@@ -132,6 +132,17 @@ def test_a_path_with_times_waits_where_a_point_repeats() -> None:
     assert found[2].speed_mps == pytest.approx(0.0)
 
 
+def test_a_path_with_times_waits_where_only_the_height_changes() -> None:
+    """Heights of a recorded actor that waits are noisy."""
+    motion = {"kind": "path", "frame": "map", "times_s": [0, 1, 2, 3, 5]}
+    points = [[10, 5, 0.01], [10, 5, 0.02], [10, 5, 0.0], [16, 5, 0.0], [30, 5, 0.1]]
+    planned = plan(actors=[actor(motion={**motion, "points": points})])
+    found = states(planned, [0.0, 1.0, 2.0, 3.0, 5.0])
+    assert [p.T_world_actor.translation[0] for p in found] == pytest.approx([10, 10, 10, 16, 30])
+    with pytest.raises(InputError, match=r"actors\.0\.motion\.points: expected at least two different points"):
+        plan(actors=[actor(motion={"kind": "path", "frame": "map", "times_s": [0, 1], "points": points[:2]})])
+
+
 def test_a_path_is_smooth_and_goes_through_its_points() -> None:
     corner = {"kind": "path", "points": [[0, 0], [10, 0], [14, 4], [14, 14]], "speed_mps": 1}
     planned = plan(actors=[actor(motion=corner)])
