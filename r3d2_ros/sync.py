@@ -57,7 +57,7 @@ class SyncConfig:
         int, Field(ge=1, le=100_000, description="More waiting ticks than this stop the run with an error.")
     ] = 400
     latest_rate_hz: Annotated[
-        float, Field(gt=0, le=1000, description="Frame sets per second of wall time in mode latest.")
+        float, Field(gt=0, le=1000, description="Frame sets per second of the node's clock in mode latest.")
     ] = 10.0
     stall_report_s: Annotated[
         float,
@@ -233,10 +233,10 @@ class Synchronizer:
         asked = self.config.mode == "lockstep" and self.config.tick == "trigger"
         return None if asked or self._unseen else Waiting(("ego",), None)
 
-    def stalled(self, now_s: float) -> Stall | None:
-        """The wait that has lasted for `stall_report_s` or longer at wall time now_s, if there is one.
+    def stalled(self, now_s: float, *, report_s: float) -> Stall | None:
+        """The wait that has lasted for report_s or longer at wall time now_s, if there is one.
 
-        The wall time decides about this report alone. To be asked at least once in `stall_report_s`.
+        The wall time decides about this report alone. To be asked at least once in report_s.
         """
         waiting = self.waiting()
         if waiting is None:
@@ -247,7 +247,7 @@ class Synchronizer:
         if self._stall is None or self._stall[0] != cause:
             self._stall = (cause, now_s)
         waited_s = now_s - self._stall[1]
-        return Stall(waiting, waited_s) if waited_s >= self.config.stall_report_s else None
+        return Stall(waiting, waited_s) if waited_s >= report_s else None
 
     def reset(self, reason: str) -> None:
         """Begin a new timeline because a person asked for it. In lockstep, stamps that go back do it by

@@ -480,12 +480,12 @@ def test_overflow_without_a_stall_names_the_renderer() -> None:
 def test_a_stall_is_reported_after_its_time_until_it_ends() -> None:
     sync = make_sync()
     run([*actors(0), *ego(0, 100)], sync)
-    reports = [sync.stalled(now_s) for now_s in (50.0, 51.9, 52.1, 53.0, 54.2)]
+    reports = [sync.stalled(now_s, report_s=2.0) for now_s in (50.0, 51.9, 52.1, 53.0, 54.2)]
     assert [r and round(r.waited_s, 1) for r in reports] == [None, None, 2.1, 3.0, 4.2]
     assert str(reports[2] and reports[2].waiting) == "waiting for 'actors' at or after 0.100000000 s"
     run(actors(100), sync)
     assert sync.waiting() == Waiting(("ego",), None)
-    assert sync.stalled(54.3) is None, "another wait begins anew"
+    assert sync.stalled(54.3, report_s=2.0) is None, "another wait begins anew"
 
 
 def test_an_ego_that_keeps_coming_is_no_stall_between_its_messages() -> None:
@@ -493,8 +493,8 @@ def test_an_ego_that_keeps_coming_is_no_stall_between_its_messages() -> None:
     for second in range(5):
         run(ego(second * 500), sync)
         assert sync.waiting() == Waiting(("ego",), None)
-        assert sync.stalled(50.0 + second) is None
-    stall = sync.stalled(56.5)
+        assert sync.stalled(50.0 + second, report_s=2.0) is None
+    stall = sync.stalled(56.5, report_s=2.0)
     assert stall is not None and stall.waited_s == 2.5
 
 

@@ -101,12 +101,12 @@ class Inputs:
 
     # For diagnostics
 
-    def check_stall(self) -> None:
-        """Log an input that has been waited for too long; wall time decides about this report alone."""
+    def check_stall(self, report_s: float) -> None:
+        """Log an input that has been waited for report_s or longer; wall time decides about this report alone."""
         with self.changed:
             if self._door.synchronizer is None:
                 return
-            stall = self.stall = self._door.synchronizer.stalled(time.monotonic())
+            stall = self.stall = self._door.synchronizer.stalled(time.monotonic(), report_s=report_s)
         if stall is None:
             return
         # Every stall is on /diagnostics; the log hears of it at the first and at each doubling of the time waited.

@@ -291,7 +291,7 @@ class SimNode(LifecycleNodeMixin, Node):
     def _diagnose(self) -> None:
         loop, inputs = self._loop, self._inputs
         if inputs is not None:
-            inputs.check_stall()
+            inputs.check_stall(self.config.sync.stall_report_s)
         state = self._state_machine.current_state[1]
         if self.config.sync.mode == "latest" and self._has_no_time():
             text = "use_sim_time is set and no /clock has arrived: in mode latest nothing is rendered until it does"

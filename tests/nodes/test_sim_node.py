@@ -341,6 +341,17 @@ def test_a_slow_reader_loses_only_its_own_samples() -> None:
     assert stamps(client) == [i * 100 for i in range(40)]
 
 
+def test_the_time_after_which_a_stall_is_reported_can_be_changed_while_it_lasts() -> None:
+    with Running({"sync.actors": "required", "sync.stall_report_s": 3600.0}) as node, Client() as client:
+        node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        client.publish_ego(0, x_m=1.0)
+        wait_for(lambda: node._inputs.figures().get("queued") == 1, "the tick")
+        (result,) = node.set_parameters([Parameter("sync.stall_report_s", value=0.5)])
+        assert result.successful
+        wait_for(lambda: node._inputs.stall is not None, "the report")
+
+
 def test_latest_follows_the_simulated_clock() -> None:
     parameters = {"sync.mode": "latest", "sync.latest_rate_hz": 10.0, "use_sim_time": True}
     with Running(parameters) as node, Client() as client:
