@@ -3,7 +3,7 @@
     python -m r3d2_ros.bench.transport [--json FILE] [--quick]
 
 transport  the node with prepared pictures for six 1600x900 cameras, driven at 10 Hz by a reliable subscriber in another
-           process: a frame set is lost when its list or one of its images does not arrive
+           process: a frame set is lost when it never began, or its list or one of its images does not arrive
 start      from starting the real node (embedded street, demo3, CPU renderer, kernels and street cached by a start
            before) to the first image at a subscriber
 """
@@ -23,19 +23,24 @@ from typing import Any
 
 import numpy as np
 
+from r3d2_ros.bench.harmonizer.faults import MeasurementError
+
 Row = dict[str, Any]
+CLIENT = ("-m", "r3d2_ros.nodes.bench_client")
 RATE_HZ = 10.0
 SECONDS, QUICK_SECONDS = 60.0, 6.0
 START_GOAL_S = 5.0
-STOP_S = 10.0
+POLL_S, STOP_S = 0.1, 10.0
 
 
 def bench_transport(*, seconds: float = SECONDS) -> Row:
-    """Six 1600x900 cameras at 10 Hz through DDS for `seconds`."""
+    """Six 1600x900 cameras at 10 Hz through DDS for `seconds`. MeasurementError where no image arrives."""
     ticks = round(seconds * RATE_HZ)
-    node = ["-m", "r3d2_ros.nodes.bench_node"]
-    with _process([*node, "--ros-args", "-p", "rig.source:=surround6", "-p", "output.min_subscribers:=1"]):
-        result = _client("--rig", "surround6", "--ticks", str(ticks), "--rate", str(RATE_HZ))
+    parameters = ["-p", "rig.source:=surround6", "-p", "output.min_subscribers:=1"]
+    result = run_together(
+        ["-m", "r3d2_ros.nodes.bench_node", "--ros-args", *parameters],
+        [*CLIENT, "--rig", "surround6", "--ticks", str(ticks), "--rate", str(RATE_HZ)],
+    )
     p50, p95 = np.percentile(result["latencies_ms"], [50, 95]) if result["latencies_ms"] else (None, None)
     return {
         "name": "transport, 6 x 1600x900 at 10 Hz",
@@ -48,30 +53,46 @@ def bench_transport(*, seconds: float = SECONDS) -> Row:
 
 
 def bench_start() -> Row:
-    """Seconds from starting the node to its first image, for the second start."""
+    """Seconds from starting the node to its first image, for the second start. MeasurementError where none arrives."""
     for _ in range(2):
         start_s = time.perf_counter()
-        with _process(["-m", "r3d2_ros.cli", "sim", "--ros-args", "-p", "rendering.backend:=cpu"]):
-            result = _client("--rig", "demo3", "--ticks", "1", "--rate", str(RATE_HZ))
-    first_s = result["first_image_s"]
+        result = run_together(
+            ["-m", "r3d2_ros.cli", "sim", "--ros-args", "-p", "rendering.backend:=cpu"],
+            [*CLIENT, "--rig", "demo3", "--ticks", "1", "--rate", str(RATE_HZ)],
+        )
     # perf_counter is the system's monotonic clock, the same in every process.
-    seconds = None if first_s is None else first_s - start_s
+    seconds = result["first_image_s"] - start_s
     return {"name": "second start to first image", "seconds": seconds, "goal_seconds": START_GOAL_S}
 
 
-def _client(*arguments: str) -> dict[str, Any]:
-    run = subprocess.run(
-        [sys.executable, "-m", "r3d2_ros.nodes.bench_client", *arguments], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return json.loads(run.stdout.splitlines()[-1])
+def run_together(node: Sequence[str], client: Sequence[str]) -> dict[str, Any]:
+    """What the client, started beside the node, prints last; both are arguments of Python.
+
+    MeasurementError when the node ends before the client does, the client fails, or it has received no image.
+    """
+    with _process(node, stdout=subprocess.DEVNULL) as sim, _process(client, stdout=subprocess.PIPE) as subscriber:
+        while True:
+            try:
+                text, _ = subscriber.communicate(timeout=POLL_S)
+                break
+            except subprocess.TimeoutExpired:
+                if sim.poll() is not None:
+                    ended = f"the node ended with exit code {sim.returncode} before the client did"
+                    raise MeasurementError(ended) from None
+    if subscriber.returncode != 0:
+        raise MeasurementError(f"the client ended with exit code {subscriber.returncode}")
+    result = json.loads(text.splitlines()[-1])
+    if result["first_image_s"] is None:
+        raise MeasurementError("the client received no image from the node")
+    return result
 
 
 @contextmanager
-def _process(arguments: Sequence[str]) -> Iterator[None]:
+def _process(arguments: Sequence[str], *, stdout: int) -> Iterator[subprocess.Popen[str]]:
     """A child that is ended with the block. Its domain is the caller's: set ROS_DOMAIN_ID to be alone."""
-    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL) as child:
+    with subprocess.Popen([sys.executable, *arguments], stdout=stdout, text=True) as child:
         try:
-            yield
+            yield child
         finally:
             child.terminate()
             try:

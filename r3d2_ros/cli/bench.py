@@ -6,12 +6,12 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from r3d2_ros.bench import render, transport
+from r3d2_ros.bench.harmonizer.faults import MeasurementError
 from r3d2_ros.cli import bench_harmonizer
 from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.demo.domain import demo_environment
@@ -113,7 +113,7 @@ def _measure_ros(facts: dict[str, Any], *, quick: bool) -> int:
     os.environ.update(demo_environment())
     try:
         facts["ros"] = transport.run(quick=quick, say=_say)
-    except subprocess.CalledProcessError as error:
+    except MeasurementError as error:
         facts["ros_not_measured"] = str(error)
         _say(f"r3d2 bench: {error}")
         return 1

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from typing import Any
 
 import rclpy
 from nav_msgs.msg import Odometry
@@ -47,6 +48,16 @@ class BenchClient(Node):
     def complete(self) -> int:
         """Frame sets of which the list and every image have arrived."""
         return sum(self.images.get(stamp, 0) == len(self.cameras) for stamp in self.frame_sets)
+
+    def result(self) -> dict[str, Any]:
+        """What is printed. Lost is also a frame set that was never asked for, because no node was there."""
+        return {
+            "frame_sets": self.ticks,
+            "lost": self.ticks - self.complete,
+            "images": len(self.latencies_ms),
+            "latencies_ms": self.latencies_ms,
+            "first_image_s": self.first_image_s,
+        }
 
     @property
     def done(self) -> bool:
@@ -90,14 +101,7 @@ def main() -> int:
         rclpy.spin_once(client, timeout_sec=0.1)
         if len(client.sent_s) == args.ticks and time.perf_counter() > max(client.sent_s.values()) + GRACE_S:
             break
-    result = {
-        "frame_sets": len(client.sent_s),
-        "lost": len(client.sent_s) - client.complete,
-        "images": len(client.latencies_ms),
-        "latencies_ms": client.latencies_ms,
-        "first_image_s": client.first_image_s,
-    }
-    print(json.dumps(result), flush=True)
+    print(json.dumps(client.result()), flush=True)
     client.destroy_node()
     rclpy.shutdown()
     return 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from r3d2_ros.bench import render, transport
 from r3d2_ros.bench.harmonizer import nano
+from r3d2_ros.bench.harmonizer.faults import MeasurementError
 from r3d2_ros.cli.main import main
 
 RENDER_ROW = {
@@ -53,10 +53,10 @@ def test_a_measurement_that_fails_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**options: object) -> list[dict]:
-        raise subprocess.CalledProcessError(3, ["client"])
+        raise MeasurementError("the client ended with exit code 3")
 
     monkeypatch.setattr(transport, "run", fail)
     assert main(["bench", "--json"]) == 1
     captured = capsys.readouterr()
-    assert "exit status 3" in json.loads(captured.out)["ros_not_measured"]
-    assert "exit status 3" in captured.err
+    assert "exit code 3" in json.loads(captured.out)["ros_not_measured"]
+    assert "exit code 3" in captured.err
