@@ -310,7 +310,7 @@ class SimNode(LifecycleNodeMixin, Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to stop. Exit code 1 when its configuration cannot be used."""
+    """Run the node until it is told to stop. Exit code 1 when its configuration cannot be used or a callback fails."""
     transport = prepare_transport()
     return spin(lambda: SimNode(transport=transport), args)
 
@@ -334,7 +334,8 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
         return 1
     executor = LastingExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
-    serving = threading.Thread(target=_serve, args=(executor, ended), name="executor", daemon=True)
+    failed = threading.Event()
+    serving = threading.Thread(target=_serve, args=(executor, ended, failed), name="executor", daemon=True)
     serving.start()
     if node.autostart:
         threading.Thread(target=node.start, name="autostart", daemon=True).start()
@@ -344,18 +345,24 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
     serving.join(STOP_WAIT_S)
     node.destroy_node()
     rclpy.try_shutdown()
+    status = 1 if failed.is_set() else 0
     if not stopped or serving.is_alive():
         # What still loads is not needed any more and would only fail without ROS, and a thread that Python ends inside
         # of rcl aborts the process.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
-    return 0
+        os._exit(status)
+    return status
 
 
-def _serve(executor: LastingExecutor, ended: threading.Event) -> None:
+def _serve(executor: LastingExecutor, ended: threading.Event, failed: threading.Event) -> None:
+    """Spin until the executor is shut down; an exception that ends it before that is left to threading to print."""
     try:
         executor.spin()
+    except Exception:
+        if not ended.is_set():
+            failed.set()
+        raise
     finally:
         ended.set()
 

@@ -471,6 +471,25 @@ def test_a_signal_ends_the_process_without_a_traceback(number: int) -> None:
     assert "Traceback" not in output and "FATAL" not in output
 
 
+FAILING_NODE = """
+import sys
+from r3d2_ros.nodes.sim_node import SimNode, spin
+
+def make_node():
+    node = SimNode()
+    node.create_timer(0.1, lambda: 1 / 0)
+    return node
+
+sys.exit(spin(make_node, ["--ros-args", "-p", "autostart:=false"]))
+"""
+
+
+def test_a_callback_that_ends_the_executor_ends_the_process_with_status_1() -> None:
+    run = subprocess.run([sys.executable, "-c", FAILING_NODE], capture_output=True, text=True, timeout=30)
+    assert "ZeroDivisionError" in run.stderr
+    assert run.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
