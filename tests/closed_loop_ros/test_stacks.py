@@ -105,6 +105,30 @@ def test_a_stack_that_acts_on_timers_never_deadlocks(tmp_path: Path, max_age_s: 
         assert not log.end["deterministic"]
 
 
+@pytest.mark.parametrize("name", ["constant_velocity", "timer_driver"])
+def test_a_stack_that_outlives_a_run_drives_the_next_one_at_its_own_speed(tmp_path: Path, name: str) -> None:
+    """10 m/s in the first run, 5 m/s in the second one."""
+    keys: dict[str, Any] = {
+        "control": {"max_age_s": STACKS[name].max_age_s, **PATIENT},
+        "phases": {"warmup_s": 0.3, "startup_timeout_s": 30.0},
+        "end": {"duration_s": 1.5},
+        "clock": {"rtf_max": 2.0},
+    }
+    made, command = pose_simulator(), [sys.executable, "-m", "r3d2_ros.cli", "stack", name]
+    external = RosRuns(lambda sim: made, stack=None, log_name="run.jsonl")
+    with external as runs, subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            for speed in (10.0, 5.0):
+                ego = {"reference": {"lane": "ego", "to_m": 200.0}, "speed_mps": speed}
+                folder = tmp_path / f"{speed:g}"
+                folder.mkdir()
+                runs(tiny_plan(ego=ego, **keys), folder)
+                last = read_log(folder / "run.jsonl").of("tick")[-1]
+                assert (last["phase"], last["ego"][4]) == ("drive", pytest.approx(speed, abs=0.01))
+        finally:
+            process.kill()
+
+
 def test_a_stack_whose_process_dies_is_reported(tmp_path: Path) -> None:
     program = "import time; print('no weights'); time.sleep(1.0); raise SystemExit(3)"
     stack = stack_command(shlex.join([sys.executable, "-c", program]))

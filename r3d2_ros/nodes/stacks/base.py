@@ -23,19 +23,34 @@ from r3d2_ros.nodes.conversions import ns_to_stamp
 from r3d2_ros.nodes.qos import reliable
 
 DEPTH = 100
+ODOMETRY = "odometry"
 POLL_S = 0.2
 KEPT_STAMPS = 200
 """Of messages whose counterparts never come, the oldest are forgotten."""
 
 
 class Stack(Node):
-    """Parameters: `simulator` (its node name), `vehicle` (a shipped name or a file)."""
+    """Parameters: `simulator` (its node name), `vehicle` (a shipped name or a file).
+
+    A stack may outlive a run: `begin` is called when it starts, and again for each run that follows.
+    """
 
     def __init__(self, name: str, *, use_sim_time: bool = False) -> None:
         super().__init__(name, parameter_overrides=[Parameter("use_sim_time", value=True)] if use_sim_time else [])
         self.simulator = str(self.declare_parameter("simulator", "/closed_loop_node").value).rstrip("/")
         self.vehicle: Vehicle = load_vehicle(str(self.declare_parameter("vehicle", "car").value))
         self._commands = self.create_publisher(VehicleCommand, f"{self.simulator}/input/command", reliable(DEPTH))
+        self._now_ns = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """A run begins: make anew what must not be left of the one before."""
+
+    def see_time(self, message: Odometry) -> None:
+        """To be called with the odometry, which comes at every tick: a run begins where it goes back in time."""
+        before_ns, self._now_ns = self._now_ns, stamp_to_ns(message.header.stamp)
+        if self._now_ns < before_ns:
+            self.begin()
 
     def send(self, stamp_ns: int, wanted: Actuation) -> None:
         message = VehicleCommand(acceleration=wanted.acceleration_mps2, steering_angle=wanted.steer_rad)
@@ -51,17 +66,23 @@ class FrameStack(Stack):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
         self._parts: dict[int, dict[str, Any]] = {}
+        super().__init__(name)
         self._needed: set[str] = set()
-        self.listen(Odometry, f"{self.simulator}/odometry", "odometry")
+        self.listen(Odometry, f"{self.simulator}/odometry", ODOMETRY)
         self.listen(FrameSet, f"{self.simulator}/frame_set", "frame_set")
+
+    def begin(self) -> None:
+        # What is not of a later time may be of the run that begins: it has overtaken the odometry.
+        self._parts = {stamp_ns: parts for stamp_ns, parts in self._parts.items() if stamp_ns <= self._now_ns}
 
     def listen(self, kind: type, topic: str, part: str) -> None:
         """Subscribe; `part` is the name under which `answer` finds the message."""
         self._needed.add(part)
 
         def take(message: Any) -> None:
+            if part == ODOMETRY:
+                self.see_time(message)
             self._add(stamp_to_ns(message.header.stamp), part, message)
 
         self.create_subscription(kind, topic, take, reliable(DEPTH))

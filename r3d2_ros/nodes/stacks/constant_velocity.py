@@ -15,6 +15,9 @@ class ConstantVelocityStack(FrameStack):
 
     def __init__(self) -> None:
         super().__init__("constant_velocity")
+
+    def begin(self) -> None:
+        super().begin()
         self._stack = ConstantVelocity()
 
     def answer(self, parts: dict[str, Any]) -> Actuation:

@@ -25,11 +25,14 @@ class DepthAebStack(FrameStack):
     def __init__(self) -> None:
         super().__init__("depth_aeb")
         camera = str(self.declare_parameter("camera", "/camera/front").value).rstrip("/")
-        self._stack = DepthAeb(front_m=self.vehicle.front_m, width_m=self.vehicle.width_m)
         self._T_ego: dict[str, Rigid] = {}
         self.create_subscription(TFMessage, "/tf_static", self._on_tf, reliable(10, transient_local=True))
         self.listen(Image, f"{camera}/depth", "depth")
         self.listen(CameraInfo, f"{camera}/camera_info", "camera_info")
+
+    def begin(self) -> None:
+        super().begin()
+        self._stack = DepthAeb(front_m=self.vehicle.front_m, width_m=self.vehicle.width_m)
 
     def ready(self) -> bool:
         return bool(self._T_ego)

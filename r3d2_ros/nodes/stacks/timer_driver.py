@@ -14,7 +14,7 @@ from r3d2_ros.nodes.stacks.base import Stack, run_stack
 
 
 class TimerDriver(Stack):
-    """Parameters `rate_hz` (of its timer), `speed_mps` (0: the first speed above zero that the odometry shows).
+    """Parameters `rate_hz` (of its timer), `speed_mps` (0: the first one above zero in the odometry of a run).
 
     Its commands carry the time at which they were made, so a scenario for it sets `control.max_age_s`.
     """
@@ -22,23 +22,27 @@ class TimerDriver(Stack):
     def __init__(self) -> None:
         super().__init__("timer_driver", use_sim_time=True)
         rate_hz = float(self.declare_parameter("rate_hz", 20.0).value)
-        self._speed_mps = float(self.declare_parameter("speed_mps", 0.0).value)
+        self._given_mps = float(self.declare_parameter("speed_mps", 0.0).value)
         self._path: np.ndarray | None = None
-        self._follower: PathFollower | None = None
-        self._odometry: Odometry | None = None
         self.create_subscription(
             Path, f"{self.simulator}/reference", self._on_path, reliable(1, transient_local=True)
         )
         self.create_subscription(Odometry, f"{self.simulator}/odometry", self._on_odometry, reliable(10))
         self.create_timer(1.0 / rate_hz, self._act)
 
+    def begin(self) -> None:
+        self._speed_mps = 0.0
+        self._follower: PathFollower | None = None
+        self._odometry: Odometry | None = None
+
     def _on_path(self, message: Path) -> None:
         self._path, self._follower = np.array([position(pose.pose) for pose in message.poses]), None
 
     def _on_odometry(self, message: Odometry) -> None:
+        self.see_time(message)
         self._odometry = message
         if self._speed_mps <= 0.0:
-            self._speed_mps = message.twist.twist.linear.x
+            self._speed_mps = self._given_mps if self._given_mps > 0.0 else message.twist.twist.linear.x
 
     def _act(self) -> None:
         odometry, now_ns = self._odometry, self.get_clock().now().nanoseconds
