@@ -125,23 +125,22 @@ def parse(data: Any, where: str, *, name: str) -> Rig:
         validate_at(SharedEntry, file.defaults, where, key="defaults")
     except InputErrors as error:
         faults += error.faults
+    of_defaults = {fault.where for fault in faults}
     cameras: list[Camera] = []
     for camera_name, entry in file.cameras.items():
         try:
             cameras.append(_camera(camera_name, entry, defaults=file.defaults, where=where))
         except InputErrors as error:
-            faults += (fault for fault in error.faults if not _is_of_defaults(fault, entry, file.defaults))
+            own = f"{where}: cameras.{camera_name}."
+            for fault in error.faults:
+                key = fault.where.removeprefix(own)
+                # What a camera took from `defaults` and is a fault there is reported once.
+                if f"{where}: defaults.{key}" not in of_defaults or key.split(".")[0] in entry:
+                    faults.append(fault)
     faults += _shared_names(cameras, where)
     if faults:
         raise InputErrors(faults)
     return Rig(name=file.name or name, cameras=tuple(cameras))
-
-
-def _is_of_defaults(fault: InputError, entry: Any, defaults: dict[str, Any]) -> bool:
-    """Whether a fault of a camera lies in a value that it took from `defaults`, where it is reported once."""
-    found = re.search(r": cameras\.[^.]+\.([^.]+)", fault.where)
-    key = found.group(1) if found else None
-    return key in defaults and key not in entry
 
 
 def _camera(name: str, entry: Any, *, defaults: dict[str, Any], where: str) -> Camera:

@@ -209,6 +209,30 @@ def test_all_faults_of_a_file_are_reported_at_once(tmp_path: Path):
     }
 
 
+@pytest.mark.parametrize(
+    "defaults, key", [("D: [0.1, 0.2]", "D"), ("phase_s: 3", "phase_s"), ("width_px: 8192, height_px: 8192", "width_px")]
+)
+def test_a_default_that_only_with_a_cameras_other_keys_is_a_fault(tmp_path: Path, defaults: str, key: str):
+    pose = "pose: {xyz_m: [0, 0, 1], rpy_deg: [0, 0, 0]}"
+    path = write(
+        tmp_path,
+        f"""
+        defaults: {{fov_x_deg: 90, {defaults}}}
+        cameras:
+          good: {{width_px: 64, height_px: 48, D: [], phase_s: 0, {pose}}}
+          bad: {{{"" if "px" in key else "width_px: 64, height_px: 48, "}{pose}}}
+        """,
+    )
+    assert set(faults_of(path)) == {f"cameras.bad.{key}"}
+
+
+def test_a_name_that_ends_like_a_key_of_the_defaults(tmp_path: Path):
+    faults = faults_of(
+        write(tmp_path, f"defaults: {{rate_hz: 5}}\ncameras: {{front: {CAMERA}, left.rate_hz: {CAMERA}}}")
+    )
+    assert set(faults) == {"cameras.left.rate_hz"}
+
+
 @pytest.mark.parametrize("name", ["1st", "a-b", "a/b", "kamera_ö", "'a b'", "''"])
 def test_a_camera_name_must_be_a_ros_name(tmp_path: Path, name: str):
     faults = faults_of(write(tmp_path, f"cameras: {{{name}: {CAMERA}}}"))
