@@ -73,7 +73,7 @@ def read_trajectory_csv(path: Path) -> list[list[float]]:
         ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(str(path), "a CSV file in UTF-8", str(error)) from error
-    order: Sequence[int] = range(7)
+    order: Sequence[int] | None = None
     if lines and not _is_number(lines[0][0]):
         names = [name.strip() for name in lines.pop(0)]
         if sorted(names) not in (sorted(COLUMNS), sorted(COLUMNS[:3])):
@@ -83,14 +83,16 @@ def read_trajectory_csv(path: Path) -> list[list[float]]:
     return [_numbers(line, order, f"{path}: row {number}") for number, line in enumerate(lines, start=1)]
 
 
-def _numbers(line: list[str], order: Sequence[int], where: str) -> list[float]:
+def _numbers(line: list[str], order: Sequence[int] | None, where: str) -> list[float]:
     try:
         values = [float(text) for text in line]
     except ValueError as error:
         raise InputError(where, "numbers", ", ".join(line)[:80]) from error
-    if len(values) not in (3, 7):
+    if order is None and len(values) not in (3, 7):
         raise InputError(where, "3 or 7 numbers", f"{len(values)} numbers")
-    return [values[i] for i in order if i < len(values)]
+    if order is not None and len(values) != len(order):
+        raise InputError(where, f"{len(order)} numbers, as the header says", f"{len(values)} numbers")
+    return values if order is None else [values[i] for i in order]
 
 
 def _is_number(text: str) -> bool:

@@ -109,6 +109,22 @@ def test_trajectory_files(tmp_path: Path, text: str) -> None:
     np.testing.assert_allclose(np.degrees([first.yaw_rad % (2 * np.pi), second.yaw_rad]), [180, 90])
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        ("x,y,z", "1,2,3,0,0,0,1", "row 2: expected 3 numbers, as the header says, got 7 numbers"),
+        ("qw,qx,qy,qz,x,y,z", "1,2,3", "row 2: expected 7 numbers, as the header says, got 3 numbers"),
+        ("", "1,2", "row 2: expected 3 or 7 numbers, got 2 numbers"),
+    ],
+)
+def test_rows_of_a_trajectory_file_that_do_not_fit(tmp_path: Path, header: str, row: str, message: str) -> None:
+    folder = scene_folder(tmp_path, trajectory_file="path.csv")
+    fitting = ",".join(["1"] * (header.count(",") + 1 if header else 3))
+    (folder / "path.csv").write_text(f"{header}\n{fitting}\n{row}\n")
+    with pytest.raises(InputError, match=message):
+        load_scene(folder)
+
+
 def test_an_image_is_the_sky(tmp_path: Path) -> None:
     folder = scene_folder(tmp_path, sky={"image": "sky.png"})
     pixels = np.zeros((2, 4, 3), np.uint8)
