@@ -58,8 +58,11 @@ def parse_yaml(data: bytes, where: str) -> Any:
         return loader.construct_document(root)
     except InputErrors:
         raise
-    # PyYAML's own constructors fail with any of these for a tag whose text does not fit (`!!int ''`, `!!bool x`).
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, LookupError, AttributeError) as error:
+    # PyYAML's own constructors fail with the last four for a tag whose text does not fit (`!!int ''`, `!!bool x`), and
+    # for a number in sixties that a float cannot hold.
+    except (
+        yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, LookupError, AttributeError, OverflowError,
+    ) as error:  # fmt: skip
         raise InputError(where, "valid YAML", " ".join(str(error).split()) or type(error).__name__) from error
 
 

@@ -115,6 +115,7 @@ def test_yaml_is_read_as_utf8(tmp_path: Path):
         pytest.param(b"a: !!int ''", id="a number without digits"),
         pytest.param(b"a: !!bool perhaps", id="neither true nor false"),
         pytest.param(b"a: !!timestamp soon", id="no date"),
+        pytest.param(b"a: " + b"1:" * 200 + b"1.0", id="a number in sixties beyond all floats"),
     ],
 )
 def test_what_is_not_yaml(tmp_path: Path, content: bytes):
