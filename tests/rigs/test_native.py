@@ -210,9 +210,10 @@ def test_all_faults_of_a_file_are_reported_at_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "defaults, key", [("D: [0.1, 0.2]", "D"), ("phase_s: 3", "phase_s"), ("width_px: 8192, height_px: 8192", "width_px")]
+    "defaults, key",
+    [("D: [0.1, 0.2]", "D"), ("phase_s: 3", "phase_s"), ("width_px: 8192, height_px: 8192", "width_px")],
 )
-def test_a_default_that_only_with_a_cameras_other_keys_is_a_fault(tmp_path: Path, defaults: str, key: str):
+def test_a_default_that_is_a_fault_only_with_a_cameras_other_keys(tmp_path: Path, defaults: str, key: str):
     pose = "pose: {xyz_m: [0, 0, 1], rpy_deg: [0, 0, 0]}"
     path = write(
         tmp_path,
