@@ -98,6 +98,7 @@ def text_jobs(count: int, seed: int) -> JobList:
     the jobs of a shorter one."""
     if count < 1:
         raise InputError("--text", "at least 1", str(count))
+    _check_seed(seed)
     everything = prompts()
     rng = np.random.default_rng(seed)
     rounds = -(-count // len(everything))
@@ -115,6 +116,7 @@ def image_jobs(objects: Path, seed: int) -> JobList:
     Where amodal.png is, occlusion.png and condition.png are written beside it; else there is a job for it first.
     InputError when there is no view, and for a picture that cannot be read or has another size.
     """
+    _check_seed(seed)
     if not objects.is_dir():
         raise InputError(str(objects), "a folder of objects", not_a_file(objects) or "a file")
     jobs: list[Job] = []
@@ -133,6 +135,11 @@ def image_jobs(objects: Path, seed: int) -> JobList:
     missing = sum(isinstance(job, AmodalJob) for job in jobs)
     note = f"{missing} views have no {AMODAL}: their outlines have to be made first"
     return JobList(tuple(jobs), (note,) if missing else ())
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise InputError("--seed", "0 or more", str(seed))
 
 
 def _amodal_job(view: Path, objects: Path, seed: int) -> AmodalJob:

@@ -91,6 +91,14 @@ def test_texts_are_listed_and_what_is_missing_is_said(tmp_path: Path, capsys: py
     assert main(["dataset", "assets", "--text", "0", "--out", str(tmp_path)]) == 1
 
 
+@pytest.mark.parametrize("what", ["--text", "--objects"])
+def test_a_seed_below_zero_is_refused(tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    value = "2" if what == "--text" else str(tmp_path)
+    assert main(["dataset", "assets", what, value, "--seed", "-1", "--out", str(tmp_path / "out")]) == 1
+    assert "--seed: expected 0 or more, got -1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_texts_are_run_with_the_papers_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "trellis", "TrellisTextTo3DPipeline")
     command = ["dataset", "assets", "--text", "2", "--seed", "5", "--out", str(tmp_path / "out"), "--run"]
