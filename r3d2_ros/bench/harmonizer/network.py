@@ -81,17 +81,9 @@ class Bench:
         self._model, self._work, self._device, self._say = model, work, device, say
         self._stopwatch = stopwatch or stopwatch_for(device)
         self._make = make or _make_runtime
-        self._references: list[Reference] = []
+        self._reference: Reference | None = None
         self._yardsticks: dict[str, Error | None] = {}
         self._flop = measure_size(model.config, height_px=work.size[0], width_px=work.size[1]).total_flop * work.batch
-
-    def for_work(self, work: Work) -> Bench:
-        """The same for other work on images of the same size; what is made once is shared."""
-        if work.size != self._work.size:
-            raise ValueError(f"expected size {self._work.size}, got {work.size}")
-        other = Bench(self._model, work, self._device, say=self._say, stopwatch=self._stopwatch, make=self._make)
-        other._references, other._yardsticks = self._references, self._yardsticks
-        return other
 
     def measure(self, candidate: Candidate) -> Row:
         """Make the path, compare it, time it. BrokenPathError when its output cannot be used."""
@@ -165,12 +157,12 @@ class Bench:
         return dtype_name(self._model.dtype) if config.dtype == "checkpoint" else config.dtype
 
     def _reference_once(self) -> Reference:
-        if not self._references:
+        if self._reference is None:
             self._say("the plain module in float32, for comparison")
             pictures = comparison_pictures(self._work.size)
-            self._references.append(make_reference(self._model, pictures, self._device))
+            self._reference = make_reference(self._model, pictures, self._device)
             _release(self._device)
-        return self._references[0]
+        return self._reference
 
     def _yardstick_once(self, dtype: str) -> Error | None:
         """None where the plain module itself overflows in `dtype`."""
