@@ -172,7 +172,7 @@ class MessageDoor:
         self._synchronizer_for("ego").on_ego(replace(state, T_world_ego=self._in_map(state.T_world_ego)))
 
     def on_actors(self, topic: str, message: ActorMessage | Fault) -> None:
-        """Take all actors at one time."""
+        """Take all actors at one time. QueueOverflow as in `Synchronizer.on_actors`."""
         if not self._is_source("actors", topic):
             return
         if isinstance(message, Fault):
