@@ -53,7 +53,6 @@ class Scene:
     T_map_scene     similarity, float64: rotation, translation in metres, metres per scene unit
     trajectory      [M] poses of base_link during the capture, in the scene frame; may be empty
     bounds          [2, 3] float64 lower and upper corner in the scene frame where the reconstruction is usable, or None
-    time_offset_s   map time minus capture time
     procedural      made by a program, like the embedded street, and not reconstructed from pictures
     notes           what the loader wants the user to know once
     """
@@ -64,7 +63,6 @@ class Scene:
     sky: Sky = field(default_factory=Sky)
     trajectory: tuple[Rigid, ...] = ()
     bounds: NDArray[np.float64] | None = None
-    time_offset_s: float = 0.0
     antialiased: bool = False
     procedural: bool = False
     licence: str = ""

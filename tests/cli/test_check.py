@@ -80,8 +80,8 @@ BAD = {
         ["cameras.f.width_px: expected", "cameras.g.fov_x_deg: expected"],
     ),
     "scene": (
-        "gaussians: none.ply\nnam: x\ntime_offset_s: soon\n",
-        ["nam: expected one of the keys", "time_offset_s: "],
+        "gaussians: none.ply\nnam: x\nantialiased: soon\n",
+        ["nam: expected one of the keys", "antialiased: "],
     ),
     "assets": (
         "assets:\n  a: {file: none.ply}\n  b: {fil: car.ply}\n",

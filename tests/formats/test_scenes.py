@@ -46,7 +46,6 @@ def test_every_key(tmp_path: Path) -> None:
                 "translation_m": [500_000.25, 4_600_000.5, 7],
                 "scale": 2,
             },
-            time_offset_s=1.5,
             sky={"colour": [0.25, 0.5, 1]},
             trajectory=[[1, 2, 3, 2, 0, 0, 0], [4, 5, 6, 1, 0, 0, 1]],
             bounds={"min": [-1, -2, -3], "max": [1, 2, 3]},
@@ -55,7 +54,7 @@ def test_every_key(tmp_path: Path) -> None:
             licence="CC0",
         )
     )
-    assert (scene.name, scene.time_offset_s, scene.antialiased, scene.licence) == ("town", 1.5, True, "CC0")
+    assert (scene.name, scene.antialiased, scene.licence) == ("town", True, "CC0")
     assert scene.procedural
     np.testing.assert_allclose(scene.T_map_scene.apply([1, 0, 0]), [500_000.25, 4_600_002.5, 7], atol=1e-9)
     assert scene.sky.colour.tolist() == [0.25, 0.5, 1.0]
@@ -183,7 +182,7 @@ BAD_KEYS = {
         "greater than or equal to -1000000000",
     ),
     "absurd row": ({"trajectory": [[0, 1e300, 0]]}, "trajectory: row 1", "coordinates within 1e+09"),
-    "infinite": ({"time_offset_s": float("inf")}, "time_offset_s", "finite"),
+    "infinite": ({"bounds": {"min": [0, 0, float("inf")]}}, "bounds.min.2", "finite"),
     "sky colour": ({"sky": {"colour": [0, 0, 2]}}, "sky.colour.2", "less than or equal to 1"),
     "two skies": ({"sky": {"colour": [0, 0, 0], "image": "a.png"}}, "sky", "both"),
     "no sky file": ({"sky": {"image": "a.png"}}, "a.png", "no such file"),
@@ -214,7 +213,7 @@ def test_bad_keys(tmp_path: Path, case: str) -> None:
 
 
 def test_all_faults_are_reported_together(tmp_path: Path) -> None:
-    folder = scene_folder(tmp_path, licens="x", time_offset_s="soon", sky={"color": [0, 0, 0]})
+    folder = scene_folder(tmp_path, licens="x", antialiased="soon", sky={"color": [0, 0, 0]})
     with pytest.raises(InputErrors) as caught:
         load_scene(folder)
     assert len(caught.value.faults) == 3
@@ -244,7 +243,6 @@ def test_write_scene_round_trip(tmp_path: Path) -> None:
         ),
         trajectory=tuple(Rigid.from_xyz_yaw(i / 3, i / 7, 0, i / 10) for i in range(5)),
         bounds=np.array([[-1.5, -2, -3], [1, 2, 3.25]]),
-        time_offset_s=0.1,
         antialiased=True,
         licence="Apache-2.0",
     )
@@ -256,7 +254,7 @@ def test_write_scene_round_trip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.background.sh, scene.background.sh)
     np.testing.assert_array_equal(again.T_map_scene.translation, T.translation)
     np.testing.assert_allclose(again.T_map_scene.rotation, T.rotation, atol=1e-15)
-    assert again.T_map_scene.scale == 0.5 and again.time_offset_s == 0.1 and again.antialiased
+    assert again.T_map_scene.scale == 0.5 and again.antialiased
     assert again.sky.image is not None and again.bounds is not None
     np.testing.assert_allclose(again.sky.image, scene.sky.image, atol=1e-7)
     np.testing.assert_array_equal(again.bounds, scene.bounds)
