@@ -109,6 +109,16 @@ def test_pure_pursuit() -> None:
     np.testing.assert_allclose(yaw, 0.0)
 
 
+def test_pure_pursuit_of_a_lap() -> None:
+    """The path bends to the right where the line beyond its end goes straight on: it is the bend that is followed."""
+    lap = np.array([[0, 0, 0], [20, 0, 0], [60, -4, 0], [60, 30, 0], [-50, 30, 0], [-50, 0, 0], [-20, 0, 0]])
+    follower = PathFollower(lap, speed_mps=8.0, wheelbase_m=2.5)
+    assert follower.actuation(5.0, 0.0, 0.0, 8.0).steer_rad == 0.0
+    assert follower.actuation(22.0, 0.0, 0.0, 8.0).steer_rad < -0.03
+    xy, _ = follower.plan(22.0, 0.0, steps=2, step_s=0.5)
+    assert np.all(xy[:, 1] < -0.5)
+
+
 def test_plan_of_a_stop() -> None:
     """From 4 m/s with 4 m/s2: 1.5 m after 0.5 s, 2 m after 1 s, and there it stays."""
     xy, _ = straight_plan(VehicleState(0.0, 0.0, 0.0, 4.0), -4.0)
