@@ -117,7 +117,7 @@ def _actor(now: PlacedActor, before: PlacedActor | None, seconds: float, scripte
 
 def _ego(plan: RunPlan, snapshot: Snapshot | None) -> Entity:
     vehicle, state = plan.vehicle, plan.start if snapshot is None else snapshot.ego
-    T = plan.reference.pose(state, near_m=0.0) if snapshot is None else snapshot.T_world_ego
+    T = plan.reference.pose(state, near_m=plan.reference.s_at(0.0)) if snapshot is None else snapshot.T_world_ego
     turning = state.speed_mps * math.tan(state.steer_rad) / vehicle.wheelbase_m
     ahead, left, up = T.rotation.T
     return Entity(

@@ -14,7 +14,7 @@ from r3d2_ros.closed_loop.scores.track import ACCELERATION, SPEED, YAW, X, Y
 
 def progress(data: RunData) -> float:
     """Share of the reference path that lies behind base_link at the end, 0 to 1."""
-    s = 0.0
+    s = data.reference.s_at(0.0)
     for x, y in data.ego[:, [X, Y]]:
         s, _ = data.reference.locate(float(x), float(y), near_m=s)
     return min(max(s / data.reference.length_m, 0.0), 1.0)
