@@ -14,7 +14,12 @@ EXTENSION_M = 60.0
 """Streets go on about this far beyond the lines that are driven."""
 
 NEAR_M = 20.0
-"""Who follows a line gets no further along it than this between two looks."""
+"""Who follows a line is no further along it than this, and twice the way since, from where it was last."""
+
+REJOINED_M = 5.0
+"""Who has left a line, as by turning early, is where another part of it is so much nearer."""
+
+ROUNDING_M = 1e-6
 
 
 class Line:
@@ -58,22 +63,30 @@ class Line:
     def project(self, point: ArrayLike, *, near_m: float | None = None) -> float:
         """Distance along the line of its place nearest to `point` (x, y, ...), up to EXTENSION_M beyond its ends.
 
-        near_m  only up to NEAR_M before and after this distance: where a line comes back to where it was, it says which
-                of the places is meant
+        near_m  where the one who follows the line was last: of the places of a line that comes back to where it was,
+                one near there is meant, unless it is REJOINED_M further away than another
         """
         xy = np.asarray(point, np.float64)[:2]
+        anywhere, least_m = self._nearest(xy, -np.inf, np.inf)
+        if near_m is None:
+            return anywhere
+        near_m = min(max(near_m, -EXTENSION_M), self.length_m + EXTENSION_M)
+        reach_m = NEAR_M + 2 * float(np.linalg.norm(xy - self.at(near_m)[:2]))
+        near, distance_m = self._nearest(xy, near_m - reach_m, near_m + reach_m)
+        return near if distance_m <= least_m + REJOINED_M else anywhere
+
+    def _nearest(self, xy: Array, from_m: float, to_m: float) -> tuple[float, float]:
+        """Distance along the line of the first nearest place between two others, and how far it is from `xy`."""
         start, step = self.points[:-1, :2], np.diff(self.points[:, :2], axis=0)
         low, high = np.zeros(len(start)), np.ones(len(start))
         low[0] -= EXTENSION_M / (self.s[1] - self.s[0])
         high[-1] += EXTENSION_M / (self.s[-1] - self.s[-2])
-        if near_m is not None:
-            near_m = min(max(near_m, -EXTENSION_M), self.length_m + EXTENSION_M)
-            low = np.maximum(low, (near_m - NEAR_M - self.s[:-1]) / np.diff(self.s))
-            high = np.minimum(high, (near_m + NEAR_M - self.s[:-1]) / np.diff(self.s))
+        low = np.maximum(low, (from_m - self.s[:-1]) / np.diff(self.s))
+        high = np.minimum(high, (to_m - self.s[:-1]) / np.diff(self.s))
         along = np.clip(np.einsum("ij,ij->i", xy - start, step) / np.einsum("ij,ij->i", step, step), low, high)
-        distance = np.linalg.norm(start + along[:, None] * step - xy, axis=1)
-        i = int(np.argmin(np.where(low <= high, distance, np.inf)))
-        return float(self.s[i] + along[i] * (self.s[i + 1] - self.s[i]))
+        distance = np.where(low <= high, np.linalg.norm(start + along[:, None] * step - xy, axis=1), np.inf)
+        i = int(np.argmax(distance <= distance.min() + ROUNDING_M))
+        return float(self.s[i] + along[i] * (self.s[i + 1] - self.s[i])), float(distance[i])
 
     def shifted_left(self, offset_m: float) -> Line:
         """The line beside this one; for gentle curves."""

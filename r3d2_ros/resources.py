@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import threading
@@ -72,6 +73,22 @@ def cache_dir() -> Path:
             return wanted
     except OSError as error:
         return _temporary_folder(f"the cache folder {wanted} cannot be written ({error.strerror or error})")
+
+
+def code_folder(folder: Path, where: str) -> Path:
+    """A folder of compiled code, created. InputError, naming `where`, for one that cannot be written, or into which
+    everybody could put code of their own."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            facts = folder.stat()
+    except OSError as error:
+        raise InputError(where, "a folder that can be written", f"'{folder}': {error.strerror or error}") from error
+    if facts.st_uid not in (os.getuid(), 0) or facts.st_mode & stat.S_IWOTH:
+        whose = f"'{folder}' of user {facts.st_uid} with mode {stat.filemode(facts.st_mode)}"
+        hint = "What lies in it is run: name a folder of your own, here or in R3D2_CACHE_DIR"
+        raise InputError(where, "a folder of this user that not everybody can write", whose, hint)
+    return folder
 
 
 _temporary_lock = threading.Lock()

@@ -45,8 +45,36 @@ def test_projection_near_a_place_of_a_lap() -> None:
     assert lap.length_m == pytest.approx(189.9)
     assert lap.project([9.0, 0.08]) == pytest.approx(208.9)
     assert lap.project([9.0, 0.08], near_m=5.0) == pytest.approx(9.0)
-    assert lap.project([9.0, 0.08], near_m=185.0) == pytest.approx(205.0)  # no further than 20 m
-    assert lap.project([9.0, 0.08], near_m=500.0) == pytest.approx(229.9)  # as near the end of what goes on, 60 m
+    assert lap.project([9.0, 0.08], near_m=185.0) == pytest.approx(208.9)
+    assert lap.project([9.0, 0.08], near_m=500.0) == pytest.approx(208.9)  # as near the end of what goes on, 60 m
+
+
+def test_projection_follows_who_is_fast_or_looks_seldom() -> None:
+    """50 m between two looks, on a straight and around a circle of 100 m."""
+    turns = np.linspace(0, 2 * np.pi, 361)
+    circle = Line(np.stack([100 * np.cos(turns), 100 * np.sin(turns), 0 * turns], axis=1))
+    for line in (Line([[0, 0, 0], [1000, 0, 0]]), circle):
+        near_m = 0.0
+        for s_m in np.arange(0.0, 600.0, 50.0):
+            near_m = line.project(line.at(s_m), near_m=near_m)
+            assert near_m == pytest.approx(s_m, abs=0.02)
+
+
+def test_who_turns_early_is_on_the_way_back() -> None:
+    """Out and back, 6 m apart; the turn at 100 m is taken at 30 m."""
+    there_and_back = Line([[0, 0, 0], [100, 0, 0], [100, 6, 0], [0, 6, 0]])
+    near_m = there_and_back.project([30, 0], near_m=29.0)
+    assert near_m == pytest.approx(30.0)
+    for x in (30.0, 25.0, 1.0):
+        near_m = there_and_back.project([x, 6], near_m=near_m)
+    assert near_m == pytest.approx(205.0)
+
+
+def test_of_places_alike_the_first_is_meant() -> None:
+    """A lap that begins in the middle of a straight: what goes on beyond its end is where it began."""
+    lap = Line([[0, 0, 0], [50, 0, 0], [50, 50, 0], [-50, 50, 0], [-50, 0, 0], [-1e-9, 0, 0]])
+    for x in (0.1, 0.7, 2.0):
+        assert lap.project([x, 0.0]) == pytest.approx(x, abs=1e-5)
 
 
 def test_shifted_to_the_left() -> None:

@@ -19,7 +19,16 @@ from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.replaying import LoggedCommands, LoggedEdits, spec_of
 from r3d2_ros.closed_loop.report import REPORT
-from r3d2_ros.closed_loop.results import JUNIT, LOG, RESULTS, RUNS, exit_code, read_results, score_folder
+from r3d2_ros.closed_loop.results import (
+    JUNIT,
+    LOG,
+    RESULTS,
+    RUNS,
+    exit_code,
+    read_never_began,
+    read_results,
+    score_folder,
+)
 from r3d2_ros.closed_loop.run_log import LogWriter, read_log
 from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios, with_seeds
 from r3d2_ros.closed_loop.session import Execute, Scenes, SessionOptions, results_of, run_session, write_results
@@ -257,13 +266,15 @@ def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
 def report_folder(args: argparse.Namespace, say: Say) -> Result:
     """Score every run of a folder anew from its log, and write results and report."""
     folder = args.folder
-    logs = sorted((folder / RUNS).glob(f"*/{LOG}"))
-    if not logs:
-        raise InputError(str(folder), f"a folder with runs ({RUNS}/*/{LOG})", "none")
     scenes = Scenes(say)
     summaries = []
-    for path in logs:
-        summaries.append(score_folder(path.parent, scenes.facts(spec_of(read_log(path)).sim)))
+    for run in sorted((folder / RUNS).glob("*")):
+        if (run / LOG).is_file():
+            summaries.append(score_folder(run, scenes.facts(spec_of(read_log(run / LOG)).sim)))
+        elif (summary := read_never_began(run)) is not None:
+            summaries.append(summary)
+    if not summaries:
+        raise InputError(str(folder), f"a folder with runs ({RUNS}/*/{LOG})", "none")
     baseline = None if args.baseline is None else read_results(args.baseline)
     results = results_of(summaries, seconds=_seconds(folder), baseline=baseline)
     write_results(folder, results)

@@ -179,6 +179,16 @@ def read_results(folder: Path) -> dict[str, Any]:
     return data
 
 
+def read_never_began(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that failed before it had a log, which nothing can be scored from; None for any other."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    began = not isinstance(summary, dict) or summary.get("outcome", {}).get("reason") != "never_began"
+    return None if began else summary
+
+
 def one_line(summary: Mapping[str, Any]) -> str:
     """A run in a line for people."""
     return f"{summary['run_id']}: {what_happened(summary)}"

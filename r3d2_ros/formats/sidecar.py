@@ -78,6 +78,7 @@ class SceneKeys:
     T_map_scene: Annotated[TransformKeys, Field(description="where the scene lies in the map")] = field(
         default_factory=TransformKeys
     )
+    time_offset_s: Annotated[float, Field(description="has no effect; earlier versions wrote it")] = 0.0
     sky: SkyKeys = field(default_factory=SkyKeys)
     trajectory: Annotated[
         list[list[float]],

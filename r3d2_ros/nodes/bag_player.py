@@ -216,7 +216,8 @@ class BagPlayer(Node):
         waited for again from its next frame set on."""
         if self._given_up:
             return
-        give_up_s = GIVE_UP_S if limit_s is None else GIVE_UP_AT_END_S
+        at_end = limit_s is not None
+        give_up_s = GIVE_UP_AT_END_S if at_end else GIVE_UP_S
         limit_s = self.options.max_lag_s if limit_s is None else limit_s
         answered, since, said = self._answered_ns, time.monotonic(), 0.0
         while lag_s(self._answered_ns) > limit_s and not self._stop.is_set():
@@ -224,6 +225,8 @@ class BagPlayer(Node):
             if self._answered_ns != answered:
                 answered, since = self._answered_ns, time.monotonic()
             silent_s = time.monotonic() - since
+            if silent_s > give_up_s and at_end:
+                return
             if silent_s > give_up_s:
                 self._given_up = True
                 self.get_logger().warning(

@@ -14,7 +14,6 @@ from r3d2_ros.formats.libraries import LIBRARY
 from r3d2_ros.formats.scenes import find_scene
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.resources import user_path
-from r3d2_ros.rigs import rig_path
 from r3d2_ros.schema import load_yaml
 
 MANIFEST = "replay.json"
@@ -54,7 +53,8 @@ def _sources(config: SimConfig) -> Iterator[Path]:
         yield from _existing([scene.gaussians, scene.sidecar, *(folder / name for name in named if name)])
     if library is not None and config.assets.library != "street":
         yield from _library_files(library / LIBRARY if library.is_dir() else library)
-    yield from _existing([user_path(config.assets.classes, "assets.classes"), rig_path(config.rig.source)])
+    classes, rig = user_path(config.assets.classes, "assets.classes"), user_path(config.rig.source, "rig.source")
+    yield from _existing([classes, rig])
     if config.harmonizer.backend != "none":
         checkpoint = model_folder(config.harmonizer.checkpoint, "harmonizer.checkpoint")
         yield from _existing(sorted(checkpoint.rglob("*")))

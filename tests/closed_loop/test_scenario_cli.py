@@ -169,6 +169,8 @@ def test_a_run_that_fails_before_its_log_does_not_stop_the_others(
     assert json.loads((out / "runs" / "parked-s0" / "summary.json").read_text()) == first
     case = ElementTree.parse(out / "junit.xml").getroot().find(".//testcase[@name='parked-s0']/error")
     assert case is not None and case.get("type") == "never_began"
+    assert main(["scenario", "report", str(out)]) == 2
+    assert json.loads((out / "results.json").read_text())["runs"] == [first, second]
     assert main(["scenario", "run", str(world / "parked.yaml"), *arguments, "--resume"]) == 0
 
 

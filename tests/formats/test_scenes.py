@@ -52,6 +52,7 @@ def test_every_key(tmp_path: Path) -> None:
             antialiased=True,
             procedural=True,
             licence="CC0",
+            time_offset_s=12.5,  # as earlier versions wrote it, without effect
         )
     )
     assert (scene.name, scene.antialiased, scene.licence) == ("town", True, "CC0")

@@ -136,7 +136,7 @@ def test_a_cache_folder_into_which_others_can_put_code_is_refused(tmp_path: Path
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o1777)
-    with pytest.raises(InputError, match="no other user can write, got .*shared' of user .* mode drwxrwxrwt"):
+    with pytest.raises(InputError, match="not everybody can write, got .*shared' of user .* mode drwxrwxrwt"):
         cache_folder(str(folder))
     folder.chmod(0o700)
     assert cache_folder(str(folder)) == folder

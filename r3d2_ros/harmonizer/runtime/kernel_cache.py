@@ -5,7 +5,7 @@
       triton/                       kernels of Triton, ours too (triton_cache.py); where TRITON_CACHE_DIR says if set
       attention.json                which attention kernel was fastest, see attention.py
 
-What lies in `inductor` and `triton` is code that the next run executes, so the folder must be one that its owner alone
+What lies in `inductor` and `triton` is code that the next run executes, so the folder must not be one that everybody
 can write.
 """
 
@@ -15,36 +15,21 @@ import contextlib
 import json
 import logging
 import os
-import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from r3d2_ros.errors import InputError
-from r3d2_ros.resources import cache_dir, user_path
+from r3d2_ros.resources import cache_dir, code_folder, user_path
 
 log = logging.getLogger(__name__)
 
 INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
-OTHERS_WRITE = 0o002
 
 
 def cache_folder(configured: str) -> Path:
     """The folder, created. InputError for one that cannot be written, or in which others could put code."""
     key = "harmonizer.runtime.cache"
-    folder = user_path(configured, key).absolute() if configured else cache_dir() / "harmonizer"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            facts = folder.stat()
-    except OSError as error:
-        raise InputError(key, "a folder that can be written", f"'{folder}': {error.strerror or error}") from error
-    if facts.st_uid not in (os.getuid(), 0) or facts.st_mode & OTHERS_WRITE:
-        whose = f"'{folder}' of user {facts.st_uid} with mode {stat.filemode(facts.st_mode)}"
-        hint = "What lies in it is run: name a folder of your own, here or in R3D2_CACHE_DIR"
-        raise InputError(key, "a folder that no other user can write", whose, hint)
-    return folder
+    return code_folder(user_path(configured, key).absolute() if configured else cache_dir() / "harmonizer", key)
 
 
 @contextlib.contextmanager
