@@ -225,14 +225,13 @@ class BagPlayer(Node):
             if self._answered_ns != answered:
                 answered, since = self._answered_ns, time.monotonic()
             silent_s = time.monotonic() - since
-            if silent_s > give_up_s and at_end:
-                return
             if silent_s > give_up_s:
-                self._given_up = True
-                self.get_logger().warning(
-                    f"no frame set for {give_up_s:g} s: played without waiting until one comes; /diagnostics of "
-                    f"{self.options.simulator} says what it waits for"
-                )
+                if not at_end:
+                    self._given_up = True
+                    self.get_logger().warning(
+                        f"no frame set for {give_up_s:g} s: played without waiting until one comes; /diagnostics of "
+                        f"{self.options.simulator} says what it waits for"
+                    )
                 return
             if silent_s - said > REMIND_S:
                 said = silent_s

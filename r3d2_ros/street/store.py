@@ -89,9 +89,8 @@ def _publish(workplace: Path, folder: Path) -> None:
 
 
 def _key(options: StreetOptions) -> str:
-    """Names options and the code that turns them into a street and reads it: other sources, another folder."""
+    """Names options and the code that turns them into a street: other sources, another folder."""
     digest = hashlib.sha256(json.dumps(asdict(options), sort_keys=True).encode())
-    formats = Path(__file__).parents[1] / "formats"
-    for source in (*sorted(Path(__file__).parent.glob("*.py")), formats / "scenes.py", formats / "sidecar.py"):
+    for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:20]
