@@ -16,6 +16,12 @@ MAX_POINTS = 10_000
 MAX_DEMAND = 1e4
 """Accelerations, angles and speeds beyond this are no demand on a vehicle."""
 
+MIN_STEP_NS = 500_000
+"""Poses stamped one after the other in a loop are nearer than this; those of a path of 1 kHz never are."""
+
+MAX_AWAY_S = 600.0
+"""Trajectories are sampled from now to their end: a stamp of another clock would take all memory."""
+
 
 @dataclass(frozen=True)
 class TwistDemand:
@@ -45,23 +51,35 @@ class Command:
     source: str = "command"
 
 
-def demand_fault(demand: Demand) -> str:
-    """What is wrong with a demand, or empty."""
+def demand_fault(demand: Demand, now_ns: int) -> str:
+    """What is wrong with a demand, or empty. now_ns: the newest time that was published."""
     if isinstance(demand, Trajectory):
-        return _trajectory_fault(demand)
+        return _trajectory_fault(demand, now_ns)
     values = vars(demand)
     bad = [f"{name} {value:g}" for name, value in values.items() if not abs(value) <= MAX_DEMAND]
     return f"expected finite numbers of at most {MAX_DEMAND:g}, got {', '.join(bad)}" if bad else ""
 
 
-def _trajectory_fault(trajectory: Trajectory) -> str:
-    count = len(trajectory.stamps_ns)
+def _trajectory_fault(trajectory: Trajectory, now_ns: int) -> str:
+    stamps = trajectory.stamps_ns
+    count = len(stamps)
     if not 2 <= count <= MAX_POINTS or trajectory.xy.shape != (count, 2):
         return f"expected 2 to {MAX_POINTS} points with a time each, got {count}"
     if not np.all(np.abs(trajectory.xy) <= MAX_COORDINATE_M):
         return "expected finite coordinates, got NaN, infinity or more than any place on Earth"
-    if any(b <= a for a, b in pairwise(trajectory.stamps_ns)):
-        return "expected times that increase from point to point"
+    step_ns = min(b - a for a, b in pairwise(stamps))
+    if step_ns < MIN_STEP_NS:
+        return (
+            f"expected times that increase by at least {MIN_STEP_NS * 1e-6:g} ms from point to point, "
+            f"got {step_ns * 1e-6:g} ms. Stamp each point with the time to be there, "
+            "or a path's points all alike: then they are control.path_spacing_s apart"
+        )
+    away_s = max(now_ns - stamps[0], stamps[-1] - now_ns) * 1e-9
+    if away_s > MAX_AWAY_S:
+        return (
+            f"expected times within {MAX_AWAY_S:g} s of the simulation's, got one {away_s:.3f} s away. "
+            "Stamp points with simulation time (use_sim_time), or send fewer of them"
+        )
     return ""
 
 

@@ -165,14 +165,18 @@ def _path(ego: Mapping[float, Rigid], T: Rigid) -> tuple[Array, Array]:
 
 
 def _thinned(times: Array, points: Array, *, step_m: float, most_s: float = math.inf) -> tuple[Array, Array]:
-    """Points at least `step_m` apart, or `most_s`, from the one kept before; the first and the last are kept."""
+    """Points at least `step_m` apart, or `most_s`, from the one kept before; the first and the last are kept.
+
+    Without `most_s` not a last one that is where the one before it is: a reference has no place twice.
+    """
     keep = [0]
     for i in range(1, len(times)):
         away = np.linalg.norm(points[i, :2] - points[keep[-1], :2]) >= step_m
         if away or times[i] - times[keep[-1]] >= most_s:
             keep.append(i)
     last = len(times) - 1
-    if keep[-1] != last and np.linalg.norm(points[last, :2] - points[keep[-1], :2]) > 1e-3:
+    elsewhere = np.linalg.norm(points[last, :2] - points[keep[-1], :2]) > 1e-3
+    if keep[-1] != last and (elsewhere or math.isfinite(most_s)):
         keep.append(last)
     return times[keep], points[keep]
 

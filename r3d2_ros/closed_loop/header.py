@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from r3d2_ros.closed_loop.motions import Timed
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import FORMAT
 from r3d2_ros.closed_loop.runs import configuration_hash, described
+from r3d2_ros.closed_loop.traffic import PlannedActor
 from r3d2_ros.versions import versions
 
 PLANNED_STEP_S = 0.5
@@ -52,4 +54,12 @@ def _actor(plan: RunPlan, k: int) -> dict[str, Any]:
         "size_m": list(actor.size_m),
         "target": actor.target,
         "planned": planned or None,
+        "times_s": _times(actor),
     }
+
+
+def _times(actor: PlannedActor) -> list[float] | None:
+    """First and last time of a path with times, before and after which it stands; None when they depend on the ego."""
+    if not isinstance(actor.motion, Timed) or actor.starts_s is None:
+        return None
+    return [actor.starts_s + float(actor.motion.times_s[k]) for k in (0, -1)]

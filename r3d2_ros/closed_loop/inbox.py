@@ -109,7 +109,7 @@ class Inbox:
 
     def _refusal(self, command: Command) -> Refusal | None:
         stamp, now, last = command.stamp_ns, self._now_ns, self._last_stamp_ns
-        if fault := demand_fault(command.demand):
+        if fault := demand_fault(command.demand, now):
             return Refusal("invalid", fault, stamp)
         if stamp > now:
             return Refusal("future", f"its stamp is {(stamp - now) * 1e-9:.3f} s after the newest one published", stamp)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
@@ -104,8 +105,11 @@ class Timed:
             return float(self.s_m[0]), 0.0
         if seconds >= self.times_s[-1]:
             return float(self.s_m[-1]), 0.0
-        curve = PchipInterpolator(self.times_s, self.s_m)
-        return float(curve(seconds)), float(curve(seconds, 1))
+        return float(self._curve(seconds)), float(self._curve(seconds, 1))
+
+    @cached_property
+    def _curve(self) -> PchipInterpolator:
+        return PchipInterpolator(self.times_s, self.s_m)
 
     def pose(self, progress: Progress) -> Rigid:
         return self.line.pose(progress.s_m)

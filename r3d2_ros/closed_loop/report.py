@@ -146,7 +146,7 @@ def _run(out: Path, run: dict[str, Any]) -> str:
     head = f'<section id="{name}"><h3>{name} <b class="{verdict}">{verdict}</b></h3>'
     outcome = run["outcome"]
     ended = [] if run["verdict"] == "error" else [f"{outcome['reason']} {outcome['detail']}".strip()]
-    lines = [*ended, *run["reasons"]]  # of a run that broke off the reason is how it ended
+    lines = [*ended, *run["reasons"], *run.get("notes", ())]  # of a run that broke off the reason is how it ended
     text = "".join(f"<li>{escape(line)}</li>" for line in dict.fromkeys(lines))
     try:
         log = read_log(folder / "run.jsonl")

@@ -204,6 +204,7 @@ def what_happened(summary: Mapping[str, Any]) -> str:
     text = f"{summary['verdict'].upper()}{reasons}"
     if summary["verdict"] != "error":  # of which the end is the reason
         text += f"; {outcome['reason']} {outcome['detail']}".rstrip()
+    text += "".join(f"; {note}" for note in summary.get("notes", ()))
     return text + (f" ({scores})" if scores else "")
 
 

@@ -83,7 +83,7 @@ class Scenes:
         """The simulator of a configuration, ready to step."""
         if sim not in self._assembled:
             self._assembled.clear()  # scenes are large: one at a time
-            self._assembled[sim] = assembled = assemble(sim, self.say)
+            self._assembled[sim] = assembled = assemble(sim, self.say, library=self._libraries.get(sim))
             for note in assembled.notes:
                 self.say(note)
         return self._assembled[sim]

@@ -15,9 +15,13 @@ Status = Literal["passed", "failed", "invalid", "error"]
 
 @dataclass(frozen=True)
 class Figures:
-    """What criteria are asked about. Infinity: never near anybody, never on a collision course."""
+    """What criteria are asked about. Infinity: never near anybody, never on a collision course.
+
+    note  what to know about the collision
+    """
 
     collision_with: str = ""
+    note: str = ""
     neuroncap: Score | None = None
     hd: Score | None = None
     alpasim: Score | None = None

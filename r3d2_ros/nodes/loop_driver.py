@@ -10,6 +10,7 @@ from r3d2_ros.closed_loop.actions import Action, Done, Frame, FrameFacts, Gate, 
 from r3d2_ros.closed_loop.entity_desk import EntityDesk
 from r3d2_ros.closed_loop.inbox import Inbox
 from r3d2_ros.closed_loop.loop import Loop
+from r3d2_ros.closed_loop.pace import Pace
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_control import POLL_S, ResetAsked, RunControl, Stopped
 from r3d2_ros.closed_loop.run_log import LogWriter
@@ -52,8 +53,8 @@ class LoopDriver:
         self._world, self._outputs, self._control, self._desk = world, outputs, control, desk
         self._statistics, self._stack_fault, self._on_frame = statistics, stack_fault, on_frame
         clock = plan.spec.scenario.clock
-        self._tick_s = clock.tick_ns * 1e-9 / clock.rtf_max if clock.rtf_max > 0 else 0.0
-        self._due_s = 0.0
+        tick_s = clock.tick_ns * 1e-9 / clock.rtf_max if clock.rtf_max > 0 else 0.0
+        self._pace = Pace(tick_s, most_late_s=tick_s * clock.ticks_per_frame, now_s=time.monotonic)
         self._readers = 0
         self._history = History()
         self.loop: Loop | None = None
@@ -64,12 +65,13 @@ class LoopDriver:
 
         ResetAsked and Stopped are for the caller.
         """
-        self._history, self._due_s = History(), 0.0
+        self._history = History()
         self._outputs.begin_run()
         self._desk.begin_run()
         self.loop = loop = Loop(self._plan, inbox, log, edits=self._desk)
         self._world.publish_reference(loop.snapshot.stamp_ns)
         self._control.begin()
+        self._pace.begin()
         try:
             return self._drive(loop, inbox)
         except StackEnded as error:
@@ -94,10 +96,12 @@ class LoopDriver:
     def _perform(self, action: Action, inbox: Inbox) -> FrameFacts | None:
         self._check()
         if isinstance(action, Gate):
+            begun = time.monotonic()
             self._control.gate()
+            self._pace.held(time.monotonic() - begun)  # longer than nothing when the run was paused
             return None
         if isinstance(action, Tick):
-            self._pace()
+            self._until_due()
             self._world.publish(action.snapshot)
             return None
         if isinstance(action, Frame):
@@ -110,12 +114,11 @@ class LoopDriver:
         if fault := self._stack_fault():
             raise StackEnded(fault)
 
-    def _pace(self) -> None:
-        """Not earlier than the last tick and its duration; what took longer is not caught up."""
-        while (left := self._due_s - time.monotonic()) > 0:
+    def _until_due(self) -> None:
+        while (left := self._pace.left_s()) > 0:
             time.sleep(min(left, POLL_S))
             self._control.check()
-        self._due_s = time.monotonic() + self._tick_s
+        self._pace.ticked()
 
     def _frame(self, snapshot: Snapshot) -> FrameFacts:
         begun = time.monotonic()

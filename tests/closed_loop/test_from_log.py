@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from r3d2_ros.cli.main import main
+from r3d2_ros.closed_loop.motions import Timed
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.runs import load_runs
 from r3d2_ros.closed_loop.session import Scenes
@@ -88,6 +89,19 @@ def test_such_a_scenario_runs(world: Path, tmp_path: Path) -> None:
     assert (run["verdict"], run["type"], run["collision"]) == ("passed", "log", False)
     assert run["progress"] > 0.97
     assert run["distance_min_m"] == pytest.approx(2.5 - 1.0 - 0.95, abs=0.1)  # beside the car that stands
+
+
+def test_a_path_ends_when_its_actor_was_last_seen(tmp_path: Path, world: Path) -> None:
+    """It drives 1 s and stands until it is last seen after 3.5 s: no later than then, and not before."""
+    places = {float(t): (20.0 + 5.0 * min(float(t), 1.0), 3.5, 0.0, 0.0) for t in TIMES if t < 3.55}
+    actors = [recorded("/actors", t, actor_array(t, a=place)) for t, place in places.items()]
+    entries = sorted([*drive(TIMES), *actors], key=lambda entry: entry.log_ns)
+    bag = write_bag(tmp_path / "bag", entries)
+    out = tmp_path / "s.yaml"
+    assert main(["scenario", "from-log", str(bag), "--scene", str(world / "road"), "--out", str(out)]) == 0
+    (actor,) = planned(out).traffic.actors
+    assert isinstance(actor.motion, Timed)
+    assert (actor.motion.times_s[0], actor.motion.times_s[-1]) == (0.0, pytest.approx(3.5))
 
 
 def test_a_drive_elsewhere_is_reported_and_anchored_when_asked(

@@ -84,6 +84,33 @@ def test_demands_that_no_vehicle_can_follow(demand: Demand) -> None:
     assert box.drain()[0][0].text.startswith("expected")
 
 
+def line(*stamps_ns: int) -> Trajectory:
+    return Trajectory(stamps_ns, np.stack([np.arange(len(stamps_ns)), np.zeros(len(stamps_ns))], axis=1))
+
+
+@pytest.mark.parametrize(
+    ("demand", "got"),
+    [
+        (line(0, 10_000 * MS, 1_700_000_000_000 * MS), "of the simulation's, got one 1699999999.000 s away"),
+        (line(1_700_000_000_000 * MS, 1_700_000_001_000 * MS), "got one 1700000000.000 s away"),
+        (line(-599_001 * MS, 1000 * MS), "got one 600.001 s away"),
+        (line(*range(1000 * MS, 1000 * MS + 10)), "by at least 0.5 ms from point to point, got 1e-06 ms"),
+        (line(1000 * MS, 999 * MS), "got -1 ms"),
+    ],
+)
+def test_stamps_of_no_trajectory(demand: Trajectory, got: str) -> None:
+    """Sampled every 50 ms, the first one would take 250 GiB; the last but one asks for 1e9 m/s."""
+    box = inbox()
+    assert offered(box, 1000, demand) == "invalid"
+    assert got in box.drain()[0][0].text
+
+
+def test_long_and_dense_trajectories_are_accepted() -> None:
+    """Ten minutes from now on, and 1 kHz with stamps that are cut to a whole number of microseconds."""
+    assert offered(inbox(), 1000, line(1000 * MS, 601_000 * MS)) == "accepted"
+    assert offered(inbox(), 1000, line(*(1000 * MS + k * MS - k % 2 * 1000 for k in range(5000)))) == "accepted"
+
+
 def test_the_newest_command_wins() -> None:
     box = inbox()
     assert [offered(box, 950, Actuation(a, 0.0)) for a in (1.0,)] == ["accepted"]

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.interpolate import PchipInterpolator
 
+from r3d2_ros.closed_loop import motions
 from r3d2_ros.closed_loop.plan import plan_run
 from r3d2_ros.closed_loop.reference import Reference
 from r3d2_ros.closed_loop.vehicle import VehicleState
 from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Array
 from r3d2_ros.lines import Line
 from tests.closed_loop.small_world import LANE_MAP, LIBRARY, VEHICLE, parked, plan, spec
 
@@ -130,6 +133,24 @@ def test_a_path_with_times_waits_where_a_point_repeats() -> None:
     found = states(plan(actors=[actor(motion=motion)]), [0.0, 2.0, 2.5, 3.0, 5.0])
     assert [p.T_world_actor.translation[0] for p in found] == pytest.approx([0, 10, 10, 10, 30])
     assert found[2].speed_mps == pytest.approx(0.0)
+
+
+def test_the_curve_of_a_path_with_times_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tick asks for it: to the last bit it is what a curve made for that moment alone gives."""
+    made = 0
+
+    def counted(times_s: Array, s_m: Array) -> PchipInterpolator:
+        nonlocal made
+        made += 1
+        return PchipInterpolator(times_s, s_m)
+
+    monkeypatch.setattr(motions, "PchipInterpolator", counted)
+    times_s = np.array([0.0, 0.7, 1.9, 3.0])
+    timed = motions.Timed(Line([(0.0, 0.0, 0.0), (10.0, 0.0, 0.0)]), times_s, np.array([0.0, 1.0, 8.0, 10.0]))
+    for t in (0.3, 0.7, 1.1, 2.9):
+        alone = PchipInterpolator(times_s, timed.s_m)
+        assert timed.after(t) == (float(alone(t)), float(alone(t, 1)))
+    assert made == 1
 
 
 def test_a_path_with_times_waits_where_only_the_height_changes() -> None:

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from r3d2_ros.closed_loop.results import exit_code, junit, means, read_results, regressions, write_json
+from r3d2_ros.closed_loop.header import header
+from r3d2_ros.closed_loop.report import REPORT
+from r3d2_ros.closed_loop.results import (
+    exit_code,
+    junit,
+    means,
+    one_line,
+    read_results,
+    regressions,
+    score_folder,
+    write_json,
+)
 from r3d2_ros.closed_loop.run_log import RunLog, read_log
-from r3d2_ros.closed_loop.scores.collisions import margins
+from r3d2_ros.closed_loop.scores.collisions import Contact, margins, unseen
 from r3d2_ros.closed_loop.scores.data import SceneFacts, run_data
 from r3d2_ros.closed_loop.scores.driving import comfort, off_path, progress
 from r3d2_ros.closed_loop.scores.summary import summarise
+from r3d2_ros.closed_loop.scores.track import ActorTrack
+from r3d2_ros.closed_loop.session import results_of, write_results
 from r3d2_ros.errors import InputError
-from tests.closed_loop.drivers import Run
+from tests.closed_loop.drivers import Run, answering
 from tests.closed_loop.logs import moving, straight_ego, write
-from tests.closed_loop.small_world import LANE_MAP, parked
+from tests.closed_loop.small_world import LANE_MAP, parked, plan
 
 FACTS = SceneFacts(lane_map=LANE_MAP)
 
@@ -57,6 +72,57 @@ def test_an_oncoming_car(tmp_path: Path) -> None:
 def test_alone_on_the_road(tmp_path: Path) -> None:
     made = margins(run_data(log(tmp_path)))
     assert (made.distance_m, made.ttc_s) == (math.inf, math.inf)
+
+
+# A collision with who only stands where its path begins or ends
+
+
+def timed(*times_s: float, **start: Any) -> dict[str, Any]:
+    motion = {"kind": "path", "points": [[30.0, 0.0], [40.0, 0.0]], "times_s": list(times_s), **start}
+    return {"actors": [{"id": "target", "asset": "car", "target": True, "motion": motion}]}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "times_s"),
+    [
+        (timed(0.0, 1.0), [0.0, 1.0]),
+        (timed(0.5, 1.0, start={"time_s": 1.5}), [2.0, 2.5]),
+        (timed(0.0, 1.0, start={"distance_m": 5.0}), None),
+        ({"actors": [parked(40.0)]}, None),
+    ],
+)
+def test_times_of_a_path_are_in_the_header(scenario: dict[str, Any], times_s: list[float] | None) -> None:
+    made = header(plan(**scenario), controller="test", renderer="none")
+    assert made["actors"]["target"]["times_s"] == times_s
+
+
+@pytest.mark.parametrize(
+    ("t_s", "text"),
+    [
+        (1.5, "car was hit at t = 1.50 s, 0.50 s before the first time of its path, at whose beginning it stands"),
+        (2.0, ""),
+        (4.0, ""),
+        (4.25, "car was hit at t = 4.25 s, 0.25 s after the last time of its path, at whose end it stands"),
+    ],
+)
+def test_hit_while_nobody_saw_it(t_s: float, text: str) -> None:
+    track = ActorTrack("car", "vehicle", (4.0, 2.0, 1.5), False, np.zeros((1, 5)), None, times_s=(2.0, 4.0))
+    assert unseen(Contact(0, track), t_s).startswith(text) and bool(unseen(Contact(0, track), t_s)) == bool(text)
+    assert not unseen(Contact(0, replace(track, times_s=None)), t_s)
+
+
+def test_a_collision_with_who_was_not_seen_there_is_noted(tmp_path: Path) -> None:
+    """The ego's front is at 3.5 + 10 t, the rear of the car at 23.05 m: the boxes overlap in the tick after 1.955 s."""
+    motion = {"kind": "path", "points": [[20.0, 0.0], [25.05, 0.0]], "times_s": [0.0, 1.0]}
+    folder = tmp_path / "runs" / "test-s0"
+    actors = [{"id": "lead", "asset": "car", "motion": motion}]
+    Run(folder / "run.jsonl", on_frame=answering(), actors=actors).go()
+    summary = score_folder(folder, FACTS)
+    (note,) = summary["notes"]
+    assert note.startswith("lead was hit at t = 1.96 s, 0.96 s after the last time of its path")
+    assert note in one_line(summary)
+    write_results(tmp_path, results_of([summary], seconds={}, baseline=None))
+    assert note in (tmp_path / REPORT).read_text()
 
 
 # Driving

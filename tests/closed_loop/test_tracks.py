@@ -160,6 +160,18 @@ def test_summary_and_report_of_a_changed_run(tmp_path: Path) -> None:
     assert re.search(r"[\" ,]nan", html) is None
 
 
+def test_who_left_its_path_has_no_times_of_it(tmp_path: Path) -> None:
+    motion = {"kind": "path", "points": [[30.0, 9.0], [40.0, 9.0]], "times_s": [0.0, 1.0]}
+    scenario = {"actors": [{"id": "target", "asset": "car", "motion": motion}]}
+    made = write(
+        tmp_path / "a", ego=straight_ego(10.0), actors={"target": moving(40.0, 9.0, 0.0, 0.0)}, scenario=scenario
+    )
+    (track,) = run_data(made).actors
+    assert track.times_s == (0.0, 1.0)
+    (track,) = run_data(edited(made, (1.0, {"edit": "move", "id": "target", "speed_mps": 0.0}))).actors
+    assert track.times_s is None
+
+
 @pytest.mark.parametrize(
     "change", [{"edit": "delete", "id": "nobody"}, {"edit": "spawn", "id": "x"}, {"edit": "move", "id": "nobody"}]
 )

@@ -32,6 +32,21 @@ def first_contact(data: RunData, counts: Callable[[ActorTrack], bool] = lambda a
     return None
 
 
+def unseen(contact: Contact, t_s: float) -> str:
+    """That an actor was hit at `t_s` before or after the times of its path, where it only stands; or empty."""
+    if contact.actor.times_s is None:
+        return ""
+    first_s, last_s = contact.actor.times_s
+    hit = f"{contact.actor.id} was hit at t = {t_s:.2f} s"
+    if t_s > last_s:
+        end = f"{t_s - last_s:.2f} s after the last time of its path, at whose end it stands"
+        return f"{hit}, {end} (of a recorded drive: after it was last seen)"
+    if t_s < first_s:
+        begin = f"{first_s - t_s:.2f} s before the first time of its path, at whose beginning it stands"
+        return f"{hit}, {begin} (of a recorded drive: before it was first seen)"
+    return ""
+
+
 @dataclass(frozen=True)
 class Margins:
     """Smallest values of a run; infinity without actors, or when nobody was ever on a collision course."""

@@ -12,7 +12,7 @@ from r3d2_ros.closed_loop.run_log import RunLog
 from r3d2_ros.closed_loop.runs import RunSpec, configuration_hash
 from r3d2_ros.closed_loop.scenario import Criteria
 from r3d2_ros.closed_loop.scores.alpasim import alpasim
-from r3d2_ros.closed_loop.scores.collisions import first_contact, margins
+from r3d2_ros.closed_loop.scores.collisions import first_contact, margins, unseen
 from r3d2_ros.closed_loop.scores.data import RunData, SceneFacts, Score, run_data
 from r3d2_ros.closed_loop.scores.driving import comfort, finite_or_none, off_path, progress
 from r3d2_ros.closed_loop.scores.hd import hd_score
@@ -112,6 +112,7 @@ def _figures(data: RunData, scene: SceneFacts, *, compat: bool) -> Figures:
     room = margins(data)
     return Figures(
         collision_with=contact.actor.id if contact is not None else "",
+        note=unseen(contact, float(data.t_s[contact.tick])) if contact is not None else "",
         neuroncap=neuroncap(data, compat=compat),
         hd=hd_score(data, scene),
         alpasim=alpasim(whole, scene.lane_map),
@@ -133,6 +134,7 @@ def _described(figures: Figures, broken: str) -> dict[str, Any]:
     return {
         "collision": bool(figures.collision_with),
         "collision_with": figures.collision_with or None,
+        "notes": [figures.note] if figures.note else [],
         "scores": {
             "neuroncap": _score(figures.neuroncap),
             "hd": _score(figures.hd),

@@ -21,6 +21,7 @@ class ActorTrack:
 
     jumps   ticks at which it appears or is somewhere else because it was put there: its place before says nothing
     edited  whether it was moved or deleted from outside: then `planned` is not what it did
+    times_s  first and last time of the path that it follows; outside of them it stands, seen there by nobody
     """
 
     id: str
@@ -31,6 +32,7 @@ class ActorTrack:
     planned: Array | None
     jumps: frozenset[int] = frozenset()
     edited: bool = False
+    times_s: tuple[float, float] | None = None
 
     def there(self, k: int) -> bool:
         """Whether it is in the world at tick k."""

@@ -63,6 +63,7 @@ def _track(life: _Life, ticks: list[dict[str, Any]]) -> ActorTrack | None:
         return None
     rows[life.first : end] = [tick["actors"][life.id] for tick in ticks[life.first : end]]
     planned = life.entry["planned"]
+    times = life.entry.get("times_s")  # of spawned actors there are none
     return ActorTrack(
         id=life.id,
         category=life.entry["category"],
@@ -72,4 +73,5 @@ def _track(life: _Life, ticks: list[dict[str, Any]]) -> ActorTrack | None:
         planned=None if planned is None else np.array(planned, np.float64),
         jumps=frozenset(life.jumps),
         edited=life.edited,
+        times_s=None if times is None or life.edited else (times[0], times[1]),
     )
