@@ -31,7 +31,7 @@ from r3d2_ros.msg import FrameSet
 from r3d2_ros.nodes.parameters import ConfigParameters
 from r3d2_ros.nodes.play_loop import PlayLoop, Timing
 from r3d2_ros.nodes.play_topics import Clock, Passed, SimulatorInputs
-from r3d2_ros.nodes.qos import reliable
+from r3d2_ros.nodes.qos import explained, reliable
 from r3d2_ros.replay.bag import Bag, open_bag
 from r3d2_ros.replay.recording import Recording, open_recording
 from r3d2_ros.replay.sources import EgoSource, find_ego
@@ -134,7 +134,9 @@ class BagPlayer(Node):
         self._inputs = SimulatorInputs(
             self, options.simulator, config=config, library=library, has_actors=recording.actors is not None
         )
-        self.create_subscription(FrameSet, f"{options.simulator}/frame_set", self._on_frame_set, reliable(DEPTH))
+        topic = f"{options.simulator}/frame_set"
+        with explained(topic):
+            self.create_subscription(FrameSet, topic, self._on_frame_set, reliable(DEPTH))
         say(f"ego: {recording.ego.title}; actors: {recording.actors or 'none'}")
 
     def _ego_if_any(self, config: SimConfig) -> EgoSource | None:
@@ -174,10 +176,12 @@ class BagPlayer(Node):
         rounds = 0
         while not self._stop.is_set():
             self._answered_ns, self._given_up = None, False
-            loop.run()
+            try:
+                loop.run()
+            finally:
+                for text in self._bag.damage:
+                    self.get_logger().warning(f"not read: {text}")
             rounds += 1
-            for text in self._bag.damage:
-                self.get_logger().warning(f"not read: {text}")
             if not self.options.loop or self._stop.is_set():
                 break
             self.get_logger().info(f"round {rounds} is over; time goes back")

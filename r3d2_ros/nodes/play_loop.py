@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from r3d2_ros.errors import InputError
 from r3d2_ros.message_inputs import ActorMessage, EgoMessage
 from r3d2_ros.nodes.play_topics import Clock, Passed, SimulatorInputs
 from r3d2_ros.replay.bag import Bag
@@ -60,14 +61,16 @@ class PlayLoop:
         self._shift_ns = _clock_shift(ego)
 
     def run(self) -> None:
-        """One pass."""
+        """One pass. InputError when there is nothing to play."""
         poses = _Unanswered(self._recording is not None and self._recording.actors is not None)
         pace: _Pace | None = None
-        first_ns: int | None = None
+        begin_ns: int | None = None
+        end_ns = 0
         for entry in self._entries():
-            if first_ns is None:
-                first_ns = entry.log_ns + round(self._timing.start_s * NS)
-            if entry.log_ns < first_ns:
+            if begin_ns is None:
+                begin_ns = entry.log_ns
+            end_ns = entry.log_ns
+            if entry.log_ns < begin_ns + round(self._timing.start_s * NS):
                 if isinstance(entry, Record) and self._bag.topics[entry.topic].transient_local:
                     self._passed.publish(entry)
                 continue
@@ -84,6 +87,11 @@ class PlayLoop:
             elif entry.message is not None and self._inputs is not None:
                 poses.add(entry.message)
                 self._inputs.publish(entry.message)
+        if begin_ns is None:
+            raise InputError(str(self._bag.path), "messages that can be published", "none")
+        if pace is None:
+            expected = f"at most {(end_ns - begin_ns) / NS:.3f}, the seconds that {self._bag.path} takes"
+            raise InputError("parameter start_s", expected, f"{self._timing.start_s:g}", "Choose an earlier start")
         if self._hold:
             self._hold(poses.lag_s, 0.0)
 

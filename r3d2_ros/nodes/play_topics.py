@@ -9,6 +9,7 @@ from geometry_msgs.msg import Pose
 from nav_msgs.msg import Odometry
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from r3d2_ros.config import SimConfig
@@ -17,7 +18,7 @@ from r3d2_ros.input_checks import ActorInput
 from r3d2_ros.message_inputs import ActorMessage, EgoMessage
 from r3d2_ros.msg import Actor, ActorArray
 from r3d2_ros.nodes.conversions import ns_to_stamp
-from r3d2_ros.nodes.qos import reliable
+from r3d2_ros.nodes.qos import explained, reliable
 from r3d2_ros.replay.bag import Bag
 from r3d2_ros.replay.records import Record, Topic
 from r3d2_ros.scene import AssetLibrary
@@ -27,13 +28,18 @@ ALL, NONE = "all", "none"
 FLUSH_S = 5.0
 
 
+def _publisher(node: Node, message_type: Any, topic: str, quality: QoSProfile) -> Any:
+    with explained(topic):
+        return node.create_publisher(message_type, topic, quality)
+
+
 class Clock:
     """/clock, which never stands still for two messages of different times."""
 
     topic = "/clock"
 
     def __init__(self, node: Node) -> None:
-        self._publisher = node.create_publisher(ClockMessage, self.topic, reliable(10))
+        self._publisher = _publisher(node, ClockMessage, self.topic, reliable(10))
 
     def publish(self, time_ns: int) -> None:
         self._publisher.publish(ClockMessage(clock=ns_to_stamp(time_ns)))
@@ -46,10 +52,10 @@ class SimulatorInputs:
         self, node: Node, simulator: str, *, config: SimConfig, library: AssetLibrary, has_actors: bool
     ) -> None:
         self._config, self._library = config, library
-        self._odometry = node.create_publisher(Odometry, f"{simulator}/input/odometry", reliable(DEPTH))
+        self._odometry = _publisher(node, Odometry, f"{simulator}/input/odometry", reliable(DEPTH))
         self._actors = None
         if has_actors:
-            self._actors = node.create_publisher(ActorArray, f"{simulator}/input/actors", reliable(DEPTH))
+            self._actors = _publisher(node, ActorArray, f"{simulator}/input/actors", reliable(DEPTH))
 
     @property
     def _publishers(self) -> list[Any]:
@@ -110,16 +116,25 @@ class Passed:
         for topic in _wanted(bag, wanted):
             if topic.name in own:
                 continue
-            if node.count_publishers(topic.name) > 0:
-                self.notes.append(f"{topic.name} is not published: another node publishes it")
-                continue
-            message_type = installed_type(topic.msgtype)
-            if message_type is None:
-                self.notes.append(f"{topic.name} is not published: {topic.msgtype} is not installed")
-                continue
-            # Reliable, so that readers of both kinds are served; the bag says whether late ones are.
-            quality = reliable(100, transient_local=topic.transient_local)
-            self._publishers[topic.name] = node.create_publisher(message_type, topic.name, quality)
+            reason = self._add(node, topic)
+            if reason:
+                self.notes.append(f"{topic.name} is not published: {reason}")
+
+    def _add(self, node: Node, topic: Topic) -> str:
+        """Returns why it is left out; empty: it is not."""
+        message_type = installed_type(topic.msgtype)
+        if message_type is None:
+            return f"{topic.msgtype} is not installed"
+        # Reliable, so that readers of both kinds are served; the bag says whether late ones are.
+        quality = reliable(100, transient_local=topic.transient_local)
+        try:
+            with explained(topic.name):
+                if node.count_publishers(topic.name) > 0:
+                    return "another node publishes it"
+                self._publishers[topic.name] = node.create_publisher(message_type, topic.name, quality)
+        except InputError as error:  # recorded by something else than ROS 2
+            return error.got
+        return ""
 
     @property
     def topics(self) -> list[str]:

@@ -107,12 +107,7 @@ class FolderStore:
         return found
 
     def _kept(self) -> dict[int, Entry]:
-        files = Files(self.folder)
-        kept = {
-            index: entry
-            for index, entry in self._entries().items()
-            if entry.get("cause") not in FAILED and (not is_done(entry) or files.are_whole(entry))
-        }
+        kept = self._usable(self._entries())
         write_entries(self.folder / FRAMES, kept.values())
         for log in self._part_logs():
             log.unlink()
@@ -120,3 +115,12 @@ class FolderStore:
             for unfinished in self.folder.glob(pattern):  # what a killed run was writing
                 unfinished.unlink(missing_ok=True)
         return kept
+
+    def _usable(self, entries: dict[int, Entry]) -> dict[int, Entry]:
+        """Those of an earlier run's lines whose frame sets are not made again."""
+        files = Files(self.folder)
+        return {
+            index: entry
+            for index, entry in entries.items()
+            if entry.get("cause") not in FAILED and (not is_done(entry) or files.are_whole(entry))
+        }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from bisect import bisect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,12 +47,17 @@ class _Piece:
 
 @dataclass(eq=False)
 class VideoOutput(FolderOutput):
-    """Lines are written when the pieces that they name are finished; `fps` is the nominal rate of the videos."""
+    """Lines are written when the pieces that they name are finished.
+
+    fps   the nominal rate of the videos
+    kept  indices of frame sets that are there from earlier runs, rising. A piece ends at each: it is joined as a whole
+    """
 
     fps: float = 10.0
+    kept: tuple[int, ...] = ()
     _pieces: dict[str, _Piece] = field(default_factory=dict)
     _pending: list[Entry] = field(default_factory=list)
-    _timeline: int | None = None
+    _sequence: tuple[int, int] | None = None
 
     def main_picture(self, planned: PlannedTick, frame: CameraFrame, pictures: list[Picture]) -> Entry:
         camera = frame.camera
@@ -62,9 +69,10 @@ class VideoOutput(FolderOutput):
         return {"file": piece.name, "frame": piece.frames - 1}
 
     def write(self, planned: PlannedTick, frame_set: FrameSet, prepared: list[Picture]) -> None:
-        if planned.tick.timeline != self._timeline or frame_set.failures:
+        sequence = planned.tick.timeline, bisect(self.kept, planned.index)
+        if sequence != self._sequence or frame_set.failures:
             self._finish_pieces()
-        self._timeline = planned.tick.timeline
+        self._sequence = sequence
         try:
             cameras = self.cameras_entry(planned, frame_set, prepared)
         except (OSError, av.FFmpegError) as error:
@@ -137,12 +145,40 @@ class VideoStore(FolderStore):
     def __init__(self, folder: Path, cameras: tuple[Camera, ...], config: OutputConfig, *, fps: float) -> None:
         super().__init__(folder, cameras, config, "jpg")
         self._fps = fps
+        self._kept_indices: tuple[int, ...] = ()
+
+    def begin(self, manifest: Mapping[str, Any], *, overwrite: bool) -> dict[int, Entry]:
+        kept = super().begin(manifest, overwrite=overwrite)
+        self._kept_indices = tuple(sorted(kept))
+        return kept
 
     def output(self, part: int | None) -> Output:
         log = FRAMES if part is None else PART.format(part)
         return VideoOutput(
-            self.folder, self._cameras, self._config, image_format="jpg", log_name=log, with_main=False, fps=self._fps
+            self.folder,
+            self._cameras,
+            self._config,
+            image_format="jpg",
+            log_name=log,
+            with_main=False,
+            fps=self._fps,
+            kept=self._kept_indices,
         )
+
+    def _usable(self, entries: dict[int, Entry]) -> dict[int, Entry]:
+        """A video is joined as a whole: it counts where each of its pictures does, with those of no other video between
+        them. A run that was killed or had no room may not have written all lines of a piece."""
+        usable = super()._usable(entries)
+        left = set(usable)
+        runs = [
+            (same, _pictures_in(self.folder / name))
+            for camera in self._cameras
+            for name, indices in _runs(entries, camera.name)
+            if (same := left.intersection(indices))
+        ]
+        while lost := [same for same, pictures in runs if same & left and len(same & left) != pictures]:
+            left.difference_update(*lost)
+        return {index: entry for index, entry in usable.items() if index in left}
 
     def _completed(self, entries: dict[int, Entry]) -> dict[int, Entry]:
         """Join the pieces. They stay while something failed that a later run tries again."""
@@ -154,10 +190,9 @@ class VideoStore(FolderStore):
 
     def _join(self, camera: str, entries: dict[int, Entry], times: dict[int, float], *, keep_pieces: bool) -> None:
         video = f"{camera}.mp4"
-        shown = [(index, held) for index in sorted(entries) if (held := _held(entries[index], camera))]
-        if not shown or all(held["file"] == video for _, held in shown):
+        pieces = _runs(entries, camera)
+        if all(name == video for name, _ in pieces):
             return
-        pieces = [(name, [index for index, _ in same]) for name, same in groupby(shown, key=lambda e: e[1]["file"])]
         unfinished = self.folder / f".{video}.tmp"
         try:
             join_videos([(self.folder / name, times[indices[0]]) for name, indices in pieces], unfinished)
@@ -171,8 +206,8 @@ class VideoStore(FolderStore):
         if keep_pieces:
             return
         whole = digest_of(self.folder / video)
-        for number, (_, held) in enumerate(shown):
-            held.update(file=video, frame=number, file_hash=whole)
+        for number, index in enumerate(chain.from_iterable(indices for _, indices in pieces)):
+            entries[index]["cameras"][camera].update(file=video, frame=number, file_hash=whole)
 
     def finish(self, bag: Any, *, complete: bool) -> None:
         super().finish(bag, complete=complete)
@@ -191,9 +226,24 @@ class VideoStore(FolderStore):
             shutil.rmtree(self.folder / pieces_folder(camera.name), ignore_errors=True)
 
 
-def _held(entry: Entry, camera: str) -> Entry | None:
+def _runs(entries: dict[int, Entry], camera: str) -> list[tuple[str, list[int]]]:
+    """Videos of a camera in the order in which they are shown, each with the frame sets that it shows there."""
+    shown = [(name, index) for index in sorted(entries) if (name := _video(entries[index], camera))]
+    return [(name, [index for _, index in same]) for name, same in groupby(shown, key=lambda pair: pair[0])]
+
+
+def _video(entry: Entry, camera: str) -> str | None:
     held = entry["cameras"].get(camera)
-    return held if held and held.get("file") else None
+    name = held.get("file") if isinstance(held, dict) else None
+    return name if isinstance(name, str) else None  # else none, or of a line that somebody else wrote
+
+
+def _pictures_in(video: Path) -> int:
+    try:
+        with av.open(str(video)) as container:
+            return container.streams.video[0].frames
+    except (OSError, av.FFmpegError):
+        return 0
 
 
 def show_times(entries: dict[int, Entry]) -> dict[int, float]:

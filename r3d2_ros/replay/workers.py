@@ -108,7 +108,7 @@ def _heard(worker: _Worker, events: Events, findings: list[Findings]) -> Excepti
     """Take one message of a worker; returns the error that it ended with."""
     try:
         kind, value = worker.connection.recv()
-    except EOFError:
+    except (EOFError, OSError):  # OSError: it ended in the middle of a message
         worker.finished = True
         worker.process.join()
         return PartEnded(f"the process of part {worker.number} ended with exit code {worker.process.exitcode}")

@@ -137,17 +137,46 @@ def test_without_a_simulator_any_bag_is_played(tmp_path: Path) -> None:
         BagPlayer(parameter_overrides=[Parameter("bag", value=str(bag)), Parameter("rate", value=4.0)])
 
 
-def test_a_topic_that_somebody_else_publishes_is_left_to_them(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / "bag", drive(SECONDS[:3]))
+def test_topics_of_somebody_else_and_those_that_ros_does_not_know_are_left_out(tmp_path: Path) -> None:
+    notes = [recorded(name, 0.0, bags.T["std_msgs/msg/String"](data="a")) for name in ("/note", "/two words")]
+    bag = write_bag(tmp_path / "bag", [*drive(SECONDS[:3]), *notes])
     other = rclpy.create_node("other")
     other.create_publisher(Odometry, "/odom", reliable(1))
     try:
         with Playing(bag, simulator="", delay_s=0.0) as playing:
             wait_for(lambda: not playing.thread.is_alive(), "the end of the bag")
             passed = playing.player._passed
-            assert passed is not None and passed.notes == ["/odom is not published: another node publishes it"]
+            assert passed is not None and passed.topics == ["/note"]
+            taken, odd = sorted(passed.notes)
+            assert taken == "/odom is not published: another node publishes it"
+            assert odd.startswith("/two words is not published: topic name") and "must not contain" in odd
     finally:
         other.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"start_s": 0.21}, "parameter start_s: expected at most 0.200, the seconds that .*bag takes, got 0.21"),
+        ({"topics": "none"}, "bag: expected messages that can be published, got none"),
+    ],
+)
+def test_nothing_to_play_is_said_once_and_not_looped_over(
+    tmp_path: Path, parameters: dict[str, Any], text: str
+) -> None:
+    mounted = Entry("/tf_static", ns(0) + LOG_OFFSET_NS, bags.tf(bags.transform(0, "base_link", "a", bags.pose(1))))
+    bag = write_bag(tmp_path / "bag", [*drive(SECONDS[:3]), mounted])
+    values = {"bag": str(bag), "simulator": "", "delay_s": 0.0, "loop": True, **parameters}
+    player = BagPlayer(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+    end = threading.Timer(1.0, player.stop)
+    end.start()
+    try:
+        with pytest.raises(InputError, match=text):
+            player.play()
+    finally:
+        end.cancel()
+        player.close()
+        player.destroy_node()
 
 
 def tracked_car(second: float) -> Any:
@@ -283,6 +312,7 @@ def test_the_simulator_is_waited_for(tmp_path: Path) -> None:
         ({}, "parameter bag: expected a bag to play"),
         ({"rate": 0.0}, "parameter rate"),
         ({"clock_hz": -1.0}, "parameter clock_hz"),
+        ({"simulator": "bad name"}, "topic 'bad name/input/odometry': expected a valid name"),
         ({"topics": "/nothing"}, ""),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,18 @@ import numpy as np
 import pytest
 
 from r3d2_ros.assembly import assemble
-from r3d2_ros.config import load_config
+from r3d2_ros.cameras import Camera
+from r3d2_ros.config import OutputConfig, load_config
+from r3d2_ros.errors import InputError
+from r3d2_ros.geometry import Rigid
+from r3d2_ros.rendering.frames import HostImage
 from r3d2_ros.replay import folder_output, video_store
-from r3d2_ros.replay.video_store import show_times
-from r3d2_ros.simulator import History, Simulator
+from r3d2_ros.replay.frames import RENDERING_FAILED
+from r3d2_ros.replay.output import Output
+from r3d2_ros.replay.ticks import PlannedTick
+from r3d2_ros.replay.video_store import VideoStore, show_times
+from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator
+from r3d2_ros.sync import Tick
 from tests.replay.bags import NS, Entry, drive, ns
 from tests.replay.test_folder import SECONDS, Place, full_after, state, unlucky
 
@@ -103,6 +112,97 @@ def test_what_failed_gets_its_place_later(place: Place, monkeypatch: pytest.Monk
     assert place.run("--format", "mp4") == 0
     assert [time for time, _ in shown(place.out / "eye.mp4")] == SECONDS
     assert not (place.out / "eye.pieces").exists()
+
+
+class Grey:
+    """A folder of videos of one small camera; frame set i is of grey 20 * i. PIECE_FRAMES is the usual one."""
+
+    def __init__(self, folder: Path) -> None:
+        K = np.array([[8.0, 0, 8], [0, 8, 8], [0, 0, 1]])
+        self.folder, self._cameras = folder, (Camera("eye", 16, 16, K, Rigid.identity()),)
+
+    def run(self, *parts: Iterable[int], failing: Collection[int] = (), complete: bool = True) -> list[int]:
+        """Write what is left of each part; returns the frame sets that were there."""
+        store = VideoStore(self.folder, self._cameras, OutputConfig(), fps=10)
+        try:
+            kept = store.begin({}, overwrite=False)
+            for number, part in enumerate(parts):
+                output = store.output(number)
+                for index in part:
+                    if index not in kept:
+                        self._write(output, index, fails=index in failing)
+                output.close()
+            store.finish(None, complete=complete)
+        finally:
+            store.release()
+        return sorted(kept)
+
+    def _write(self, output: Output, index: int, *, fails: bool) -> None:
+        stamp_ns, cameras = index * NS // 10, self._cameras
+        planned = PlannedTick(index, stamp_ns, Tick(stamp_ns, cameras, None, "", 0))
+        if fails:
+            output.write_missing(planned, "no memory", RENDERING_FAILED)
+            return
+        rgb = np.full((16, 16, 3), 20 * index, np.uint8)
+        depth = HostImage(np.ones((16, 16), np.float32))
+        frame = CameraFrame(cameras[0], rgb, rgb, None, depth, None, f"hash {index}", 1.0, 0.0)
+        output.write(planned, FrameSet(stamp_ns, (frame,), (), 0.0, 0.0, 0.0), [])
+
+    def shown(self) -> list[tuple[float, int]]:
+        """Time and number of each picture."""
+        return [(time, round(pixels.mean() / 20)) for time, pixels in shown(self.folder / "eye.mp4")]
+
+
+IN_ORDER = [(i / 10, i) for i in range(10)]
+
+
+def test_a_run_goes_on_with_what_two_processes_have_begun(tmp_path: Path) -> None:
+    grey = Grey(tmp_path)
+    grey.run(range(2), range(5, 8), complete=False)
+    assert grey.run(range(10)) == [0, 1, 5, 6, 7]
+    assert grey.shown() == IN_ORDER
+
+
+def test_frame_sets_that_failed_get_their_places_in_one_run(tmp_path: Path) -> None:
+    grey = Grey(tmp_path)
+    grey.run(range(10), failing=[3, 6])
+    assert grey.run(range(10)) == [0, 1, 2, 4, 5, 7, 8, 9]
+    assert grey.shown() == IN_ORDER and not (tmp_path / "eye.pieces").exists()
+
+
+def test_a_piece_that_cannot_be_joined_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece of 2, 3, 4, 8 and 9 around others, as folders of earlier versions have them."""
+    grey = Grey(tmp_path)
+    grey.run(range(2), range(5, 8), complete=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(video_store, "bisect", lambda kept, index: 0)
+        with pytest.raises(InputError, match=r"eye\.mp4: expected a video that can be written"):
+            grey.run(range(10))
+    assert grey.run(range(10)) == [0, 1, 5, 6, 7]
+    assert grey.shown() == IN_ORDER
+
+
+def test_a_piece_without_all_its_lines_is_made_again(tmp_path: Path) -> None:
+    """Killed, or without room, while the lines of the second piece were written."""
+    grey = Grey(tmp_path)
+    grey.run(range(4), range(4, 9), complete=False)
+    log = tmp_path / "frames.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:6]))
+    assert grey.run(range(10)) == [0, 1, 2, 3]
+    assert grey.shown() == IN_ORDER
+
+
+def test_a_video_that_is_gone_is_made_again_beside_one_of_another_rate(tmp_path: Path) -> None:
+    """Every other picture of the second camera is of a frame set without the first, and of the same video."""
+    place = Place(tmp_path, drive([i / 20 for i in range(9)]))
+    rig = place.config.parent / "two.yaml"
+    rig.write_text(rig.read_text().replace("side: {", "side: {rate_hz: 20, "))
+    place.config.write_text(place.config.read_text() + "sync: {tick: rate}\n")
+    assert place.run("--format", "mp4") == 0
+    (place.out / "eye.mp4").unlink()
+    assert place.run("--format", "mp4") == 0
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert [time for time, _ in shown(place.out / "side.mp4")] == [i / 20 for i in range(9)]
 
 
 @pytest.mark.parametrize("room", [10, 11], ids=["between frame sets", "within one"])

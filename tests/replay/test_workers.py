@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.replay.ticks import Moment
-from r3d2_ros.replay.workers import split
+from r3d2_ros.replay.workers import PartEnded, _heard, _Worker, split
 from tests.replay.bags import drive, ns, oncoming
 from tests.replay.test_folder import Place, started, wait_for_pictures
 from tests.replay.test_mcap import hashes as bag_hashes
@@ -50,6 +53,21 @@ def test_sequences_are_not_cut() -> None:
 def test_errors_reach_another_process_whole(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == str(error)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0\0\1\0the first words"], ids=["between messages", "within one"])
+def test_a_process_that_is_killed_has_ended(sent: bytes) -> None:
+    """A message is its length in four bytes, here 256, and as many more."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process: Any = SimpleNamespace(join=lambda: None, exitcode=-9)
+    worker = _Worker(process, ours, 3)
+    events: Any = None
+    with ours:
+        os.write(theirs.fileno(), sent)
+        theirs.close()
+        error = _heard(worker, events, [])
+    assert isinstance(error, PartEnded) and worker.finished
+    assert str(error) == "the process of part 3 ended with exit code -9"
 
 
 @pytest.mark.slow
