@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -46,15 +46,16 @@ class Report:
 class Reports:
     """Collects faults: the text of the first one of each cause, and how often each cause occurred.
 
-    `take_new` gives every cause once, for the log; `all` gives the counts, for diagnostics. Causes that carry
-    a name from outside (an actor, an asset) cannot grow without bound: beyond `MAX_CAUSES` they are counted
-    together.
+    `take_new` gives every cause once, for the log; `all` gives the counts, for diagnostics. A name from outside (an
+    asset) stands behind the second dot of a cause. Causes that differ in it alone cannot grow without bound: beyond
+    `MAX_NAMES` they are counted together, and the other causes are told as before.
     """
 
-    MAX_CAUSES = 256
-    OVERFLOW_CAUSE = "further_causes"
+    MAX_NAMES = 64
+    FURTHER = "further"
 
     def __init__(self) -> None:
+        self._names: Counter[str] = Counter()
         self._first: dict[str, Fault] = {}
         self._counts: Counter[str] = Counter()
         self._new: list[str] = []
@@ -62,9 +63,12 @@ class Reports:
     def add(self, fault: Fault) -> None:
         cause = fault.cause
         if cause not in self._first:
-            if len(self._first) >= self.MAX_CAUSES:
-                cause = self.OVERFLOW_CAUSE
-                fault = Fault(cause, f"more than {self.MAX_CAUSES} causes, from here on counted only: {fault.text}")
+            kind = ".".join(cause.split(".", 2)[:2])
+            self._names[kind] += 1
+            if self._names[kind] > self.MAX_NAMES:
+                cause = f"{kind}.{self.FURTHER}"
+                text = f"more than {self.MAX_NAMES} causes {kind}, from here on counted only: {fault.text}"
+                fault = replace(fault, cause=cause, text=text)
             if cause not in self._first:
                 self._first[cause] = fault
                 self._new.append(cause)
@@ -137,7 +141,7 @@ def actor_state(actor: ActorInput, rules: ActorRules) -> ActorState | Fault:
     size_m = _size(actor)
     if isinstance(size_m, Fault):
         return size_m
-    pose = checked_pose(f"actors.{actor.id[:80]}", name, actor.position_m, actor.quat_wxyz)
+    pose = checked_pose("actors", name, actor.position_m, actor.quat_wxyz)
     if isinstance(pose, Fault):
         return pose
     if (actor.actor_pose or rules.actor_pose) == "box_center":
@@ -179,7 +183,7 @@ def without_repeated(actors: Iterable[Identified]) -> tuple[list[Identified], li
     times = Counter(actor.id for actor in actors)
     faults = [
         Fault(
-            f"actors.duplicate_id.{id_[:80]}",
+            "actors.duplicate_id",
             f"actor {_short(id_)}: expected each id once in an array, got it {n} times; none is drawn",
         )
         for id_, n in times.items()
@@ -210,7 +214,7 @@ def _size(actor: ActorInput) -> tuple[float, float, float] | Fault | None:
     if size.shape != (3,) or not np.all((size >= low) & (size <= high)):
         expected = f"length, width, height each from {low:g} to {high:g} m, or all zero for the asset's own size"
         return Fault(
-            f"actors.{actor.id[:80]}.size",
+            "actors.size",
             f"actor {_short(actor.id)}: expected {expected}, got {size.tolist()}; the actor is not drawn",
         )
     return float(size[0]), float(size[1]), float(size[2])

@@ -156,7 +156,7 @@ class MessageDoor:
 
     def on_ego(self, topic: str, message: EgoMessage) -> None:
         """Take a pose of the vehicle. QueueOverflow as in `Synchronizer.on_ego`."""
-        if not self._is_source("ego", topic) or not self._is_in_map(topic, message.frame_id):
+        if not self._may_be_source("ego", topic) or not self._is_in_map(topic, message.frame_id):
             return
         child, base_link = message.child_frame_id, self._config.frames.base_link
         if child and child != base_link:
@@ -169,11 +169,12 @@ class MessageDoor:
         if isinstance(state, Fault):
             self.reports.add(state)
             return
+        self._source["ego"] = topic
         self._synchronizer_for("ego").on_ego(replace(state, T_world_ego=self._in_map(state.T_world_ego)))
 
     def on_actors(self, topic: str, message: ActorMessage | Fault) -> None:
         """Take all actors at one time. QueueOverflow as in `Synchronizer.on_actors`."""
-        if not self._is_source("actors", topic):
+        if not self._may_be_source("actors", topic):
             return
         if isinstance(message, Fault):
             self.reports.add(message)
@@ -183,6 +184,8 @@ class MessageDoor:
         states, faults = actor_states(message.actors, self._rules)
         for fault in faults:
             self.reports.add(fault)
+        if states or not message.actors:
+            self._source["actors"] = topic
         placed = tuple(replace(state, T_world_actor=self._in_map(state.T_world_actor)) for state in states)
         self._synchronizer_for("actors").on_actors(message.stamp_ns, placed)
 
@@ -204,9 +207,9 @@ class MessageDoor:
             self.synchronizer = Synchronizer(config, rig=self._rig, buffer=buffer, reports=self.reports)
         return self.synchronizer
 
-    def _is_source(self, role: str, topic: str) -> bool:
-        """The first topic that delivers is the run's source for its role; the other one is reported."""
-        source = self._source.setdefault(role, topic)
+    def _may_be_source(self, role: str, topic: str) -> bool:
+        """The first topic that delivers something usable is the run's source for its role; another one is reported."""
+        source = self._source.get(role, topic)
         if source != topic:
             text = f"{topic}: the {role} already comes from {source}; messages here are ignored"
             self.reports.add(Fault(f"{role}.second_source", text))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Annotated, Generic, TypeVar
 
@@ -17,6 +17,10 @@ T = TypeVar("T")
 
 MAX_INSTANCES = 65535
 """Instance images are 16 bit and 0 is the background."""
+
+KEPT_NUMBERS = 4096
+"""While fewer actors have been seen, each has an instance number of its own. Then a new one gets the number of the one
+that has not been shown for longest: trackers name thousands of actors in an hour, and frame sets list by number."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,7 @@ class StateBuffer:
         self.actors: Track[tuple[ActorState, ...]] = Track(limits, ordered=not static_actors)
         self._announced = 0
         self._numbers: dict[str, int] = {}
-        self.instance_ids: tuple[str, ...] = ()
-        """Entry k-1 is the id of the actor with instance k: every actor of the run so far."""
+        """Instance numbers 1, 2, ... by id, in the order in which the actors were shown last."""
 
     def add_ego(self, ego: EgoState) -> Arrival:
         """Take an ego pose. A stamp that repeats or is late is ignored and reported."""
@@ -165,32 +168,39 @@ class StateBuffer:
         return WorldState(stamp_ns, EgoState(stamp_ns, pose), _blend(actors))
 
     def numbered(self, state: WorldState) -> WorldState:
-        """`state` with instance numbers. An actor gets its number when it is first seen here, and keeps it.
+        """`state` with instance numbers. An actor gets its number when it is first seen here, and keeps it unless
+        KEPT_NUMBERS others are seen between two of its appearances.
 
         Called once for each tick in tick order, numbers depend on stamps alone. Actors beyond the 65535th of
-        the run are left out and reported.
+        the state are left out and reported.
         """
+        here = {actor.id for actor in state.actors}
+        # Those that are here move behind all that are gone, of which the first is gone for longest.
+        for id_ in [actor.id for actor in state.actors if actor.id in self._numbers]:
+            self._numbers[id_] = self._numbers.pop(id_)
         actors: list[ActorState] = []
         for actor in state.actors:
-            number = self._numbers.get(actor.id)
+            number = self._numbers.get(actor.id) or self._new_number(actor.id, here)
             if number is None:
-                if len(self._numbers) >= MAX_INSTANCES:
-                    text = f"expected at most {MAX_INSTANCES} actors in a run; further ones are not drawn"
-                    self.reports.add(Fault("actors.too_many_instances", text, "error"))
-                    continue
-                number = self._numbers[actor.id] = len(self._numbers) + 1
-            actors.append(replace(actor, instance=number))
-        if len(self._numbers) != len(self.instance_ids):
-            self.instance_ids = tuple(self._numbers)
-        return replace(state, actors=tuple(actors), instance_ids=self.instance_ids)
+                text = f"expected at most {MAX_INSTANCES} actors at one time, got {len(here)}; the others are not drawn"
+                self.reports.add(Fault("actors.too_many_instances", text, "error"))
+            else:
+                actors.append(replace(actor, instance=number))
+        ids = [""] * max((actor.instance for actor in actors), default=0)
+        for actor in actors:
+            ids[actor.instance - 1] = actor.id
+        return replace(state, actors=tuple(actors), instance_ids=tuple(ids))
 
-    def reset(self, reason: str) -> None:
-        """Begin a new timeline on every input, whatever their stamps. Instance numbers stay."""
-        timeline = max(self.ego.timeline, self.actors.timeline) + 1
-        self.ego.begin(timeline)
-        self.actors.begin(timeline)
-        self._announced = timeline
-        self.reports.add(Fault("time_jump", f"time was reset: {reason}", "info"))
+    def _new_number(self, id_: str, here: Set[str]) -> int | None:
+        """A number for an actor that has none; None when all are taken by those that are `here`."""
+        number = len(self._numbers) + 1
+        first = next(iter(self._numbers), id_)
+        if number > KEPT_NUMBERS and first not in here:
+            number = self._numbers.pop(first)
+        if number > MAX_INSTANCES:
+            return None
+        self._numbers[id_] = number
+        return number
 
     def need(self, oldest: tuple[int, int] | None) -> None:
         """From now on keep, whatever their number, the messages that a state at (timeline, stamp) or later needs."""

@@ -71,8 +71,7 @@ class Tick:
 
     due           cameras that expose at stamp_ns, in the rig's order
     state         the world at stamp_ns, or None: publish the frame set with no camera published, and `reason`
-    timeline      which pass of message time it belongs to; when it changes, time went back
-    instance_ids  all actors of the run so far, as in WorldState
+    timeline      which pass of message time it belongs to; when it changes, time jumped
     cause         short key of the reason, as in Unavailable
     """
 
@@ -81,7 +80,6 @@ class Tick:
     state: WorldState | None
     reason: str
     timeline: int
-    instance_ids: tuple[str, ...]
     cause: str = ""
 
 
@@ -115,12 +113,16 @@ class QueueOverflow(RuntimeError):
 
 @dataclass(frozen=True)
 class _Pending:
-    """A tick that has not been fetched; `failure` when it is known already that it cannot be made."""
+    """A tick that has not been fetched; `outcome` when it is known already what it shows or why it cannot be made."""
 
     timeline: int
     stamp_ns: int
     due: tuple[Camera, ...]
-    failure: Unavailable | None = None
+    outcome: WorldState | Unavailable | None = None
+
+    @property
+    def failed(self) -> bool:
+        return isinstance(self.outcome, Unavailable)
 
 
 class Synchronizer:
@@ -135,6 +137,9 @@ class Synchronizer:
       more than `leap_s` they begin anew behind it.
     - tick trigger: every trigger, in the order of their arrival, with all cameras.
     When the ego's time goes back, ticks of the old timeline that can be made are made first; the others fail.
+
+    One stamp that lies far back or ahead is a stray one when the next lies where the input had been: the timeline
+    goes on. The tick of a stray ego message is made if its state was known before that next message, else it fails.
 
     A trigger more than `jump_back_s` behind the newest one belongs to the next timeline and waits for the
     inputs to go back too. When the ego goes on by `jump_back_s` instead, the trigger was stray and fails.
@@ -165,6 +170,8 @@ class Synchronizer:
     def on_ego(self, ego: EgoState) -> None:
         """Take an ego pose. QueueOverflow when more ticks wait than the limit."""
         self._ego_messages += 1
+        if self.buffer.ego.newest_may_be_stray:
+            self._settle_newest()
         self.buffer.need(self._oldest_needed())
         arrival = self.buffer.add_ego(ego)
         self._check_kept("ego", self.buffer.ego)
@@ -184,6 +191,8 @@ class Synchronizer:
 
     def on_actors(self, stamp_ns: int, actors: tuple[ActorState, ...]) -> None:
         """Take all actors at a stamp. QueueOverflow when ticks that wait need more of them than can be kept."""
+        if self.buffer.actors.newest_may_be_stray:
+            self._settle_newest()
         self.buffer.need(self._oldest_needed())
         self.buffer.add_actors(stamp_ns, actors)
         self._check_kept("actors", self.buffer.actors)
@@ -249,13 +258,6 @@ class Synchronizer:
         waited_s = now_s - self._stall[1]
         return Stall(waiting, waited_s) if waited_s >= report_s else None
 
-    def reset(self, reason: str) -> None:
-        """Begin a new timeline because a person asked for it. In lockstep, stamps that go back do it by
-        themselves."""
-        self.buffer.reset(reason)
-        self._triggers = _TriggerTimeline(nanoseconds(self.buffer.config.jump_back_s))
-        self._unseen = 0
-
     def _latest(self) -> Tick | None:
         stamp_ns = self.buffer.ego.newest_ns
         if not self._unseen or stamp_ns is None:
@@ -269,7 +271,16 @@ class Synchronizer:
         return self._tick(pending, outcome)
 
     def _outcome(self, pending: _Pending) -> WorldState | NotYet | Unavailable:
-        return pending.failure or self.buffer.at(pending.stamp_ns, timeline=pending.timeline)
+        return pending.outcome or self.buffer.at(pending.stamp_ns, timeline=pending.timeline)
+
+    def _settle_newest(self) -> None:
+        """Keep what the newest pose's tick shows, if it is known: the message that comes may take the pose out as a
+        stray one, and whether its tick is made must not depend on when ticks are fetched."""
+        if not self._pending or self.config.tick == "trigger":
+            return
+        outcome = self._outcome(self._pending[-1])
+        if isinstance(outcome, WorldState):
+            self._pending[-1] = replace(self._pending[-1], outcome=outcome)
 
     def _tick(self, pending: _Pending, outcome: WorldState | Unavailable) -> Tick:
         state, reason, cause = None, "", ""
@@ -280,15 +291,16 @@ class Synchronizer:
         else:
             state = self.buffer.numbered(outcome)
             self._made = (pending.timeline, pending.stamp_ns)
-            before_ns = pending.stamp_ns - nanoseconds(self.buffer.config.history_s)
-            self.buffer.forget(timeline=pending.timeline, before_ns=before_ns)
-        return Tick(pending.stamp_ns, pending.due, state, reason, pending.timeline, self.buffer.instance_ids, cause)
+            oldest = (pending.timeline, pending.stamp_ns - nanoseconds(self.buffer.config.history_s))
+            timeline, before_ns = min(oldest, self._oldest_needed() or oldest)
+            self.buffer.forget(timeline=timeline, before_ns=before_ns)
+        return Tick(pending.stamp_ns, pending.due, state, reason, pending.timeline, cause)
 
     def _oldest_needed(self) -> tuple[int, int] | None:
         """(timeline, stamp) from which on ticks that wait need messages. A trigger may lie up to `jump_back_s` behind
         the one before it."""
         margin_ns = nanoseconds(self.buffer.config.jump_back_s)
-        return next(((p.timeline, p.stamp_ns - margin_ns) for p in self._pending if p.failure is None), None)
+        return next(((p.timeline, p.stamp_ns - margin_ns) for p in self._pending if p.outcome is None), None)
 
     def _check_kept(self, name: str, track: Track[Any]) -> None:
         kept, limit = len(track.current.stamps) if track.current else 0, self.buffer.config.max_messages
@@ -305,8 +317,8 @@ class Synchronizer:
     def _push(self, ticks: list[_Pending]) -> None:
         self._pending.extend(ticks)
         limit = self.config.queue_limit
-        ready = sum(tick.failure is None for tick in self._pending)
-        if ready > limit or len(self._pending) > limit * FAILED_TICKS_PER_QUEUE:
+        to_make = sum(not tick.failed for tick in self._pending)
+        if to_make > limit or len(self._pending) > limit * FAILED_TICKS_PER_QUEUE:
             raise QueueOverflow(
                 f"{len(self._pending)} frame sets wait, sync.queue_limit is {limit}: {self._why_waiting()}"
             )
@@ -335,12 +347,15 @@ class Synchronizer:
         ]
 
     def _fail_from(self, timeline: int, stamp_ns: int) -> None:
-        """Ticks of a timeline from a stray ego stamp on cannot be made. Triggers stand for themselves."""
+        """Ticks of a timeline from a stray ego stamp on that have no state yet never will. Triggers stand for
+        themselves."""
         if self.config.tick == "trigger":
             return
         failure = Unavailable("ego.stray_stamp", f"ego: {seconds(stamp_ns)} was a stray stamp")
         self._pending = deque(
-            replace(p, failure=failure) if p.timeline == timeline and p.stamp_ns >= stamp_ns else p
+            replace(p, outcome=failure)
+            if p.timeline == timeline and p.stamp_ns >= stamp_ns and p.outcome is None
+            else p
             for p in self._pending
         )
 
@@ -351,7 +366,7 @@ class Synchronizer:
         failure = Unavailable("trigger.too_old", reason)
         for i, p in enumerate(self._pending):
             if p.timeline > timeline:
-                self._pending[i] = replace(p, timeline=timeline, failure=failure if p.stamp_ns < floor_ns else None)
+                self._pending[i] = replace(p, timeline=timeline, outcome=failure if p.stamp_ns < floor_ns else None)
 
 
 class _TriggerTimeline:

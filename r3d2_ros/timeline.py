@@ -50,7 +50,7 @@ class Arrival:
 class Segment(Generic[T]):
     """The messages of one timeline that are kept, by rising stamp.
 
-    after_jump  it began with a stamp that lay back, not with the first message or after a reset
+    after_jump  it began with a stamp that lay back, not with the first message
     received    all messages that it ever had
     """
 
@@ -124,6 +124,16 @@ class Track(Generic[T]):
         """Newest stamp of the current timeline."""
         return self.current.stamps[-1] if self.current else None
 
+    @property
+    def newest_may_be_stray(self) -> bool:
+        """Whether the newest message alone has a stamp far from those before it: the one that follows decides."""
+        segment = self.current
+        if segment is None or not self._ordered:
+            return False
+        if segment.received == 1:
+            return segment.after_jump
+        return len(segment.stamps) >= 2 and segment.stamps[-1] - segment.stamps[-2] > self._limits.leap_ns
+
     def segment(self, timeline: int) -> Segment[T] | None:
         """What is kept of `timeline`."""
         return next((s for s in self._segments if s.timeline == timeline), None)
@@ -151,7 +161,7 @@ class Track(Generic[T]):
         segment = self.current
         if segment is None:
             return self._begin(Kind.NEXT, self.timeline, stamp_ns, value)
-        if self._ordered and self._after_stray(segment, stamp_ns):
+        if self._after_stray(segment, stamp_ns):
             return self._resume(segment, stamp_ns, value)
         newest = segment.stamps[-1]
         if stamp_ns < newest - self._limits.jump_ns:
@@ -170,10 +180,17 @@ class Track(Generic[T]):
         self.timeline = timeline
 
     def forget(self, *, timeline: int, before_ns: int) -> None:
-        """Drop what no question from (`timeline`, `before_ns`) on can need."""
+        """Drop what no question from (`timeline`, `before_ns`) on can need.
+
+        The timeline before a message that may be a stray one is kept: it goes on if that is taken out.
+        """
         first = self.last_segment(timeline)
-        self._segments = [s for s in self._segments if first is None or s.timeline >= first.timeline]
-        if first is not None and first.timeline == timeline:
+        if first is None:
+            return
+        begins_timeline = first is self.current and first.received == 1 and self.newest_may_be_stray
+        oldest = first.timeline - 1 if begins_timeline else first.timeline
+        self._segments = [s for s in self._segments if s.timeline >= oldest]
+        if first.timeline == timeline:
             first.forget_first(max(0, bisect_right(first.stamps, before_ns) - 1))
 
     def _not_needed(self, segment: Segment[T]) -> int:
@@ -192,18 +209,16 @@ class Track(Generic[T]):
 
     def _after_stray(self, segment: Segment[T], stamp_ns: int) -> bool:
         """Whether the newest message alone has a stamp far from those before it and from `stamp_ns`."""
-        newest = segment.stamps[-1]
-        if segment.received == 1:
-            before = self.segment(segment.timeline - 1) if segment.after_jump else None
-            return (
-                before is not None
-                and stamp_ns > newest + self._limits.jump_ns
-                and before.stamps[-1] < stamp_ns <= before.stamps[-1] + self._limits.jump_ns
-            )
-        if len(segment.stamps) < 2:
+        if not self.newest_may_be_stray:
             return False
-        before_ns = segment.stamps[-2]
-        return newest - before_ns > self._limits.leap_ns and before_ns < stamp_ns <= before_ns + self._limits.jump_ns
+        if segment.received == 1:
+            before = self.segment(segment.timeline - 1)
+            if before is None or stamp_ns <= segment.stamps[-1] + self._limits.jump_ns:
+                return False
+            before_ns = before.stamps[-1]
+        else:
+            before_ns = segment.stamps[-2]
+        return before_ns < stamp_ns <= before_ns + self._limits.jump_ns
 
     def _resume(self, segment: Segment[T], stamp_ns: int, value: T) -> Arrival:
         """Take the stray message out and go on where its input was before."""

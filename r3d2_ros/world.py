@@ -34,7 +34,7 @@ class ActorState:
 class WorldState:
     """Everything a frame set is a function of.
 
-    instance_ids: entry k-1 is the id of the actor with instance k; it lists every actor of the run so far.
+    instance_ids: entry k-1 is the id of the actor with instance k, or empty when that is none of `actors`.
     """
 
     stamp_ns: int

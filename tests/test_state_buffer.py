@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -206,17 +207,6 @@ def test_time_that_goes_back_begins_anew_and_is_reported_once() -> None:
     assert buffer.reports.all()[0].text == "ego: time went back from 10.100000000 s to 0.000000000 s"
 
 
-def test_explicit_reset_begins_anew() -> None:
-    buffer = make_buffer(static_actors=True)
-    buffer.add_ego(ego(0))
-    buffer.add_ego(ego(100))
-    buffer.reset("the scenario was restarted")
-    assert buffer.at(50 * MS) == NotYet(("ego",))
-    buffer.add_ego(ego(40))
-    assert state_at(buffer, 40).ego.stamp_ns == 40 * MS
-    assert reported(buffer.reports) == {"time_jump": 1}
-
-
 @pytest.mark.parametrize("stray_ms", [0, 90_000])
 def test_one_message_with_a_stray_stamp_does_not_change_the_timeline(stray_ms: int) -> None:
     buffer = make_buffer(static_actors=True)
@@ -249,14 +239,36 @@ def test_history_is_bounded_by_number_and_by_what_is_needed() -> None:
     assert isinstance(buffer.at(9_100 * MS), Unavailable)
 
 
+def world(*ids: str) -> WorldState:
+    return WorldState(0, ego(0), tuple(actor(i) for i in ids))
+
+
 def test_instance_numbers_are_stable_and_in_order_of_appearance() -> None:
     buffer = make_buffer(static_actors=True)
-    world = lambda *ids: WorldState(0, ego(0), tuple(actor(i) for i in ids))  # noqa: E731
     assert [a.instance for a in buffer.numbered(world("x", "y")).actors] == [1, 2]
     assert [a.instance for a in buffer.numbered(world("z", "y")).actors] == [3, 2]
     state = buffer.numbered(world("x"))
     assert [a.instance for a in state.actors] == [1]
-    assert state.instance_ids == ("x", "y", "z")
+
+
+def test_instance_ids_name_the_actors_of_the_state_alone_by_their_numbers() -> None:
+    buffer = make_buffer(static_actors=True)
+    assert buffer.numbered(world("x", "y", "z")).instance_ids == ("x", "y", "z")
+    assert buffer.numbered(world("y")).instance_ids == ("", "y")
+    assert buffer.numbered(world()).instance_ids == ()
+
+
+def test_the_number_of_the_actor_that_is_gone_for_longest_is_given_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r3d2_ros.state_buffer.KEPT_NUMBERS", 3)
+    buffer = make_buffer(static_actors=True)
+    buffer.numbered(world("a", "b", "c"))
+    assert buffer.numbered(world("a")).instance_ids == ("a",)
+    assert buffer.numbered(world("d", "c")).instance_ids == ("", "d", "c"), "b is gone for longest"
+    assert buffer.numbered(world("b", "c", "d")).instance_ids == ("b", "d", "c"), "then a is"
+    assert buffer.numbered(world("b", "c", "d", "e")).instance_ids == ("b", "d", "c", "e"), "all are there"
+    for i in range(1000):  # a tracker that names its objects anew
+        state = buffer.numbered(world(f"t{i}", "c"))
+        assert len(state.instance_ids) <= 4 and state.instance_ids[2] == "c"
 
 
 def test_actors_beyond_16_bit_are_left_out() -> None:
@@ -294,7 +306,7 @@ def test_a_quaternion_of_another_length_means_the_same_rotation() -> None:
 )
 def test_sizes_that_are_partly_zero_or_absurd_are_refused(size: tuple[float, float, float]) -> None:
     fault = actor_state(ActorInput("a", "car", (0, 0, 0), UPRIGHT, size), RULES)
-    assert isinstance(fault, Fault) and fault.cause == "actors.a.size"
+    assert isinstance(fault, Fault) and fault.cause == "actors.size"
 
 
 def test_size_zero_stands_for_the_assets_own() -> None:
@@ -319,7 +331,8 @@ def test_an_array_keeps_what_is_right_and_names_what_is_wrong() -> None:
     unknown = ActorInput("what", "spaceship", (1, 2, 3), UPRIGHT)
     states, faults = actor_states([nan, good, unknown], RULES)
     assert [s.id for s in states] == ["good"]
-    assert [f.cause for f in faults] == ["actors.bad.position", "actors.unknown_asset.spaceship"]
+    assert [f.cause for f in faults] == ["actors.position", "actors.unknown_asset.spaceship"]
+    assert "actor 'bad'" in faults[0].text
     assert "'spaceship'" in faults[1].text
 
 
@@ -330,7 +343,7 @@ def test_an_id_that_occurs_twice_draws_neither_even_if_one_is_broken() -> None:
     )
     states, faults = actor_states([twin, ActorInput("x", "car", (0, 0, 0), UPRIGHT), nan_twin], RULES)
     assert [s.id for s in states] == ["x"]
-    assert [f.cause for f in faults] == ["actors.duplicate_id.t"]
+    assert [(f.cause, f.text[:9]) for f in faults] == [("actors.duplicate_id", "actor 't'")]
 
 
 def test_the_buffer_refuses_repeated_ids_too() -> None:
@@ -338,7 +351,7 @@ def test_the_buffer_refuses_repeated_ids_too() -> None:
     buffer.add_ego(ego(0))
     buffer.add_actors(0, (actor("t"), actor("x"), actor("t", 5.0)))
     assert [a.id for a in state_at(buffer, 0).actors] == ["x"]
-    assert reported(buffer.reports) == {"actors.duplicate_id.t": 1}
+    assert reported(buffer.reports) == {"actors.duplicate_id": 1}
 
 
 def test_an_empty_array_is_valid_and_mentioned_as_information() -> None:
@@ -362,8 +375,21 @@ def test_causes_that_strangers_name_cannot_grow_without_bound() -> None:
     reports = Reports()
     for i in range(10_000):
         reports.add(Fault(f"actors.unknown_asset.{i}", f"asset {i}"))
-    assert len(reports.all()) == Reports.MAX_CAUSES + 1
-    assert reports.count(Reports.OVERFLOW_CAUSE) == 10_000 - Reports.MAX_CAUSES
+    assert len(reports.take_new()) == Reports.MAX_NAMES + 1
+    assert reports.count("actors.unknown_asset.further") == 10_000 - Reports.MAX_NAMES
+    reports.add(Fault("time_jump", "time went back"))
+    reports.add(Fault("tick_failed.ego.gap", "too far apart"))
+    assert [report.cause for report in reports.take_new()] == ["time_jump", "tick_failed.ego.gap"]
+
+
+def test_what_is_wrong_with_many_actors_is_told_once_for_each_kind_of_fault() -> None:
+    flat, twin = (ActorInput("", "car", (0, 0, 0), UPRIGHT, size) for size in ((4, 2, 0), (4, 2, 1)))
+    causes = set()
+    for i in range(300):
+        ids = f"flat{i}", f"twin{i}", f"twin{i}"
+        _, faults = actor_states([replace(a, id=id_) for a, id_ in zip((flat, twin, twin), ids, strict=True)], RULES)
+        causes |= {fault.cause for fault in faults}
+    assert causes == {"actors.size", "actors.duplicate_id"}
 
 
 @pytest.mark.parametrize(

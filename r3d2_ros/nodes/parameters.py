@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import threading
 from collections.abc import Sequence
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -23,13 +24,16 @@ OWN_PARAMETERS = ("config", "autostart")
 class ConfigParameters:
     """Declares the leaves and keeps `config` equal to the parameters; refuses bad values with a reason.
 
+    Parameters are set by other threads than the one that configures the node.
+
     others  names of further parameters of the node
     """
 
-    def __init__(self, node: Node, *, configured: bool = False, others: Sequence[str] = ()) -> None:
+    def __init__(self, node: Node, *, others: Sequence[str] = ()) -> None:
         self._node = node
         self._others = others
-        self.configured = configured
+        self._setting = threading.Lock()
+        self._configured = False
         text = ParameterDescriptor(description="configuration file (YAML); empty: the defaults", read_only=True)
         path = node.declare_parameter("config", "", text).value
         self._path = path or None
@@ -41,6 +45,16 @@ class ConfigParameters:
         self.config = self._build({})
         self._warn_of_unknown()
         node.add_on_set_parameters_callback(self._on_set)
+
+    def hold(self) -> SimConfig:
+        """What the node configures with; until `release` only the LIVE leaves can be set."""
+        with self._setting:
+            self._configured = True
+            return self.config
+
+    def release(self) -> None:
+        """Every leaf can be set again."""
+        self._configured = False
 
     def _declare(self, leaf: Leaf) -> None:
         try:
@@ -59,12 +73,16 @@ class ConfigParameters:
         changed = {p.name: p.value for p in parameters if p.name in self._names}
         if not changed:
             return SetParametersResult(successful=True)
+        with self._setting:
+            return self._set(changed)
+
+    def _set(self, changed: dict[str, Scalar]) -> SetParametersResult:
         try:
             candidate = self._build(changed)
         except (InputError, InputErrors) as error:
             return SetParametersResult(successful=False, reason=str(error))
         fixed = [name for name in changed if name not in LIVE]
-        if self.configured and fixed:
+        if self._configured and fixed:
             reason = f"{', '.join(fixed)}: read when the node configures; deactivate and clean it up first"
             return SetParametersResult(successful=False, reason=reason)
         self.config = candidate

@@ -98,7 +98,10 @@ class SimNode(LifecycleNodeMixin, Node):
     # Transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("configure", self._configure)
+        result = self._attempt("configure", self._configure)
+        if result != TransitionCallbackReturn.SUCCESS:  # what it has loaded would lie beside what the next try loads
+            self._attempt("cleanup", self._cleanup)
+        return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         LifecycleNodeMixin.on_activate(self, state)
@@ -137,7 +140,8 @@ class SimNode(LifecycleNodeMixin, Node):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
-        self._assembled = self._assemble(self.config, self.get_logger().info)
+        config = self.parameters.hold()
+        self._assembled = self._assemble(config, self.get_logger().info)
         for note in self._assembled.notes:
             self.get_logger().warning(note)
         simulator, logger = self._assembled.simulator, self.get_logger()
@@ -149,8 +153,7 @@ class SimNode(LifecycleNodeMixin, Node):
                     f"camera '{camera.name}' has lens distortion D={list(camera.D)}, which is not applied: it is "
                     "rendered as the pinhole of its K, and its camera_info publishes zeros"
                 )
-        self._outputs = Outputs(self, self.config, cameras)
-        self.parameters.configured = True
+        self._outputs = Outputs(self, config, cameras)
 
     def _activate(self) -> None:
         assert self._assembled is not None and self._harmonizing is not None and self._outputs is not None
@@ -201,7 +204,7 @@ class SimNode(LifecycleNodeMixin, Node):
             self._harmonizing.close()
             self._harmonizing = None
         self._assembled = None
-        self.parameters.configured = False
+        self.parameters.release()
 
     def _publish_tf(self) -> None:
         assert self._assembled is not None

@@ -36,7 +36,7 @@ class Watched(Network):
 
 
 def tick(stamp_ns: int, timeline: int = 0) -> Tick:
-    return Tick(stamp_ns, (), state_at(stamp_ns), "", timeline, ())
+    return Tick(stamp_ns, (), state_at(stamp_ns), "", timeline)
 
 
 def test_the_thread_that_warms_the_network_up_is_the_one_that_harmonizes() -> None:

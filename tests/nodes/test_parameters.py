@@ -9,6 +9,7 @@ import pytest
 import rclpy
 from rclpy.parameter import Parameter
 
+from r3d2_ros.assembly import Assembled
 from r3d2_ros.config import SimConfig, leaves
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.nodes.sim_node import SimNode
@@ -21,9 +22,9 @@ def make() -> Iterator[Callable[..., SimNode]]:
     rclpy.init()
     nodes: list[SimNode] = []
 
-    def make_one(**parameters: object) -> SimNode:
+    def make_one(assemble: Callable[..., Assembled] | None = None, **parameters: object) -> SimNode:
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
-        nodes.append(SimNode(assemble=assembler(), parameter_overrides=overrides))
+        nodes.append(SimNode(assemble=assemble or assembler(), parameter_overrides=overrides))
         return nodes[-1]
 
     yield make_one
@@ -72,6 +73,23 @@ def test_what_configure_reads_is_refused_once_configured(make: Callable[..., Sim
     assert "clean it up first" in refusal(node, "rig.source", "demo3")
     assert node.set_parameters([Parameter("output.jpeg_quality", value=50)])[0].successful
     assert node.config.output.jpeg_quality == 50
+
+
+def test_what_configure_reads_is_refused_while_it_configures(make: Callable[..., SimNode]) -> None:
+    refused: list[str] = []
+
+    def assemble(config: SimConfig, say: Callable[[str], None]) -> Assembled:
+        if not refused:
+            refused.append(refusal(node, "output.depth", True))
+            raise InputError("scene.source", "a scene", "a potato")
+        return assembler()(config, say)
+
+    node = make(assemble)
+    node.trigger_configure()
+    assert "clean it up first" in refused[0]
+    assert node.set_parameters([Parameter("output.depth", value=True)])[0].successful, "after a configure that failed"
+    node.trigger_configure()
+    assert "clean it up first" in refusal(node, "output.depth", False)
 
 
 def test_faults_at_start_name_the_key(make: Callable[..., SimNode], tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.nodes.conversions import ns_to_stamp, write_pose
 from r3d2_ros.nodes.qos import reliable
+from r3d2_ros.nodes.sim_node import SimNode
 from tests.nodes.harness import MS, Client, Running, assembler, pixel, small_rig, wait_for
 
 
@@ -297,6 +299,26 @@ def test_services_answer_while_a_scene_loads_and_a_failed_transition_tells_why()
         state = call(client, GetState, "/sim_node/get_state", GetState.Request())
         assert state.current_state.label == "unconfigured"
         wait_for(lambda: any("a potato" in text for text in errors), "the ERROR diagnostic")
+
+
+def test_a_configure_that_fails_keeps_nothing_of_what_it_loaded() -> None:
+    loaded: list[weakref.ref[Assembled]] = []
+    kept: list[int] = []
+
+    def assemble(config: SimConfig, say: Callable[[str], None]) -> Assembled:
+        kept.append(sum(ref() is not None for ref in loaded))
+        assembled = assembler()(config, say)
+        loaded.append(weakref.ref(assembled))
+        return assembled
+
+    node = SimNode(assemble=assemble, parameter_overrides=[Parameter("output.namespace", value="bad name")])
+    threads = set(threading.enumerate())
+    assert not node.start()
+    assert set(threading.enumerate()) <= threads, "its harmonize thread has ended"
+    node.set_parameters([Parameter("output.namespace", value="camera")])
+    assert node.start() and kept == [0, 0]
+    node.stop()
+    node.destroy_node()
 
 
 def test_lifecycle_through_its_services_with_a_second_run() -> None:
