@@ -99,6 +99,7 @@ def _random_config(args: argparse.Namespace) -> ModelConfig:
 def _convert(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.checkpoints import check_output
     from r3d2_ros.harmonizer.convert.folders import local_folder
+    from r3d2_ros.harmonizer.convert.pickles import check_is_file
     from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
     from r3d2_ros.harmonizer.convert.turbo import model_from_turbo
 
@@ -114,8 +115,9 @@ def _convert(args: argparse.Namespace) -> int:
         return _save(args, released.model)
     if args.base is None:
         raise InputError("--base", "the folder of SD-Turbo, which the file changes", "nothing")
-    base = local_folder(args.base)
-    model = model_from_turbo(Path(args.input), base, _prompt(args, base), _choices(args), layout=args.layout)
+    path, base = Path(args.input), local_folder(args.base)
+    check_is_file(path)  # before a text encoder is read
+    model = model_from_turbo(path, base, _prompt(args, base), _choices(args), layout=args.layout)
     _print_notes(schedule_notes(read_schedule(base)))
     return _save(args, model)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
+from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.areas import Area, AreaFinder, whole_window
 from r3d2_ros.harmonizer.base import ImageNetwork
@@ -90,11 +91,12 @@ class _Output:
 
 
 class Harmonizer:
-    """Runs a network over renders as the configuration says. Holds no state between calls: the history is a value."""
+    """Runs a network over renders as the configuration says. No call changes what the next one gives."""
 
     def __init__(self, config: HarmonizerConfig, network: ImageNetwork) -> None:
         self.config = config
         self._network = network
+        self._last_logged: Failed | None = None
         # Its threads work beside each other: NumPy, OpenCV and numba release the GIL.
         self._pool = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="harmonizer")
         self._finder = AreaFinder(config, device=network.device, latent_px=network.latent_px, pool=self._pool)
@@ -122,7 +124,10 @@ class Harmonizer:
             return self._show(moment, outputs, failures), history
 
     def warm_up(self, sizes: Sequence[Size]) -> None:
-        """Prepare for frames of each size (rows, columns): the network, for crops too where those are used."""
+        """Prepare for frames of each size (rows, columns): the network, for crops too where those are used.
+
+        InputError where it fails for a grey frame, as it would for every other one.
+        """
         batches, shapes = range(1, self.config.runtime.max_batch + 1), set()
         for frame, cameras in Counter(sizes).items():
             scale = scale_of(self.config.resolution, frame[0])
@@ -133,8 +138,12 @@ class Harmonizer:
             self._network.warm_up(sorted(shapes, key=lambda shape: (shape[1:], shape[0])))
         renderers = {torch.device("cpu"), self._network.device}
         for size, renderer in itertools.product(sorted(set(sizes)), renderers):
-            _, history = self.apply(_one_actor(size, renderer, stamp_ns=0))
-            self.apply(_one_actor(size, renderer, stamp_ns=1), history)
+            first, history = self.apply(_one_actor(size, renderer, stamp_ns=0))
+            second, _ = self.apply(_one_actor(size, renderer, stamp_ns=1), history)
+            for outcome in (*first, *second):
+                if isinstance(outcome, Failed):
+                    expected = "a network that works for a grey frame of {} x {}".format(*size)
+                    raise InputError("harmonizer.checkpoint", expected, outcome.reason)
 
     def _crop_sizes_in(self, frame: Size, scale: float) -> list[Size]:
         if not self.config.roi.enabled:
@@ -159,6 +168,9 @@ class Harmonizer:
             except Exception as error:  # PyTorch's, out of memory among them, or of a pipeline's own code
                 failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
                 failures.update({one.number: failed for one in left.values()})
+                if failed != self._last_logged:  # not once a frame
+                    log.warning(failed.reason, exc_info=error)
+                    self._last_logged = failed
 
     def _groups(self, inputs: Iterable[_Input]) -> Iterator[list[_Input]]:
         """Those that the network gets together: of one size, or each by itself where it computes them one by one."""

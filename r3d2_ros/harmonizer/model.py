@@ -54,21 +54,27 @@ class R3D2(nn.Module):
         """In which the parts compute; x0 is always formed in float32."""
         return self.prompt_embedding.dtype
 
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """Of padded images: at least float32 where the output is the image and a change, so that 16 bit rounds that
+        change alone and not the render."""
+        return torch.promote_types(self.dtype, torch.float32) if self.config.skips.image else self.dtype
+
     def forward(self, image: Tensor) -> Tensor:
         check_image(image)
         height, width = image.shape[-2:]
-        padded = pad_image(image.to(self.dtype), self.config.padding)
+        padded = pad_image(image.to(self.image_dtype), self.config.padding)
         return self.harmonize_padded(padded)[..., :height, :width].to(image.dtype)
 
     def harmonize_padded(self, image: Tensor) -> Tensor:
-        """`forward` for an image in the model's dtype whose size already is a multiple of the padding rule's."""
+        """`forward` for an image in `image_dtype` whose size already is a multiple of the padding rule's."""
         latents, taps = self.encode(image)
         return self.finish(image, self.harmonize_latents(latents, taps)).clamp(0, 1)
 
     def encode(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Latents and taps of a padded image in [0, 1]."""
         signed, reduction = self.config.input_range == "signed", self.config.skips.reduction
-        seen = functional.avg_pool2d(image, reduction) if reduction > 1 else image
+        seen = (functional.avg_pool2d(image, reduction) if reduction > 1 else image).to(self.dtype)
         return self.encoder(seen if signed else (seen + 1) / 2)
 
     def harmonize_latents(self, latents: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
@@ -136,13 +142,17 @@ def _indivisible(part: UNetConfig | KLConfig, before: str) -> list[InputError]:
 def alpha_bar(schedule: Schedule, timestep: int) -> float:
     """Share of the clean image's variance at `timestep`, in float32 as diffusers' DDPMScheduler has it.
 
-    InputError for a timestep the schedule does not have.
+    InputError for a timestep the schedule does not have, or at which it leaves nothing.
     """
     if not 0 <= timestep < schedule.steps:
         raise InputError("timestep", f"0 to {schedule.steps - 1}, the steps of the schedule", str(timestep))
     first, last = math.sqrt(schedule.beta_start), math.sqrt(schedule.beta_end)
     betas = torch.linspace(first, last, schedule.steps, dtype=torch.float32, device="cpu") ** 2
-    return float(torch.cumprod(1 - betas, dim=0)[timestep])
+    share = float(torch.cumprod(1 - betas, dim=0)[timestep])
+    if share <= 0:  # x0 divides by it
+        got = f"{schedule.beta_start:g} to {schedule.beta_end:g} in {schedule.steps} steps"
+        raise InputError("schedule", f"betas that leave something of the image at timestep {timestep}", got)
+    return share
 
 
 def clean_latents(latents: Tensor, epsilon: Tensor, alpha_bar: float) -> Tensor:

@@ -115,7 +115,8 @@ def find_region(
     shape = (view.height_px, view.width_px)
     if actor_weight.shape != shape or depth.shape != shape:
         raise ValueError(f"expected images {shape}, got {actor_weight.shape} and {depth.shape}")
-    seen = cv2.compare(np.ascontiguousarray(actor_weight), config.min_weight, cv2.CMP_GE)
+    # Not cv2.compare, which takes an image of one pixel for a scalar.
+    seen = (np.ascontiguousarray(actor_weight) >= np.float32(config.min_weight)).view(np.uint8)
     around = np.zeros(shape, np.uint8)
     if boxes:
         [placed] = placed_boxes(boxes, [view], config)
@@ -226,7 +227,7 @@ def _feathered(seen: NDArray[np.uint8], around: NDArray[np.uint8], feather_px: i
 
 def _ramp(region: NDArray[np.uint8], feather_px: int) -> NDArray[np.float32]:
     """min(d / (feather_px + 1), 1), d the chessboard distance to the nearest 0: how many erosions a pixel survives."""
-    left = cv2.min(region, 1)
+    left = np.minimum(region, np.uint8(1))
     survived = left.copy()
     for _ in range(feather_px):
         left = cv2.erode(left, _NEIGHBOURS)

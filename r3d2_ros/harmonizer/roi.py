@@ -69,7 +69,7 @@ def crops_cost(crops: Sequence[Crop]) -> int:
 
 
 def choose_crops(
-    mask: NDArray[np.float32] | None,
+    mask: NDArray[np.float32],
     *,
     sizes: Sequence[Size],
     margin_px: int,
@@ -79,13 +79,11 @@ def choose_crops(
     """Crops that cover where `mask` [H, W] is above 0 with `margin_px` around it, as far as the image goes; sorted.
 
     Each cluster of the region gets the smallest of `crop_sizes` that holds it, else the whole frame; clusters share a
-    crop where that costs no more than one each. An empty region, or None, needs no crop.
+    crop where that costs no more than one each. An empty region needs no crop.
 
     grid_px  crops begin at its multiples, a multiple of `BLOCK_PX`, or end with the image
     bounds   (top, left, bottom, right) in pixels, outside of which the mask is 0; None: it is looked at everywhere
     """
-    if mask is None:
-        return ()
     frame: Size = (mask.shape[0], mask.shape[1])
     blocks = occupied_blocks(np.ascontiguousarray(mask), *((0, 0, *frame) if bounds is None else bounds))
     return crops_over(blocks, frame, sizes=sizes, margin_px=margin_px, grid_px=grid_px)

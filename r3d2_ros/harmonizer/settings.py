@@ -106,7 +106,12 @@ class TemporalConfig:
     ] = 0.05
     depth_tolerance: Annotated[
         float,
-        Field(gt=0, lt=1, description="two depths are the same surface when they differ by no more than this share"),
+        Field(
+            gt=0,
+            lt=1,
+            description="two depths are the same surface, and two sizes the same actor, when they differ by no more "
+            "than this share",
+        ),
     ] = 0.1
     max_gap_s: Annotated[
         float, Field(gt=0, le=10, description="nothing is carried over a longer time between two frames, seconds")

@@ -95,10 +95,10 @@ def trusted(carried: Sequence[Tensor], inside: Tensor, tolerance: float, block_p
 
     def pooled(image: Tensor) -> Tensor:
         blocks = F.avg_pool2d(image[None, None], block_px, ceil_mode=True)
-        return F.avg_pool2d(F.pad(blocks, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        return F.avg_pool2d(F.pad(blocks, (1, 1, 1, 1)), 3, stride=1)
 
     def enlarged(blocks: Tensor) -> Tensor:
-        return F.interpolate(blocks, size=inside.shape, mode="bilinear", align_corners=False)[0, 0]
+        return in_pixels(blocks, block_px, inside.shape)[0]
 
     squares, weights = [pooled((c[:3] ** 2).mean(0)) for c in carried], [pooled(c[3]) for c in carried]
     best, square, weight = carried[0], squares[0], weights[0]
@@ -117,6 +117,16 @@ def spread(carried: Tensor, inside: Tensor, block_px: int, blocks_far: int) -> T
     blocks = F.avg_pool2d(carried[None], block_px, ceil_mode=True)
     blocks = F.avg_pool2d(blocks, size, stride=1, padding=blocks_far)
     blocks = torch.cat([blocks[:, :3] / blocks[:, 3:].clamp(min=1e-6), (3.0 * blocks[:, 3:]).clamp(max=1.0)], dim=1)
-    beside = F.interpolate(blocks, size=inside.shape, mode="bilinear", align_corners=False)[0]
+    beside = in_pixels(blocks, block_px, inside.shape)
     missing = (inside - carried[3]).clamp(min=0.0) * beside[3]
     return torch.cat([missing * beside[:3], missing[None]])
+
+
+def in_pixels(blocks: Tensor, block_px: int, shape: Sequence[int]) -> Tensor:
+    """[C, h, w]: between the middles of four blocks [1, C, rows, columns], their mean weighted by nearness."""
+    for axis, size in ((2, shape[0]), (3, shape[1])):
+        at = ((torch.arange(size) + 0.5) / block_px - 0.5).clamp(0.0, blocks.shape[axis] - 1.0)
+        before, after = at.floor().long(), at.ceil().long()
+        nearness = (at - before).view(-1, 1) if axis == 2 else at - before
+        blocks = torch.lerp(blocks.index_select(axis, before), blocks.index_select(axis, after), nearness)
+    return blocks[0]

@@ -19,6 +19,7 @@ from r3d2_ros.harmonizer import harmonizer as harmonizer_module
 from r3d2_ros.harmonizer.base import Shape
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.harmonizer.model_config import LATENT_PX
+from r3d2_ros.harmonizer.outcome import Harmonized
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
 from r3d2_ros.rendering.cuda_copies import CopyAside
 from r3d2_ros.rendering.rgb8 import to_rgb8
@@ -257,6 +258,30 @@ def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
     assert network.prepared == [
         *((batch, *size) for size in [(64, 64), (96, 128), (120, 160)] for batch in (1, 2)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [(out_of_memory, "OutOfMemoryError: CUDA out of memory"), (lambda images: images / 0 * 0, "NaN or infinite")],
+)
+def test_a_network_that_fails_for_every_frame_is_not_ready(
+    function: Callable[[Tensor], Tensor], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = "expected a network that works for a grey frame of 120 x 160"
+    with pytest.raises(InputError, match=f"{expected}, got .*{reason}"):
+        harmonizing(Network(function)).warm_up()
+    tracebacks = [record for record in caplog.records if record.exc_info]
+    assert len(tracebacks) == (function is out_of_memory), "one that says where"
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+@pytest.mark.parametrize("roi", [False, True])
+def test_an_image_of_one_pixel_is_harmonized(roi: bool, temporal: bool) -> None:
+    config = HarmonizerConfig(temporal=TemporalConfig(enabled=temporal), roi=RoiConfig(enabled=roi))
+    grey = harmonizer_module._one_actor((1, 1), torch.device("cpu"), stamp_ns=0)
+    ([picture], _) = Harmonizer(config, darker()).apply(grey)
+    assert isinstance(picture, Harmonized)
+    np.testing.assert_array_equal(picture.rgb, [[[102, 102, 102]]])
 
 
 def test_whole_frames_of_two_sizes_are_never_in_one_batch() -> None:

@@ -110,6 +110,9 @@ def test_alpha_bar_is_the_schedulers() -> None:
     assert alpha_bar(Schedule(), 999) == pytest.approx(0.00466010, abs=1e-8)
     with pytest.raises(InputError, match="0 to 999"):
         alpha_bar(Schedule(), 1000)
+    nothing = "schedule: expected betas that leave something of the image at timestep 999, got 0.5 to 0.5 in 1000 steps"
+    with pytest.raises(InputError, match=nothing):
+        alpha_bar(Schedule(beta_start=0.5, beta_end=0.5), 999)
 
 
 def test_clean_latents_is_the_schedulers_last_step() -> None:

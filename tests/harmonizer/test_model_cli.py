@@ -250,9 +250,12 @@ def test_texts_of_a_checkpoint_cannot_forge_lines(nano: Path, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["licences"] == [forged]
 
 
-def test_convert_needs_a_base_for_changes(tmp_path: Path) -> None:
+def test_convert_needs_a_base_and_the_file_for_changes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--base: expected the folder of SD-Turbo, which the file changes"):
         run("convert", "difix", tmp_path / "x.pkl", tmp_path / "out")
+    (tmp_path / "base").mkdir()
+    with pytest.raises(InputError, match=r"x\.pkl: expected a file written by torch\.save, got no such file"):
+        run("convert", "difix", tmp_path / "x.pkl", tmp_path / "out", "--base", tmp_path / "base", "--prompt", "x")
 
 
 @pytest.mark.parametrize("words", [("info",), ("info", "--variant", "huge"), ("info", "x", "--size", "1080")])

@@ -67,7 +67,6 @@ def test_what_fits_in_no_size_gets_the_whole_frame() -> None:
 
 
 def test_no_actor_no_crop() -> None:
-    assert choose_crops(None, sizes=SIZES, margin_px=MARGIN) == ()
     assert chosen() == ()
 
 

@@ -18,11 +18,12 @@ from torch import Tensor
 import r3d2_ros.harmonizer.runtime.runtime as runtime_module
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.checkpoints import save_checkpoint
-from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.model_config import ModelConfig, Padding, SkipOptions
 from r3d2_ros.harmonizer.runtime.numerics import CUBLAS_WORKSPACE, pin_cublas_workspace
 from r3d2_ros.harmonizer.runtime.runtime import OWN_KERNELS, applied_rewrites, load_runtime, make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
 from r3d2_ros.harmonizer.variants import VARIANTS
+from r3d2_ros.training.stages import begin_with_the_input
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
 NANO = VARIANTS["nano"]
@@ -111,6 +112,16 @@ def test_half_precision_stays_near_float32(dtype: str, limit: float) -> None:
     model, images = seeded(NANO), picture(64, 96)
     error = relative_l2(make_runtime(model, eager(dtype=dtype))(images), model(images))
     assert 0 < error < limit
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_in_16_bit_the_change_is_rounded_and_not_the_picture(dtype: str, reduction: int) -> None:
+    model = seeded(replace(TINY, padding=Padding(multiple_px=32), skips=SkipOptions(image=True, reduction=reduction)))
+    begin_with_the_input(model.decoder)
+    runtime, image = make_runtime(model, HarmonizerConfig(dtype=dtype)), picture(40, 72)  # type: ignore[arg-type]
+    assert torch.equal(runtime(image), image) and torch.equal(model.to(runtime.dtype)(image), image)
+    assert not torch.equal(image.to(runtime.dtype).float(), image)
 
 
 def test_load_runtime_is_the_checkpoint(tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ def test_what_two_cameras_change_of_a_car_agrees_within_a_grey_level(kind: str) 
     blended = run(moments(), given, CONFIG)
     for moment, before, after in zip(moments(), given, blended, strict=True):
         assert difference(moment, before).mean() > 1.5
-        assert difference(moment, after).mean() <= 1.0
+        left = difference(moment, after)
+        # What is finer than the other camera's pixels is lost in sampling it.
+        assert left.mean() <= 1.0 and left.quantile(0.75) <= 1.0
 
 
 def test_it_can_be_switched_off() -> None:
@@ -115,7 +117,7 @@ def test_each_says_most_in_the_middle_of_its_image() -> None:
     assert (a[:, :, 1:] - a[:, :, :-1]).abs().max() < 0.1 / 5
 
 
-def test_the_order_of_the_cameras_changes_no_bit() -> None:
+def test_the_order_of_the_cameras_does_not_matter() -> None:
     cameras = [before_wall(camera(y_m=y, name=f"at {y}"), 0.1 + 0.02 * y) for y in (-4, 0, 3)]
     generator = torch.Generator().manual_seed(0)
     cameras = [

@@ -189,7 +189,7 @@ def test_a_patch_of_part_of_the_image_gives_the_same() -> None:
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
     mask[7:20, 18:33] = 1
     there = patch(mask=mask)
-    assert there.window == Window(0, 16, 20, 33)
+    assert there.window == Window(4, 16, 22, 36), "whole blocks of 2 pixels, and one more on each side"
     values, weight = look(there, patch(), moved(x=0.23, y=0.11))
     whole_values, whole_weight = reference_of_part(there, moved(x=0.23, y=0.11))
     np.testing.assert_allclose(weight, whole_weight, atol=1e-4)

@@ -25,8 +25,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     """The dictionary that `torch.save` wrote. InputError: missing, truncated, no dictionary, more than tensors, or
     more in memory than the file is long.
     """
-    if not path.is_file():
-        raise InputError(str(path), "a file written by torch.save", "a folder" if path.is_dir() else "no such file")
+    check_is_file(path)
     try:
         zipped = _check_size(path)
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -41,6 +40,12 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(str(path), "a dictionary", type(data).__name__)
     return data
+
+
+def check_is_file(path: Path) -> None:
+    """InputError for a folder or nothing at `path`."""
+    if not path.is_file():
+        raise InputError(str(path), "a file written by torch.save", "a folder" if path.is_dir() else "no such file")
 
 
 def _check_size(path: Path) -> bool:

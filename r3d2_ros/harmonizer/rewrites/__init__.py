@@ -2,7 +2,7 @@
 
 Each is a function that changes a copy of the model, one file each, and works alone or with any of the others; `copies`,
 `decoders` and `in_place` are shared by several, `kernels_*` are the Triton kernels of the rewrite of that name. New
-numbers are formed in float64 and rounded once. What is meant for inference only: nothing here can be trained.
+numbers are formed in float64 from those of the model. What is meant for inference only: nothing here can be trained.
 
 Left as it is: x0 = (z - s eps) / a is not folded into the UNet's last convolution and the KL decoder's first one. It
 multiplies errors by 14.6 at timestep 999 and must be formed in float32 (`clean_latents`), while these convolutions

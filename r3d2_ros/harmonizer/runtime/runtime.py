@@ -2,7 +2,7 @@
 
 images [B,3,H,W] float32
   -> parts of `max_batch`, or fewer    one compiled program and one CUDA graph per shape of a part
-  -> padded, in the dtype of the model, NHWC
+  -> padded, in the dtype that the model takes images in, NHWC
   -> eager, torch-compile or stable-fast
   -> cropped, float32, in memory of their own
 """
@@ -74,7 +74,7 @@ def make_runtime(model: R3D2, config: HarmonizerConfig, *, weights: Path | None 
         pin_cublas_workspace(device)  # before the matrix products that form new weights
     if config.dtype == "float8":
         float8 = applied_float8(config.float8, device)
-    # Rewritten first: new weights are formed from the checkpoint's numbers and rounded once.
+    # Rewritten first: new weights are formed from the checkpoint's numbers and not from rounded ones.
     own = rewritten(model, applied_rewrites(config, device)).to(device=device, dtype=_dtype(config))
     if config.dtype == "float8":
         quantise(own, float8)
@@ -89,7 +89,7 @@ class Runtime:
         self.config = config
         self._weights = weights
         self.device = model.prompt_embedding.device
-        self.dtype = model.dtype
+        self.dtype, self._image_dtype = model.dtype, model.image_dtype
         on_cuda = self.device.type == "cuda"
         self._model_config, self.latent_px = model.config, model.config.latent_px
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -162,8 +162,8 @@ class Runtime:
     def _padded(self, images: Tensor) -> Tensor:
         """In memory of its own, always: compiled programs are bound to strides and to the kind of tensor."""
         padded = pad_image(images, self._model_config.padding)
-        buffer = torch.empty(padded.shape, dtype=self.dtype, device=self.device, memory_format=self._memory_format)
-        return buffer.copy_(padded)
+        dtype, memory_format = self._image_dtype, self._memory_format
+        return torch.empty(padded.shape, dtype=dtype, device=self.device, memory_format=memory_format).copy_(padded)
 
     def _parts(self, images: Tensor) -> Iterable[Tensor]:
         return images.split(self._batches(len(images)))
@@ -201,7 +201,7 @@ KINDS: dict[str, Callable[[R3D2, RuntimeConfig, AttentionKernels], ImageModel]] 
     "torch-compile": _torch_compile,
     "stable-fast": _stable_fast,
 }
-"""Each gives a function of padded images in the model's dtype, whose result the next call may overwrite."""
+"""Each gives a function of padded images in the model's `image_dtype`, whose result the next call may overwrite."""
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:

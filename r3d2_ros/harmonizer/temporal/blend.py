@@ -25,9 +25,9 @@ from torch import Tensor
 from r3d2_ros.harmonizer.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.cameras import bring_together
-from r3d2_ros.harmonizer.temporal.guard import block_px_of, spread, trusted
+from r3d2_ros.harmonizer.temporal.guard import spread, trusted
 from r3d2_ros.harmonizer.temporal.motion import CameraHistory, carried_over
-from r3d2_ros.harmonizer.temporal.patch import CameraResidual, Patch, patch_of, whole_picture
+from r3d2_ros.harmonizer.temporal.patch import CameraResidual, Patch, block_px_of, patch_of, whole_picture
 from r3d2_ros.harmonizer.temporal.reprojection import LookUp
 
 __all__ = ["CameraResidual", "TemporalHistory", "blend"]

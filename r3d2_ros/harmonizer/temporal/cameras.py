@@ -23,9 +23,9 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.harmonizer.settings import TemporalConfig
-from r3d2_ros.harmonizer.temporal.guard import block_px_of, spread
+from r3d2_ros.harmonizer.temporal.guard import spread
 from r3d2_ros.harmonizer.temporal.overlap import seen_by
-from r3d2_ros.harmonizer.temporal.patch import Patch, Window, bounds_of
+from r3d2_ros.harmonizer.temporal.patch import Patch, Window, block_px_of, bounds_of
 from r3d2_ros.harmonizer.temporal.reprojection import LookUp, PixelMotion, Taps, positions, taps_at
 from r3d2_ros.rendering.cuda_copies import to_device
 
@@ -86,27 +86,18 @@ def _overlaps(
     overlaps: dict[int, list[_Overlap]] = {}
     for k, row in zip(found, to_device(table, patches[0].residual.device), strict=True):
         i, j = pairs[k]
-        patch, part = patches[i], _on_blocks(parts[k].seen_from(patches[i].window), patches[i], views[i])
+        patch, side_px = patches[i], block_px_of(views[i].height_px)
+        part = parts[k].seen_from(patch.window).with_blocks_around(side_px, patch.window.shape)
         at = positions(patch.pixels[:, *part.slices], patch.inverse_depth[part.slices], row[:12])
         say = _rise(at[:2], row[12:, None, None], config.taper * views[j].height_px).prod(0)
         exact = bounds_of(say)
         if exact.is_empty:
             continue
+        exact = exact.with_blocks_around(side_px, part.shape)
         at, say, part = at[:, *exact.slices], say[exact.slices], exact.moved(part.top, part.left)
         taps = taps_at(pictures[j], at, patch.identity[part.slices], config.depth_tolerance)
         overlaps.setdefault(i, []).append(_Overlap(j, part, taps, say))
     return overlaps
-
-
-def _on_blocks(part: Window, patch: Patch, view: CameraView) -> Window:
-    """The part of the patch, from and to the edges of its blocks of pixels: it has the blocks that the patch has."""
-    side, (height, width) = block_px_of(view.height_px), patch.window.shape
-    return Window(
-        part.top // side * side,
-        part.left // side * side,
-        min(-(-part.bottom // side) * side, height),
-        min(-(-part.right // side) * side, width),
-    )
 
 
 def _mean(

@@ -10,6 +10,8 @@ Flicker is smooth for the greater part: where nothing valid could be carried, it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,9 +41,10 @@ def trusted(carried: Tensor, *, inside: Tensor, tolerance: float, block_px: int)
         miss = (squares + tolerance**2 * (pooled[-1] - weights) + _LITTLE**2) ** 2
         blocks = miss[0] / (miss[0] + miss[1])
         square, weight = torch.lerp(squares_weights[:, 0], squares_weights[:, 1], blocks)
-        best = torch.lerp(carried[0], carried[1], _enlarged(blocks, inside.shape))
+        best = torch.lerp(carried[0], carried[1], _enlarged(blocks[None], inside.shape, block_px))
     rms = (square / weight.clamp(min=_LITTLE)).sqrt()
-    sound = best * _enlarged((2.0 - rms / tolerance).clamp(0.0, 1.0), inside.shape)
+    trust = (2.0 - rms / tolerance).clamp(0.0, 1.0)
+    sound = best * _enlarged(trust[None], inside.shape, block_px)
     sound[:3].clamp_(-tolerance, tolerance)
     return sound
 
@@ -59,22 +62,19 @@ def spread(carried: Tensor, *, inside: Tensor, block_px: int) -> Tensor:
     difference, weight = blocks[:, :3], blocks[:, 3:]
     difference /= weight.clamp(min=_LITTLE)
     weight.mul_(3.0).clamp_(max=1.0)
-    beside = F.interpolate(blocks, size=inside.shape, mode="bilinear", align_corners=False)[0]
+    beside = _enlarged(blocks[0], inside.shape, block_px)
     beside[3].mul_((inside - carried[3]).clamp_(min=0.0))
     beside[:3].mul_(beside[3])
     return beside
 
 
-def block_px_of(height_px: int) -> int:
-    """Side of a block of pixels in an image of that height: 4 at 540 rows, 8 at 1080."""
-    return max(2, round(height_px / 135))
-
-
 def _pooled(images: Tensor, block_px: int) -> Tensor:
-    """Means [N, rows, columns] over blocks of images [N, h, w] and their neighbours."""
+    """Means [N, rows, columns] over blocks of images [N, h, w] and their neighbours; around the images there is 0."""
     blocks = F.avg_pool2d(images[None], block_px, ceil_mode=True)
-    return F.avg_pool2d(F.pad(blocks, (1, 1, 1, 1), mode="replicate"), 3, stride=1)[0]
+    return F.avg_pool2d(blocks, 3, stride=1, padding=1)[0]
 
 
-def _enlarged(blocks: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return F.interpolate(blocks[None, None], size=shape, mode="bilinear", align_corners=False)[0, 0]
+def _enlarged(blocks: Tensor, shape: Sequence[int], block_px: int) -> Tensor:
+    """Images [N, rows, columns] of blocks, of which the last may be no whole ones, as pixels [N, h, w] of `shape`."""
+    pixels = F.interpolate(blocks[None], scale_factor=float(block_px), mode="bilinear", align_corners=False)[0]
+    return pixels[:, : shape[0], : shape[1]]

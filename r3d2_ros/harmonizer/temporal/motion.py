@@ -12,7 +12,7 @@ from torch import Tensor
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array
 from r3d2_ros.harmonizer.region import BOX_CORNERS, ActorBox
-from r3d2_ros.harmonizer.settings import HarmonizerConfig
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
 from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch, Window
 from r3d2_ros.harmonizer.temporal.reprojection import (
     LookUp,
@@ -73,7 +73,7 @@ def carried_over(
     such an actor follows the actor, as its shadow does.
     """
     tolerance = config.temporal.depth_tolerance
-    followed = _followed(actors, history, stamp_ns, config.temporal.max_speed_mps)
+    followed = _followed(actors, history, stamp_ns, config.temporal)
     identity = _last_identity(patch.identity, actors, followed)
     T_last_now = history.view.T_camera_world @ view.T_camera_world.inverse()
     camera_motion = PixelMotion.between(T_last_now, src=view, dst=history.view)
@@ -116,14 +116,18 @@ def _differences(found: Tensor, patch: Patch) -> Tensor:
 
 
 def _followed(
-    actors: Sequence[ActorBox], history: CameraHistory, stamp_ns: int, max_speed_mps: float
+    actors: Sequence[ActorBox], history: CameraHistory, stamp_ns: int, config: TemporalConfig
 ) -> list[tuple[ActorBox, ActorBox]]:
-    """Actors that were there in the last frame and have neither jumped nor changed their size, with what they were."""
-    reach_m = max_speed_mps * (stamp_ns - history.stamp_ns) * 1e-9
+    """Actors that were there in the last frame and have neither jumped nor grown, with what they were.
+
+    A tracker states a little another size each time, which is less than another depth.
+    """
+    reach_m = config.max_speed_mps * (stamp_ns - history.stamp_ns) * 1e-9
 
     def goes_on(now: ActorBox, last: ActorBox) -> bool:
         moved_m = np.linalg.norm(now.T_world_actor.translation - last.T_world_actor.translation)
-        return now.size_m == last.size_m and bool(moved_m <= reach_m)
+        same_size = np.allclose(now.size_m, last.size_m, rtol=config.depth_tolerance, atol=0)
+        return same_size and bool(moved_m <= reach_m)
 
     pairs = [(now, history.actors[now.id]) for now in actors if now.id in history.actors]
     return [(now, last) for now, last in pairs if goes_on(now, last)]

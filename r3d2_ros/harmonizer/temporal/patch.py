@@ -12,8 +12,10 @@ from r3d2_ros.cameras import CameraView
 NOTHING = -1
 """Identity of pixels that have no residual, or whose residual is not to be used for anything else."""
 
-_GRID_PX = 16
-"""Windows begin at multiples of this, so that their blocks of pixels are the same ones in the next frame."""
+
+def block_px_of(height_px: int) -> int:
+    """Side of a block of pixels in an image of that height: 4 at 540 rows, 8 at 1080."""
+    return max(2, round(height_px / 135))
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,18 @@ class Window:
     def seen_from(self, outer: Window) -> Window:
         """The same rectangle, counted from the corner of `outer`."""
         return self.moved(-outer.top, -outer.left)
+
+    def with_blocks_around(self, side_px: int, within: tuple[int, int]) -> Window:
+        """All blocks of an image `within` that have a part in the window, and one more on each side.
+
+        What is computed from blocks is the same then at every pixel of this window, whatever lies around it.
+        """
+
+        def span(first: int, last: int, size: int) -> tuple[int, int]:
+            return max(first // side_px - 1, 0) * side_px, min((-(-last // side_px) + 1) * side_px, size)
+
+        (top, bottom), (left, right) = span(self.top, self.bottom, within[0]), span(self.left, self.right, within[1])
+        return Window(top, left, bottom, right)
 
     def moved(self, rows: int, columns: int) -> Window:
         """The same rectangle, further down and to the right."""
@@ -107,7 +121,9 @@ def patch_of(camera: CameraResidual) -> Patch | None:
     if camera.residual.shape != (3, *size):
         got = tuple(camera.residual.shape)
         raise ValueError(f"camera '{camera.name}': residual: expected the shape {(3, *size)}, got {got}")
-    window = _on_grid(bounds_of(mask) if camera.window is None else camera.window.cut(Window(0, 0, *size)))
+    window = bounds_of(mask) if camera.window is None else camera.window.cut(Window(0, 0, *size))
+    # Pooling needs some pixels, also where nothing is shown.
+    window = Window(0, 0, 1, 1) if window.is_empty else window.with_blocks_around(block_px_of(size[0]), size)
     part = window.slices
     hidden = mask[part] <= 0
     return Patch(
@@ -127,13 +143,6 @@ def pixels_of(window: Window, device: torch.device) -> Tensor:
     u = torch.arange(window.left + 0.5, window.right, device=device, dtype=torch.float32)
     v = torch.arange(window.top + 0.5, window.bottom, device=device, dtype=torch.float32)
     return torch.stack([u.expand(rows, columns), v[:, None].expand(rows, columns)])
-
-
-def _on_grid(window: Window) -> Window:
-    """The window from a multiple of the grid on; one pixel where it is empty, because pooling needs some."""
-    if window.is_empty:
-        return Window(0, 0, 1, 1)
-    return Window(window.top // _GRID_PX * _GRID_PX, window.left // _GRID_PX * _GRID_PX, window.bottom, window.right)
 
 
 def whole_picture(camera: CameraResidual, patch: Patch, residual: Tensor) -> Tensor:
