@@ -341,7 +341,7 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
     serving = threading.Thread(target=_serve, args=(executor, ended, failed), name="executor", daemon=True)
     serving.start()
     if node.autostart:
-        threading.Thread(target=node.start, name="autostart", daemon=True).start()
+        threading.Thread(target=_autostart, args=(node, ended, failed), name="autostart", daemon=True).start()
     ended.wait()
     stopped = node.stop()
     executor.shutdown(timeout_sec=STOP_WAIT_S)
@@ -356,6 +356,17 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
         sys.stderr.flush()
         os._exit(status)
     return status
+
+
+def _autostart(node: SimNode, ended: threading.Event, failed: threading.Event) -> None:
+    """Start the node, or end the process: nobody is there who would correct what it cannot use."""
+    started = False
+    try:
+        started = node.start()
+    finally:
+        if not (started or ended.is_set()):
+            failed.set()
+            ended.set()
 
 
 def _serve(executor: LastingExecutor, ended: threading.Event, failed: threading.Event) -> None:

@@ -518,6 +518,7 @@ def test_a_callback_that_ends_the_executor_ends_the_process_with_status_1() -> N
         (["--badflag"], "UnknownROSArgsError: ['--badflag']"),
         (["-p", "autostart:=5"], "'autostart' to '5' of type 'INTEGER', expecting type 'BOOL'"),
         (["-p", "sync.mode:=x"], "sync.mode: expected 'lockstep' or 'latest', got 'x'"),
+        (["-p", "rig.source:=/nope"], "configure failed: "),
     ],
 )
 def test_arguments_that_cannot_be_used_give_one_line(arguments: list[str], expected: str) -> None:
