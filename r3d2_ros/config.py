@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.fields import FieldInfo
 
 from r3d2_ros.errors import InputError
@@ -24,9 +25,24 @@ from r3d2_ros.sync import SyncConfig
 
 Scalar = bool | int | float | str
 
+NAMESPACE_PATTERN = r"/?([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*/?)?"
+"""ROS 2 names tokens so; '~' and substitutions are left out, which a bag would keep as they are."""
+FRAME_PATTERN = r"/?[^\s/]\S*"
+"""A '/' in front, which tf2 drops, is in the messages of some drives, and frames are compared as they are."""
+FRAME_NAME = "the name of a tf frame, without blanks"
+
 
 def _doc(description: str, **bounds: Any) -> Any:
     return Field(description=description, **bounds)
+
+
+def _matching(pattern: str, key: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise InputError(key, expected, repr(text)[:120])
+        return text
+
+    return AfterValidator(check)
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,15 @@ class RenderingConfig:
 @dataclass(frozen=True)
 class OutputConfig:
     __pydantic_config__ = STRICT
-    namespace: Annotated[str, _doc("prefix of the camera topics, relative to the node's namespace")] = "camera"
+    namespace: Annotated[
+        str,
+        _doc("prefix of the camera topics, relative to the node's namespace"),
+        _matching(
+            NAMESPACE_PATTERN,
+            "output.namespace",
+            "a ROS name such as camera or /car/camera: letters, digits and _, no digit first, '/' between",
+        ),
+    ] = "camera"
     raw: Annotated[bool, _doc("publish <camera>/image_raw (rgb8)")] = True
     compressed: Annotated[bool, _doc("publish <camera>/image_raw/compressed (JPEG)")] = False
     jpeg_quality: Annotated[int, _doc("JPEG quality of compressed images", ge=1, le=100)] = 90
@@ -113,8 +137,20 @@ class OutputConfig:
 @dataclass(frozen=True)
 class FramesConfig:
     __pydantic_config__ = STRICT
-    map: Annotated[str, _doc("frame of incoming poses; messages in another frame are refused", min_length=1)] = "map"
-    base_link: Annotated[str, _doc("frame of the vehicle, parent of the camera frames", min_length=1)] = "base_link"
+    map: Annotated[
+        str,
+        _doc("frame of incoming poses; messages in another frame are refused"),
+        _matching(FRAME_PATTERN, "frames.map", FRAME_NAME),
+    ] = "map"
+    base_link: Annotated[
+        str,
+        _doc("frame of the vehicle, parent of the camera frames"),
+        _matching(FRAME_PATTERN, "frames.base_link", FRAME_NAME),
+    ] = "base_link"
+
+    def __post_init__(self) -> None:
+        if self.map.lstrip("/") == self.base_link.lstrip("/"):
+            raise InputError("frames.base_link", "another frame than frames.map", repr(self.base_link)[:120])
 
 
 @dataclass(frozen=True)
@@ -164,12 +200,23 @@ def config_from(
         data = {}
     if not isinstance(data, dict):
         raise InputError(where, "a mapping of sections such as 'scene' and 'rig'", type(data).__name__)
+    refuse_ros_parameters(data, where)
     data = copy.deepcopy(data)
     if folder is not None:
         _resolve_paths(data, folder)
     for name, value in (overrides or {}).items():
         _put(data, name, value)
     return validate(SimConfig, data, where)
+
+
+def refuse_ros_parameters(data: Any, where: str) -> None:
+    """InputError for what is a ROS parameter file: its keys are the same, below the names of nodes."""
+    nodes = list(data.values()) if isinstance(data, dict) else []
+    nodes += [node for namespace in nodes if isinstance(namespace, dict) for node in namespace.values()]
+    if any(isinstance(node, dict) and "ros__parameters" in node for node in nodes):
+        expected, got = "sections such as 'scene' and 'rig' at the top", "a ROS parameter file (ros__parameters)"
+        hint = "Give it to the node: --ros-args --params-file FILE, or params_file:=FILE to the launch file"
+        raise InputError(where, expected, got, hint)
 
 
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:

@@ -114,3 +114,33 @@ def test_crops_need_a_region(tmp_path: Path) -> None:
     path = write(tmp_path, "harmonizer: {composite: full, roi: {enabled: true}}\n")
     with pytest.raises(InputErrors, match=f"{path}: harmonizer.composite: expected region where .* got full"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("output: {namespace: '/abs/é x'}", "output.namespace: expected a ROS name such as camera .* got '/abs/é x'"),
+        ("output: {namespace: cars//one}", "output.namespace: .* got 'cars//one'"),
+        ("output: {namespace: 3d}", "output.namespace: .* got '3d'"),
+        ('output: {namespace: "camera\\n"}', "output.namespace: .* got"),
+        ("frames: {map: my map}", "frames.map: expected the name of a tf frame, without blanks, got 'my map'"),
+        ("frames: {base_link: ''}", "frames.base_link: .* got ''"),
+        ("frames: {map: base_link}", "frames.base_link: expected another frame than frames.map, got 'base_link'"),
+    ],
+)
+def test_names_that_ros_does_not_allow_are_refused(tmp_path: Path, text: str, fault: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InputErrors, match=f"{path}: {fault}"):
+        load_config(path)
+
+
+def test_absolute_and_empty_namespaces_and_frames_of_old_drives_are_allowed() -> None:
+    for namespace in ("", "/", "camera", "/cars/one_2", "camera/", "_hidden"):
+        assert load_config(None, {"output.namespace": namespace}).output.namespace == namespace
+    assert load_config(None, {"frames.map": "/map", "frames.base_link": "/car/base"}).frames.map == "/map"
+
+
+def test_a_ros_parameter_file_is_told_from_a_configuration(tmp_path: Path) -> None:
+    for text in ("/**: {ros__parameters: {rig.source: demo3}}", "car: {sim_node: {ros__parameters: {}}}"):
+        with pytest.raises(InputError, match=r"got a ROS parameter file .* --ros-args --params-file FILE"):
+            load_config(write(tmp_path, text))

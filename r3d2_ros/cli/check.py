@@ -17,19 +17,28 @@ from r3d2_ros.closed_loop.runs import load_runs
 from r3d2_ros.closed_loop.scenario import Scenario
 from r3d2_ros.closed_loop.session import Scenes
 from r3d2_ros.closed_loop.vehicle import Vehicle, load_vehicle
-from r3d2_ros.config import AssetsConfig, SceneConfig, SimConfig, config_from, load_config
+from r3d2_ros.config import (
+    AssetsConfig,
+    SceneConfig,
+    SimConfig,
+    config_from,
+    load_config,
+    refuse_ros_parameters,
+)
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.formats.libraries import load_library
-from r3d2_ros.formats.load import load_gaussians
+from r3d2_ros.formats.load import FOREIGN_MAGIC, load_gaussians
 from r3d2_ros.formats.ply_elements import is_ply
 from r3d2_ros.formats.scenes import SIDECAR, SceneFiles, build_scene, find_scene
 from r3d2_ros.formats.sidecar import SceneKeys
 from r3d2_ros.harmonizer.packages import need_packages
+from r3d2_ros.harmonizer.runtime.kernel_cache import cache_folder
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.input_files import open_input
 from r3d2_ros.lane_map import LaneMapKeys, load_labels, load_lane_map
+from r3d2_ros.replay.classes import load_class_table
 from r3d2_ros.resources import user_path
-from r3d2_ros.rigs import autoware, detect_kind, load_rig, shipped_rigs
+from r3d2_ros.rigs import autoware, calibrator, detect_kind, load_rig, shipped_rigs
 from r3d2_ros.rigs.native import RigFile
 from r3d2_ros.schema import load_yaml
 
@@ -113,15 +122,26 @@ def kind_of_file(path: Path) -> str:
     try:
         data = load_yaml(path)
     except InputError as error:
-        raise InputError(error.where, error.expected, error.got, error.hint or f"It can be {KINDS}") from error
+        got = _binary_kind(start) if isinstance(error.__cause__, UnicodeDecodeError) else error.got
+        raise InputError(error.where, error.expected, got, error.hint or f"It can be {KINDS}") from error
     return detect(data, path)
+
+
+def _binary_kind(start: bytes) -> str:
+    """What a file is that is no UTF-8, by its first bytes."""
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "text in UTF-16, which has to be saved as UTF-8"
+    return next((what for magic, what in FOREIGN_MAGIC.items() if start.startswith(magic)), "bytes that are no UTF-8")
 
 
 def detect(data: Any, path: Path) -> str:
     """Name in CHECKS of what parsed YAML is. InputError when it looks like none."""
+    refuse_ros_parameters(data, str(path))
     if isinstance(data, list):
         return "actors"
     if isinstance(data, dict):
+        if calibrator.recognises(data):
+            return "rig"  # which it is not enough for: the reader says what is missing
         try:
             detect_kind(data, str(path))
             return "rig"
@@ -146,8 +166,9 @@ def detect(data: Any, path: Path) -> str:
 
 
 def _hits(data: dict[Any, Any], names: list[str]) -> int:
-    """Keys that are one of `names`, or nearly."""
-    return sum(bool(difflib.get_close_matches(str(key), names, n=1, cutoff=CLOSE)) for key in data)
+    """Keys that are one of `names`, or nearly; none where only a few are nearly one: those of another program."""
+    hits = sum(bool(difflib.get_close_matches(str(key), names, n=1, cutoff=CLOSE)) for key in data)
+    return hits if 2 * hits > len(data) or any(str(key) in names for key in data) else 0
 
 
 def _is_library(data: dict[Any, Any]) -> bool:
@@ -162,8 +183,12 @@ def _check_configuration(path: Path, findings: Findings) -> None:
     with findings.collect():
         source = _named(path, "rig.source", config.rig.source, known=shipped_rigs())
         findings.notes += load_rig(source, kind=config.rig.kind, fov_deg=config.rig.fov_deg or None).notes
+    if config.assets.classes:
+        with findings.collect():
+            _named(path, "assets.classes", config.assets.classes)
+            load_class_table(config)
     library = None
-    if config.scene.source != "street":
+    if config.scene.source != "street" or config.scene.sidecar:
         with findings.collect():
             library = _check_scene_of(path, config.scene, findings)
     if config.assets.library:
@@ -213,7 +238,12 @@ def _without(data: dict[Any, Any], names: set[tuple[str, ...]]) -> dict[Any, Any
 def _check_harmonizer(path: Path, config: HarmonizerConfig, findings: Findings) -> None:
     """What its start would find, but for what depends on the machine; a note where it cannot be looked for."""
     if config.backend == "none":
+        misspelt = any(fault.where.endswith("harmonizer.backend") for fault in findings.faults)
+        if config.checkpoint and not misspelt:
+            findings.notes.append(f"{path}: harmonizer.checkpoint has no effect: harmonizer.backend is none")
         return
+    with findings.collect():
+        _check_cache(path, config.runtime.cache)
     try:
         need_packages("This check")
         from r3d2_ros.harmonizer.checking import harmonizer_faults
@@ -225,6 +255,16 @@ def _check_harmonizer(path: Path, config: HarmonizerConfig, findings: Findings) 
     for fault in faults:
         where = f"{path}: {fault.where}" if fault.where.startswith("harmonizer.") else fault.where
         findings.faults.append(InputError(where, fault.expected, fault.got, fault.hint))
+
+
+def _check_cache(path: Path, configured: str) -> None:
+    """A folder that is not there yet is left to the program, which makes it."""
+    key = "harmonizer.runtime.cache"
+    if configured and user_path(configured, f"{path}: {key}").exists():
+        try:
+            cache_folder(configured)
+        except InputError as error:
+            raise InputError(f"{path}: {error.where}", error.expected, error.got, error.hint) from error
 
 
 def _named(path: Path, key: str, value: str, *, known: Sequence[str] = ()) -> str:
@@ -240,8 +280,11 @@ def _named(path: Path, key: str, value: str, *, known: Sequence[str] = ()) -> st
 
 def _check_scene_of(path: Path, scene: SceneConfig, findings: Findings) -> Path | None:
     """Check the scene that a configuration names; returns the library that belongs to it."""
-    source = _named(path, "scene.source", scene.source)
     sidecar = _named(path, "scene.sidecar", scene.sidecar) if scene.sidecar else None
+    if scene.source == "street" and sidecar is not None:
+        source = str(Path(sidecar).parent)  # a folder, as the street is one: the sidecar names the Gaussians
+    else:
+        source = _named(path, "scene.source", scene.source)
     files = find_scene(source, sidecar)
     _check_scene_files(files, findings)
     return files.library

@@ -130,5 +130,6 @@ def _check(args: argparse.Namespace) -> int:
     else:
         for fault in faults:
             print(fault, file=sys.stderr)
-        print(f"{args.dir}: {count} samples, " + (f"{len(faults)} faults" if faults else "no fault"))
+        found = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}" if faults else "no fault"
+        print(f"{args.dir}: {count} sample{'' if count == 1 else 's'}, {found}")
     return 1 if faults else 0

@@ -67,11 +67,16 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--pictures-count", type=whole_number(), default=8, metavar="N", help="of N samples (%(default)s)"
     )
-    parser.add_argument("--save", type=Path, metavar="DIR", help="write every row's pictures, which images: reads")
+    parser.add_argument(
+        "--save", type=Path, metavar="DIR", help="write every row's pictures, which --row NAME=images:DIR/ROW reads"
+    )
+    parser.set_defaults(refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure. InputError(s) for what cannot be used; a row that fails costs no other row and gives exit status 1."""
+    if args.json is not None and args.markdown is not None and args.json.resolve() == args.markdown.resolve():
+        args.refuse(f"--json, --markdown: expected two files, got '{args.json}' for both")
     need_packages("The evaluation", "pip install 'r3d2_ros[harmonizer,evaluation]'")
     from dataclasses import replace
 

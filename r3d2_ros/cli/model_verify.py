@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r3d2_ros.cli.numbers import number
 from r3d2_ros.cli.sizes import size_px
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from r3d2_ros.harmonizer.base import ImageModel
 
+TOLERANCE = number("a number from 0 on", lambda value: value >= 0)
 DEFAULT_TOLERANCE = 1e-3
 EIGHT_BIT_TOLERANCE = 1 / 255 + 1e-6
 """One step of 8 bits: where one model rounds, the other may truncate."""
@@ -30,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", metavar="B", help="the same, to be compared")
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; noise where none is given")
     parser.add_argument("--size", type=size_px, default=(256, 384), metavar="HxW", help="of the noise (256x384)")
-    parser.add_argument("--tolerance", type=float, default=DEFAULT_TOLERANCE, help="largest difference (%(default)s)")
+    parser.add_argument(
+        "--tolerance", type=TOLERANCE, default=DEFAULT_TOLERANCE, metavar="X", help="largest difference (%(default)s)"
+    )
     parser.add_argument("--dtype", choices=DTYPE_NAMES, default="float32", help="of both models (%(default)s)")
     parser.add_argument("--dtype-b", choices=DTYPE_NAMES, help="of B, where it is another")
     parser.add_argument("--runtime", choices=RUNTIMES, help="run B, a checkpoint, as the simulator would with this one")

@@ -161,7 +161,8 @@ def _as_text(options: ReplayOptions, outcome: Outcome) -> str:
     if outcome.fault:
         lines.append(f"ended early: {outcome.fault}")
     if outcome.left:
-        lines.append(f"{outcome.left} frame sets are not done; the same command goes on with them")
+        interrupted = "interrupted: " if outcome.interrupted else ""
+        lines.append(f"{interrupted}{outcome.left} frame sets are not done; the same command goes on with them")
     return "\n".join(lines)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from r3d2_ros.dataset.meta import SampleMeta
@@ -44,7 +46,8 @@ def check_dataset(folder: str | Path) -> tuple[int, list[InputError]]:
             except InputErrors as error:
                 faults += error.faults
                 continue
-            faults += _image_faults(path, meta)
+            with _opencv_says_errors_only():
+                faults += _image_faults(path, meta)
             first_split, first = sequences.setdefault(meta.sequence, (split, path))
             if first_split != split:
                 expected, got = f"sequence '{meta.sequence}' in one split", f"it in {split} and in {first_split}"
@@ -52,6 +55,17 @@ def check_dataset(folder: str | Path) -> tuple[int, list[InputError]]:
     if not count:
         faults.append(InputError(str(folder), "samples in train, val or test", "none"))
     return count, faults
+
+
+@contextmanager
+def _opencv_says_errors_only() -> Iterator[None]:
+    """Its warnings of damaged pictures name no file, and each is a fault here."""
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 def _image_faults(path: Path, meta: SampleMeta) -> Iterator[InputError]:

@@ -13,6 +13,7 @@ from r3d2_ros.evaluation.inserts import Picture
 from r3d2_ros.evaluation.run import Lpips
 from r3d2_ros.evaluation.similarity import as_tensor
 from r3d2_ros.harmonizer.runtime.device import find_device
+from r3d2_ros.input_files import open_input
 from r3d2_ros.resources import user_path
 from r3d2_ros.training.perceptual import LpipsHeads
 from r3d2_ros.training.trunk import TRUNK_FILE, TRUNK_URL, Trunk, load_trunk
@@ -29,6 +30,7 @@ def open_lpips(path: str | None, *, device: str, required: bool) -> Lpips:
         if not file.is_file():
             hint = f"Download {TRUNK_URL} (553 MB) there, or give its path by --lpips"
             raise InputError(str(file), "VGG16 weights of torchvision", "no such file", hint)
+        _check_is_trunk(file)
         heads = LpipsHeads()
     except (InputError, MissingPackageError) as error:
         if path or required:
@@ -37,6 +39,15 @@ def open_lpips(path: str | None, *, device: str, required: bool) -> Lpips:
     measure = LpipsMap(load_trunk(file), heads, find_device(device))
     made = {"network": "vgg16", "version": "0.1", "trunk": str(file)}
     return Lpips(measure, "", made)
+
+
+def _check_is_trunk(file: Path) -> None:
+    """InputError for what no PyTorch file begins like. What is one is checked by its reader."""
+    with open_input(file, expected="VGG16 weights of torchvision") as opened:
+        start = opened.read(4)
+    if file.suffix != ".safetensors" and not start.startswith((b"PK\x03\x04", b"\x80")):  # a zip archive, a pickle
+        expected = f"VGG16 weights of torchvision, such as {TRUNK_FILE}"
+        raise InputError(str(file), expected, f"a file that starts with {start!r}")
 
 
 class LpipsMap:

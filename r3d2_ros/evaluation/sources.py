@@ -105,7 +105,9 @@ def picture_path(folder: Path, sample: Sample) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise InputError(str(folder), f"{sample.split}/{sample.folder.name}.png, or without the split", "neither")
+    rows = sorted(path.parent.name for path in folder.glob(f"*/{sample.split}") if path.is_dir())
+    hint = f"It holds rows that --save wrote: images:{folder / rows[0]} is one of them" if rows else ""
+    raise InputError(str(folder), f"{sample.split}/{sample.folder.name}.png, or without the split", "neither", hint)
 
 
 class ModelSource:

@@ -143,7 +143,7 @@ def local_origin(means: NDArray) -> NDArray[np.float64]:
     """
     median = np.median(means, axis=0).astype(np.float64)
     far = FAR_FLOAT64 if means.dtype == np.float64 else FAR_FLOAT32
-    return np.round(median) if np.abs(median).max() >= far else np.zeros(3)
+    return np.round(median) + 0.0 if np.abs(median).max() >= far else np.zeros(3)  # + 0.0: never -0.0
 
 
 def float32_loss_note(path: str, means: NDArray) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ def read_image(path: Path) -> NDArray[np.float32]:
                     raise InputError(
                         str(path), f"at most {MAX_PIXELS} pixels", f"{image.width}x{image.height}"
                     )
+                if image.mode.startswith("I"):  # grey of 16 bits, which convert clips to 255: all white
+                    raise InputError(str(path), "8 bits per channel", "16", "Convert the image to 8 bits")
                 return np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
         except InputError:
             raise

@@ -54,8 +54,9 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
     rest, notes = _rest_columns(element, path) if colour == DC else ((), ())
     rows = read_rows(file, header, "vertex")
     exact = any(rows.dtype[name].itemsize > 4 for name in POSITION)
-    scales = exp_scales(stack_columns(rows, SCALE))
-    opacities = sigmoid(stack_columns(rows, ("opacity",))[:, 0])
+    log_scales, logits = stack_columns(rows, SCALE), stack_columns(rows, ("opacity",))[:, 0]
+    notes = (*notes, *_activated_note(path, log_scales, logits))
+    scales, opacities = exp_scales(log_scales), sigmoid(logits)
     if "filter_3D" in element.types:
         scales, opacities = _bake_3d_filter(scales, opacities, stack_columns(rows, ("filter_3D",)))
         notes = (*notes, f"{path}: Mip-Splatting's filter_3D was baked into scales and opacities")
@@ -91,6 +92,16 @@ def _rest_columns(element: Element, path: str) -> tuple[tuple[str, ...], tuple[s
     columns = tuple(f"f_rest_{channel * per_channel + k}" for k in range(kept) for channel in range(3))
     cut = f"{path}: spherical harmonics of degree 4 cut to degree 3"
     return columns, (cut,) if kept < per_channel else ()
+
+
+def _activated_note(
+    path: str, log_scales: NDArray[np.float32], logits: NDArray[np.float32]
+) -> tuple[str, ...]:
+    """A note on scales [N, 3] and opacities [N] that would all be sizes in metres and shares as they are."""
+    if not (logits.min() >= 0 and logits.max() <= 1 and log_scales.min() > 0 and log_scales.max() < 1):
+        return ()
+    found = "every scale is between 0 and 1 and every opacity in [0, 1], as if they were activated already"
+    return (f"{path}: {found}. They are read as logarithms and logits: export them so if the picture is a blur",)
 
 
 def _bake_3d_filter(

@@ -65,8 +65,7 @@ class Header:
         missing = [key for key in required if key not in element.types]
         if missing:
             got = f"no {_short(missing)} (it has {_short(list(element.types)) or 'no columns'})"
-            hint = "It looks like a mesh or a point cloud, not like Gaussians" if "x" in element.types else ""
-            raise InputError(self.path, f"Gaussian columns in element '{name}'", got, hint)
+            raise InputError(self.path, f"Gaussian columns in element '{name}'", got, _kind_hint(element, missing))
         if element.count == 0:
             raise InputError(self.path, f"at least one row in element '{name}'", "0 rows")
         if element.count > MAX_ROWS:
@@ -74,6 +73,15 @@ class Header:
                 self.path, f"at most {MAX_ROWS} rows in element '{name}'", f"{element.count} rows"
             )
         return element
+
+
+def _kind_hint(element: Element, missing: Sequence[str]) -> str:
+    """What an element that lacks these columns looks like."""
+    if missing == ["scale_2"]:
+        return "It holds 2D Gaussians (surfels), which are not read"
+    if "x" in element.types and not {"f_dc_0", "opacity", "scale_0"} & element.types.keys():
+        return "It looks like a mesh or a point cloud, not like Gaussians"
+    return ""
 
 
 def is_ply(start: bytes) -> bool:

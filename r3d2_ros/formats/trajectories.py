@@ -80,6 +80,9 @@ def read_trajectory_csv(path: Path) -> list[list[float]]:
             expected = f"the columns {', '.join(COLUMNS[:3])} and optionally {', '.join(COLUMNS[3:])}"
             raise InputError(f"{path}: header", expected, ", ".join(names))
         order = [names.index(name) for name in COLUMNS[: len(names)]]
+    if not lines:
+        got = "none" if order is None else "a header only"
+        raise InputError(str(path), "at least one row of x, y, z", got, "Or leave trajectory_file out of scene.yaml")
     return [_numbers(line, order, f"{path}: row {number}") for number, line in enumerate(lines, start=1)]
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
+from r3d2_ros.published import IMAGE_TOPICS
 from r3d2_ros.replay.ticks import Selection, replay_config
 
 FOLDER_FORMATS = ("jpg", "png", "mp4")
 BAG_FORMATS = ("raw", "jpg")
 BAG_SUFFIX = ".mcap"
+OTHER_BAG_SUFFIXES = (".db3", ".bag")
 ALL = "all"
 
 
@@ -44,12 +46,15 @@ class ReplayOptions:
     @property
     def is_bag(self) -> bool:
         """Whether the output is a bag."""
-        return self.out.suffix == BAG_SUFFIX
+        return self.out.suffix.lower() == BAG_SUFFIX
 
 
 def checked(options: ReplayOptions) -> ReplayOptions:
     """The options with their defaults, and the configuration as the replay uses it: lock-step, and with the images that
     the format asks for. InputError for what does not fit together."""
+    if options.out.suffix.lower() in OTHER_BAG_SUFFIXES:
+        hint = f"--out {options.out.with_suffix(BAG_SUFFIX)} writes a bag, and `ros2 bag convert` makes others of it"
+        raise InputError("--out", f"a folder or NAME{BAG_SUFFIX}", f"'{options.out}'", hint)
     image_format = options.image_format
     formats = BAG_FORMATS if options.is_bag else FOLDER_FORMATS
     if image_format and image_format not in formats:
@@ -61,6 +66,9 @@ def checked(options: ReplayOptions) -> ReplayOptions:
     if options.is_bag and image_format:
         is_raw = image_format == "raw"
         config = replace(config, output=replace(config.output, raw=is_raw, compressed=not is_raw))
+    elif options.is_bag and not (config.output.compressed or any(getattr(config.output, key) for key in IMAGE_TOPICS)):
+        hint = "Set one of them, or choose with --format raw or jpg"
+        raise InputError("output.raw, output.compressed", "one of them for a bag", "neither: no pictures", hint)
     elif not image_format and not options.is_bag:
         image_format = "jpg"
     return replace(options, config=config, image_format=image_format)

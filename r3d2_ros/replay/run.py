@@ -12,6 +12,7 @@ from r3d2_ros.assembly import Assembled, assemble, load_config_library, load_con
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
+from r3d2_ros.message_inputs import EgoMessage
 from r3d2_ros.progress import Progress
 from r3d2_ros.replay.folder_store import FolderStore
 from r3d2_ros.replay.manifest import described_config, described_files
@@ -99,6 +100,10 @@ class _Run:
         moments = ticks.moments()
         self._say(f"ego: {self._recording.ego.title}")
         self._say(f"actors: {self._recording.actors or 'none'}")
+        stamps = [entry.stamp_ns for _, entry in self._recording.ego.messages if isinstance(entry, EgoMessage)]
+        if len(stamps) > 1 and not any(stamps):
+            topic = self._recording.ego.topic
+            self._recording.bag.damage.append(f"{topic}: all stamps are 0: the header was never filled")
         if not moments:
             reasons = "; ".join(report.text for report in ticks.reports) or "no message"
             where = f"{self._options.bag}: {self._recording.ego.topic}"

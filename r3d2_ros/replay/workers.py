@@ -56,6 +56,7 @@ class _Worker:
     process: Any
     connection: Connection
     number: int
+    asked: bool = False
     finished: bool = False
 
 
@@ -102,6 +103,7 @@ def _ask_to_end(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         if worker.process.is_alive():
             worker.process.terminate()
+            worker.asked = True
 
 
 def _heard(worker: _Worker, events: Events, findings: list[Findings]) -> Exception | None:
@@ -111,6 +113,8 @@ def _heard(worker: _Worker, events: Events, findings: list[Findings]) -> Excepti
     except (EOFError, OSError):  # OSError: it ended in the middle of a message
         worker.finished = True
         worker.process.join()
+        if worker.asked and worker.process.exitcode == -signal.SIGTERM:
+            return None  # it was asked before it could have heard, and had begun nothing
         return PartEnded(f"the process of part {worker.number} ended with exit code {worker.process.exitcode}")
     if kind == "done":
         events.done(*value)

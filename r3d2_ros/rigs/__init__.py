@@ -11,7 +11,7 @@ from r3d2_ros.cameras import Rig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.input_files import not_a_file
 from r3d2_ros.resources import config_dir, user_path
-from r3d2_ros.rigs import autoware, hugsim, native, pandaset
+from r3d2_ros.rigs import autoware, calibrator, hugsim, native, pandaset
 from r3d2_ros.rigs.fields import MAX_SIDE_PX, size_faults
 from r3d2_ros.schema import load_yaml
 
@@ -85,6 +85,8 @@ def detect_kind(data: Any, where: str) -> str:
     for kind, module in (("hugsim", hugsim), ("pandaset", pandaset), ("autoware", autoware)):
         if module.recognises(data):
             return kind
+    if calibrator.recognises(data):
+        calibrator.refuse(where)
     raise InputError(
         where,
         "a rig: 'cameras' (r3d2), 'cams' (HUGSIM), entries with 'extrinsic' (PandaSet), or frames with "

@@ -16,7 +16,7 @@ import numpy as np
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.rigs.fields import FOREIGN, Metres, Number, centred_K, ros_name, validate_at
+from r3d2_ros.rigs.fields import FOREIGN, Metres, Number, centred_K, fov_notes, ros_name, validate_at
 from r3d2_ros.schema import load_yaml
 
 KIT_FILE, BASE_FILE = "sensor_kit_calibration.yaml", "sensors_calibration.yaml"
@@ -90,7 +90,7 @@ def parse(
         f"{path}: the file has no intrinsics: all {len(cameras)} cameras are {width}x{height} pinholes with "
         f"a horizontal field of view of {fov_deg:g} degrees."
     )
-    return Rig(name=_kit_name(path), cameras=cameras, notes=(note,))
+    return Rig(name=_kit_name(path), cameras=cameras, notes=(note, *fov_notes(fov_deg, "rig.fov_deg, --fov")))
 
 
 def _mounts(data: Any, where: str) -> dict[str, Mount]:

@@ -18,6 +18,9 @@ MAX_SIDE_PX = 8192
 MAX_PIXELS = 64_000_000
 QUAT_TOLERANCE = 1e-3
 
+MAX_RADIANS = 3.2
+"""Above pi: a field of view below is more often one in radians than that of a telescope."""
+
 FOREIGN = ConfigDict(extra="ignore", allow_inf_nan=False)
 """For formats of other projects: keys that are not read here are theirs to have."""
 
@@ -78,6 +81,13 @@ def ros_name(text: str) -> str:
     """`text` as a ROS name: other characters become '_', 'camera_' goes before what starts with no letter."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", text)
     return name if re.match(NAME_PATTERN, name) else f"camera_{name}".rstrip("_")
+
+
+def fov_notes(fov_deg: float, where: str) -> tuple[str, ...]:
+    """A note on a field of view that may have been meant in radians."""
+    if fov_deg >= MAX_RADIANS:
+        return ()
+    return (f"{where}: {fov_deg:g} degrees: is this in radians? Then it is {np.degrees(fov_deg):.4g} degrees",)
 
 
 def focal_from_fov(size_px: int, fov_deg: float) -> float:

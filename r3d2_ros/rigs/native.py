@@ -22,6 +22,7 @@ from r3d2_ros.rigs.fields import (
     PrincipalPx,
     SidePx,
     centred_K,
+    fov_notes,
     intrinsic_matrix,
     quat_faults,
     size_faults,
@@ -140,7 +141,14 @@ def parse(data: Any, where: str, *, name: str) -> Rig:
     faults += _shared_names(cameras, where)
     if faults:
         raise InputErrors(faults)
-    return Rig(name=file.name or name, cameras=tuple(cameras))
+    return Rig(name=file.name or name, cameras=tuple(cameras), notes=tuple(_fov_notes(file, where)))
+
+
+def _fov_notes(file: RigFile, where: str) -> Iterable[str]:
+    for name, entry in file.cameras.items():
+        fov_x_deg = {**_applicable(file.defaults, entry), **entry}.get("fov_x_deg")
+        if fov_x_deg is not None:
+            yield from fov_notes(float(fov_x_deg), f"{where}: cameras.{name}.fov_x_deg")
 
 
 def _camera(name: str, entry: Any, *, defaults: dict[str, Any], where: str) -> Camera:

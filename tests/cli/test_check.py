@@ -227,3 +227,66 @@ def test_unknown_home_folders_in_a_configuration(folder: Path, capsys: pytest.Ca
     status, result = check(folder / "file.yaml", capsys)
     assert status == 1
     assert [fault["where"].split(": ")[-1] for fault in result["faults"]] == ["scene.source", "assets.library"]
+
+
+def test_the_class_table_of_a_configuration_is_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "file.yaml").write_text("assets: {classes: mine.yaml}\nscene: {source: wall.ply}\n")
+    assert faults(check(folder / "file.yaml", capsys)[1])[0].startswith(
+        f"{folder / 'file.yaml'}: assets.classes: expected an existing file"
+    )
+    (folder / "mine.yaml").write_text("clazzes: {car: [car]}\n")
+    assert faults(check(folder / "file.yaml", capsys)[1])[0].startswith(f"{folder / 'mine.yaml'}: clazzes: expected")
+
+
+def test_the_sidecar_that_stands_in_for_the_streets_is_checked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "file.yaml"
+    path.write_text("scene: {sidecar: mine.yaml}\n")
+    assert "scene.sidecar: expected an existing file" in faults(check(path, capsys)[1])[0]
+    (folder / "mine.yaml").write_text("gaussians: none.ply\n")
+    assert "none.ply: expected" in faults(check(path, capsys)[1])[0]
+    (folder / "mine.yaml").write_text("gaussians: wall.ply\n")
+    assert check(path, capsys)[0] == 0
+
+
+def test_a_checkpoint_without_a_backend_is_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "file.yaml"
+    path.write_text("scene: {source: wall.ply}\nharmonizer: {checkpoint: nano}\n")
+    status, result = check(path, capsys)
+    note = f"{path}: harmonizer.checkpoint has no effect: harmonizer.backend is none"
+    assert status == 0 and note in result["notes"]
+    path.write_text("scene: {source: wall.ply}\nharmonizer: {checkpoint: nano, backend: r3d}\n")
+    assert note not in check(path, capsys)[1]["notes"]
+
+
+def test_a_cache_that_everybody_can_write_is_a_fault(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("r3d2_ros.harmonizer.packages.find_spec", lambda name: None)
+    path = folder / "file.yaml"
+    path.write_text("scene: {source: wall.ply}\nharmonizer: {backend: r3d2, checkpoint: c, runtime: {cache: cache}}\n")
+    assert check(path, capsys)[0] == 0 and not (folder / "cache").exists()
+    (folder / "cache").mkdir()
+    (folder / "cache").chmod(0o777)
+    assert "harmonizer.runtime.cache: expected a folder of this user" in faults(check(path, capsys)[1])[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"PK\x03\x04\xff\xfe" + bytes(64), "got a zip archive (.sog, .pt, .npz or a packed file)"),
+        ("scene: {}\n".encode("utf-16"), "got text in UTF-16, which has to be saved as UTF-8"),
+        (b"\xfcmlaut: 1\n", "got bytes that are no UTF-8"),
+        (b"/**: {ros__parameters: {rig.source: demo3}}", "got a ROS parameter file (ros__parameters)"),
+        (b"image_width: 9\ncamera_matrix: {rows: 3}\n", "it has intrinsics only"),
+        (b"nam: x\nversion: 2\njobs: 3\n", "got the keys nam, version, jobs"),
+    ],
+    ids=["zip", "utf-16", "latin-1", "ros", "calibrator", "near misses"],
+)
+def test_what_looks_like_something_else_is_told_what_it_is(
+    folder: Path, content: bytes, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "file.npz").write_bytes(content)
+    status, result = check(folder / "file.npz", capsys)
+    assert status == 1 and len(result["faults"]) == 1 and faults(result)[0].endswith(fault)

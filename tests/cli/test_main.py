@@ -59,7 +59,18 @@ def test_the_help_of_every_command_below_a_command_can_be_printed(command: str) 
         parsers += [p for a in parser._actions if isinstance(a.choices, dict) for p in a.choices.values()]
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["render"], ["render", "--ego", "1", "2"], ["check"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["render"],
+        ["render", "--ego", "1", "2"],
+        ["check"],
+        ["model", "verify", "nano", "nano", "--tolerance", "nan"],
+        ["model", "verify", "nano", "nano", "--tolerance", "-1"],
+    ],
+)
 def test_wrong_arguments_are_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         cli.main(arguments)

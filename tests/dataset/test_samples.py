@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from r3d2_ros.cli.main import main
 from r3d2_ros.dataset.check import check_dataset
 from r3d2_ros.dataset.meta import SampleMeta
 from r3d2_ros.dataset.samples import DatasetWriter, open_dataset
@@ -176,6 +177,14 @@ def test_the_checker_names_the_bad_sample(folder: Path, name: str) -> None:
     assert all("street_1_0001" in fault.where for fault in faults)
     with pytest.raises(InputErrors, match=message):
         raise InputErrors(faults)
+
+
+def test_a_truncated_picture_is_one_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = folder / "train" / "street_1_0001" / "input.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert main(["dataset", "check", str(folder)]) == 1
+    out, err = capfd.readouterr()
+    assert out == f"{folder}: 3 samples, 1 fault\n" and err.startswith(f"{path}: expected") and err.count("\n") == 1
 
 
 def test_what_is_no_dataset_is_said(tmp_path: Path) -> None:

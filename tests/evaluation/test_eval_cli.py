@@ -194,6 +194,28 @@ def test_arguments_that_cannot_be_used(
     assert message in capsys.readouterr().err
 
 
+def test_two_reports_need_two_files(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    json_file, same = dataset.parent / "eval.json", dataset / ".." / "eval.json"
+    with pytest.raises(SystemExit) as ended:
+        main(["eval", str(dataset), "--json", str(json_file), "--markdown", str(same)])
+    assert ended.value.code == 2 and "expected two files" in capsys.readouterr().err
+
+
+def test_what_is_no_trunk_is_said(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (dataset.parent / "scan.ply").write_bytes(b"ply\nformat")
+    run(dataset, "--rows", "naive", "--lpips", dataset.parent / "scan.ply", status=1)
+    error = capsys.readouterr().err
+    assert "scan.ply: expected VGG16 weights of torchvision, such as vgg16" in error and r"b'ply\n'" in error
+
+
+@pytest.mark.usefixtures("no_trunk")
+def test_the_folder_of_all_rows_is_told_from_that_of_one(dataset: Path) -> None:
+    saved = dataset.parent / "saved"
+    (saved / "naive" / "test").mkdir(parents=True)
+    rows = run(dataset, "--rows", "copy", "--row", f"copy=images:{saved}", status=1)
+    assert f"images:{saved / 'naive'} is one of them" in rows["copy"]["fault"]
+
+
 @pytest.mark.usefixtures("no_trunk")
 def test_a_damaged_sample_is_named(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_png(dataset / "test" / "s1" / "target.png", np.zeros((8, 8, 3), np.uint8))

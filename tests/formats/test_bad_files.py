@@ -236,3 +236,11 @@ def test_a_full_disk_is_called_that(tmp_path: Path, writer: str, monkeypatch: py
         WRITERS[writer](tmp_path / "a")
     assert (caught.value.where, caught.value.got) == (str(tmp_path / "a"), f"no space left on the disk of {tmp_path}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_gaussians_that_lack_columns_are_not_called_a_mesh(tmp_path: Path) -> None:
+    for name, hint in (("scale_2", "It holds 2D Gaussians (surfels), which are not read"), ("opacity", "")):
+        (tmp_path / "a.ply").write_bytes(without(name))
+        with pytest.raises(InputError, match=f"no {name} ") as caught:
+            load_gaussians(tmp_path / "a.ply")
+        assert caught.value.hint == hint

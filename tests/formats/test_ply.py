@@ -213,3 +213,17 @@ def test_ascii_rows_beyond_the_count_are_counted(tmp_path: Path) -> None:
     assert load_gaussians(path).notes == ()
     path.write_bytes(header + b"end_header\n" + row + b"\n" + row + b"end\n")
     assert f"{len(row) + 4} bytes are left over" in load_gaussians(path).notes[0]
+
+
+def test_what_looks_activated_already_is_noted(tmp_path: Path) -> None:
+    columns = gaussian_columns(4) | {f"scale_{i}": np.full(4, 0.05) for i in range(3)} | {"opacity": np.full(4, 0.9)}
+    (note,) = load_gaussians(write_ply(tmp_path / "a.ply", columns)).notes
+    assert "as if they were activated already" in note
+    columns["scale_1"][2] = -3.0
+    assert not load_gaussians(write_ply(tmp_path / "b.ply", columns)).notes
+
+
+def test_an_origin_has_no_negative_zero(tmp_path: Path) -> None:
+    columns = gaussian_columns(4) | {"x": np.full(4, 5e5), "y": np.full(4, -0.2)}
+    origin = load_gaussians(write_ply(tmp_path / "a.ply", columns, types={"x": "f8"})).gaussians.origin
+    assert str(origin.tolist()) == "[500000.0, 0.0, -4.0]"

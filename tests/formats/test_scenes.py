@@ -272,3 +272,16 @@ def test_a_sky_turned_against_the_scene_cannot_be_written(tmp_path: Path) -> Non
 def test_a_real_scan_is_a_scene() -> None:
     scene = load_scene(shared_data("playcanvas-splats/guitar.compressed.ply"))
     assert scene.name == "guitar.compressed" and len(scene.background) == 90_854
+
+
+def test_a_sky_of_16_bits_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 8), 30_000, np.uint16)).save(tmp_path / "sky.png")
+    with pytest.raises(InputError, match=r"sky\.png: expected 8 bits per channel, got 16\. Convert"):
+        load_scene(scene_folder(tmp_path, sky={"image": "sky.png"}))
+
+
+@pytest.mark.parametrize(("text", "got"), [("x,y,z\n", "a header only"), ("\n", "none")])
+def test_a_trajectory_without_rows_is_refused(tmp_path: Path, text: str, got: str) -> None:
+    (tmp_path / "path.csv").write_text(text)
+    with pytest.raises(InputError, match=f"path.csv: expected at least one row of x, y, z, got {got}"):
+        load_scene(scene_folder(tmp_path, trajectory_file="path.csv"))

@@ -311,7 +311,7 @@ def test_a_configure_that_fails_keeps_nothing_of_what_it_loaded() -> None:
         loaded.append(weakref.ref(assembled))
         return assembled
 
-    node = SimNode(assemble=assemble, parameter_overrides=[Parameter("output.namespace", value="bad name")])
+    node = SimNode(assemble=assemble, parameter_overrides=[Parameter("output.namespace", value="n" * 300)])
     threads = set(threading.enumerate())
     assert not node.start()
     assert set(threading.enumerate()) <= threads, "its harmonize thread has ended"

@@ -351,6 +351,16 @@ def test_broken_poses_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not only.out.exists()
 
 
+def test_stamps_that_were_never_filled_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = drive(SECONDS)
+    for entry in entries:
+        entry.message.header.stamp.sec = entry.message.header.stamp.nanosec = 0
+    place = Place(tmp_path, entries)
+    assert place.run() == 3
+    name = entries[0].topic
+    assert f"not read: {name}: all stamps are 0: the header was never filled" in capsys.readouterr().out
+
+
 def test_an_unreadable_part_is_named_and_the_rest_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = Place(tmp_path)
     (place.bag / "metadata.yaml").unlink()

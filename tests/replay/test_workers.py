@@ -70,6 +70,21 @@ def test_a_process_that_is_killed_has_ended(sent: bytes) -> None:
     assert str(error) == "the process of part 3 ended with exit code -9"
 
 
+@pytest.mark.parametrize(
+    ("asked", "exit_code", "is_a_fault"), [(True, -15, False), (True, -9, True), (False, -15, True)]
+)
+def test_a_process_that_was_asked_before_it_could_hear_ended_well(
+    asked: bool, exit_code: int, is_a_fault: bool
+) -> None:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    theirs.close()
+    process: Any = SimpleNamespace(join=lambda: None, exitcode=exit_code)
+    worker = _Worker(process, ours, 1, asked=asked)
+    events: Any = None
+    with ours:
+        assert (_heard(worker, events, []) is not None) is is_a_fault and worker.finished
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", [(), ("--anchor", "start", "--every", "3")], ids=["all", "a part"])
 def test_several_processes_give_the_same_hashes(tmp_path: Path, extra: tuple[str, ...]) -> None:

@@ -104,3 +104,8 @@ def test_all_faults_at_once(tmp_path: Path):
         load_rig(write(tmp_path, kit=kit), fov_deg=60.0)
     keys = {fault.where.split(": ")[-1] for fault in caught.value.faults}
     assert keys == {"sensor_kit_base_link.cam/camera_link.x", "sensor_kit_base_link.cam/camera_link.yaw"}
+
+
+def test_a_field_of_view_in_radians_is_noted(tmp_path: Path):
+    assert "--fov: 1.57 degrees: is this in radians?" in load_rig(write(tmp_path), fov_deg=1.57).notes[-1]
+    assert len(load_rig(write(tmp_path), fov_deg=90.0).notes) == 1

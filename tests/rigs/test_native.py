@@ -313,3 +313,20 @@ def test_every_image_at_another_size(tmp_path: Path):
 def test_wrong_arguments(tmp_path: Path, options: dict[str, object], expected: str):
     with pytest.raises((InputError, InputErrors), match=expected):
         load_rig(one_camera(tmp_path), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("place", "fov", "noted"), [("cameras", 1.57, True), ("defaults", 3.19, True), ("cameras", 3.2, False)]
+)
+def test_a_field_of_view_in_radians_is_noted(tmp_path: Path, place: str, fov: float, noted: bool) -> None:
+    own, shared = ("", f"fov_x_deg: {fov}") if place == "defaults" else (f"fov_x_deg: {fov}, ", "")
+    camera = f"{own}width_px: 64, height_px: 48, pose: {{xyz_m: [0, 0, 0], rpy_deg: [0, 0, 0]}}"
+    path = write(tmp_path, f"defaults: {{{shared}}}\ncameras: {{cam: {{{camera}}}}}")
+    notes = load_rig(path).notes
+    assert bool(notes) is noted
+    assert all(f"{path}: cameras.cam.fov_x_deg: {fov} degrees: is this in radians?" in note for note in notes)
+
+
+def test_a_calibrators_file_is_told_what_a_rig_needs_besides(tmp_path: Path) -> None:
+    faults = faults_of(write(tmp_path, "image_width: 9\ncamera_matrix: {rows: 3}\n"))
+    assert "Copy K and D into a rig file" in faults[""].hint
