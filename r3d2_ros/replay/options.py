@@ -46,13 +46,13 @@ class ReplayOptions:
     @property
     def is_bag(self) -> bool:
         """Whether the output is a bag."""
-        return self.out.suffix.lower() == BAG_SUFFIX
+        return self.out.suffix == BAG_SUFFIX
 
 
 def checked(options: ReplayOptions) -> ReplayOptions:
     """The options with their defaults, and the configuration as the replay uses it: lock-step, and with the images that
     the format asks for. InputError for what does not fit together."""
-    if options.out.suffix.lower() in OTHER_BAG_SUFFIXES:
+    if options.out.suffix.lower() in (BAG_SUFFIX, *OTHER_BAG_SUFFIXES) and not options.is_bag:
         hint = f"--out {options.out.with_suffix(BAG_SUFFIX)} writes a bag, and `ros2 bag convert` makes others of it"
         raise InputError("--out", f"a folder or NAME{BAG_SUFFIX}", f"'{options.out}'", hint)
     image_format = options.image_format
