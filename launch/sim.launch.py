@@ -22,7 +22,7 @@ CONFIGURATION = {
     "tick": ("sync.tick", "what makes a tick in lockstep", ["ego", "rate", "trigger"]),
     "actors": ("sync.actors", "whether a tick waits for actors", ["auto", "required", "static"]),
     "harmonizer": ("harmonizer.backend", "what runs over each frame", ["none", "r3d2", "pipeline"]),
-    "checkpoint": ("harmonizer.checkpoint", "folder of the harmonizer's checkpoint or pipeline, or nano", None),
+    "checkpoint": ("harmonizer.checkpoint", "the harmonizer's checkpoint or pipeline folder, or nano, nano_1080", None),
     "runtime": ("harmonizer.runtime.kind", "how its network is run", ["eager", "torch-compile", "stable-fast"]),
     "dtype": (
         "harmonizer.dtype",

@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
     )
     model = parser.add_argument_group("which network")
     model.add_argument("--variant", choices=VARIANTS, help="random weights in these sizes (nano)")
-    model.add_argument("--checkpoint", metavar="DIR", help="these weights, or nano's, not random ones")
+    model.add_argument("--checkpoint", metavar="DIR", help="these weights, or those of nano or nano_1080")
     model.add_argument("--seed", type=int, help=f"of random weights ({DEFAULTS['seed']})")
     _add_path(parser.add_argument_group("how it is run"))
     network = parser.add_argument_group("the network alone")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "path", nargs="?", metavar="PATH", help="a checkpoint's folder or a pipeline's, or a shipped checkpoint: nano"
+        "path", nargs="?", metavar="PATH", help="folder of a checkpoint or pipeline, or a shipped one: nano, nano_1080"
     )
     which.add_argument(
         "--variant", choices=tuple(VARIANTS), help="sizes without weights; this nano is not the shipped model"

@@ -28,7 +28,7 @@ DTYPE_NAMES = ("float32", "float16", "bfloat16")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("a", metavar="A", help="a checkpoint's folder, a pipeline's, or nano, to compare with")
+    parser.add_argument("a", metavar="A", help="a checkpoint's folder, a pipeline's, or a shipped one: nano")
     parser.add_argument("b", metavar="B", help="the same, to be compared")
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; noise where none is given")
     parser.add_argument("--size", type=size_px, default=(256, 384), metavar="HxW", help="of the noise (256x384)")

@@ -86,7 +86,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, made if needed")
     parser.add_argument("--fov", type=float, metavar="DEG", help="horizontal, for a rig file without intrinsics")
     parser.add_argument("--backend", choices=["auto", *RENDERERS], help="renderer; auto: gsplat where CUDA works")
-    parser.add_argument("--harmonizer", metavar="DIR", help="a harmonizer's checkpoint or pipeline folder, or nano")
+    parser.add_argument("--harmonizer", metavar="DIR", help="a checkpoint's or pipeline's folder, nano or nano_1080")
     parser.add_argument("--assets", metavar="LIB", help="assets.yaml or its folder; without it, the "
                         "scene's own, else the embedded library")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")

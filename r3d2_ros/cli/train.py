@@ -21,7 +21,8 @@ EXAMPLES = """examples:
   r3d2 train my_training.yaml --resume                          go on with one that was ended
   accelerate launch --num_processes 8 -m r3d2_ros.cli.main train r3d2 --data pairs --out out/train/r3d2
 
-CONFIG is a file, or the name of a shipped one: r3d2, r3d2_big, nano. docs/training.md has every key.
+CONFIG is a file, or the name of a shipped one: r3d2, r3d2_big, nano, nano_1080, nano_1080_agree.
+docs/training.md has every key.
 Ctrl-C and SIGTERM save a checkpoint and end. Exit status: 0 trained to the end, 1 an input cannot be used, the loss is
 not finite or a checkpoint could not be written, 2 wrong arguments, 130 interrupted."""
 
@@ -36,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data", nargs="+", metavar="DIR", help="the datasets, in place of data.folders")
     parser.add_argument("--out", metavar="DIR", help="where it writes, in place of out")
     parser.add_argument(
-        "--checkpoint", metavar="DIR", help="weights to begin with, a folder or nano, in place of the configuration's"
+        "--checkpoint", metavar="DIR", help="weights to begin with instead of the configuration's: a folder, nano"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
 

@@ -21,7 +21,11 @@ class ModelSource:
 
     __pydantic_config__ = STRICT
     checkpoint: Annotated[
-        str, _doc("checkpoint to begin with: a folder (`r3d2 model init`) or nano; empty: random weights of `variant`")
+        str,
+        _doc(
+            "checkpoint to begin with: a folder (`r3d2 model init`) or a shipped one, such as nano; empty: random "
+            "weights of `variant`"
+        ),
     ] = ""
     variant: Annotated[str, _doc("sizes: r3d2, r3d2-big or nano. Beside a checkpoint: empty, or what it has to be")] = (
         ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from r3d2_ros.dataset.make import make_dataset
 from r3d2_ros.dataset.pairs import Stage, make_pair, naive_render
 from r3d2_ros.dataset.placement import window_of
 from r3d2_ros.dataset.procedural import SEEDS_PER_SPLIT, ProceduralOptions
+from r3d2_ros.dataset.samples import open_dataset
 from r3d2_ros.evaluation.inserts import DARKENED, darkening, luminance
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.backends import load_network
 from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.region import ActorBox, actor_region
+from r3d2_ros.harmonizer.residual import run_reduced
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
@@ -37,8 +40,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 OTHER_SEED = 77
 """Not that of the dataset that nano was trained on. Its streets are of the test split's own range of seeds besides."""
 
-SAMPLES = 24
+SAMPLES, FRAMES = 24, 6
 GAIN_DB, SHADOW_IOU = 2.0, 0.5
+COUNTS_DB = 38.0
+"""From here on an approximate mode counts."""
 MOVED = 1 / 3
 """Of the way that a mirrored sun moves a shadow, nano's moves at least this share; the card says what is reached."""
 
@@ -70,6 +75,36 @@ def test_its_shadows_lie_where_the_true_ones_do(measured: dict[str, Any]) -> Non
 
 def test_outside_nothing_changes(measured: dict[str, Any]) -> None:
     assert measured["nano"]["full"]["changed_outside_px"] == 0
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whole frames of a camera of 1080 rows."""
+    folder = tmp_path_factory.mktemp("frames") / "data"
+    size = (1080, 1920)
+    options = ProceduralOptions(seed=OTHER_SEED, counts=(0, 0, FRAMES), per_street=2, size=size, frame=size)
+    assert make_dataset(folder, options, command="a test") == FRAMES
+    return folder
+
+
+def test_nano_1080_is_nearer_to_the_truth_in_large_frames_than_nano(frames: Path, tmp_path: Path) -> None:
+    words = ["eval", str(frames), "--rows", "naive", "nano", "--row", "large=nano_1080", "--json", str(tmp_path / "e")]
+    assert main([*words, "--device", "cpu"]) == 0
+    rows = json.loads((tmp_path / "e").read_text())
+    naive, nano, large = (rows[name]["region"] for name in ("naive", "nano", "large"))
+    assert large["psnr"] >= naive["psnr"] + GAIN_DB and large["psnr"] >= nano["psnr"] + 0.5
+    assert large["shadow_iou"] >= 0.3
+
+
+def test_nano_1080_changes_a_reduced_frame_as_the_whole_one(frames: Path) -> None:
+    network = load_network(HarmonizerConfig(backend="r3d2", checkpoint="nano_1080", device="cpu"))
+    for sample in open_dataset(frames).split("test")[::2]:
+        picture = sample.load()
+        image = torch.from_numpy(picture.input.transpose(2, 0, 1).copy())[None]
+        whole, reduced = (run_reduced(image, network, scale)[0] for scale in (1.0, 720 / 1080))
+        region = torch.from_numpy(sample.region(picture.mask, RegionConfig()))
+        error = ((whole - reduced) ** 2).mean(0).mul(region).sum() / region.sum()
+        assert -10 * torch.log10(error) >= COUNTS_DB
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from r3d2_ros.training.sources import initial_model
 from tests.harmonizer.small import picture
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
-NANO = CONFIG / "models" / "nano"
+NANO, NANO_1080 = (CONFIG / "models" / name for name in ("nano", "nano_1080"))
 
 
 def test_a_name_alone_is_the_shipped_one_and_a_path_is_a_folder(
@@ -30,7 +30,7 @@ def test_a_name_alone_is_the_shipped_one_and_a_path_is_a_folder(
 ) -> None:
     (tmp_path / "nano").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert shipped_models() == ["nano"]
+    assert shipped_models() == ["nano", "nano_1080"]
     assert model_folder("nano", "x") == shipped_model("nano") == NANO
     for path in ("./nano", str(tmp_path / "nano")):
         assert model_folder(path, "x") == tmp_path / "nano"
@@ -38,12 +38,12 @@ def test_a_name_alone_is_the_shipped_one_and_a_path_is_a_folder(
 
 def test_what_is_neither_is_refused_with_the_shipped_names(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    expected = "expected the folder of a checkpoint or of a pipeline, or one of nano, got"
+    expected = "expected the folder of a checkpoint or of a pipeline, or one of nano, nano_1080, got"
     with pytest.raises(InputError, match=f"harmonizer.checkpoint: {expected} 'nana': no such folder"):
         model_folder("nana", "harmonizer.checkpoint")
     with pytest.raises(InputError, match=rf"x: {expected} '{tmp_path}/file': a file"):
         model_folder(str(tmp_path / "file"), "x")
-    with pytest.raises(InputError, match="one of nano, got 'nana'"):
+    with pytest.raises(InputError, match="one of nano, nano_1080, got 'nana'"):
         shipped_model("nana")
 
 
@@ -54,27 +54,30 @@ def test_beside_a_configuration_file_a_folder_of_that_name_is_meant(tmp_path: Pa
     assert load_config(tmp_path / "sim.yaml").harmonizer.checkpoint == str(tmp_path / "nano")
 
 
-def test_nano_is_small_free_and_says_what_it_was_trained_on() -> None:
-    assert sum(file.stat().st_size for file in NANO.iterdir()) <= 10e6
-    model = load_checkpoint(NANO)
+@pytest.mark.parametrize("folder", [NANO, NANO_1080], ids=lambda folder: folder.name)
+def test_they_are_small_free_and_say_what_they_were_trained_on(folder: Path) -> None:
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 10e6
+    model = load_checkpoint(folder)
     assert model.config.variant == "nano"
     assert model.config.trained_on == ("procedural",)
     assert model.config.licences and all(licence.commercial for licence in model.config.licences)
-    assert licence_of(NANO).name == "apache-2.0", "the card says so too"
+    assert licence_of(folder).name == "apache-2.0", "the card says so too"
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 
-def test_nano_computes_in_float16() -> None:
-    """Its sums stay where float16 has numbers, and near enough to float32: one of 255 grey levels is 0.0039."""
+@pytest.mark.parametrize("folder", [NANO, NANO_1080], ids=lambda folder: folder.name)
+def test_they_compute_in_float16(folder: Path) -> None:
+    """Their sums stay where float16 has numbers, and near enough to float32: one of 255 grey levels is 0.0039."""
     image = picture(64, 96)
-    exact, half = (load_checkpoint(NANO, dtype=dtype)(image) for dtype in (torch.float32, torch.float16))
+    exact, half = (load_checkpoint(folder, dtype=dtype)(image) for dtype in (torch.float32, torch.float16))
     torch.testing.assert_close(half, exact, rtol=0, atol=0.01)
 
 
-def test_its_card_names_the_commands_that_are_shipped() -> None:
-    card, recipe = (NANO / "README.md").read_text(), (CONFIG / "train" / "nano.yaml").read_text()
+@pytest.mark.parametrize(("folder", "count"), [(NANO, 6), (NANO_1080, 10)], ids=["nano", "nano_1080"])
+def test_their_cards_name_the_commands_that_are_shipped(folder: Path, count: int) -> None:
+    card, recipe = (folder / "README.md").read_text(), (CONFIG / "train" / f"{folder.name}.yaml").read_text()
     commands = [line.removeprefix("#").strip() for line in recipe.splitlines() if line.startswith("#   r3d2 ")]
-    assert len(commands) == 6
+    assert len(commands) == count
     assert "@" not in card, "every figure is filled in"
     for command in commands:
         assert command in card

@@ -32,6 +32,14 @@ def test_nano_needs_no_pretrained_weights() -> None:
     assert config.licences == ()  # it may be given other data
 
 
+def test_nano_1080_follows_nano_in_two_halves_and_sees_cameras_of_three_sizes() -> None:
+    first, second = (load_train_config(SHIPPED / f"{name}.yaml") for name in ("nano_1080", "nano_1080_agree"))
+    assert first.model.checkpoint == "nano"
+    assert second.model.checkpoint == f"{first.out}/checkpoints/harmonizer_{first.steps:08d}"
+    assert second.data == first.data and [round(540 * size) for size in first.data.sizes] == [540, 720, 1080]
+    assert second.loss.agreement > first.loss.agreement > 0 and not second.loss.needs_trunk
+
+
 def test_every_fault_is_named_with_its_key(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     wrong = "out: o\nmodel: {}\ndata: {folders: [d], crop: 3}\nsteps: 0\nloss: {lpips: 0, gram: 0}\nbatch: two\n"
