@@ -65,7 +65,7 @@ def test_check_names_faults(made: Path, tmp_path: Path, capsys: pytest.CaptureFi
     (bad / "target.png").write_bytes(b"")
     assert main(["dataset", "check", str(folder)]) == 1
     streams = capsys.readouterr()
-    assert f"{bad.name}/target.png" in streams.err and "1 faults" in streams.out
+    assert f"{bad.name}/target.png" in streams.err and "3 samples, 1 fault\n" in streams.out
     assert main(["dataset", "check", str(folder), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["samples"] == 3 and len(found["faults"]) == 1

@@ -43,6 +43,11 @@ def running(function: Callable[[Tensor], Tensor], **changes: Any) -> Running:
     return Running(parameters | changes, assemble=assembler(network=Network(function)))
 
 
+def once_ready(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`function` of all images but the grey ones that networks are warmed up with."""
+    return lambda images: images if bool((images == 0.5).all()) else function(images)
+
+
 def brighter(images: Tensor) -> Tensor:
     """100 grey levels more."""
     return images + 100 / 255
@@ -128,7 +133,7 @@ def front_is_not_a_number(images: Tensor) -> Tensor:
 
 
 def test_lockstep_gives_no_picture_to_the_camera_that_failed_and_says_why() -> None:
-    with running(front_is_not_a_number) as node, Client() as client:
+    with running(once_ready(front_is_not_a_number)) as node, Client() as client:
         assert node.start(), node._fault
         wait_for(client.matched, "the node's subscriptions")
         client.publish_ego(0, x_m=1.0)
@@ -146,7 +151,7 @@ def broken(images: Tensor) -> Tensor:
 
 
 def test_a_network_that_raises_what_it_never_should_is_reported_and_the_node_goes_on() -> None:
-    with running(broken) as node, Client() as client:
+    with running(once_ready(broken)) as node, Client() as client:
         assert node.start(), node._fault
         wait_for(client.matched, "the node's subscriptions")
         for i in range(2):

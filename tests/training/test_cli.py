@@ -83,7 +83,7 @@ def test_shipped_recipes_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "nano").mkdir()
     monkeypatch.chdir(tmp_path)  # where a training may well have written into ./nano
     assert command.config_file("nano").name == "nano.yaml"
-    names = "nano, r3d2, r3d2_big"
+    names = "nano, nano_1080, nano_1080_agree, r3d2, r3d2_big"
     with pytest.raises(InputError, match=f"CONFIG: expected a file, or one of {names}, got 'nana'"):
         command.config_file("nana")
 
