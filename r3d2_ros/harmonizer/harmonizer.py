@@ -143,7 +143,8 @@ class Harmonizer:
             for outcome in (*first, *second):
                 if isinstance(outcome, Failed):
                     expected = "a network that works for a grey frame of {} x {}".format(*size)
-                    raise InputError("harmonizer.checkpoint", expected, outcome.reason)
+                    hint = "For NaN try harmonizer.dtype float32, for memory a smaller harmonizer.runtime.max_batch"
+                    raise InputError("harmonizer.checkpoint", expected, outcome.reason, hint)
 
     def _crop_sizes_in(self, frame: Size, scale: float) -> list[Size]:
         if not self.config.roi.enabled:
