@@ -31,7 +31,7 @@ CONFIGURATION = {
     ),
     "device": ("harmonizer.device", "where its network runs: auto, cpu, cuda:0", None),
     "composite": ("harmonizer.composite", "where its output is kept", ["region", "full"]),
-    "resolution": ("harmonizer.resolution", "size of the image that it sees", ["full", "half", "720p"]),
+    "resolution": ("harmonizer.resolution", "rows of the image that it sees: full, half, or for example 720p", None),
     "backend": ("rendering.backend", "renderer", ["auto", "cpu", "gsplat"]),
 }
 # launch argument -> (topic of the node, description)

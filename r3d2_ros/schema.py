@@ -58,11 +58,13 @@ def parse_yaml(data: bytes, where: str) -> Any:
         return loader.construct_document(root)
     except InputErrors:
         raise
+    except UnicodeDecodeError as error:
+        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        got = "text in UTF-16, which has to be saved as UTF-8" if utf16 else "bytes that are no UTF-8"
+        raise InputError(where, "valid YAML", got) from error
     # PyYAML's own constructors fail with the last four for a tag whose text does not fit (`!!int ''`, `!!bool x`), and
     # for a number in sixties that a float cannot hold.
-    except (
-        yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, LookupError, AttributeError, OverflowError,
-    ) as error:  # fmt: skip
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise InputError(where, "valid YAML", " ".join(str(error).split()) or type(error).__name__) from error
 
 

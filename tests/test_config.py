@@ -110,6 +110,17 @@ def test_sizes_of_crops_are_found_wrong_with_the_file(tmp_path: Path, roi: str, 
     assert load_config(write(tmp_path, "harmonizer: {roi: {sizes: ''}}\n")).harmonizer.roi.sizes == ""
 
 
+@pytest.mark.parametrize(
+    "resolution", ["720", "quarter", "64p", "720P", "0720p", "10000p", "-720p", "\uff17\uff12\uff10p", ""]
+)
+def test_a_resolution_is_full_half_or_rows(tmp_path: Path, resolution: str) -> None:
+    path = write(tmp_path, f"harmonizer: {{resolution: '{resolution}'}}\n")
+    fault = f"{path}: harmonizer.resolution: expected full, half, or rows from 100p to 9999p, .* got '{resolution}'"
+    with pytest.raises(InputErrors, match=fault):
+        load_config(path)
+    assert load_config(write(tmp_path, "harmonizer: {resolution: 648p}\n")).harmonizer.resolution == "648p"
+
+
 def test_crops_need_a_region(tmp_path: Path) -> None:
     path = write(tmp_path, "harmonizer: {composite: full, roi: {enabled: true}}\n")
     with pytest.raises(InputErrors, match=f"{path}: harmonizer.composite: expected region where .* got full"):

@@ -126,6 +126,19 @@ def test_what_is_not_yaml(tmp_path: Path, content: bytes):
     assert "\n" not in caught.value.got
 
 
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        ("scene: {}\n".encode("utf-16"), "text in UTF-16, which has to be saved as UTF-8"),
+        ("name: M\u00fcnchen\n".encode("latin-1"), "bytes that are no UTF-8"),
+    ],
+)
+def test_text_that_is_not_utf_8_is_told_what_it_is(tmp_path: Path, content: bytes, got: str):
+    with pytest.raises(InputError) as caught:
+        load_yaml(write(tmp_path, content))
+    assert caught.value.got == got
+
+
 def test_missing_files_and_folders(tmp_path: Path):
     with pytest.raises(InputError, match="expected a YAML file, got no such file"):
         load_yaml(tmp_path / "missing.yaml")

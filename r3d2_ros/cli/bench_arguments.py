@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from r3d2_ros.cli.numbers import number, whole_number
-from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
+from r3d2_ros.harmonizer.settings import (
+    RESOLUTIONS,
+    Float8Config,
+    HarmonizerConfig,
+    RewritesConfig,
+    RuntimeConfig,
+    is_resolution,
+)
 
 STDOUT = "-"
 VARIANTS = ("r3d2", "r3d2-big", "nano")
@@ -64,7 +71,7 @@ def add_parser(subparsers: Any) -> None:
     quality = parser.add_argument_group("quality of approximate modes; needs --checkpoint")
     quality.add_argument(
         "--quality", nargs="?", const=DEFAULT_MODES, metavar="MODES",
-        help=f"by commas ({DEFAULT_MODES}); joined by +, such as 720p+roi, they are one",
+        help=f"by commas ({DEFAULT_MODES}; also other rows, such as 648p); joined by +, such as 720p+roi, they are one",
     )
     quality.add_argument("--frames", type=whole_number(100_000), help=f"ticks of the drive ({DEFAULTS['frames']})")
     parser.add_argument(
@@ -102,7 +109,7 @@ def _add_rig(group: Any) -> None:
     group.add_argument("--composite", choices=("region", "full"), help=DEFAULTS["composite"])
     group.add_argument("--roi", action="store_true", help="crops around the actors")
     group.add_argument("--temporal", action="store_true", help="blend with what was changed in the last frame")
-    group.add_argument("--resolution", choices=("full", "half", "720p"), help=DEFAULTS["resolution"])
+    group.add_argument("--resolution", type=_resolution, metavar="R", help=f"{RESOLUTIONS} ({DEFAULTS['resolution']})")
     group.add_argument("--max-batch", type=whole_number(64), help=f"images in one call ({DEFAULTS['max_batch']})")
     group.add_argument(
         "--to",
@@ -116,6 +123,12 @@ def _size(text: str) -> tuple[int, int]:
     if not (height.isdecimal() and width.isdecimal() and 16 <= int(height) <= 16384 and 16 <= int(width) <= 16384):
         raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 1080x1920 (height x width)")
     return int(height), int(width)
+
+
+def _resolution(text: str) -> str:
+    if not is_resolution(text):
+        raise argparse.ArgumentTypeError(f"expected {RESOLUTIONS}, got '{text}'")
+    return text
 
 
 def harmonizer_config(args: argparse.Namespace, device: str) -> HarmonizerConfig:

@@ -122,16 +122,10 @@ def kind_of_file(path: Path) -> str:
     try:
         data = load_yaml(path)
     except InputError as error:
-        got = _binary_kind(start) if isinstance(error.__cause__, UnicodeDecodeError) else error.got
+        binary = isinstance(error.__cause__, UnicodeDecodeError)
+        got = next((what for magic, what in FOREIGN_MAGIC.items() if binary and start.startswith(magic)), error.got)
         raise InputError(error.where, error.expected, got, error.hint or f"It can be {KINDS}") from error
     return detect(data, path)
-
-
-def _binary_kind(start: bytes) -> str:
-    """What a file is that is no UTF-8, by its first bytes."""
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "text in UTF-16, which has to be saved as UTF-8"
-    return next((what for magic, what in FOREIGN_MAGIC.items() if start.startswith(magic)), "bytes that are no UTF-8")
 
 
 def detect(data: Any, path: Path) -> str:

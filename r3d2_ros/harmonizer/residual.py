@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,12 +19,15 @@ from torch.nn import functional
 Network = Callable[[Tensor], Tensor]
 """Images [B, 3, H, W] float32 in [0, 1] to images of the same shape, on the same device."""
 
-Resolution = Literal["full", "half", "720p"]
 
+def scale_of(resolution: str, height_px: int) -> float:
+    """Factor in (0, 1] between a frame of `height_px` rows and what the network sees; rows such as 720p never enlarge.
 
-def scale_of(resolution: Resolution, height_px: int) -> float:
-    """Factor in (0, 1] between a frame of `height_px` rows and what the network sees; 720p never enlarges."""
-    return {"full": 1.0, "half": 0.5, "720p": min(1.0, 720 / height_px)}[resolution]
+    resolution  of `HarmonizerConfig`
+    """
+    if resolution in ("full", "half"):
+        return 1.0 if resolution == "full" else 0.5
+    return min(1.0, int(resolution.removesuffix("p")) / height_px)
 
 
 def reduced_size(height_px: int, width_px: int, scale: float) -> tuple[int, int]:

@@ -43,6 +43,19 @@ class RegionConfig:
 
 
 ROI_SIZES = "harmonizer.roi.sizes"
+RESOLUTION = "harmonizer.resolution"
+RESOLUTIONS = "full, half, or rows from 100p to 9999p, such as 720p"
+
+
+def is_resolution(text: str) -> bool:
+    """Whether `HarmonizerConfig.resolution` can be this."""
+    return text in ("full", "half") or re.fullmatch("[1-9][0-9]{2,3}p", text) is not None
+
+
+def _checked_resolution(text: str) -> str:
+    if not is_resolution(text):
+        raise InputError(RESOLUTION, RESOLUTIONS, f"'{text}'")
+    return text
 
 
 def listed_sizes(text: str) -> list[tuple[int, int]]:
@@ -259,8 +272,12 @@ class HarmonizerConfig:
         ),
     ] = "region"
     resolution: Annotated[
-        Literal["full", "half", "720p"],
-        Field(description="half, 720p: harmonize a smaller image and add what changed to the full-resolution render"),
+        str,
+        Field(
+            description="full, half, or rows such as 720p: harmonize a smaller image and add what changed to the "
+            "full-resolution render; more rows than the image has are its own"
+        ),
+        AfterValidator(_checked_resolution),
     ] = "full"
     require_commercial: Annotated[
         bool, Field(description="refuse checkpoints whose licences do not all allow commercial use")

@@ -76,6 +76,8 @@ class BenchClient(Node):
     def _on_image(self, message: Image) -> None:
         now_s = time.perf_counter()
         stamp_ns = stamp_to_ns(message.header.stamp)
+        if stamp_ns not in self.sent_s:
+            return  # another client asked for it
         if self.first_image_s is None:
             self.first_image_s = now_s
         self.images[stamp_ns] = self.images.get(stamp_ns, 0) + 1

@@ -20,6 +20,18 @@ class LastingExecutor(MultiThreadedExecutor):
         except InvalidHandle:
             return
 
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        """Wait until no callback is at work: what they use can be destroyed then. False: one still was after this time.
+
+        rclpy's own does not wait: it asks whether it is shut down after it has noted that it is.
+        """
+        with self._shutdown_lock:
+            self._is_shutdown = True
+            if self._guard:
+                self._guard.trigger()
+        ended = self._work_tracker.wait(timeout_sec)
+        return super().shutdown(timeout_sec) and ended
+
 
 def spin_until_shutdown(executor: Executor) -> None:
     """Spin, in a thread of its own, until the executor or its context is shut down.

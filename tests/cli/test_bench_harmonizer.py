@@ -127,6 +127,8 @@ def test_a_path_that_cannot_be_made_is_a_row_and_a_failure(tiny: Path, capsys: p
         (["--rig", "1", "--roi", "--composite", "full"], "--roi: expected --composite region with it"),
         (["--roi", "--composite", "full"], "--roi: expected --composite region with it"),
         (["--checkpoint", "nano", "--quality", ""], "--quality: expected names by commas of roi, half, 720p, fp8"),
+        (["--checkpoint", "nano", "--quality", "full"], "half, 720p, fp8, got 'full'. Several joined by +"),
+        (["--checkpoint", "nano", "--quality", "648p+720p"], "--quality: expected one resolution for a mode"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -209,6 +211,7 @@ def test_what_stands_before_harmonizer_is_not_lost(
         (["--deadline-ms", "nan"], "--deadline-ms: expected a number above 0 and at most 100000, got 'nan'"),
         (["--rig", "0"], "--rig: expected a whole number from 1 to 16, got '0'"),
         (["--runs", "-1"], "--runs: expected a whole number from 1 to 100, got '-1'"),
+        (["--resolution", "720"], "--resolution: expected full, half, or rows from 100p to 9999p"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

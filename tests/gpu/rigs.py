@@ -44,6 +44,8 @@ class Mode:
 
 
 RIG_MODES = {
+    "roi, 648p": Mode(roi=True, resolution="648p"),
+    "roi, 648p, float8": Mode(roi=True, resolution="648p", dtype="float8"),
     "roi, 720p": Mode(roi=True, resolution="720p"),
     "roi, 720p, float8": Mode(roi=True, resolution="720p", dtype="float8"),
     "render alone": Mode(backend="none"),
@@ -128,7 +130,7 @@ def _harmonizer(mode: Mode, setting: Setting, checkpoint: Path) -> HarmonizerCon
         checkpoint=str(checkpoint),
         device=str(setting.device),
         dtype=setting.dtype(mode.dtype),  # type: ignore[arg-type]
-        resolution=mode.resolution,  # type: ignore[arg-type]
+        resolution=mode.resolution,
         runtime=RuntimeConfig(max_batch=MAX_BATCH),
         roi=RoiConfig(enabled=mode.roi, sizes=CROPS),
     )

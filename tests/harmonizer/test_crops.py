@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from r3d2_ros.harmonizer.composite import composite_region
 from r3d2_ros.harmonizer.crops import run_on_crops
-from r3d2_ros.harmonizer.residual import Network, Resolution, run_reduced, scale_of
+from r3d2_ros.harmonizer.residual import Network, run_reduced, scale_of
 from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_cost, grid_of
 from r3d2_ros.rendering.cuda_copies import rgb8_tensor
 from tests.harmonizer.small import picture
@@ -131,8 +131,10 @@ def blocks(batch: Tensor) -> Tensor:
     return (batch + enlarged) / 2
 
 
-@pytest.mark.parametrize(("resolution", "rows"), [("full", 1080), ("half", 1080), ("720p", 1080), ("720p", 900)])
-def test_reduced_crops_see_the_blocks_of_the_reduced_frame(resolution: Resolution, rows: int) -> None:
+@pytest.mark.parametrize(
+    ("resolution", "rows"), [("full", 1080), ("half", 1080), ("720p", 1080), ("720p", 900), ("648p", 1080)]
+)
+def test_reduced_crops_see_the_blocks_of_the_reduced_frame(resolution: str, rows: int) -> None:
     image, scale = noise(rows, 960), scale_of(resolution, rows)
     mask = region((300, 310, 420, 430), (610, 610, 660, 660), (0, 0, 50, 60), shape=(rows, 960))
     crops = choose_crops(mask, sizes=((200, 200), (256, 256)), margin_px=32, grid_px=grid_of(scale, 8))

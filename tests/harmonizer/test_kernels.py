@@ -30,7 +30,8 @@ SHARED_BYTES = 227 * 1024
 """Of a multiprocessor of Hopper that one program can have."""
 
 
-@pytest.mark.parametrize(("part", "least"), [pytest.param("norm", 20, marks=pytest.mark.slow), ("not norm", 120)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "least"), [("norm", 20), ("not norm", 120)])
 def test_numbers_in_the_interpreter(part: str, least: int) -> None:
     """Everything in interpreted_kernels.py, in two parts, since it takes minutes."""
     file = Path(__file__).with_name("interpreted_kernels.py")

@@ -96,7 +96,7 @@ def test_outside_the_region_every_byte_is_the_renders(
 ) -> None:
     config = replace(
         NANO,
-        resolution=resolution,  # type: ignore[arg-type]
+        resolution=resolution,
         roi=replace(CROPS, enabled=roi),
         temporal=TemporalConfig(enabled=temporal),
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from r3d2_ros.harmonizer.residual import Resolution, area_mean, run_reduced, scale_of
+from r3d2_ros.harmonizer.residual import area_mean, run_reduced, scale_of
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from tests.harmonizer.small import picture
 from tests.test_simulator import simulator, state
@@ -16,9 +16,12 @@ from tests.test_simulator import simulator, state
 
 @pytest.mark.parametrize(
     ("resolution", "height_px", "scale"),
-    [("full", 1080, 1.0), ("half", 1080, 0.5), ("720p", 1080, 2 / 3), ("720p", 720, 1.0), ("720p", 480, 1.0)],
+    [
+        ("full", 1080, 1.0), ("half", 1080, 0.5), ("720p", 1080, 2 / 3), ("720p", 720, 1.0), ("720p", 480, 1.0),
+        ("648p", 1080, 0.6), ("100p", 1000, 0.1), ("1080p", 2160, 0.5),
+    ],
 )
-def test_scales(resolution: Resolution, height_px: int, scale: float) -> None:
+def test_scales(resolution: str, height_px: int, scale: float) -> None:
     assert scale_of(resolution, height_px) == pytest.approx(scale)
 
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.residual import Resolution, reduced_size, scale_of
+from r3d2_ros.harmonizer.residual import reduced_size, scale_of
 from r3d2_ros.harmonizer.roi import Crop, _clusters, choose_crops, crop_sizes, crops_cost, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import RoiConfig
 
@@ -118,11 +118,9 @@ def touching_the_ends(shape: tuple[int, int]) -> list[tuple[int, int, int, int]]
     return [*tall, *wide, *((height - n, width - n, height, width) for n in range(4, 500, 20))]
 
 
-@pytest.mark.parametrize("resolution", ["full", "half", "720p"])
+@pytest.mark.parametrize("resolution", ["full", "half", "720p", "648p"])
 @pytest.mark.parametrize("shape", [(540, 960), (900, 1600), (1080, 1910)])
-def test_the_region_has_full_effect_up_to_the_last_row_and_column(
-    shape: tuple[int, int], resolution: Resolution
-) -> None:
+def test_the_region_has_full_effect_up_to_the_last_row_and_column(shape: tuple[int, int], resolution: str) -> None:
     """In images that the grid does not divide too."""
     config, grid_px = RoiConfig(), grid_of(scale_of(resolution, shape[0]), 8)
     sizes = parse_sizes(config.sizes)

@@ -12,7 +12,7 @@ from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import Empty
 
-from r3d2_ros.nodes.executor import LastingExecutor
+from r3d2_ros.nodes.executor import LastingExecutor, spin_until_shutdown
 from tests.nodes.harness import wait_for
 
 
@@ -65,3 +65,29 @@ def test_a_handle_destroyed_during_a_wait_ends_only_rclpys_executor(
         assert ended.wait(20), "rclpy waits again by itself: LastingExecutor is no longer needed"
     executor.shutdown(timeout_sec=2.0)
     thread.join(5.0)
+
+
+@pytest.mark.parametrize(("kind", "waits"), [(MultiThreadedExecutor, False), (LastingExecutor, True)])
+def test_shutdown_waits_for_a_callback_at_work(node: Node, kind: type[Executor], waits: bool) -> None:
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(20.0)
+        done.set()
+
+    node.create_timer(0.01, work)
+    executor = kind(num_threads=2)
+    executor.add_node(node)
+    thread = threading.Thread(target=spin_until_shutdown, args=(executor,), daemon=True)
+    thread.start()
+    assert begun.wait(20.0)
+    try:
+        if waits:
+            assert executor.shutdown(timeout_sec=0.1) is False, "it is still at work"
+            threading.Timer(0.2, go_on.set).start()
+        assert executor.shutdown(timeout_sec=20.0) is True
+        assert done.is_set() is waits, "rclpy waits by itself: LastingExecutor.shutdown is no longer needed"
+    finally:
+        go_on.set()
+        thread.join(5.0)

@@ -17,36 +17,40 @@ from r3d2_ros.bench.harmonizer.rig import Stepper
 from r3d2_ros.config import SimConfig
 from r3d2_ros.demo.drive import Drive
 from r3d2_ros.errors import InputError, MissingPackageError
-from r3d2_ros.harmonizer.settings import HarmonizerConfig
+from r3d2_ros.harmonizer.settings import HarmonizerConfig, is_resolution
 from r3d2_ros.simulator import FrameSet
 
 GOAL_DB = 38.0
 """A mode whose pictures are nearer than this to the exact ones counts towards the speed goals."""
 
-MODES: dict[str, Callable[[HarmonizerConfig], HarmonizerConfig]] = {
-    "roi": lambda exact: replace(exact, roi=replace(exact.roi, enabled=True)),
-    "half": lambda exact: replace(exact, resolution="half"),
-    "720p": lambda exact: replace(exact, resolution="720p"),
-    "fp8": lambda exact: replace(exact, dtype="float8"),
-}
-"""Name -> the exact configuration made approximate. Several joined by + are one mode: `720p+roi`."""
+MODES = ("roi", "half", "720p", "fp8")
+"""What makes the exact network an approximate one; 720p can be any rows. Several joined by + are one mode:
+`720p+roi`."""
 
 
 def chosen_modes(text: str) -> tuple[str, ...]:
     """Names by commas; InputError for one that is no mode, and for none."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) or ("",)
     for name in names:
-        if {"half", "720p"} <= set(name.split("+")):
-            raise InputError("--quality", "one resolution for a mode", f"'{name}'")
-        for part in name.split("+"):
-            if part not in MODES:
-                hint = "Several joined by + are one mode"
+        parts = name.split("+")
+        for part in parts:
+            if part == "full" or not (part in MODES or is_resolution(part)):
+                hint = "Several joined by + are one mode, and 720p can be any rows from 100p to 9999p"
                 raise InputError("--quality", f"names by commas of {', '.join(MODES)}", f"'{part}'", hint)
+        if sum(map(is_resolution, parts)) > 1:
+            raise InputError("--quality", "one resolution for a mode", f"'{name}'")
     return names
 
 
 def _approximate(exact: HarmonizerConfig, name: str) -> HarmonizerConfig:
-    return functools.reduce(lambda config, part: MODES[part](config), name.split("+"), exact)
+    return functools.reduce(_with, name.split("+"), exact)
+
+
+def _with(exact: HarmonizerConfig, part: str) -> HarmonizerConfig:
+    """`exact` with one of `MODES`."""
+    if part == "roi":
+        return replace(exact, roi=replace(exact.roi, enabled=True))
+    return replace(exact, dtype="float8") if part == "fp8" else replace(exact, resolution=part)
 
 
 def measure_quality(
