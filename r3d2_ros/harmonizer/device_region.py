@@ -60,7 +60,8 @@ def find_device_regions(
     masks, summaries = [], []
     for group in groups:
         seen = (_stack(surfaces, group, "actor_weight") >= config.min_weight).to(torch.uint8)
-        around = _around(seen, _stack(surfaces, group, "depth"), [outlines[k] for k in group] if boxes else [])
+        outlined_here = [outlines[k] for k in group] if boxes else []
+        around = _around(seen, _stack(surfaces, group, "depth"), outlined_here, config.shadow_length)
         masks.append(kernels.feathered(seen, around, config.feather_px))
         summaries.append([seen.flatten(1).amax(dim=1), *_summaries(masks[-1])])
     on_host = iter(to_host(list(itertools.chain(*summaries))))
@@ -75,7 +76,7 @@ def _stack(surfaces: Sequence[DeviceSurfaces], numbers: Sequence[int], name: str
     return torch.stack([getattr(surfaces[number], name) for number in numbers])
 
 
-def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines]) -> Tensor:
+def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines], slope: float) -> Tensor:
     """[C, H, W] uint8, 1 where `mark_surroundings` marks."""
     from r3d2_ros.harmonizer import kernels_surroundings as kernels
 
@@ -88,9 +89,10 @@ def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines]) -> Tensor
         np.concatenate([getattr(one, name) for one in outlines]) for name in ("margins_px", "footprints", "reaches")
     )
     anywhere = bool(np.isinf(reaches[:, :, 4:]).any())
-    planes = np.concatenate([reaches[:, :, :3], reaches[:, :, 4:] - reaches[:, :, 3:4]], axis=2).astype(np.float32)
+    origins = -reaches[:, :, 3:4]
+    planes = np.concatenate([reaches[:, :, :3], origins, reaches[:, :, 4:] + origins], axis=2).astype(np.float32)
     on_device = [to_device(part, depth.device) for part in (windows, margins, footprints, planes, starts)]
-    return kernels.marked(seen, depth, *on_device, anywhere=anywhere)
+    return kernels.marked(seen, depth, *on_device, slope=slope, anywhere=anywhere)
 
 
 def _region(

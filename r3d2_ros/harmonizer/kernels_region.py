@@ -67,8 +67,11 @@ def _first_pixel(position: float, size: int) -> int:
 
 
 @kernel()
-def _mark_within(marks: Bytes, depths: Depth, start: Depth, step: Depth, low: Depth, high: Depth) -> None:
-    """Mark the pixels of a row whose depth * (start + i * step) is within low..high, all [3].
+def _mark_within(
+    marks: Bytes, depths: Depth, start: Depth, step: Depth, low: Depth, high: Depth, ground: float, slope: float
+) -> None:
+    """Mark the pixels of a row whose (x, y, z) = depth * (start + i * step) are within low..high, all [3]; for each
+    metre of z above `ground` x and y have `slope` less at both ends. All are float32.
 
     Without branches, so that it vectorises. NaN, which is the sky, fails every comparison.
     """
@@ -80,7 +83,9 @@ def _mark_within(marks: Bytes, depths: Depth, start: Depth, step: Depth, low: De
         x = depths[i] * (start_x + np.float32(i) * step_x)
         y = depths[i] * (start_y + np.float32(i) * step_y)
         z = depths[i] * (start_z + np.float32(i) * step_z)
-        within = (x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y) & (z >= low_z) & (z <= high_z)
+        less = slope * max(z - ground, np.float32(0))
+        within = (x >= low_x + less) & (x <= high_x - less) & (y >= low_y + less) & (y <= high_y - less)
+        within &= (z >= low_z) & (z <= high_z)
         marks[i] |= np.uint8(255) * np.uint8(within)
 
 
@@ -103,15 +108,17 @@ def polygon_spans(polygon: Array, width: int, spans: Spans) -> None:
 
 
 @kernel()
-def fill_spans(mask: Bytes, depth: Depth, spans: Spans, reach: Array) -> None:
+def fill_spans(mask: Bytes, depth: Depth, spans: Spans, reach: Array, slope: float) -> None:
     """mask = 255 at the pixels of the spans whose surface point is within `reach`.
 
-    reach [3, 6]: the surface point is within when each row satisfies low <= depth * (a * u + b * v + c) + d <= high,
-    with the row's numbers in the order a, b, c, d, low, high; infinite bounds switch the test off.
+    reach [3, 6]: the surface point is within when for each row low <= depth * (a * u + b * v + c) + d <= high, with the
+    row's numbers in the order a, b, c, d, low, high; infinite bounds switch the test off. The third row's number is the
+    height above ground: for each metre of it, both bounds of the first two are nearer by `slope`.
     """
     anywhere = math.isinf(reach[0, 5])
     step, start = reach[:, 0].astype(np.float32), np.empty(3, np.float32)
     low, high = (reach[:, 4] - reach[:, 3]).astype(np.float32), (reach[:, 5] - reach[:, 3]).astype(np.float32)
+    ground = np.float32(-reach[2, 3])
     for row in range(len(spans)):
         first, end = spans[row]
         if first >= end:
@@ -121,7 +128,7 @@ def fill_spans(mask: Bytes, depth: Depth, spans: Spans, reach: Array) -> None:
             continue
         for k in range(3):
             start[k] = reach[k, 0] * (first + 0.5) + reach[k, 1] * (row + 0.5) + reach[k, 2]
-        _mark_within(mask[row, first:end], depth[row, first:end], start, step, low, high)
+        _mark_within(mask[row, first:end], depth[row, first:end], start, step, low, high, ground, np.float32(slope))
 
 
 @kernel()
@@ -176,12 +183,19 @@ def seen_bounds(seen: Bytes, window: Indices) -> tuple[int, int, int, int]:
 
 @kernel()
 def mark_surroundings(
-    mask: Bytes, seen: Bytes, depth: Depth, windows: Indices, margins_px: Array, footprints: Spans, reaches: Array
+    mask: Bytes,
+    seen: Bytes,
+    depth: Depth,
+    windows: Indices,
+    margins_px: Array,
+    footprints: Spans,
+    reaches: Array,
+    slope: float,
 ) -> None:
     """mask [H, W] = 255 around the actors [P] of which something is `seen` [H, W], not 0 there.
 
     That is in the bounds of what is seen of an actor in its window, with margins, and in its footprint, where a surface
-    is within the reach [P, 3, 6] of `fill_spans`. The others: `actor_outlines`.
+    is within the reach [P, 3, 6] and slope of `fill_spans`. The others: `actor_outlines`.
     """
     height, width = mask.shape
     rectangle = np.empty((height, 2), np.int32)
@@ -193,5 +207,5 @@ def mark_surroundings(
         rectangle[:] = 0
         for row in range(_first_pixel(top - above, height), _first_pixel(bottom + below, height)):
             rectangle[row] = _first_pixel(left - side, width), _first_pixel(right + side, width)
-        fill_spans(mask, depth, rectangle, reaches[k])
-        fill_spans(mask, depth, footprints[k], reaches[k])
+        fill_spans(mask, depth, rectangle, reaches[k], slope)
+        fill_spans(mask, depth, footprints[k], reaches[k], slope)

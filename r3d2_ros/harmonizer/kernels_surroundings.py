@@ -49,14 +49,14 @@ def first_pixel(position, size):
     return whole + (whole < within).to(tl.int32)
 
 
-@triton.jit(do_not_specialize=["HEIGHT", "WIDTH"])
+@triton.jit(do_not_specialize=["HEIGHT", "WIDTH", "SLOPE"])
 def mark(
     around, depth, bounds, margins, footprints, planes, starts,
-    HEIGHT, WIDTH, ANYWHERE: tl.constexpr, TILE: tl.constexpr,
+    HEIGHT, WIDTH, SLOPE, ANYWHERE: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Actors starts[k] to starts[k + 1] are camera k's.
 
-    `planes` is [P, 3, 5]: a, b, c, and the lowest and the highest depth * (a * u + b * v + c).
+    `planes` is [P, 3, 6]: a, b, c, where the origin's is, and the lowest and the highest depth * (a * u + b * v + c).
     """
     row, begin, camera = tl.program_id(0), tl.program_id(1) * TILE, tl.program_id(2)
     columns = begin + tl.arange(0, TILE)
@@ -82,24 +82,28 @@ def mark(
             if (tl.minimum(first, first_below) < begin + TILE) & (tl.maximum(end, end_below) > begin):
                 within = ((columns >= first) & (columns < end)) | ((columns >= first_below) & (columns < end_below))
                 if not ANYWHERE:
-                    for axis in tl.static_range(3):
-                        plane = planes + (actor * 3 + axis) * 5
+                    less = tl.zeros((TILE,), tl.float32)  # of z itself
+                    for axis in tl.static_range(2, -1, -1):
+                        plane = planes + (actor * 3 + axis) * 6
                         along = z * (tl.load(plane) * u + (tl.load(plane + 1) * v + tl.load(plane + 2)))
                         # NaN, which is the sky, fails both.
-                        within &= (along >= tl.load(plane + 3)) & (along <= tl.load(plane + 4))
+                        within &= (along >= tl.load(plane + 4) + less) & (along <= tl.load(plane + 5) - less)
+                        if axis == 2:
+                            less = SLOPE * tl.maximum(along - tl.load(plane + 3), 0.0)
                 marked |= within
     tl.store(around + pixels, marked.to(tl.uint8), mask=there)
 
 
 def marked(
     seen: Tensor, depth: Tensor, windows: Tensor, margins: Tensor, footprints: Tensor, planes: Tensor, starts: Tensor,
-    *, anywhere: bool,
+    *, slope: float, anywhere: bool,
 ) -> Tensor:  # fmt: skip
     """What `kernels_region.mark_surroundings` marks in cameras of one size, 1 there: [C, H, W] uint8.
 
     seen        [C, H, W] uint8, 1 where any actor is seen; depth [C, H, W] float32
     windows     [P, 5] int32: camera and window of each actor, whose margins [P, 3] are float64, footprints
-                [P, H, 2] int32, planes [P, 3, 5] float32; camera k's begin at starts[k], of [C + 1] int32
+                [P, H, 2] int32, planes [P, 3, 6] float32; camera k's begin at starts[k], of [C + 1] int32
+    slope       how much nearer the bounds of x and y are for each metre of z
     anywhere    wherever the surfaces are
     """
     cameras, height, width = depth.shape
@@ -110,7 +114,7 @@ def marked(
     around = torch.empty((cameras, height, width), dtype=torch.uint8, device=depth.device)
     mark[height, triton.cdiv(width, TILE), cameras](
         around, depth, bounds, margins, footprints, planes, starts,
-        HEIGHT=height, WIDTH=width, ANYWHERE=anywhere, TILE=TILE,
+        HEIGHT=height, WIDTH=width, SLOPE=slope, ANYWHERE=anywhere, TILE=TILE,
     )  # fmt: skip
     return around
 

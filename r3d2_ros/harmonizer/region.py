@@ -8,9 +8,10 @@ output is pasted back only here. The region is made of three parts:
   height (0.8 left and right, 0.45 down, 0.1 up are what users of the released weights arrived at);
 - on the ground, the footprint of its box, grown by the length of its shadow.
 
-Of the last two, only surfaces count on which the shadow can fall: a pixel whose depth puts it outside the actor's box
-grown by the length of its shadow is left out, and so is the sky. An actor that is not seen in a camera adds nothing
-there, though its shadow may be in view: an image-to-image model cannot know of it.
+Of the last two, only surfaces count on which the shadow can fall: what lies beyond by its depth is left out, and so is
+the sky. At height z above ground the shadow ends `shadow_length` * z nearer to the actor than on the ground: it climbs
+a wall beside the actor, and not one further away. An actor that is not seen in a camera adds nothing there, though its
+shadow may be in view: an image-to-image model cannot know of it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class ActorBox:
         return BOX_CORNERS * self.size_m
 
     def shadow_bounds(self, config: RegionConfig) -> Array:
-        """[2, 3] lower and upper corner, in the actor's frame, of where its shadow can fall."""
+        """[2, 3] lower and upper corner, in the actor's frame, of where its shadow can fall on the ground."""
         length, width, height = self.size_m
         reach_m = config.ground_margin_m + config.shadow_length * height
         x, y = length / 2 + reach_m, width / 2 + reach_m
@@ -123,7 +124,7 @@ def find_region(
         outlines = outlined(placed, shape, config)
         mark_surroundings(
             around, seen, np.ascontiguousarray(depth),
-            outlines.windows, outlines.margins_px, outlines.footprints, outlines.reaches,
+            outlines.windows, outlines.margins_px, outlines.footprints, outlines.reaches, config.shadow_length,
         )  # fmt: skip
     return _feathered(seen, around, config.feather_px)
 

@@ -114,8 +114,38 @@ def test_a_facade_beside_the_rectangle_is_left_out_and_one_within_reach_is_not()
     config = RegionConfig(shadow_length=1.5, ground_margin_m=0.0, feather_px=0)
     mask = make(weight, depth, ahead(), config=config, camera=FORWARD)
     assert mask is not None
-    assert mask[50, 76] == 1, "1 m behind the actor and 2.4 m beside it; its shadow is 3 m long"
+    assert mask[55, 76] == 1, "1 m behind the actor and 1.6 m beside it; at 0.4 m its shadow is 2.4 m long"
     assert mask[50, 115] == 0, "20 m behind it"
+    # A pixel of the facade is 11 cm. The middle of row 49 is 1.055 m above ground and 0.945 m below the actor's top: the
+    # shadow ends 1.4175 m beside it, between the pixels whose middles are 1.475 and 1.365 m beside it.
+    assert (mask[49, 77:79] == [0, 1]).all()
+    assert (mask[49:52, 77] == [0, 1, 1]).all() and (mask[38:49, 79] == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_surfaces_within_reach_are_those_below_the_slope_of_the_shadow(seed: int) -> None:
+    """Pixel by pixel in the actor's frame, for surfaces at random depths."""
+    random = np.random.default_rng(seed)
+    box = ActorBox(Rigid.from_rpy((0.05, 0.03, random.uniform(0, 6)), (9.0, 0.5, -1.6)), (3.0, 1.8, 1.5))
+    weight, _ = images()
+    weight[45:60, 85:100] = 1.0
+    depth = random.uniform(4, 14, (HEIGHT, WIDTH)).astype(np.float32)
+    config = RegionConfig(shadow_length=1.2, ground_margin_m=0.4, feather_px=0)
+    mask = make(weight, depth, box, config=config, camera=FORWARD)
+    outline = make(weight, depth, box, config=replace(config, depth_test=False), camera=FORWARD)
+    assert mask is not None and outline is not None
+    v, u = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    view = FORWARD.view(Rigid.identity())
+    points = depth[..., None] * (np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(view.K).T)
+    T = view.T_camera_world @ box.T_world_actor
+    points = (points - T.translation) @ T.rotation
+    length, width, height = box.size_m
+    left_m = 0.4 + 1.2 * (height - np.maximum(points[..., 2], 0))
+    beyond = np.maximum(np.abs(points[..., 0]) - length / 2, np.abs(points[..., 1]) - width / 2) - left_m
+    beyond = np.maximum(beyond, np.maximum(points[..., 2] - height, -points[..., 2]) - region.VERTICAL_SLACK_M)
+    sure = np.abs(beyond) > 1e-4  # float32
+    assert np.array_equal(mask[sure] > 0, ((weight > 0) | ((outline > 0) & (beyond <= 0)))[sure])
+    assert 0.01 < (mask > 0).mean() < 0.6 * (outline > 0).mean()
 
 
 def footprint_by_rays(box: ActorBox, view: CameraView) -> Array:
@@ -143,7 +173,7 @@ def test_footprints_agree_with_rays_also_around_and_behind_the_camera(seed: int)
     mask, nowhere = np.zeros((HEIGHT, WIDTH), np.uint8), np.tile([0, 0, 0, 0, -np.inf, np.inf], (3, 1))
     spans = np.empty((HEIGHT, 2), np.int32)
     polygon_spans(project_polygon(ring, view.K, region.NEAR_PLANE_M), WIDTH, spans)
-    fill_spans(mask, images()[1], spans, nowhere)
+    fill_spans(mask, images()[1], spans, nowhere, 0.0)
     distance = footprint_by_rays(box, view)
     # The rounded corners are polygons within the circle, at worst at cos(15 deg) of its radius.
     assert (mask[distance < reach_m * np.cos(np.pi / 12) - 1e-9] == 255).all()
