@@ -80,12 +80,22 @@ def assemble(
     else:
         simulator.warm_up_renderer()
     say(f"renderer '{renderer.name}' ready ({time.perf_counter() - start:.1f} s)")
-    notes = (*rig.notes, *scene.notes, *_temporal_notes(config, rig), *training_notes(config.harmonizer, scene))
+    notes = (
+        *rig.notes,
+        *scene.notes,
+        *_temporal_notes(config, rig),
+        *harmonizer_notes(config.harmonizer, scene),
+    )
     return Assembled(simulator, notes)
 
 
-def training_notes(config: HarmonizerConfig, scene: Scene) -> list[str]:
-    """Says so where a checkpoint has only seen procedural streets and the scene is none. It must be one that loads."""
+def harmonizer_notes(config: HarmonizerConfig, scene: Scene) -> list[str]:
+    """What a user should know once of a harmonizer that loads: what it was trained on, and a slow dtype."""
+    return [*_training_notes(config, scene), *_precision_notes(config)]
+
+
+def _training_notes(config: HarmonizerConfig, scene: Scene) -> list[str]:
+    """Says so where a checkpoint has only seen procedural streets and the scene is none."""
     if config.backend != "r3d2" or scene.procedural:
         return []
     from r3d2_ros.harmonizer.checkpoints import load_config
@@ -97,6 +107,50 @@ def training_notes(config: HarmonizerConfig, scene: Scene) -> list[str]:
         f"harmonizer '{config.checkpoint}' was trained on procedural streets only, and scene '{scene.name}' is none: "
         "light and shadows may be wrong. Train one on pairs of such scenes (r3d2 train), or use R3D2's weights"
     ]
+
+
+def _precision_notes(config: HarmonizerConfig) -> list[str]:
+    """Says so where the dtype makes a harmonizer slow on its device."""
+    if config.backend == "none":
+        return []
+    from r3d2_ros.harmonizer.runtime.device import find_device
+
+    device, dtype = find_device(config.device), _dtype_name(config)
+    if device.type == "cuda" and dtype == "float32":
+        return [
+            f"harmonizer computes in float32 on {device}, without tensor cores: harmonizer.dtype float16 is much faster"
+        ]
+    if device.type == "cpu" and not _cpu_has_instructions(dtype):
+        return [
+            f"harmonizer computes in {dtype} on a CPU that has no instructions for it: harmonizer.dtype float32 is "
+            "faster there"
+        ]
+    return []
+
+
+def _dtype_name(config: HarmonizerConfig) -> str:
+    """In which the network computes everything but 8-bit products."""
+    if config.dtype != "checkpoint":
+        return "float16" if config.dtype == "float8" else config.dtype
+    folder = model_folder(config.checkpoint, "harmonizer.checkpoint")
+    if config.backend == "r3d2":
+        from r3d2_ros.harmonizer.checkpoints import load_config
+
+        return load_config(folder).dtype
+    from r3d2_ros.harmonizer.model import dtype_name
+    from r3d2_ros.harmonizer.pipelines.folders import read_pipeline_folder
+    from r3d2_ros.harmonizer.pipelines.network import stored_dtype
+
+    return dtype_name(stored_dtype(read_pipeline_folder(folder)))
+
+
+def _cpu_has_instructions(dtype: str) -> bool:
+    """Whether oneDNN, which computes convolutions and products on a CPU, has some; true where it does not say."""
+    import torch
+
+    names = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
+    says = getattr(torch.ops.mkldnn, names[dtype], None) if dtype in names else None
+    return True if says is None else bool(says())
 
 
 def _temporal_notes(config: SimConfig, rig: Rig) -> list[str]:

@@ -24,6 +24,8 @@ from r3d2_ros.state_buffer import BufferConfig
 from r3d2_ros.sync import SyncConfig
 
 Scalar = bool | int | float | str
+Backend = Literal["auto", "cpu", "gsplat"]
+"""What pictures may be made with. `rendering.RENDERERS` has the reference renderer besides, which is far too slow."""
 
 NAMESPACE_PATTERN = r"/?([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*/?)?"
 """ROS 2 names tokens so; '~' and substitutions are left out, which a bag would keep as they are."""
@@ -87,7 +89,7 @@ class RigConfig:
 class RenderingConfig:
     __pydantic_config__ = STRICT
     backend: Annotated[
-        Literal["auto", "cpu", "gsplat"],
+        Backend,
         _doc("auto: gsplat where CUDA works, else cpu. A named one that fails is an error"),
     ] = "auto"
     device: Annotated[str, _doc("CUDA device of the gsplat backend")] = "cuda:0"

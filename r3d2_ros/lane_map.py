@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, printable
 from r3d2_ros.formats.sidecar import Metres, Triple, write_yaml
 from r3d2_ros.geometry import Array
 from r3d2_ros.input_files import open_input
+from r3d2_ros.lines import distinct
 from r3d2_ros.schema import STRICT, load_yaml, validate
 
 LANE_MAP = "lane_map.yaml"
@@ -23,7 +24,17 @@ ROAD, SIDEWALK, BUILDING, POLE, VEGETATION, TERRAIN, SKY = 0, 1, 2, 5, 8, 9, 10
 """Semantic classes by their Cityscapes train ids, those that are named here."""
 
 Point = tuple[Metres, Metres, Metres]
-Polyline = Annotated[list[Point], Field(min_length=2)]
+
+
+def _leading_somewhere(points: list[Point]) -> list[Point]:
+    distinct(points)
+    return points
+
+
+Polyline = Annotated[list[Point], Field(min_length=2), AfterValidator(_leading_somewhere)]
+"""Centre lines and borders are followed by distance, so each leads somewhere: height alone does not count."""
+
+NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +127,24 @@ def load_labels(path: Path, count: int) -> NDArray[np.uint8]:
     """Semantic class [count] of every Gaussian of a scene (.npy, uint8). InputError for anything else."""
     expected = f"a .npy file of {count} uint8 values, one for each Gaussian of the scene"
     with open_input(path, expected=expected) as file:
-        try:
-            labels = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InputError(str(path), expected, " ".join(str(error).split())) from error
-    if not isinstance(labels, np.ndarray) or labels.shape != (count,) or labels.dtype != np.uint8:
-        got = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
-        raise InputError(str(path), expected, got)
+        # Checked before anything of that size is read: a file of a few bytes may claim any number of values.
+        if (got := _npy_kind(file)) != f"uint8 ({count},)":
+            raise InputError(str(path), expected, got)
+        labels = np.frombuffer(file.read(count), np.uint8).copy()
+    if len(labels) != count:
+        raise InputError(str(path), expected, f"{len(labels)} of them, then the end of the file")
     return labels
+
+
+def _npy_kind(file: BinaryIO) -> str:
+    """Type and shape by the header of an open .npy file, or what is there instead; reads up to the values."""
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in NPY_HEADERS:
+            return f"a .npy file of version {version[0]}.{version[1]}"
+        shape, _, dtype = NPY_HEADERS[version](file)
+    except OSError:
+        raise  # `open_input` has words for it
+    except Exception as error:  # a header is Python source, which parsers refuse in many ways
+        return f"no .npy header ({printable(' '.join(str(error).split()) or type(error).__name__)})"
+    return printable(f"{dtype} {shape}")

@@ -20,18 +20,27 @@ REJOINED_M = 5.0
 """Who has left a line, as by turning early, is where another part of it is so much nearer."""
 
 ROUNDING_M = 1e-6
+SAME_PLACE_M = 1e-6
+
+
+def distinct(points: ArrayLike) -> Array:
+    """The points of a polyline [M, 3] that are not, seen from above, where the one before them is.
+
+    ValueError for fewer than two: such a line leads nowhere.
+    """
+    points = np.asarray(points, np.float64)
+    steps = np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1)
+    keep = np.concatenate([[True], steps > SAME_PLACE_M])
+    if np.count_nonzero(keep) < 2:
+        raise ValueError("at least two different points, seen from above")
+    return points[keep]
 
 
 class Line:
-    """A polyline [M, 3] in the map, M >= 2; it goes on straight and level beyond both ends."""
+    """A polyline [M, 3] in the map; it goes on straight and level beyond both ends. ValueError as of `distinct`."""
 
     def __init__(self, points: ArrayLike) -> None:
-        points = np.asarray(points, np.float64)
-        steps = np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1)
-        keep = np.concatenate([[True], steps > 1e-6])
-        if np.count_nonzero(keep) < 2:
-            raise ValueError("expected a line of at least two different points")
-        self.points = points[keep]
+        self.points = distinct(points)
         self.s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(self.points[:, :2], axis=0), axis=1))])
 
     @property

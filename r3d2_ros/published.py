@@ -37,13 +37,9 @@ def pixels(frame: CameraFrame, name: str) -> NDArray:
     """What one of IMAGE_TOPICS shows: [H, W] or [H, W, 3] in the type of its encoding."""
     if name == "harmonizer_mask":
         return mask_image(frame)
-    shown: dict[str, NDArray | None] = {
-        "raw": frame.rgb,
-        "image_rendered": frame.rendered,
-        "depth": frame.depth,
-        "instance": frame.instance,
-    }
-    image = shown[name]
+    if name == "depth":  # not asked for with the others: a GPU's stays there until somebody needs it
+        return frame.depth
+    image = {"raw": frame.rgb, "image_rendered": frame.rendered, "instance": frame.instance}[name]
     assert image is not None
     return image
 

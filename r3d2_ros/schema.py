@@ -24,6 +24,8 @@ STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, arbitrary
 MAX_YAML_BYTES = 16 * 2**20
 """A capture trajectory of some hours at 10 Hz; what is larger belongs into a CSV file."""
 MAX_YAML_VALUES = 1_000_000
+MAX_YAML_LEVELS = 100
+NOT_DEEPER = f"values nested at most {MAX_YAML_LEVELS} levels deep"
 MAX_NUMBER_CHARS = 1000
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -44,11 +46,13 @@ def load_yaml(path: str | Path) -> Any:
 def parse_yaml(data: bytes, where: str) -> Any:
     """The values of one YAML document from a stranger; `where` names its file.
 
-    InputError when it is not text or not YAML; InputErrors for aliases that grow without bound, for numbers of absurd
-    length, and for keys given twice, of which PyYAML would silently keep the last.
+    InputError when it is not text, not YAML or nested too deeply; InputErrors for aliases that grow without bound, for
+    numbers of absurd length, and for keys given twice, of which PyYAML would silently keep the last.
     """
     try:
-        loader = LOADER(data.decode("utf-8"))
+        text = data.decode("utf-8")
+        _refuse_deep(text, where)
+        loader = LOADER(text)
         root = loader.get_single_node()
         if root is None:
             return None
@@ -56,7 +60,7 @@ def parse_yaml(data: bytes, where: str) -> Any:
         if faults := _faults(root, where):
             raise InputErrors(faults)
         return loader.construct_document(root)
-    except InputErrors:
+    except (InputError, InputErrors):
         raise
     except UnicodeDecodeError as error:
         utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
@@ -68,10 +72,26 @@ def parse_yaml(data: bytes, where: str) -> Any:
         raise InputError(where, "valid YAML", " ".join(str(error).split()) or type(error).__name__) from error
 
 
+def _refuse_deep(text: str, where: str) -> None:
+    """InputError for more levels than MAX_YAML_LEVELS: libyaml makes values level by level on the stack of the process,
+    which ends with it. Events come one after the other; the file is read up to the first level that is too much."""
+    level = 0
+    for event in yaml.parse(text, LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            level += 1
+            if level > MAX_YAML_LEVELS:
+                raise InputError(where, NOT_DEEPER, f"a deeper one in line {event.start_mark.line + 1}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            level -= 1
+
+
 def _faults(root: yaml.Node, where: str) -> list[InputError]:
-    if _expanded_size(root, {}) > MAX_YAML_VALUES:
+    values, levels = _extent(root, {})
+    if values > MAX_YAML_VALUES:
         expected = f"at most {MAX_YAML_VALUES} values with aliases resolved"
         return [InputError(where, expected, "more, or an endless loop")]
+    if levels > MAX_YAML_LEVELS:
+        return [InputError(where, NOT_DEEPER, f"{levels} levels with aliases resolved")]
     if line := _long_number(root):
         return [InputError(where, f"numbers of at most {MAX_NUMBER_CHARS} characters", f"a longer one in line {line}")]
     return [InputError(f"{where}: {key}", "each key once", f"it again in line {line}") for key, line in _repeated(root)]
@@ -92,11 +112,15 @@ def _long_number(root: yaml.Node) -> int | None:
     return None
 
 
-def _expanded_size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Number of values below `node` with every alias written out; one inside its own anchor is endless."""
+def _extent(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Numbers of values and levels of `node` with every alias written out; one inside its own anchor is endless."""
     if id(node) not in known:
-        known[id(node)] = MAX_YAML_VALUES + 1
-        known[id(node)] = 1 + sum(_expanded_size(child, known) for child in _children(node))
+        known[id(node)] = MAX_YAML_VALUES + 1, 0
+        values = levels = 0
+        for child in _children(node):
+            values_there, levels_there = _extent(child, known)
+            values, levels = values + values_there, max(levels, levels_there)
+        known[id(node)] = values + 1, levels + isinstance(node, yaml.CollectionNode)
     return known[id(node)]
 
 

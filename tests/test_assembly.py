@@ -6,17 +6,25 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
 import pytest
+import torch
 
-from r3d2_ros.assembly import assemble, load_harmonizer
+from r3d2_ros.assembly import assemble, harmonizer_notes, load_harmonizer
 from r3d2_ros.cli.main import main
 from r3d2_ros.config import SimConfig, load_config
 from r3d2_ros.errors import MissingPackageError
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.shipped import shipped_model
-from r3d2_ros.scene import AssetLibrary
-from tests.cli.small import RIG, write_inputs
+from r3d2_ros.scene import AssetLibrary, Scene
+from tests.cli.small import RIG, blobs, write_inputs
+from tests.harmonizer.released import write_released
+from tests.harmonizer.small import TINY, seeded
+
+PROCEDURAL = Scene("street", blobs([(0.0, 0.0, 0.0)], [(0.5, 0.5, 0.5)], 0.1), procedural=True)
+DType = Literal["checkpoint", "float32", "float16", "bfloat16", "float8"]
 
 
 @pytest.fixture
@@ -68,6 +76,65 @@ def test_a_harmonizer_that_saw_procedural_streets_only_says_so_elsewhere(tmp_pat
         assert len(notes("mine")) == count
     (tmp_path / "wall.yaml").write_text("procedural: true\n")
     assert notes("nano") == []
+
+
+@pytest.fixture
+def slow_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU with instructions for bfloat16 and none for float16."""
+    for name, has in (("bf16", True), ("fp16", False)):
+        monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda has=has: has, raising=False)
+
+
+@pytest.mark.usefixtures("slow_cpu")
+def test_a_dtype_that_the_cpu_has_no_instructions_for_is_named(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    (tmp_path / "sim.yaml").write_text(
+        "scene: {source: wall.ply}\nrig: {source: rig.yaml}\nrendering: {backend: cpu}\n"
+        "harmonizer: {backend: r3d2, checkpoint: nano, device: cpu, dtype: float16}\n"
+    )
+    config = load_config(tmp_path / "sim.yaml")
+    notes = assemble(config, library=AssetLibrary(), warm_harmonizer=False).notes
+    assert [note for note in notes if "computes" in note] == [
+        "harmonizer computes in float16 on a CPU that has no instructions for it: harmonizer.dtype float32 is faster "
+        "there"
+    ]
+
+
+@pytest.mark.usefixtures("slow_cpu")
+@pytest.mark.parametrize(
+    ("device", "dtype", "expected"),
+    [
+        ("cuda:0", "checkpoint", "float32 on cuda:0, without tensor cores: harmonizer.dtype float16 is much faster"),
+        ("cuda:0", "float32", "float32 on cuda:0"),
+        ("cuda:0", "float16", None),
+        ("cuda:0", "float8", None),
+        ("cpu", "checkpoint", None),
+        ("cpu", "bfloat16", None),
+        ("cpu", "float8", "float16 on a CPU"),
+    ],
+)
+def test_a_dtype_that_is_slow_on_its_device(
+    device: str, dtype: DType, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.device.find_device", lambda name: torch.device(name))
+    config = HarmonizerConfig(backend="r3d2", checkpoint="nano", device=device, dtype=dtype)
+    notes = harmonizer_notes(config, PROCEDURAL)
+    assert len(notes) == (expected is not None) and all(expected in note for note in notes if expected)
+    assert harmonizer_notes(HarmonizerConfig(backend="none", device=device, dtype=dtype), PROCEDURAL) == []
+
+
+def test_the_dtype_of_a_pipeline_is_that_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.device.find_device", lambda name: torch.device(name))
+    for dtype, count in ((torch.float32, 1), (torch.float16, 0)):
+        folder = write_released(tmp_path / str(dtype), seeded(TINY).to(dtype))
+        config = HarmonizerConfig(backend="pipeline", checkpoint=str(folder), device="cuda:0")
+        assert len(harmonizer_notes(config, PROCEDURAL)) == count
+
+
+def test_a_pytorch_that_does_not_say_what_the_cpu_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    config = HarmonizerConfig(backend="r3d2", checkpoint="nano", device="cpu", dtype="float16")
+    assert harmonizer_notes(config, PROCEDURAL) == []
 
 
 @pytest.mark.parametrize("package", ["torch", "diffusers", "safetensors"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,19 @@ def test_faults_of_a_file(tmp_path: Path) -> None:
         load_lane_map(path)
 
 
+@pytest.mark.parametrize("line", ["[[0, 0, 0], [0, 0, 0]]", "[[3, 1, 0], [3, 1, 5]]"])
+def test_lines_that_lead_nowhere_are_refused(tmp_path: Path, line: str) -> None:
+    path, good = tmp_path / "m.yaml", "[[0, 1, 0], [1, 1, 0]]"
+    lane = f"{{id: a, centre: {line}, left: {good}, right: {line}}}"
+    path.write_text(f"lanes: [{lane}]\nroad_edges: [{good}, {line}]\nlines: {{footway: {line}}}\n")
+    with pytest.raises(InputErrors) as caught:
+        load_lane_map(path)
+    keys = ("lanes.0.centre", "lanes.0.right", "road_edges.1", "lines.footway")
+    assert str(caught.value).splitlines() == [
+        f"{path}: {key}: expected at least two different points, seen from above, got {line}" for key in keys
+    ]
+
+
 def test_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.npy"
     np.save(path, np.array([0, 2, 8], np.uint8))
@@ -61,3 +75,44 @@ def test_labels(tmp_path: Path) -> None:
     np.save(path, np.array([{"code": "run"}]), allow_pickle=True)
     with pytest.raises(InputError, match="labels.npy: expected a .npy file"):
         load_labels(path, 1)
+
+
+def npy(header: str, values: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + values
+
+
+HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }\n"
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, labels=np.zeros(5, np.uint8))
+    return file.getvalue()
+
+
+DAMAGED = {
+    "nothing": (b"", "no .npy header"),
+    "an archive": (npz(), "no .npy header (the magic string is not correct"),
+    "an archive cut short": (npz()[:60], "no .npy header (the magic string is not correct"),
+    "a pickle": (b"\x80\x04cos\nsystem\n.", "no .npy header (the magic string is not correct"),
+    "version 3": (b"\x93NUMPY\x03\x00" + npy(HEADER % "(5,)", bytes(5))[8:], "a .npy file of version 3.0"),
+    "a bracket too many": (npy(HEADER % "((5,)", bytes(5)), "no .npy header"),
+    "a deep header": (npy("-" * 9000 + "1"), "no .npy header"),
+    "a header of brackets": (npy("(" * 9000 + "1"), "no .npy header"),
+    "a list as a key": (npy("{[]: 1}"), "no .npy header"),
+    "objects": (npy(HEADER.replace("u1", "O") % "(5,)"), "object (5,)"),
+    "more than fits": (npy(HEADER % "(10000000000000,)"), "uint8 (10000000000000,)"),
+    "fewer than none": (npy(HEADER % "(-5,)", bytes(5)), "uint8 (-5,)"),
+    "values cut short": (npy(HEADER % "(5,)", bytes(3)), "3 of them, then the end of the file"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_labels_are_told(tmp_path: Path, case: str) -> None:
+    data, got = DAMAGED[case]
+    path = tmp_path / "labels.npy"
+    path.write_bytes(data)
+    expected = "a .npy file of 5 uint8 values, one for each Gaussian of the scene"
+    with pytest.raises(InputError) as caught:
+        load_labels(path, 5)
+    assert str(caught.value).startswith(f"{path}: expected {expected}, got {got}")

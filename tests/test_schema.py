@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +13,7 @@ from pydantic import Field
 
 from r3d2_ros import schema
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.schema import STRICT, load_yaml, validate
+from r3d2_ros.schema import MAX_YAML_LEVELS, STRICT, load_yaml, parse_yaml, validate
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,6 @@ def test_yaml_is_read_as_utf8(tmp_path: Path):
         pytest.param(b"\xff\xfe\x00", id="not text"),
         pytest.param(b"a: \x00", id="control character"),
         pytest.param(b"!!python/object/apply:os.getcwd []", id="python object"),
-        pytest.param(b"[" * 5000, id="deep nesting"),
         pytest.param(b"a: !!int ''", id="a number without digits"),
         pytest.param(b"a: !!bool perhaps", id="neither true nor false"),
         pytest.param(b"a: !!timestamp soon", id="no date"),
@@ -161,3 +162,35 @@ def test_numbers_that_take_minutes_to_read_are_refused(tmp_path: Path) -> None:
     """In YAML 1.1 `1:1:1` counts in sixties, each digit by a multiplication of the whole number."""
     with pytest.raises(InputErrors, match="numbers of at most 1000 characters, got a longer one in line 2"):
         load_yaml(write(tmp_path, b"a: 1\nb: " + b"1:" * 500_000 + b"1\n"))
+
+
+TOO_DEEP = {
+    "lists": "'[' * 25_000",
+    "mappings": "'{a: ' * 100_000",
+    "dashes": "'- ' * 50_000",
+    "keys": "'? ' * 50_000",
+    "indented": "''.join(' ' * i + 'a:' + chr(10) for i in range(2_000))",
+}
+
+
+@pytest.mark.parametrize("text", TOO_DEEP.values(), ids=TOO_DEEP)
+def test_nesting_without_end_is_refused_before_it_fills_the_stack(text: str) -> None:
+    """In a process of its own, which used to die of it."""
+    code = f"from r3d2_ros.schema import parse_yaml; parse_yaml(({text}).encode(), 'a.yaml')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1, ran.returncode
+    assert "a.yaml: expected values nested at most 100 levels deep, got a deeper one in line 1" in ran.stderr
+
+
+def test_nesting_is_counted_with_aliases_resolved() -> None:
+    deepest = "[" * MAX_YAML_LEVELS + "]" * MAX_YAML_LEVELS
+    value = parse_yaml(deepest.encode(), "a.yaml")
+    for _ in range(MAX_YAML_LEVELS - 1):
+        (value,) = value
+    assert value == []
+    with pytest.raises(InputError, match="got a deeper one in line 2"):
+        parse_yaml(f"- 1\n- {deepest}\n".encode(), "a.yaml")
+    chain = ["- &a0 []", *(f"- &a{i} [*a{i - 1}]" for i in range(1, MAX_YAML_LEVELS))]
+    parse_yaml("\n".join(chain[:-1]).encode(), "a.yaml")
+    with pytest.raises(InputErrors, match="got 101 levels with aliases resolved"):
+        parse_yaml("\n".join(chain).encode(), "a.yaml")

@@ -206,7 +206,8 @@ def _word(values: dict[str, Scalar], key: str) -> str:
 
 def _read(path: Path) -> _Contents:
     """InputErrors for a file that is not the manifest of a campaign."""
-    hint = "Move it away to begin anew"
+    # Not the file alone: without it, nothing says which of the results beside it are still those of the tasks.
+    hint = f"Move the folder {path.parent} away to begin anew"
     try:
         data = json.loads(read_input(path, expected="the manifest of a campaign", most_bytes=MAX_BYTES))
     except (ValueError, RecursionError) as error:

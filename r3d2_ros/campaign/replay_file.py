@@ -87,17 +87,25 @@ def replay_campaign(path: Path, keys: ReplayCampaignKeys) -> Campaign:
                 faults.append(InputError(where, f"one of the file: {', '.join(known)}", f"'{given}'"))
     if faults:
         raise InputErrors(faults)
-    tasks = [
-        replay_task(
-            name,
-            bag=Path(bags[bag_name].path),
-            keys=options.over(ReplayKeys(ego=bags[bag_name].ego, actors=bags[bag_name].actors)).over(keys.replay),
-            configuration=configurations[configuration_name],
-            out=out,
-            timeout_s=keys.timeout_s,
-        )
-        for name, (bag_name, configuration_name, options) in pairs.items()
-    ]
+    tasks = []
+    for name, (bag_name, configuration_name, options) in pairs.items():
+        bag = bags[bag_name]
+        try:
+            task = replay_task(
+                name,
+                bag=Path(bag.path),
+                keys=options.over(ReplayKeys(ego=bag.ego, actors=bag.actors)).over(keys.replay),
+                configuration=configurations[configuration_name],
+                out=out,
+                timeout_s=keys.timeout_s,
+            )
+            tasks.append(task)
+        except (InputError, InputErrors) as error:
+            where = f"tasks.{name}" if keys.tasks else f"replay, with configuration {configuration_name}"
+            faults += faults_of(error, f"{path}: {where}")
+    if faults:
+        # Without `tasks` the same options are those of every bag.
+        raise InputErrors(list({(fault.where, fault.expected): fault for fault in faults}.values()))
     files = {
         configuration.file: yaml.safe_dump(as_mapping(configuration.config), sort_keys=False).encode()
         for configuration in configurations.values()
@@ -120,7 +128,7 @@ def _configuration(
     config = load_config(beside(path, entry.file) if entry.file else None, settings(path, entry.set))
     if config.rendering.threads == 0:
         config = replace(config, rendering=replace(config.rendering, threads=threads))
-    load_config_rig(config)
+    rig = load_config_rig(config)
     check_config_library(config)
     gpus = keys.gpus if entry.gpus is None else entry.gpus
-    return Configuration(name, config, out / "configurations" / f"{name}.yaml", threads, gpus)
+    return Configuration(name, config, rig, out / "configurations" / f"{name}.yaml", threads, gpus)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +12,11 @@ from pydantic import Field
 
 from r3d2_ros.campaign.task import Configuration, Judged, Task, chosen
 from r3d2_ros.config import Scalar
+from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.replay.manifest import WITHOUT_EFFECT, described_files
-from r3d2_ros.replay.options import BAG_SUFFIX
+from r3d2_ros.replay.options import BAG_SUFFIX, ReplayOptions, checked
+from r3d2_ros.replay.output import ALSO
+from r3d2_ros.replay.ticks import replay_rig
 from r3d2_ros.rigs.fields import Number
 from r3d2_ros.schema import STRICT
 from r3d2_ros.versions import own_version
@@ -59,8 +62,10 @@ class ReplayKeys:
 def replay_task(
     name: str, *, bag: Path, keys: ReplayKeys, configuration: Configuration, out: Path, timeout_s: float | None
 ) -> Task:
-    """The task that replays a bag. InputError(s) when a file that the configuration names cannot be found."""
+    """The task that replays a bag. InputError(s) for what `r3d2 replay` would refuse before it opens the bag: options
+    that do not fit together or the configuration, and a file that the configuration names and that cannot be found."""
     target = out / "tasks" / (name + BAG_SUFFIX if keys.bag_out else name)
+    _check(keys, bag=bag, target=target, configuration=configuration)
     options = keys.given()
     words = ["replay", str(bag), "--config", str(configuration.file), "--out", str(target), "--json"]
     # One word for each option, so that a value that begins with a dash is not taken for another one.
@@ -80,6 +85,34 @@ def replay_task(
         version=own_version(),
         timeout_s=timeout_s,
     )
+
+
+def _check(keys: ReplayKeys, *, bag: Path, target: Path, configuration: Configuration) -> None:
+    """InputErrors: every fault of the options that can be found without the bag."""
+    unknown = [kind for kind in keys.also or () if kind not in ALSO]
+    shown: dict[str, Any] = {ALSO[kind]: True for kind in keys.also or () if kind in ALSO}
+    options = ReplayOptions(
+        bag=bag,
+        out=target,
+        config=replace(configuration.config, output=replace(configuration.config.output, **shown)),
+        cameras=tuple(keys.cameras or ()),
+        image_format=keys.format or "",
+        rate_hz=keys.rate,
+        source_topics=tuple(keys.source_topics or ()),
+    )
+    faults = []
+    if unknown:
+        faults.append(InputError("--also", f"some of {', '.join(ALSO)}", ", ".join(f"'{kind}'" for kind in unknown)))
+    for check in (
+        lambda: checked(options),
+        lambda: replay_rig(configuration.rig, cameras=options.cameras, rate_hz=options.rate_hz),
+    ):
+        try:
+            check()
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        raise InputErrors(faults)
 
 
 def _files(bag: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from r3d2_ros.cameras import Rig
 from r3d2_ros.config import Scalar, SimConfig, leaves
 
 State = Literal["waiting", "running", "done", "partly", "failed"]
@@ -25,6 +26,7 @@ class Configuration:
 
     name: str
     config: SimConfig
+    rig: Rig
     file: Path
     threads: int
     gpus: float

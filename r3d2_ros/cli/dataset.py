@@ -17,6 +17,9 @@ from r3d2_ros.errors import InputError
 HELD_OUT = 0.04
 """Share of the samples for val, and as many for test, where the command does not say."""
 
+PARTLY = 3
+"""Exit status, as of `r3d2 replay`, when something of a bag could not be read."""
+
 OPTIONAL = ("size", "frame", "per_street", "suns", "detail")
 """Options of procedural pairs that have a default."""
 
@@ -28,7 +31,8 @@ EXAMPLES = """examples:
   r3d2 dataset check pairs           every fault of a dataset, with the sample it is in
 
 A run that was interrupted is continued by the same command. docs/dataset.md describes folder and files.
-Exit status: 0 done, 1 an input cannot be used or the dataset has faults, 2 wrong arguments."""
+Exit status: 0 done, 1 an input cannot be used or the dataset has faults, 2 wrong arguments,
+3 something of a recorded drive could not be read and was named."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -78,17 +82,22 @@ def _recorded(args: argparse.Namespace) -> int:
             where = "--" + option.replace("_", "-")
             raise InputError(where, "only with --procedural", "it with --recorded", "The file says what is made")
     settings = load_settings(args.recorded)
-    tally = make_recorded(
+    outcome = make_recorded(
         args.out,
         settings,
         base=args.recorded.parent,
         command=_command(args),
         say=lambda line: print(line, file=sys.stderr),
     )
+    tally = outcome.tally
     print(f"{args.out}: {tally.pop('used', 0)} samples")
     for reason, count in sorted(tally.items()):
         print(f"  not used: {count} ({reason})")
-    return 0
+    for text in outcome.damage:
+        print(f"  not read: {text}")
+    for text in outcome.reports:
+        print(f"  input: {text}")
+    return PARTLY if outcome.damage else 0
 
 
 def _command(args: argparse.Namespace) -> str:

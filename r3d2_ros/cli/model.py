@@ -14,6 +14,7 @@ from r3d2_ros.harmonizer.packages import need_packages
 
 if TYPE_CHECKING:
     from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
+    from r3d2_ros.harmonizer.convert.folders import Part
     from r3d2_ros.harmonizer.convert.released import Released
     from r3d2_ros.harmonizer.model import R3D2
     from r3d2_ros.harmonizer.model_config import DTypeName, Licence, ModelConfig
@@ -70,8 +71,9 @@ def _init(args: argparse.Namespace) -> int:
         return _save(args, random_model(_random_config(args), seed=args.random))
     if args.base is None:
         raise InputError("--base", "the folder of SD-Turbo, or --random SEED", "neither")
-    base = local_folder(args.base)
-    autoencoder = local_folder(args.autoencoder) if args.autoencoder else base
+    reads: list[Part] = ["unet", *_text_encoder(args)]
+    base = local_folder(args.base, reads=reads if args.autoencoder else [*reads, "autoencoder"])
+    autoencoder = local_folder(args.autoencoder, reads=["autoencoder"]) if args.autoencoder else base
     model = model_from_base(base, autoencoder, _prompt(args, base), _choices(args))
     if (stated := read_schedule(base)) is None:  # that one clips concerns no training
         _print_notes(schedule_notes(stated))
@@ -115,8 +117,9 @@ def _convert(args: argparse.Namespace) -> int:
         return _save(args, released.model)
     if args.base is None:
         raise InputError("--base", "the folder of SD-Turbo, which the file changes", "nothing")
-    path, base = Path(args.input), local_folder(args.base)
-    check_is_file(path)  # before a text encoder is read
+    path = Path(args.input)
+    check_is_file(path)  # before anything is fetched, or a text encoder read
+    base = local_folder(args.base, reads=["unet", "autoencoder", *_text_encoder(args)])
     model = model_from_turbo(path, base, _prompt(args, base), _choices(args), layout=args.layout)
     _print_notes(schedule_notes(read_schedule(base)))
     return _save(args, model)
@@ -127,7 +130,7 @@ def _convert_taesd(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.convert.taesd import read_taesd, write_taesd
     from r3d2_ros.harmonizer.licences import licences_of
 
-    folder = local_folder(args.input)
+    folder = local_folder(args.input, reads=["taesd"])
     tensors, licences = read_taesd(folder), _licences(args) or licences_of(folder)
     with _writing(args.output):
         write_taesd(tensors, args.output, licences)
@@ -144,7 +147,7 @@ def _released(args: argparse.Namespace) -> Released:
     from r3d2_ros.harmonizer.convert.released import model_from_released
 
     if not args.allow_remote_code:
-        folder = local_folder(args.input)
+        folder = local_folder(args.input, reads=["released", *_text_encoder(args)])
         prompt = None if args.prompt is None and args.prompt_embedding is None else _prompt(args, folder)
         return model_from_released(folder, prompt, _choices(args), lora_alpha=args.lora_alpha)
     from r3d2_ros.harmonizer.convert.observed import PROBE_PX, model_from_pipeline
@@ -157,6 +160,11 @@ def _released(args: argparse.Namespace) -> Released:
         backend="pipeline", checkpoint=str(path), allow_remote_code=True, dtype="float32", device=args.device or "cpu"
     )
     return model_from_pipeline(load_pipeline(config), _choices(args), size_px=args.size or PROBE_PX)
+
+
+def _text_encoder(args: argparse.Namespace) -> list[Part]:
+    """It is read where a text has to be embedded."""
+    return ["text_encoder"] if args.prompt is not None else []
 
 
 def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,12 @@ DEFAULT_TOLERANCE = 1e-3
 EIGHT_BIT_TOLERANCE = 1 / 255 + 1e-6
 """One step of 8 bits: where one model rounds, the other may truncate."""
 
+NOISE_PX = (264, 392)
+"""Rows and columns: multiples of 8, as pipelines work in, and of nothing larger, so that the other rules all pad."""
+
+LARGEST_MULTIPLE_PX = 128
+"""Of every padding rule that there is: a pipeline, whose rule is not known, does not pad multiples of it."""
+
 RUNTIMES = ("eager", "torch-compile", "stable-fast")
 DTYPE_NAMES = ("float32", "float16", "bfloat16")
 
@@ -31,7 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="a checkpoint's folder, a pipeline's, or a shipped one: nano")
     parser.add_argument("b", metavar="B", help="the same, to be compared")
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; noise where none is given")
-    parser.add_argument("--size", type=size_px, default=(256, 384), metavar="HxW", help="of the noise (256x384)")
+    parser.add_argument(
+        "--size",
+        type=size_px,
+        default=NOISE_PX,
+        metavar="HxW",
+        help="of the noise (264x392, which every padding rule pads, except that to multiples of 8)",
+    )
     parser.add_argument(
         "--tolerance", type=TOLERANCE, default=DEFAULT_TOLERANCE, metavar="X", help="largest difference (%(default)s)"
     )
@@ -71,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         "tolerance": tolerance,
         "equal": difference.max_abs <= tolerance,
         "eight_bit": eight_bit,
+        "padded": [name for name, source in (("A", args.a), ("B", args.b)) if _pads(source, images)],
         "samples_latents": latents.seen and not args.mean_latents,
     }
     print(_as_json(facts) if args.json else _as_text(facts))
@@ -102,6 +116,17 @@ def _model(source: str, args: argparse.Namespace, device: str, *, dtype: Any, ru
     )
 
 
+def _pads(source: str, images: Sequence[Tensor]) -> bool:
+    """Whether a checkpoint pads any of the images, or a pipeline may."""
+    from r3d2_ros.harmonizer.checkpoints import load_config
+    from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
+    from r3d2_ros.harmonizer.shipped import model_folder
+
+    path = model_folder(source, source)
+    multiple_px = LARGEST_MULTIPLE_PX if is_pipeline_folder(path) else load_config(path).padding.multiple_px
+    return any(side_px % multiple_px for image in images for side_px in image.shape[-2:])
+
+
 def _gives_eight_bits(model: ImageModel, image: Tensor) -> bool:
     from r3d2_ros.harmonizer.pipelines.network import Pipeline
 
@@ -125,6 +150,8 @@ def _as_text(facts: dict[str, Any]) -> str:
     if facts["eight_bit"]:
         names = " and ".join(facts["eight_bit"])
         lines.append(f"8-bit pictures are all that {names} gives: both were compared in 8 bits, to one step")
+    if not facts["padded"]:
+        lines.append("No image was padded, for A or for B: these sizes cannot show a wrong padding rule")
     if facts["samples_latents"]:
         lines.append("A pipeline samples its latents; --mean-latents compares it with the mean instead")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -18,22 +18,22 @@ from numpy.typing import NDArray
 from r3d2_ros.actors_file import ActorEntry, actor_states, load_actors, load_assets
 from r3d2_ros.assembly import (
     check_config_library,
+    harmonizer_notes,
     load_config_library,
     load_config_rig,
     load_config_scene,
     load_harmonizer,
     render_settings,
-    training_notes,
 )
 from r3d2_ros.cameras import Rig
 from r3d2_ros.cli.numbers import number
-from r3d2_ros.config import SimConfig, load_config
+from r3d2_ros.config import Backend, SimConfig, load_config
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.input_checks import MAX_COORDINATE_M
-from r3d2_ros.rendering import RENDERERS, make_renderer
+from r3d2_ros.rendering import make_renderer
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator, mask_image
 from r3d2_ros.world import EgoState, WorldState
@@ -85,7 +85,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--actors", type=Path, metavar="FILE", help="YAML list of actors")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, made if needed")
     parser.add_argument("--fov", type=float, metavar="DEG", help="horizontal, for a rig file without intrinsics")
-    parser.add_argument("--backend", choices=["auto", *RENDERERS], help="renderer; auto: gsplat where CUDA works")
+    parser.add_argument("--backend", choices=get_args(Backend), help="renderer; auto: gsplat where CUDA works")
     parser.add_argument("--harmonizer", metavar="DIR", help="a checkpoint's or pipeline's folder, nano or nano_1080")
     parser.add_argument("--assets", metavar="LIB", help="assets.yaml or its folder; without it, the "
                         "scene's own, else the embedded library")  # fmt: skip
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     scene = load_config_scene(config.scene, _say)
     library = load_assets(entries, path=args.actors or "", library=lambda: load_config_library(config, _say))
     frame_set, renderer = _frame_set(args, config, scene=scene, library=library, rig=rig, entries=entries)
-    notes = [*_notes(scene, rig, frame_set), *training_notes(config.harmonizer, scene)]
+    notes = [*_notes(scene, rig, frame_set), *harmonizer_notes(config.harmonizer, scene)]
     facts: dict[str, Any] = {
         "out": str(args.out),
         "renderer": renderer,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.street import StreetOptions, build_street, cached_street, write_street
+from r3d2_ros.street import StreetOptions, build_street, cached_street, check_street_folder, write_street
 
 MAX_SEED = 2**32 - 1
 
@@ -38,6 +38,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--sun-elevation", type=float, default=defaults.sun_elevation_deg, metavar="DEG",
                         help="15 to 80 (%(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write; without it, the cache")
+    parser.add_argument("--force", action="store_true", help="replace a scene in DIR that is none of `r3d2 street`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -48,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
         folder = cached_street(options, say=lambda line: print(line, file=sys.stderr))
     else:
         folder = args.out
-        write_street(folder, build_street(options, _progress))
+        if not args.force:
+            check_street_folder(folder)  # before the work
+        write_street(folder, build_street(options, _progress), force=args.force)
         print(file=sys.stderr)
     facts = {
         "folder": str(folder),

@@ -108,7 +108,7 @@ def _override(text: str) -> tuple[str, Scalar]:
         raise InputError("--set", "KEY=VALUE", f"'{text}'")
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # no value of YAML: text
         parsed = value
     return key, parsed if isinstance(parsed, bool | int | float) else value
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from r3d2_ros.boxes import Size
 from r3d2_ros.closed_loop.jitter import Drawn, draw
@@ -88,7 +89,7 @@ class _Planner:
             line = _cut(line, keys.from_m, line.length_m if keys.to_m is None else keys.to_m, where)
         elif keys.file:
             path = self._spec.folder / user_path(keys.file, f"{where}.file")
-            line = Line(read_polyline(path))
+            line = _polyline(read_polyline(path), str(path))
         else:
             line = _polyline([(p[0], p[1], p[2] if len(p) > 2 else 0.0) for p in keys.points], f"{where}.points")
         if keys.times_s:
@@ -109,7 +110,7 @@ class _Planner:
         if self._lane_map is None:
             expected = "points or a file, for this scene has no lane map"
             raise InputError(where, expected, f"the lane '{name}'", "scene.yaml names one with lane_map")
-        return Line(self._lane_map.line(name, where))
+        return _polyline(self._lane_map.line(name, where), where)
 
     def _lane(self, name: str, where: str) -> Line:
         return self.reference.line if name == REFERENCE_LANE else self._line(name, where)
@@ -233,11 +234,12 @@ class _Planner:
         return float(motion.line.s[k]), (float(points[k, 0]), float(points[k, 1]))
 
 
-def _polyline(points: list[tuple[float, float, float]], where: str) -> Line:
+def _polyline(points: ArrayLike, where: str) -> Line:
+    """The line of points [M, 3] that come from outside. InputError, naming `where`, when they are one place."""
     try:
         return Line(points)
     except ValueError as error:
-        raise InputError(where, "at least two different points", "one place") from error
+        raise InputError(where, str(error), "one place") from error
 
 
 def _cut(line: Line, from_m: float, to_m: float, where: str) -> Line:

@@ -105,9 +105,7 @@ def scene_facts(files: SceneFiles) -> SceneFacts:
     if files.labels is None:
         return SceneFacts(lane_map)
     loaded = load_gaussians(files.gaussians)
-    labels = load_labels(files.labels, len(loaded.gaussians) + loaded.dropped)
-    if loaded.dropped:
-        return SceneFacts(lane_map)  # which rows were dropped is not known any more, so labels would be another's
+    labels = load_labels(files.labels, len(loaded.kept))[loaded.kept]
     scene = build_scene(files, loaded)
     means = scene.T_map_scene.apply(scene.background.means.astype(np.float64) + scene.background.origin)
     return SceneFacts(lane_map, means, labels)

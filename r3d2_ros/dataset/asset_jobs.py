@@ -176,20 +176,28 @@ def write_condition(view: Path) -> bool:
 def write_jobs(folder: Path, jobs: Sequence[Job]) -> Path:
     """Write the list to jobs.jsonl in `folder`; returns its path.
 
-    InputError where an asset lies there that an older list made by another job: it would pass for this list's.
+    It takes the place of an older list of the same origin, texts or pictures. Jobs of the other origin stay, and those
+    whose asset lies there: the list tells how it was made. InputError where an asset of this list lies there that
+    another job made: it would pass for this list's.
     """
     make_folder(folder)
     path = folder / JOBS
     older = _older_jobs(path)
     for job in jobs:
         facts = json.loads(json.dumps(asdict(job)))
-        before = older.get(job.output, facts)
+        before = older.pop(job.output, facts)
         if before != facts and (folder / job.output).exists():
             keys = ", ".join(key for key in facts if before.get(key) != facts[key])
             expected = f"the job '{job.name}' that {job.output} was made by"
             raise InputError(str(path), expected, f"another {keys}", "Choose another folder")
+    from_texts = {job.kind == TextJob.kind for job in jobs}
+    kept = [
+        facts
+        for output, facts in older.items()
+        if (facts.get("kind") == TextJob.kind) not in from_texts or (folder / output).exists()
+    ]
     with atomic_output(path) as file:
-        file.write("".join(json.dumps(asdict(job)) + "\n" for job in jobs).encode())
+        file.write("".join(json.dumps(entry) + "\n" for entry in [*map(asdict, jobs), *kept]).encode())
     return path
 
 
@@ -201,7 +209,7 @@ def _older_jobs(path: Path) -> dict[str, dict[str, Any]]:
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         try:
             facts = json.loads(line)
-            found[facts["output"]] = facts
+            found[str(facts["output"])] = facts
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}:{number}", "a job as one JSON object", line[:80], "Remove the file") from error
     return found

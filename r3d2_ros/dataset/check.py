@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from r3d2_ros.dataset.meta import SampleMeta
 from r3d2_ros.dataset.samples import (
+    DATASET,
     INPUT,
     MASK,
     META,
@@ -32,12 +34,17 @@ def check_dataset(folder: str | Path) -> tuple[int, list[InputError]]:
     InputError when `folder` is no dataset.
     """
     folder = Path(folder)
-    read_made(folder)
+    expected_of = _counts(read_made(folder))
     faults: list[InputError] = []
     count, sequences = 0, dict[str, tuple[str, Path]]()
     for split in SPLITS:
-        for path in sample_folders(folder / split):
-            count += 1
+        paths = sample_folders(folder / split)
+        count += len(paths)
+        if len(paths) != expected_of.get(split, len(paths)):
+            expected = f"{expected_of[split]} samples, as {DATASET} says"
+            hint = "An interrupted build is continued by the same command"
+            faults.append(InputError(str(folder / split), expected, str(len(paths)), hint))
+        for path in paths:
             try:
                 meta = read_meta(path)
             except InputError as error:
@@ -52,9 +59,18 @@ def check_dataset(folder: str | Path) -> tuple[int, list[InputError]]:
             if first_split != split:
                 expected, got = f"sequence '{meta.sequence}' in one split", f"it in {split} and in {first_split}"
                 faults.append(InputError(str(path / META), expected, f"{got} ({first.name})"))
-    if not count:
+    if not count and not faults:
         faults.append(InputError(str(folder), "samples in train, val or test", "none"))
     return count, faults
+
+
+def _counts(made: Mapping[str, Any]) -> dict[str, int]:
+    """Split -> how many samples were asked for, where dataset.json says it."""
+    options = made.get("options")
+    counts = options.get("counts") if isinstance(options, dict) else None
+    if not isinstance(counts, list) or len(counts) != len(SPLITS) or not all(type(n) is int for n in counts):
+        return {}
+    return dict(zip(SPLITS, counts, strict=True))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.dataset.procedural import ProceduralOptions, Sequence, make_group, make_stage, plan_sequences
-from r3d2_ros.dataset.samples import DatasetWriter
+from r3d2_ros.dataset.samples import DatasetWriter, only_build
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rigs import load_rig
@@ -31,9 +31,16 @@ def make_dataset(
 
     An interrupted run is continued: samples are the same in whatever order, and in however many processes, they are
     made. `tell` is called with the number of samples that are there. InputError for a folder that holds something
-    else, and when the disk is full.
+    else, that another build is writing into, and when the disk is full.
     """
     made = {"kind": "procedural", "rig": RIG, "options": asdict(options), "command": command}
+    with only_build(folder):
+        return _make_missing(folder, made, options, workers=workers, tell=tell)
+
+
+def _make_missing(
+    folder: str | Path, made: dict[str, Any], options: ProceduralOptions, *, workers: int, tell: Callable[[int], None]
+) -> int:
     writer = DatasetWriter(folder, made, ignored=("command",))
     writer.tidy()
     plan = plan_sequences(options)

@@ -15,9 +15,11 @@ All images of a sample have the size of its camera, 8 bits a channel.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from r3d2_ros.formats.files import atomic_output, make_folder, write_problem
 from r3d2_ros.harmonizer.region import actor_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.input_files import read_input
+from r3d2_ros.replay.locks import lock
 from r3d2_ros.schema import validate
 
 FORMAT = 1
@@ -221,8 +224,8 @@ class DatasetWriter:
         path = self.folder / DATASET
         if path.exists():
             earlier = read_made(self.folder)
-            if different := sorted(k for k in {*told, *earlier} if k not in ignored and told.get(k) != earlier.get(k)):
-                got = f"another one: {', '.join(different)} differ"
+            if different := [key for key in _differences(told, earlier) if key not in ignored]:
+                got = f"another one: {', '.join(_with_parts(key, told, earlier) for key in different)} differ"
                 raise InputError(str(path), "the same dataset, to continue it", got, "Choose another folder")
         elif inside := sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith(".")):
             raise InputError(str(self.folder), "an empty folder, or a dataset", f"a folder with {inside[0]}")
@@ -267,10 +270,35 @@ class DatasetWriter:
         return place
 
     def tidy(self) -> None:
-        """Remove what killed runs left unfinished; not while another process writes."""
+        """Remove what killed runs left unfinished; not while another process writes, see `only_build`."""
         for split in SPLITS:
             for path in (self.folder / split).glob(f"{UNFINISHED}*"):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def only_build(folder: str | Path) -> Iterator[None]:
+    """Keep other builds out of `folder`, which is created; processes of this one may write there.
+
+    InputError when another build has it: either would remove what the other has not finished.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    held = lock(folder, by="a dataset build")
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in {*a, *b} if a.get(key) != b.get(key))
+
+
+def _with_parts(key: str, told: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
+    """A key that differs, with those of its parts that do."""
+    a, b = told.get(key), earlier.get(key)
+    return f"{key} ({', '.join(_differences(a, b))})" if isinstance(a, dict) and isinstance(b, dict) else key
 
 
 def _png(image: NDArray) -> bytes:

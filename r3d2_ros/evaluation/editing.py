@@ -7,7 +7,6 @@ CosXL-Edit (Stability AI, 2024) follow an instruction. Folders are local, in dif
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from r3d2_ros.harmonizer.pipelines.calls import first_image, resized, to_pil, to
 from r3d2_ros.harmonizer.pipelines.code import no_progress_bars, offline
 from r3d2_ros.harmonizer.pipelines.folders import PipelineFolder, check_code, check_parts, read_pipeline_folder
 from r3d2_ros.harmonizer.runtime.device import find_device
+from r3d2_ros.resources import user_path
 
 CLASSES = {
     "instruct-pix2pix": "StableDiffusionInstructPix2PixPipeline",
@@ -41,7 +41,7 @@ COSXL_SCHEDULER = {
 def load_editing(row: EditingRow, *, device: str, name: str) -> EditingNetwork:
     """InputError(s): no pipeline folder, one of another kind, or parts that are missing. MissingPackageError for
     transformers, which the text encoders need."""
-    folder = read_pipeline_folder(Path(row.checkpoint))
+    folder = read_pipeline_folder(user_path(row.checkpoint, f"row '{name}'"))
     check_code(folder, allow_remote_code=False)
     wanted = CLASSES.get(row.kind)
     if wanted and folder.class_name != wanted:

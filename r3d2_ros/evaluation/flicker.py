@@ -43,7 +43,7 @@ class Flicker:
 
     def _add_means(self, film: Film, subject: Subject, picture: Picture, before: Subject | None) -> None:
         luma = luminance(picture)
-        seen_before = {insert.box.id for insert in before.inserts} if before else set()
+        seen_before = {insert.box.id for insert in before.inserts if insert.mask.any()} if before else set()
         for insert in subject.inserts:
             if insert.mask.any():
                 runs = self._insert_means.setdefault((film, insert.box.id), [])

@@ -48,8 +48,9 @@ NEAREST_M = 0.5
 class Insert:
     """One insert of a sample.
 
-    mask    [H, W] its pixels
-    region  [H, W] the pixels that a harmonizer may change because of it, its own and other inserts' pixels excepted
+    mask    [H, W] its pixels that lie in no other insert's box; none where these are too few to stand for it
+    region  [H, W] the pixels that a harmonizer may change because of it, without those of any insert and those that lie
+            in the boxes of several
     bottom  its lowest edge in the mask, rows; None where the image's edge cuts it off
     """
 

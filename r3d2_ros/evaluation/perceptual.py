@@ -22,17 +22,20 @@ from r3d2_ros.training.trunk import TRUNK_FILE, TRUNK_URL, Trunk, load_trunk
 def open_lpips(path: str | None, *, device: str, required: bool) -> Lpips:
     """LPIPS with the VGG16 weights of `path`, or of torchvision's cache for None.
 
-    Where there are no weights in the cache, or `lpips` is missing, the result says so, unless `required`. InputError(s)
-    for weights that are there, or are named, and cannot be used.
+    Where the cache has no such file, or `lpips` is missing, the result says so, unless `required`. InputError(s) for
+    weights that are there, or are named, and cannot be used.
     """
     file = user_path(path, "--lpips") if path else Path(torch.hub.get_dir()) / "checkpoints" / TRUNK_FILE
+    if not file.exists():
+        hint = f"Download {TRUNK_URL} (553 MB) there, or give its path by --lpips"
+        missing = InputError(str(file), "VGG16 weights of torchvision", "no such file", hint)
+        if path or required:
+            raise missing
+        return Lpips(None, str(missing), {"trunk": None})
+    _check_is_trunk(file)
     try:
-        if not file.is_file():
-            hint = f"Download {TRUNK_URL} (553 MB) there, or give its path by --lpips"
-            raise InputError(str(file), "VGG16 weights of torchvision", "no such file", hint)
-        _check_is_trunk(file)
         heads = LpipsHeads()
-    except (InputError, MissingPackageError) as error:
+    except MissingPackageError as error:
         if path or required:
             raise
         return Lpips(None, str(error), {"trunk": None})

@@ -17,7 +17,7 @@ from r3d2_ros.evaluation.inserts import Picture
 from r3d2_ros.evaluation.rows import EvalConfig, Row
 from r3d2_ros.evaluation.similarity import check_torchmetrics
 from r3d2_ros.evaluation.sources import open_source
-from r3d2_ros.evaluation.subjects import Subject, load_subject
+from r3d2_ros.evaluation.subjects import OWN_SHARE, Subject, load_subject
 from r3d2_ros.evaluation.tally import FULL, FULL_KEYS, REGION, REGION_KEYS, Perceptual, Tally
 from r3d2_ros.versions import versions
 
@@ -139,6 +139,7 @@ def _settings(config: EvalConfig) -> dict[str, Any]:
             "has_shadow_from_score": of.HAS_SHADOW,
         },
         "ring_share": of.RING_SHARE,
+        "own_share_of_inserts": OWN_SHARE,
         "flicker_max_gap_s": MAX_GAP_NS / 1e9,
     }
 

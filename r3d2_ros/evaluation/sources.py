@@ -30,6 +30,7 @@ from r3d2_ros.harmonizer.random_weights import is_random
 from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.rendering.frames import HostImage, RenderedFrame
 from r3d2_ros.rendering.rgb8 import to_rgb8
+from r3d2_ros.resources import user_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ class ImagesSource:
 
     def __init__(self, row: ImagesRow, name: str) -> None:
         """InputError when there is no such folder."""
-        self.folder = Path(row.folder)
+        self.folder = user_path(row.folder, f"row '{name}'")
         if not self.folder.is_dir():
             got = "a file" if self.folder.exists() else "no such folder"
             raise InputError(f"row '{name}'", "a folder of pictures", f"'{row.folder}': {got}")

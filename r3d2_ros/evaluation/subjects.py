@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.cameras import CameraView
+from r3d2_ros.dataset.meta import SampleActor
 from r3d2_ros.dataset.samples import Sample
 from r3d2_ros.errors import InputError
 from r3d2_ros.evaluation.inserts import Insert, Part, Picture
@@ -15,6 +16,9 @@ from r3d2_ros.harmonizer.settings import RegionConfig
 
 SMALLEST_PX = 16
 """LPIPS halves an image four times."""
+
+OWN_SHARE = 0.5
+"""Of an insert's pixels, how many have to lie in no other insert's box, so that the insert is measured by those."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +71,28 @@ def load_subject(sample: Sample, config: RegionConfig) -> Subject:
 
 
 def _inserts(sample: Sample, mask: Part, config: RegionConfig) -> list[Insert]:
+    """One for each actor. The mask is that of all inserts: where boxes overlap, nothing says whose a pixel is."""
+    boxes = [_window(actor, mask.shape) for actor in sample.meta.actors]
+    shared = np.sum(boxes, axis=0) > 1
     found = []
-    for actor in sample.meta.actors:
-        left, top, right, bottom = actor.box_px
-        own = np.zeros_like(mask)
-        own[top:bottom, left:right] = mask[top:bottom, left:right]
+    for actor, box in zip(sample.meta.actors, boxes, strict=True):
+        inside = mask & box
+        own = inside & ~shared
+        if own.sum() < OWN_SHARE * inside.sum():
+            own[:] = False
         alone = replace(sample, meta=replace(sample.meta, actors=(actor,)))
-        region = (alone.region(own, config) > 0) & ~mask
+        region = (alone.region(inside, config) > 0) & ~mask & ~shared
+        bottom = actor.box_px[3]
         found.append(Insert(own, region, actor.box, bottom if bottom < mask.shape[0] else None))
     return found
+
+
+def _window(actor: SampleActor, shape: tuple[int, ...]) -> Part:
+    """[H, W] the pixels of an actor's box."""
+    left, top, right, bottom = actor.box_px
+    window = np.zeros(shape, bool)
+    window[top:bottom, left:right] = True
+    return window
 
 
 def _bytes(image: NDArray[np.float32]) -> Picture:

@@ -23,6 +23,9 @@ REGION_KEYS = (
 )  # fmt: skip
 """Keys of a row's facts, in this order."""
 
+INSERT_KEYS = ("shadow_score", "shadow_share", "luminance_ratio", "luminance_error")
+"""Means over the inserts that have pixels of their own."""
+
 
 class Perceptual(Protocol):
     """LPIPS of two pictures [H, W, 3] uint8, and its map [H, W]; the map's mean is about LPIPS."""
@@ -42,6 +45,7 @@ class Tally:
     _intersection: int = 0
     _union: int = 0
     _inserts: int = 0
+    _left_out: int = 0
     _flicker: Flicker = field(default_factory=Flicker)
 
     def add(self, subject: Subject, picture: Picture, raw: Picture | None = None) -> None:
@@ -71,6 +75,7 @@ class Tally:
                 self._put(REGION, shadow_iou=intersection / union)
         for insert in subject.inserts:
             self._inserts += 1
+            self._left_out += not insert.mask.any()
             others = subject.mask & ~insert.mask
             score = of.shadow_score(darker, insert)
             ratio = of.luminance_ratio(luma, insert, others)
@@ -97,6 +102,11 @@ class Tally:
         full["changed_outside_px"] = self._changed_outside
         region["shadow_iou_pooled"] = self._intersection / self._union if self._union else None
         region |= self._flicker.facts()
+        if self._left_out:
+            told = f"{self._left_out} of {self._inserts} inserts are left out: {TOO_FEW_PIXELS}"
+            reasons |= {f"{REGION}.{key}": told for key in INSERT_KEYS}
+            if region["flicker_insert_percent"] is not None:
+                reasons[f"{REGION}.flicker_insert_percent"] = told
         for part, values in ((FULL, full), (REGION, region)):
             for key, value in values.items():
                 if value is None and f"{part}.{key}" not in reasons:
@@ -104,6 +114,7 @@ class Tally:
         counts = {
             "samples": self.samples,
             "inserts": self._inserts,
+            "inserts_left_out": self._left_out,
             "samples_with_shadow": len(self._values.get((REGION, "shadow_iou"), [])),
             "frame_pairs": self._flicker.pairs,
         }
@@ -121,6 +132,7 @@ class Tally:
         return float(np.median(values) if key == "luminance_ratio" else np.mean(values))
 
 
+TOO_FEW_PIXELS = "too few of their pixels lie in no other insert's box"
 NO_PIXELS = "no pixels to measure it on"
 WHY_NONE = {
     "raw_psnr_outside": "the row has no output before a composite",

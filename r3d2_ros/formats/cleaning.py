@@ -29,14 +29,19 @@ class LoadedGaussians:
     """What a reader found.
 
     notes    what the user should know once: dropped rows, ignored bytes, lost precision; each names the file
-    dropped  rows that were unusable and left out
+    kept     [N] of the N rows of the file, those that are usable, in the order of `gaussians`
     format   "inria-ply", "compressed-ply" or "splat"
     """
 
     gaussians: Gaussians
     notes: tuple[str, ...]
-    dropped: int
+    kept: NDArray[np.bool_]
     format: str
+
+    @property
+    def dropped(self) -> int:
+        """Number of rows that were unusable and left out."""
+        return len(self.kept) - len(self.gaussians)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +118,7 @@ def clean(path: str, file_format: str, rows: Rows, notes: tuple[str, ...] = ()) 
         sh=rows.sh,
         origin=origin,
     )
-    return LoadedGaussians(gaussians, (*notes, *lost), dropped, file_format)
+    return LoadedGaussians(gaussians, (*notes, *lost), ~bad, file_format)
 
 
 def _faults(rows: Rows) -> dict[str, NDArray[np.bool_]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
@@ -36,10 +36,12 @@ def atomic_output(path: str | Path) -> Iterator[BinaryIO]:
             yield file
         temporary.replace(path)
     except OSError as error:
-        hint = "" if path.parent.is_dir() else "Create the folder first"
+        missing = isinstance(error, FileNotFoundError) and not path.parent.is_dir()
+        hint = "Create the folder first" if missing else ""
         raise InputError(str(path), "a file that can be written", write_problem(path, error), hint) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, it cannot be removed: not a directory, too long a name
+            temporary.unlink()
 
 
 def make_folder(path: Path) -> None:

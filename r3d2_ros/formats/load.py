@@ -41,11 +41,15 @@ def load_gaussians(path: str | Path) -> LoadedGaussians:
             read = read_compressed_ply if is_compressed(header) else read_inria_ply
             loaded = read(file, header)
             return replace(loaded, notes=(*loaded.notes, *leftover_note(file, header)))
-        for magic, what in FOREIGN_MAGIC.items():
-            if start.startswith(magic):
-                raise InputError(name, SUPPORTED, what, CONVERT_HINT)
+        foreign = next((what for magic, what in FOREIGN_MAGIC.items() if start.startswith(magic)), "")
         if path.suffix.lower() == ".splat":
-            return read_splat(file, name)
+            try:
+                return read_splat(file, name)
+            except InputError:
+                if not foreign:  # the first bytes are a coordinate, which may look like the start of another format
+                    raise
+    if foreign:
+        raise InputError(name, SUPPORTED, foreign, CONVERT_HINT)
     if path.suffix.lower() == ".ply":
         raise InputError(name, "a PLY file (first line 'ply')", f"a file that starts with {start[:8]!r}")
     raise InputError(name, SUPPORTED, f"an unknown format (extension '{path.suffix}')", CONVERT_HINT)

@@ -184,7 +184,8 @@ def leftover_note(file: BinaryIO, header: Header) -> tuple[str, ...]:
     if header.format == "ascii":
         file.seek(header.data_start)
         lines = filter(bytes.strip, file)
-        left = sum(map(len, itertools.islice(lines, sum(e.count for e in elements), None)))
+        rows = min(sum(e.count for e in elements), file_size(file))  # a header may announce more than islice takes
+        left = sum(map(len, itertools.islice(lines, rows, None)))
     elif any(e.has_lists for e in elements):
         return ()
     else:
@@ -193,8 +194,8 @@ def leftover_note(file: BinaryIO, header: Header) -> tuple[str, ...]:
         left = file_size(file) - header.data_start - announced
     if left <= 0:
         return ()
-    rows = ", ".join(f"{e.count} in '{e.name}'" for e in elements)
-    note = f"{left} bytes are left over behind the rows of the header ({rows}) and were not read: is its count right?"
+    counts = ", ".join(f"{e.count} in '{e.name}'" for e in elements)
+    note = f"{left} bytes are left over behind the rows of the header ({counts}) and were not read: is its count right?"
     return (f"{header.path}: {note}",)
 
 

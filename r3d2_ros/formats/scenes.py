@@ -100,12 +100,12 @@ def build_scene(files: SceneFiles, loaded: LoadedGaussians) -> Scene:
         return Scene(files.gaussians.stem, loaded.gaussians, notes=(*notes, note))
     T_map_scene = keys.T_map_scene.similarity(f"{files.sidecar}: T_map_scene")
     sky, sky_notes = _sky(keys.sky, files.sidecar, T_map_scene)
-    rows, where = keys.trajectory, f"{files.sidecar}: trajectory"
+    rows, where = dict(enumerate(keys.trajectory, start=1)), f"{files.sidecar}: trajectory: row"
     if keys.trajectory_file:
         if rows:
-            raise InputError(where, "'trajectory' or 'trajectory_file'", "both")
+            raise InputError(f"{files.sidecar}: trajectory", "'trajectory' or 'trajectory_file'", "both")
         csv_path = resolve_path(files.sidecar, "trajectory_file", keys.trajectory_file)
-        rows, where = read_trajectory_csv(csv_path), str(csv_path)
+        rows, where = read_trajectory_csv(csv_path), f"{csv_path}: line"
     return Scene(
         name=keys.name or files.gaussians.stem,
         background=loaded.gaussians,

@@ -14,12 +14,13 @@ from pydantic import Field
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.geometry import Similarity, matrix_to_quat, quat_to_matrix
-from r3d2_ros.input_checks import MAX_COORDINATE_M
+from r3d2_ros.input_checks import MAX_COORDINATE_M, SIZE_RANGE_M
 from r3d2_ros.schema import STRICT
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
 Metres = Annotated[float, Field(ge=-MAX_COORDINATE_M, le=MAX_COORDINATE_M)]
+Side = Annotated[float, Field(ge=SIZE_RANGE_M[0], le=SIZE_RANGE_M[1])]
 MIN_SCALE, MAX_SCALE = 1e-6, 1e6
 """Metres per unit: beyond micrometres and thousands of kilometres, float32 pictures show nothing of the scene."""
 
@@ -109,9 +110,7 @@ class AssetKeys:
         str, Field(min_length=1, description="Gaussian file; relative paths stay inside the folder")
     ]
     size_m: Annotated[
-        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-        | None,
-        Field(description="length, width, height; absent: measured"),
+        tuple[Side, Side, Side] | None, Field(description="length, width, height in metres; absent: measured")
     ] = None
     category: str = ""
     licence: str = ""

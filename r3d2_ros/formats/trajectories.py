@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +18,26 @@ COLUMNS = ("x", "y", "z", "qw", "qx", "qy", "qz")
 MAX_CSV_BYTES = 64 * 2**20
 
 
-def poses_from_rows(rows: Sequence[Sequence[float]], R_map_scene: Array, where: str) -> tuple[Rigid, ...]:
-    """Poses of base_link in the scene frame from rows [x, y, z] or [x, y, z, qw, qx, qy, qz].
+def poses_from_rows(rows: Mapping[int, Sequence[float]], R_map_scene: Array, where: str) -> tuple[Rigid, ...]:
+    """Poses of base_link in the scene frame from numbered rows [x, y, z] or [x, y, z, qw, qx, qy, qz].
 
     Without quaternions, x follows the tangent of the path and z is as close to the map's up as that allows.
+    `where` ends with what the numbers count: 'scene.yaml: trajectory: row', 'path.csv: line'.
     InputError naming the row for rows of other or differing lengths, non-finite or absurd numbers and zero quaternions.
     """
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(rows[0]) or len(row) not in (3, 7):
+    columns = len(next(iter(rows.values()), ()))
+    for number, row in rows.items():
+        if len(row) != columns or len(row) not in (3, 7):
             expected = "[x, y, z] or [x, y, z, qw, qx, qy, qz] in every row"
-            raise InputError(f"{where}: row {number}", expected, f"{len(row)} numbers")
+            raise InputError(f"{where} {number}", expected, f"{len(row)} numbers")
         if not (np.all(np.isfinite(row)) and np.all(np.abs(row[:3]) <= MAX_COORDINATE_M)):
             expected = f"finite numbers, coordinates within {MAX_COORDINATE_M:g}"
-            raise InputError(f"{where}: row {number}", expected, str(list(row)))
+            raise InputError(f"{where} {number}", expected, str(list(row)))
         if len(row) == 7 and np.linalg.norm(row[3:]) < 1e-9:
-            raise InputError(f"{where}: row {number}", "a quaternion of non-zero length", str(list(row[3:])))
+            raise InputError(f"{where} {number}", "a quaternion of non-zero length", str(list(row[3:])))
     if not rows:
         return ()
-    table = np.asarray(rows, np.float64)
+    table = np.asarray(list(rows.values()), np.float64)
     if table.shape[1] == 7:
         return tuple(Rigid.from_quat(row[3:], row[:3]) for row in table)
     rotations = _tangent_rotations(table, R_map_scene)
@@ -61,21 +63,20 @@ def _tangent_rotations(points: Array, R_map_scene: Array) -> Array:
     return rotations
 
 
-def read_trajectory_csv(path: Path) -> list[list[float]]:
-    """Rows of a CSV file with the columns x, y, z and optionally qw, qx, qy, qz; a header line is optional.
+def read_trajectory_csv(path: Path) -> dict[int, list[float]]:
+    """Rows of a CSV file with the columns x, y, z and optionally qw, qx, qy, qz, by line; a header line is optional.
 
     With a header the columns may come in any order. InputError naming file and line.
     """
     data = read_input(path, expected="a CSV file with a trajectory", most_bytes=MAX_CSV_BYTES)
     try:
-        lines = [
-            line for line in csv.reader(data.decode("utf-8-sig").splitlines()) if any(map(str.strip, line))
-        ]
+        reader = csv.reader(data.decode("utf-8-sig").splitlines())
+        lines = [(reader.line_num, line) for line in reader if any(map(str.strip, line))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(str(path), "a CSV file in UTF-8", str(error)) from error
     order: Sequence[int] | None = None
-    if lines and not _is_number(lines[0][0]):
-        names = [name.strip() for name in lines.pop(0)]
+    if lines and not _is_number(lines[0][1][0]):
+        names = [name.strip() for name in lines.pop(0)[1]]
         if sorted(names) not in (sorted(COLUMNS), sorted(COLUMNS[:3])):
             expected = f"the columns {', '.join(COLUMNS[:3])} and optionally {', '.join(COLUMNS[3:])}"
             raise InputError(f"{path}: header", expected, ", ".join(names))
@@ -83,7 +84,7 @@ def read_trajectory_csv(path: Path) -> list[list[float]]:
     if not lines:
         got = "none" if order is None else "a header only"
         raise InputError(str(path), "at least one row of x, y, z", got, "Or leave trajectory_file out of scene.yaml")
-    return [_numbers(line, order, f"{path}: row {number}") for number, line in enumerate(lines, start=1)]
+    return {number: _numbers(line, order, f"{path}: line {number}") for number, line in lines}
 
 
 def _numbers(line: list[str], order: Sequence[int] | None, where: str) -> list[float]:

@@ -24,7 +24,7 @@ MAX_RADIANS = 3.2
 FOREIGN = ConfigDict(extra="ignore", allow_inf_nan=False)
 """For formats of other projects: keys that are not read here are theirs to have."""
 
-NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
+NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_]*"
 """One token of a ROS 2 topic name (design.ros2.org/articles/topic_and_service_names.html)."""
 
 
@@ -80,7 +80,7 @@ def quat_faults(quat_wxyz: tuple[float, ...], where: str) -> Iterable[InputError
 def ros_name(text: str) -> str:
     """`text` as a ROS name: other characters become '_', 'camera_' goes before what starts with no letter."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", text)
-    return name if re.match(NAME_PATTERN, name) else f"camera_{name}".rstrip("_")
+    return name if re.fullmatch(NAME_PATTERN, name) else f"camera_{name}".rstrip("_")
 
 
 def fov_notes(fov_deg: float, where: str) -> tuple[str, ...]:

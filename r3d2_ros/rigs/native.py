@@ -153,7 +153,7 @@ def _fov_notes(file: RigFile, where: str) -> Iterable[str]:
 
 def _camera(name: str, entry: Any, *, defaults: dict[str, Any], where: str) -> Camera:
     key = f"cameras.{name}"
-    if not re.match(NAME_PATTERN, name) or len(name) > 100:
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > 100:
         raise InputErrors(
             [
                 InputError(

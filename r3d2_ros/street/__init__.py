@@ -3,7 +3,7 @@
 from r3d2_ros.street.build import Street, build_street
 from r3d2_ros.street.lanes import Lanes, load_lanes
 from r3d2_ros.street.options import StreetOptions, Sun
-from r3d2_ros.street.store import cached_street, write_street
+from r3d2_ros.street.store import cached_street, check_street_folder, write_street
 
 __all__ = [
     "Lanes",
@@ -12,6 +12,7 @@ __all__ = [
     "Sun",
     "build_street",
     "cached_street",
+    "check_street_folder",
     "load_lanes",
     "write_street",
 ]

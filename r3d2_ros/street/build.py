@@ -19,7 +19,7 @@ from r3d2_ros.street.ground import grit_surfels, ground_height, road_surfels
 from r3d2_ros.street.houses import house_surfels
 from r3d2_ros.street.land import land_surfels, underlay_surfels
 from r3d2_ros.street.lanes import Lanes
-from r3d2_ros.street.layout import HALF_ROAD_M, KERB_HEIGHT_M, PAVEMENT_EDGE_M
+from r3d2_ros.street.layout import HALF_ROAD_M, KERB_HEIGHT_M, PAVEMENT_EDGE_M, WALK_M
 from r3d2_ros.street.lighting import ShadowMap, SkyView, shade
 from r3d2_ros.street.lots import place_lots
 from r3d2_ros.street.options import StreetOptions, Sun
@@ -164,9 +164,8 @@ def _street(
     library: AssetLibrary,
     labels: NDArray[np.uint8],
 ) -> Street:
-    s = np.arange(0.0, route.drive_length_m, 0.5)
-    lines = {t: route.at(s, np.full(len(s), t)) + offset for t in (LANE_OFFSET_M, -5.4, 5.4)}
-    for t in (-5.4, 5.4):
+    lines = {t: route.beside_drive(t) + offset for t in (LANE_OFFSET_M, -WALK_M, WALK_M)}
+    for t in (-WALK_M, WALK_M):
         lines[t][:, 2] += KERB_HEIGHT_M - 0.03
     edge = PAVEMENT_EDGE_M - 1.0
     crossing = route.at(np.full(2, plan.zebra_s), np.array([-edge, edge])) + offset
@@ -183,7 +182,7 @@ def _street(
         licence=LICENCE,
     )
     oncoming = lines[LANE_OFFSET_M][::-1].copy()
-    lanes = Lanes(route.drive + offset, oncoming, crossing, (lines[-5.4], lines[5.4]))
+    lanes = Lanes(route.drive + offset, oncoming, crossing, (lines[-WALK_M], lines[WALK_M]))
     return Street(scene, library, lanes, _lane_map(route, offset, lanes), labels)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.sidecar import write_yaml
 from r3d2_ros.geometry import Array
+from r3d2_ros.lines import distinct
 from r3d2_ros.schema import load_yaml
 
 LANES = "lanes.yaml"
@@ -58,6 +59,10 @@ def load_lanes(folder: str | Path) -> Lanes:
             points = np.zeros(0)
         if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2 or not np.all(np.isfinite(points)):
             raise InputError(f"{path}: {name}", "a list of at least two points [x, y, z]", "something else or nothing")
+        try:
+            distinct(points)
+        except ValueError as error:
+            raise InputError(f"{path}: {name}", str(error), "one place") from error
         return points
 
     return Lanes(line("ego"), line("oncoming"), line("crossing"), (line("pavement_right"), line("pavement_left")))

@@ -15,6 +15,9 @@ JOINT_M = 0.03
 PAVEMENT_EDGE_M = 6.75
 """Offset from the centre line at which houses and gardens begin."""
 
+WALK_M = 5.4
+"""Offset from the centre line of the lines that people walk along."""
+
 
 def inside_any(xy: Array, polygons: NDArray[np.float64], *, margin_m: float) -> NDArray[np.bool_]:
     """Whether points [N, 2] lie at least `margin_m` inside any convex counter-clockwise polygon [H, 4, 2]."""

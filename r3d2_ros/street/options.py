@@ -66,6 +66,8 @@ class StreetOptions:
     def __post_init__(self) -> None:
         if not MIN_LENGTH_M <= self.length_m <= MAX_LENGTH_M:
             raise InputError("street: length_m", f"{MIN_LENGTH_M:g} to {MAX_LENGTH_M:g} metres", f"{self.length_m:g}")
+        if not np.isfinite(self.sun_azimuth_deg):
+            raise InputError("street: sun_azimuth_deg", "a finite number of degrees", f"{self.sun_azimuth_deg:g}")
         if not 15.0 <= self.sun_elevation_deg <= 80.0:
             raise InputError("street: sun_elevation_deg", "15 to 80 degrees", f"{self.sun_elevation_deg:g}")
         check_detail("street: detail", self.detail)

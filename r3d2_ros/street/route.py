@@ -9,12 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
+from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array
+from r3d2_ros.street.layout import WALK_M
 
 LANE_OFFSET_M = 1.75
 STEP_M = 0.5
+JITTER_M = 0.05
 RUN_OUT_M = 60.0
 """The road goes on this far, straight, beyond both ends of the drive."""
+MIN_LINE_M = 0.1
+"""Lines beside the drive are at least this long: a map keeps millimetres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,11 @@ class Route:
         base = np.stack([np.interp(s, self.s, self.points[:, i]) for i in range(3)], axis=-1)
         base[..., :2] += np.asarray(t, np.float64)[..., None] * self.left(s)
         return base
+
+    def beside_drive(self, t_m: float) -> Array:
+        """Points [K, 3] every STEP_M along the drive at the offset `t_m`."""
+        s = np.arange(0.0, self.drive_length_m, STEP_M)
+        return self.at(s, np.full(len(s), t_m))
 
     def left(self, s: ArrayLike) -> Array:
         """Unit vectors [N, 2] to the left of the driving direction."""
@@ -81,7 +91,10 @@ class Route:
 
 
 def make_route(path: Array) -> Route:
-    """The route whose right lane is `path` [K, 3] (positions of base_link)."""
+    """The route whose right lane is `path` [K, 3] (positions of base_link).
+
+    InputError for a drive that has no street: one too short, or one that turns too tightly as a whole.
+    """
     drive = _resampled(path, 0.25)
     if len(drive) > 8:
         drive = np.concatenate([drive[:1], gaussian_filter1d(drive, 2.0, axis=0, mode="nearest")[1:-1], drive[-1:]])
@@ -98,7 +111,30 @@ def make_route(path: Array) -> Route:
     tangent = np.gradient(centre[:, :2], axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-    return Route(centre, s - start, normal, drive, stop - start, cKDTree(centre[:, :2]))
+    route = Route(centre, s - start, normal, drive, stop - start, cKDTree(centre[:, :2]))
+    if not _has_room(route):
+        steps = np.diff(drive[:, :2], axis=0)
+        length_m = np.linalg.norm(steps, axis=1).sum()
+        turn_deg = np.degrees(np.ptp(np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))))
+        raise InputError(
+            "street: path",
+            "a drive of at least 1 m with room for an oncoming lane beside it: on the whole, no turn tighter than one "
+            "of 4 m radius",
+            f"one of {length_m:.2f} m that turns by {turn_deg:.0f} degrees",
+            "Give a longer or straighter part of it",
+        )
+    return route
+
+
+def _has_room(route: Route) -> bool:
+    """Whether the oncoming lane leads along the drive, and the lines for people on foot lead anywhere."""
+    middle, oncoming, *walks = (route.beside_drive(t)[:, :2] for t in (0.0, LANE_OFFSET_M, -WALK_M, WALK_M))
+    if len(middle) < 2:
+        return False
+    along = np.diff(middle, axis=0)
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)  # where it turns back, it may stand
+    advance_m = (np.diff(oncoming, axis=0) * along).sum()  # below zero where it folds over more than it leads on
+    return bool(advance_m >= MIN_LINE_M and all(np.ptp(walk, axis=0).max() >= MIN_LINE_M for walk in walks))
 
 
 def _nearest_s(line: Array, s: Array, point: Array, allowed: NDArray[np.bool_]) -> float:
@@ -115,10 +151,10 @@ def _heading(points: Array) -> Array:
 
 
 def _resampled(points: Array, step_m: float) -> Array:
-    """Equal steps along the plane; standing still and jitter below a centimetre vanish."""
+    """Equal steps along the plane; standing still and jitter of up to JITTER_M vanish."""
     keep = [0]
     for i in range(1, len(points)):
-        if np.linalg.norm(points[i, :2] - points[keep[-1], :2]) > 0.05:
+        if np.linalg.norm(points[i, :2] - points[keep[-1], :2]) > JITTER_M:
             keep.append(i)
     kept = points[keep] if len(keep) > 1 else points[[0, -1]]
     s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(kept[:, :2], axis=0), axis=1))])

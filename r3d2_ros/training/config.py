@@ -56,7 +56,7 @@ class DataConfig:
     __pydantic_config__ = STRICT
     folders: Annotated[
         tuple[Annotated[str, _doc("", min_length=1)], ...],
-        _doc("the datasets (`r3d2 dataset build`), all of their samples alike", min_length=1),
+        _doc("the datasets (`r3d2 dataset build`), each once, all of their samples alike", min_length=1),
     ]
     crop_px: Annotated[
         int, _doc("side of the square cut out around an insert at a random place; 0: whole images", ge=0, le=8192)

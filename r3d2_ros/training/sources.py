@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -28,12 +29,40 @@ PROCEDURAL_LICENCE = Licence(name="Apache-2.0", source="r3d2_ros, procedural str
 
 
 def open_datasets(config: TrainConfig) -> list[Dataset]:
-    """In the configuration's order. InputError(s): `open_dataset`'s, or one without a training sample."""
-    datasets = [open_dataset(user_path(folder, "data.folders")) for folder in config.data.folders]
+    """In the configuration's order.
+
+    InputError(s): `open_dataset`'s, a folder that is given twice, one without a training sample, and a sequence that is
+    in one split of one dataset and in another split of another.
+    """
+    folders = [user_path(folder, "data.folders") for folder in config.data.folders]
+    _check_given_once(folders)
+    datasets = [open_dataset(folder) for folder in folders]
     for dataset in datasets:
         if not dataset.split("train"):
             raise InputError(f"{dataset.folder}: train", "at least one sample", "none")
+    _check_sequences(datasets)
     return datasets
+
+
+def _check_given_once(folders: Sequence[Path]) -> None:
+    """InputError for a folder under two names, too: its samples would count double."""
+    first_of: dict[Path, Path] = {}
+    for folder in folders:
+        first = first_of.setdefault(folder.resolve(), folder)
+        if first is not folder:
+            raise InputError("data.folders", "each dataset once", f"'{first}' and again '{folder}'")
+
+
+def _check_sequences(datasets: Sequence[Dataset]) -> None:
+    """What `open_dataset` checks, over all of them: else the looks at val samples show what was trained on."""
+    split_of: dict[str, Sample] = {}
+    for sample in (sample for dataset in datasets for sample in dataset.samples):
+        first = split_of.setdefault(sample.meta.sequence, sample)
+        if first.split != sample.split:
+            expected = f"sequence '{sample.meta.sequence}' in one split of all datasets"
+            got = f"it in {first.split} ({first.folder}) and in {sample.split}"
+            hint = "Build one of the datasets anew, with the sequence in the same split or under another name"
+            raise InputError(str(sample.folder / META), expected, got, hint)
 
 
 def split_of(datasets: Sequence[Dataset], name: str) -> list[Sample]:
@@ -98,10 +127,12 @@ def with_origin(model: ModelConfig, config: TrainConfig, datasets: Sequence[Data
     """`model` with the datasets' kinds and licences behind its own, each once. InputError: a licence not of its form.
 
     A licence in the configuration goes with the dataset whose folder it names. One that is not procedural and that no
-    licence names is recorded as "not stated", which does not count as allowing commercial use.
+    licence names is recorded as "not stated", which does not count as allowing commercial use. InputError, too, for a
+    licence that names two of them.
     """
     kinds, licences = [], [parse_licence(text, "licences") for text in config.licences]
     named = {licence.source.partition(",")[0].strip() for licence in licences}
+    covered: dict[str, Dataset] = {}
     for dataset in datasets:
         kind, name = str(dataset.made.get("kind") or "not stated"), dataset.folder.absolute().name
         kinds.append(kind)
@@ -109,6 +140,10 @@ def with_origin(model: ModelConfig, config: TrainConfig, datasets: Sequence[Data
             licences.append(PROCEDURAL_LICENCE)
         elif name not in named:
             licences.append(Licence(name="not stated", source=f"dataset {name}", commercial=False))
+        elif (first := covered.setdefault(name, dataset)) is not dataset:
+            got = f"{first.folder} and {dataset.folder}"
+            hint = "Rename one of the folders, so that each has a licence of its own"
+            raise InputError("licences", f"one dataset in a folder '{name}', which a licence names", got, hint)
     return replace(
         model,
         licences=tuple(dict.fromkeys([*model.licences, *licences])),

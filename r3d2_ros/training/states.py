@@ -181,12 +181,6 @@ def restore(
     optimizer.load_state_dict(state)
 
 
-def weights_of(folder: Path) -> dict[str, Tensor]:
-    """All weights of a checkpoint, as they were trained."""
-    tensors = read_tensors(folder / STATE_TENSORS)
-    return {key.removeprefix("weight/"): tensor for key, tensor in tensors.items() if key.startswith("weight/")}
-
-
 def exported(config: ModelConfig, state: Mapping[str, Tensor]) -> R3D2:
     """A model in float32 to save, on the CPU."""
     tensors = {key: tensor.detach().to("cpu", torch.float32) for key, tensor in state.items()}

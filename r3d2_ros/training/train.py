@@ -30,6 +30,7 @@ from r3d2_ros.replay.locks import lock
 from r3d2_ros.resources import user_path
 from r3d2_ros.training.config import TrainConfig, bound_keys
 from r3d2_ros.training.data import Batch, batches
+from r3d2_ros.training.endings import ended_from_outside
 from r3d2_ros.training.logs import Logs
 from r3d2_ros.training.looks import look, spread
 from r3d2_ros.training.losses import TrainingLoss
@@ -63,7 +64,7 @@ def train(config: TrainConfig, *, resume: bool, stop: threading.Event) -> Ended:
     """Train as `config` says, or go on from the newest checkpoint in its folder; end early when `stop` is set.
 
     InputError(s): for data, weights or folders that cannot be used, a loss that is not finite (with the names of the
-    samples), and a checkpoint that cannot be written.
+    samples), a checkpoint that cannot be written, and what `ended_from_outside` tells.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -75,9 +76,15 @@ def train(config: TrainConfig, *, resume: bool, stop: threading.Event) -> Ended:
     held = lock(out, by="a training") if accelerator.is_main_process else None
     try:
         return _train(config, accelerator, out, resume=resume, stop=stop)
+    except RuntimeError as error:
+        told = ended_from_outside(error, Checkpoints(out).newest())
+        if told is None:
+            raise
     finally:
         if held is not None:
             os.close(held)
+    # Not from the error: it holds the loader, which tells of its dead process again whenever another process ends.
+    raise told
 
 
 def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: bool, stop: threading.Event) -> Ended:

@@ -77,6 +77,42 @@ def test_every_fault_is_named_at_once(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
+    ("replay", "parts"),
+    [
+        ("bag_out: true, format: mp4", ["--format: expected raw or jpg for a bag (.mcap), got mp4"]),
+        ("format: raw", ["--format: expected jpg or png or mp4 for a folder, got raw"]),
+        ("source_topics: [/tf]", ["--source-topics: expected an output bag"]),
+        ("cameras: [eye, nosuch]", ["--cameras: expected names of cameras of the rig 'two': eye, side, got 'nosuch'"]),
+        ("also: [mask, nosuch, x]", ["--also: expected some of rendered, mask, depth, instance, got 'nosuch', 'x'"]),
+        ("cameras: [nosuch], format: raw", ["--format: expected", "--cameras: expected"]),
+    ],
+)
+def test_options_that_no_task_could_use_are_named_before_anything_runs(
+    place: Place, replay: str, parts: list[str]
+) -> None:
+    place.write(f"replay: {{{replay}}}", a="done", b="done")
+    with pytest.raises(InputErrors) as error:
+        load_campaign(place.file)
+    lines = str(error.value).splitlines()
+    where = f"{place.file}: replay, with configuration plain: "
+    assert all(any(line.startswith(where + part) for line in lines) for part in parts)
+    assert len(lines) == len(parts)  # not once for each bag
+    place.write(f"tasks: {{x: {{bag: a, configuration: plain, {replay}}}}}", a="done")
+    with pytest.raises(InputErrors) as error:
+        load_campaign(place.file)
+    assert all(f"{place.file}: tasks.x: {part}" in str(error.value) for part in parts)
+
+
+def test_a_configuration_that_no_replay_can_use_is_named_before_anything_runs(place: Place) -> None:
+    """A bag has no triggers."""
+    place.write("", "{plain: {file: sim/sim.yaml, set: {sync.tick: trigger}}}", a="done")
+    with pytest.raises(InputErrors, match="sync.tick: expected ego or rate"):
+        load_campaign(place.file)
+    place.write("replay: {rate: 2, also: [depth], bag_out: true}", "{plain: {file: sim/sim.yaml}}", a="done")
+    assert len(load_campaign(place.file).tasks) == 1
+
+
+@pytest.mark.parametrize(
     ("keys", "part"),
     [
         ("gpus: 2", "gpus: expected less than or equal to 1"),

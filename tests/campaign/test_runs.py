@@ -288,6 +288,20 @@ def test_a_manifest_that_is_none_is_not_overwritten(
     assert (place.out / "campaign.json").read_text() == text
 
 
+def test_a_campaign_whose_manifest_is_damaged_begins_anew_as_it_says(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The results are of other settings than the file has now, which a replay would not go on with."""
+    place.write(a="done")
+    assert place.run() == 0 and place.begun() == ["a.plain"]
+    (place.out / "campaign.json").write_text("{")
+    place.write("replay: {every: 2}", a="done")
+    assert place.run() == 1
+    assert f"Move the folder {place.out} away to begin anew" in capsys.readouterr().err
+    place.out.rename(place.folder / "damaged")
+    assert place.run() == 0 and place.begun() == ["a.plain"]
+
+
 def test_status_of_a_campaign_that_was_never_run(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.write(a="done")
     assert main(["campaign", "status", str(place.file)]) == 1

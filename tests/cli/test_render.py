@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from r3d2_ros.cli.main import main
+from r3d2_ros.rendering import RENDERERS
 from tests.cli.small import CENTRE, HEIGHT, WIDTH, write_inputs
 
 
@@ -105,6 +107,17 @@ def test_the_ego_turns_counter_clockwise(folder: Path) -> None:
     columns = np.flatnonzero((instance(folder) == 1).any(axis=0))
     # 56.3 px focal length * tan(20 degrees) = 20.5 px right of the centre.
     assert columns.mean() == pytest.approx(CENTRE[1] + 20.5, abs=2.0)
+
+
+def test_every_backend_that_is_offered_is_accepted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the configuration too: the rig is looked for after it. The reference renderer is for tests alone."""
+    offered = []
+    for name in ("auto", *RENDERERS):
+        with suppress(SystemExit):
+            render(folder, "--backend", name, "--rig", "nope")
+            assert "expected a rig file or one of demo3" in capsys.readouterr().err
+            offered.append(name)
+    assert offered == ["auto", "cpu", "gsplat"]
 
 
 FAULTS = [

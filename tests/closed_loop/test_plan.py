@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from r3d2_ros.closed_loop.reference import Reference
 from r3d2_ros.closed_loop.vehicle import VehicleState
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array
+from r3d2_ros.lane_map import LaneMap, MapLane
 from r3d2_ros.lines import Line
 from tests.closed_loop.small_world import LANE_MAP, LIBRARY, VEHICLE, parked, plan, spec
 
@@ -32,6 +34,20 @@ def test_reference_along_a_lane() -> None:
     assert (state.x_m, state.y_m, state.speed_mps) == (45.0, 0.0, 10.0)
     assert reference.locate(45.0, 1.2) == (pytest.approx(20.0), pytest.approx(1.2))
     assert reference.locate(45.0, -0.7)[1] == pytest.approx(-0.7)
+
+
+def test_references_that_lead_nowhere(tmp_path: Path) -> None:
+    """Points one above the other are one place for who drives."""
+    (tmp_path / "up.csv").write_text("x,y,z\n0,0,0\n0,0,5\n")
+    expected = "expected at least two different points, seen from above, got one place"
+    with pytest.raises(InputError, match=f"up.csv: {expected}"):
+        plan(ego=ego(file=str(tmp_path / "up.csv")))
+    with pytest.raises(InputError, match=f"ego.reference.points: {expected}"):
+        plan(ego=ego(points=[[0, 0, 0], [0, 0, 5]]))
+    up = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 5.0]])
+    lane_map = LaneMap((MapLane("ego", up, up, up),))
+    with pytest.raises(InputError, match=f"ego.reference.lane: {expected}"):
+        plan_run(spec(ego=ego(lane="ego")), lane_map=lane_map, library=LIBRARY)
 
 
 def test_reference_with_times() -> None:
@@ -233,7 +249,7 @@ def test_what_a_scenario_names_must_be_there() -> None:
         plan_run(spec(), lane_map=None, library=LIBRARY)
     with pytest.raises(InputError, match="ego.reference: expected a path of at least 1 m, got from 50 m to 20 m"):
         plan(ego=ego(lane="ego", from_m=50.0, to_m=20.0))
-    with pytest.raises(InputError, match="ego.reference.points: expected at least two different points, got one place"):
+    with pytest.raises(InputError, match="ego.reference.points: expected at least two different points, .*one place"):
         plan(ego=ego(points=[[1, 1], [1, 1]]))
 
 

@@ -167,6 +167,27 @@ def test_pictures_are_listed_with_what_they_wait_for(
     assert jobs_of(tmp_path / "out") == [image], "once the outline is made, the rest of the list is as it was"
 
 
+def test_a_list_of_pictures_leaves_that_of_texts(
+    crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+
+    def listed(*words: str) -> int:
+        return main(["dataset", "assets", *words, "--out", str(out)])
+
+    assert listed("--text", "3", "--seed", "5") == 0
+    texts = jobs_of(out)
+    assert listed("--objects", str(crops)) == 0
+    assert [job["kind"] for job in jobs_of(out)] == ["amodal", "image", "text", "text", "text"]
+    assert [job for job in jobs_of(out) if job["kind"] == "text"] == texts
+    (out / "text_00002.ply").write_text("made")
+    assert listed("--text", "1", "--seed", "6") == 0
+    assert [job["kind"] for job in jobs_of(out)] == ["text", "amodal", "image", "text"]
+    assert jobs_of(out)[-1] == texts[2], "the list tells how the asset that is there was made"
+    assert listed("--text", "3", "--seed", "6", "--run") == 1
+    assert "expected the job 'text_00002' that text_00002.ply was made by" in capsys.readouterr().err
+
+
 def test_pictures_are_run(crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "amodal3r", "Amodal3RImageTo3DPipeline")
     whole = crops / "car_7" / "a" / "amodal.png"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from r3d2_ros.cli.main import main
+from r3d2_ros.dataset.check import check_dataset
 from r3d2_ros.dataset.samples import open_dataset
+from r3d2_ros.replay.locks import lock
 
 BUILD = ["dataset", "build", "--procedural", "--seed", "6", "--size", "96x128", "--detail", "0.3"]
 
@@ -57,6 +60,42 @@ def test_another_dataset_is_not_mixed_into_it(made: Path, capsys: pytest.Capture
     error = capsys.readouterr().err
     assert "dataset.json: expected the same dataset" in error and "options" in error
     assert files(made) == before
+
+
+def test_two_builds_do_not_write_into_one_folder(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(made, tmp_path / "pairs")
+    shutil.rmtree(open_dataset(folder).split("test")[0].folder)
+    (folder / "train" / ".making-x").mkdir()
+    before = sorted(folder.rglob("*"))
+    held = lock(folder)
+    try:
+        assert main([*BUILD, "--count", "3", "--val", "0", "--test", "1", "--out", str(folder)]) == 1
+    finally:
+        os.close(held)
+    assert "expected a folder that no other run is writing, got one that a dataset build" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_check_says_what_an_interrupted_build_has_left(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(made, tmp_path / "pairs")
+    shutil.rmtree(open_dataset(folder).split("train")[1].folder)
+    assert main(["dataset", "check", str(folder)]) == 1
+    streams = capsys.readouterr()
+    assert f"{folder / 'train'}: expected 2 samples, as dataset.json says, got 1." in streams.err
+    assert "2 samples, 1 fault\n" in streams.out
+
+
+@pytest.mark.parametrize("counts", ["many", [1, 2], [2, 0, None], None])
+def test_counts_that_say_nothing_are_not_compared(made: Path, tmp_path: Path, counts: object) -> None:
+    folder = shutil.copytree(made, tmp_path / "pairs")
+    facts = json.loads((folder / "dataset.json").read_text())
+    facts["options"]["counts"] = counts
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    assert check_dataset(folder) == (3, [])
 
 
 def test_check_names_faults(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

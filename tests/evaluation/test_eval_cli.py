@@ -96,6 +96,19 @@ def test_lpips_that_is_required_and_cannot_be_had_ends_the_run(
     assert "vgg16-397923af.pth" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_trunk")
+@pytest.mark.parametrize("start", [b"<!DOCTYPE html>", b""])
+def test_a_file_in_the_cache_that_is_no_trunk_ends_the_run(
+    dataset: Path, start: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the page of an error that a download has saved."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / "vgg16-397923af.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(start)
+    assert run(dataset, "--rows", "naive", status=1) == {}
+    assert f"{file}: expected VGG16 weights of torchvision" in capsys.readouterr().err
+
+
 def test_a_trunk_that_is_named_and_missing_is_an_error(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(dataset, "--rows", "naive", "--lpips", dataset.parent / "no.pth", status=1)
     assert "no.pth" in capsys.readouterr().err
@@ -199,6 +212,33 @@ def test_two_reports_need_two_files(dataset: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as ended:
         main(["eval", str(dataset), "--json", str(json_file), "--markdown", str(same)])
     assert ended.value.code == 2 and "expected two files" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_trunk")
+@pytest.mark.parametrize("option", ["--json", "--markdown"])
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_reports_that_cannot_be_written_are_named_before_anything_is_measured(
+    dataset: Path, option: str, is_folder: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Into /proc nobody can write, whatever the rights."""
+    path = dataset if is_folder else Path("/proc/eval.out")
+    assert main(["eval", str(dataset), "--rows", "naive", option, str(path)]) == 1
+    said = capsys.readouterr().err
+    assert f"{path}: expected " in said and "row 'naive'" not in said
+
+
+@pytest.mark.usefixtures("no_trunk")
+def test_folders_of_pictures_and_models_may_begin_with_the_home_folder(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(dataset.parent))
+    for name in ("s0", "s1"):
+        write_png(dataset.parent / "mine" / f"{name}.png", picture())
+    (dataset.parent / "rows.yaml").write_text("rows: {edited: {kind: sdedit, checkpoint: ~/model, prompt: a road}}\n")
+    words = ["--rows", "mine", "edited", "--row", "mine=images:~/mine", "--config", dataset.parent / "rows.yaml"]
+    rows = run(dataset, *words, status=1)
+    assert "fault" not in rows["mine"] and rows["mine"]["region"]["psnr"] > 0
+    assert str(dataset.parent / "model") in rows["edited"]["fault"]
 
 
 def test_what_is_no_trunk_is_said(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

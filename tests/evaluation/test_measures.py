@@ -13,12 +13,14 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from r3d2_ros.dataset.samples import Sample, open_dataset
+from r3d2_ros.dataset.meta import SampleActor, rows
+from r3d2_ros.dataset.samples import DatasetWriter, Pair, Sample, open_dataset
 from r3d2_ros.evaluation import inserts as of
 from r3d2_ros.evaluation.flicker import Flicker
 from r3d2_ros.evaluation.similarity import mean_db, psnr, similarity, ssim_map
 from r3d2_ros.evaluation.subjects import Subject, load_subject
 from r3d2_ros.evaluation.tally import Tally
+from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.region import actor_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from tests.evaluation.small import (
@@ -233,6 +235,57 @@ def test_samples_without_stamps_are_no_film(tmp_path: Path) -> None:
     for sample in dataset.samples:
         flicker.add(load_subject(sample, REGION), picture())
     assert flicker.facts() == {"flicker_surroundings": None, "flicker_insert_percent": None}
+
+
+def _overlapping(tmp_path: Path, left: int) -> Subject:
+    """An L of 396 pixels at grey 200 in the box (30, 20, 66, 44), and behind it an insert of 10 x 12 pixels at grey 40,
+    from the column `left` on."""
+    top, width = 22, 10
+    first = np.zeros((HEIGHT, WIDTH), bool)
+    first[20:44, 30:40] = first[38:44, 30:66] = True
+    second = np.zeros_like(first)
+    second[top : top + 12, left : left + width] = True
+    image = picture(insert=GREY)
+    image[second], image[first] = 40, 200
+    place = rows(Rigid.from_xyz_yaw(10, 0, 0, 0).matrix())
+    boxes = {"first": (30, 20, 66, 44), "second": (left, top, left + width, top + 12)}
+    actors = tuple(SampleActor(name, "car", box, (1.5, 3.0, 2.0), place) for name, box in boxes.items())
+    writer = DatasetWriter(tmp_path / str(left), {"how": "by hand"})
+    pixels = image / np.float32(255)
+    writer.write("test", replace(meta(), actors=actors), Pair(pixels, pixels, first | second))
+    return load_subject(open_dataset(writer.folder).samples[0], REGION)
+
+
+def test_pixels_in_the_boxes_of_two_inserts_count_for_neither(tmp_path: Path) -> None:
+    apart, half = _overlapping(tmp_path, 70), _overlapping(tmp_path, 61)
+    luma = of.luminance(half.input)
+    assert [insert.mask.sum() for insert in apart.inserts] == [396, 120]
+    assert [insert.mask.sum() for insert in half.inserts] == [396, 60]  # columns 61 to 65 are in both boxes
+    assert [set(luma[insert.mask].round()) for insert in half.inserts] == [{200}, {40}]
+    assert not any(insert.region[22:34, 61:66].any() for insert in half.inserts)
+
+
+def test_an_insert_that_lies_in_the_box_of_another_has_no_measures_and_is_counted(tmp_path: Path) -> None:
+    tally = Tally(None, "no trunk")
+    for left in (70, 44):
+        subject = _overlapping(tmp_path, left)
+        tally.add(subject, subject.input)
+    assert [insert.mask.sum() for insert in subject.inserts] == [396, 0]
+    facts = tally.facts()
+    assert facts["counts"]["inserts"] == 4 and facts["counts"]["inserts_left_out"] == 1
+    assert "1 of 4 inserts are left out" in facts["reasons"]["region.shadow_score"]
+    assert facts["region"]["luminance_ratio"] == pytest.approx(200 / GREY)  # the median of 200, 40 and 200
+
+
+def test_frames_in_which_an_insert_is_left_out_part_its_film(tmp_path: Path) -> None:
+    flicker = Flicker()
+    for k, left in enumerate((70, 44, 70, 70)):
+        subject = _overlapping(tmp_path / str(k), left)
+        facts = replace(subject.sample.meta, stamp_ns=k * 100_000_000)
+        flicker.add(replace(subject, sample=replace(subject.sample, meta=facts)), subject.input // (1 + k % 2))
+    # Of the second insert no three frames follow one another; the first one's 200, 100, 200, 100 differ by -, +, - 100.
+    expected = 100 * float(np.std([-100, 100, -100])) / 150
+    assert flicker.facts()["flicker_insert_percent"] == pytest.approx(expected)
 
 
 def test_a_tally_has_every_key_and_says_why_a_value_is_missing(tmp_path: Path) -> None:

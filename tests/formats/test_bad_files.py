@@ -183,6 +183,7 @@ def test_one_percent_of_unusable_rows_is_dropped_and_more_is_refused(tmp_path: P
         columns[name][41] = value
     loaded = load_gaussians(write_ply(tmp_path / "a.ply", columns))
     assert loaded.dropped == 1 and len(loaded.gaussians) == 99
+    assert len(loaded.kept) == 100 and np.flatnonzero(~loaded.kept).tolist() == [41]
     assert 42.0 not in loaded.gaussians.means[:, 0] and 43.0 in loaded.gaussians.means[:, 0]
     assert len(loaded.notes) == 1 and cause in loaded.notes[0]
     with pytest.raises(InputError, match=f"1 of 99 rows \\({cause}\\)"):
@@ -202,6 +203,12 @@ def test_writing_fails_clearly_and_leaves_nothing(tmp_path: Path, monkeypatch: p
         write_inria_ply(tmp_path / "no" / "a.ply", gaussians)
     with pytest.raises(InputError, match="a folder"):
         write_inria_ply(tmp_path, gaussians)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected a file that can be written, got Not a directory$"):
+        write_inria_ply(tmp_path / "file" / "a.ply", gaussians)
+    (tmp_path / "file").unlink()
+    with pytest.raises(InputError, match="File name too long$"):
+        write_inria_ply(tmp_path / ("x" * 250), gaussians)
     old = write_ply(tmp_path / "a.ply", gaussian_columns(4)).read_bytes()
     on_a_full_disk(monkeypatch)
     with pytest.raises(InputError, match="no space left on the disk of"):

@@ -215,6 +215,18 @@ def test_ascii_rows_beyond_the_count_are_counted(tmp_path: Path) -> None:
     assert f"{len(row) + 4} bytes are left over" in load_gaussians(path).notes[0]
 
 
+def test_ascii_counts_beyond_all_files_behind_the_rows(tmp_path: Path) -> None:
+    """Ten elements of 10^18 - 1 rows each, which together are more than 64 bits count."""
+    columns = gaussian_columns(1)
+    behind = "".join(f"element e{i} {10**18 - 1}\nproperty float a\n" for i in range(10))
+    header = ply_bytes(columns, after=(behind, b"")).split(b"end_header\n")[0]
+    path = tmp_path / "a.ply"
+    header = header.replace(b"binary_little_endian", b"ascii")
+    path.write_bytes(header + b"end_header\n1 2 3 0 0 0 1 -1 -1 -1 1 0 0 0\n")
+    loaded = load_gaussians(path)
+    assert len(loaded.gaussians) == 1 and loaded.notes == ()
+
+
 def test_what_looks_activated_already_is_noted(tmp_path: Path) -> None:
     columns = gaussian_columns(4) | {f"scale_{i}": np.full(4, 0.05) for i in range(3)} | {"opacity": np.full(4, 0.9)}
     (note,) = load_gaussians(write_ply(tmp_path / "a.ply", columns)).notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -112,16 +114,21 @@ def test_trajectory_files(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
-        ("x,y,z", "1,2,3,0,0,0,1", "row 2: expected 3 numbers, as the header says, got 7 numbers"),
-        ("qw,qx,qy,qz,x,y,z", "1,2,3", "row 2: expected 7 numbers, as the header says, got 3 numbers"),
-        ("", "1,2", "row 2: expected 3 or 7 numbers, got 2 numbers"),
+        ("x,y,z", "1,2,3,0,0,0,1", "expected 3 numbers, as the header says, got 7 numbers"),
+        ("qw,qx,qy,qz,x,y,z", "1,2,3", "expected 7 numbers, as the header says, got 3 numbers"),
+        ("", "1,2", "expected 3 or 7 numbers, got 2 numbers"),
+        ("", "1,2,3,0,0,0,1", r"expected \[x, y, z\] or .* in every row, got 7 numbers"),
+        ("x,y,z", "1,2,up", "expected numbers, got 1, 2, up"),
+        ("x,y,z", "1,2,inf", "expected finite numbers, coordinates within 1e\\+09, got"),
+        ("x,y,z,qw,qx,qy,qz", "1,2,3,0,0,0,0", "expected a quaternion of non-zero length, got"),
     ],
 )
 def test_rows_of_a_trajectory_file_that_do_not_fit(tmp_path: Path, header: str, row: str, message: str) -> None:
+    """The row is told by its line in the file, whatever stands above."""
     folder = scene_folder(tmp_path, trajectory_file="path.csv")
     fitting = ",".join(["1"] * (header.count(",") + 1 if header else 3))
-    (folder / "path.csv").write_text(f"{header}\n{fitting}\n{row}\n")
-    with pytest.raises(InputError, match=message):
+    (folder / "path.csv").write_text(f"{header}\n\n{fitting}\n , \n{row}\n")
+    with pytest.raises(InputError, match=f"path.csv: line 5: {message}"):
         load_scene(folder)
 
 
@@ -140,6 +147,18 @@ def test_an_image_is_the_sky(tmp_path: Path) -> None:
     assert scene.notes == ()
     Image.fromarray(pixels[:1]).save(folder / "sky.png")
     assert "4x1 is not twice as wide" in load_scene(folder).notes[0]
+
+
+@pytest.mark.parametrize(("width", "height", "got"), [(20_000, 10_000, "far more"), (16_384, 8_200, "16384x8200")])
+def test_a_sky_of_too_many_pixels(tmp_path: Path, width: int, height: int, got: str) -> None:
+    folder = scene_folder(tmp_path, sky={"image": "sky.png"})
+    Image.new("RGB", (4, 2)).save(folder / "sky.png")
+    data = bytearray((folder / "sky.png").read_bytes())
+    data[16:24] = struct.pack(">2I", width, height)  # in its header, whose checksum follows
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (folder / "sky.png").write_bytes(data)
+    with pytest.raises(InputError, match=rf"sky\.png: expected at most 134217728 pixels, got {got}"):
+        load_scene(folder)
 
 
 def test_which_sidecar_belongs_to_a_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from pathlib import Path
 
@@ -56,6 +57,22 @@ def test_content_beats_extension(tmp_path: Path) -> None:
     from tests.formats.plys import gaussian_columns, write_ply
 
     assert load_gaussians(write_ply(tmp_path / "really_ply.splat", gaussian_columns(4))).format == "inria-ply"
+
+
+def test_a_coordinate_may_look_like_the_start_of_another_format(tmp_path: Path) -> None:
+    """The float32 10.033965 begins with the two bytes of gzip."""
+    data = bytearray(splat_bytes(100))
+    data[:4] = b"\x1f\x8b\x20\x41"
+    (tmp_path / "a.splat").write_bytes(data)
+    assert load_gaussians(tmp_path / "a.splat").gaussians.means[0, 0] == pytest.approx(10.033965)
+
+
+@pytest.mark.parametrize("size", [1000, 32 * 30, 32 * 31])
+def test_another_format_under_this_name_is_named(tmp_path: Path, size: int) -> None:
+    packed = gzip.compress(np.random.default_rng(0).bytes(900))
+    (tmp_path / "a.splat").write_bytes(packed + np.random.default_rng(1).bytes(size - len(packed)))
+    with pytest.raises(InputError, match=r"got gzip data \(.spz or a packed file\). Convert it to PLY"):
+        load_gaussians(tmp_path / "a.splat")
 
 
 def test_a_file_of_another_program() -> None:

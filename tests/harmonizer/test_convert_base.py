@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.checkpoints import empty_model
 from r3d2_ros.harmonizer.convert.base import Choices, PromptInput, model_from_base
-from r3d2_ros.harmonizer.convert.diffusers import read_autoencoder, read_unet
-from r3d2_ros.harmonizer.convert.folders import local_folder
+from r3d2_ros.harmonizer.convert.diffusers import WEIGHTS, read_autoencoder, read_unet
+from r3d2_ros.harmonizer.convert.folders import files_to_fetch, local_folder
 from r3d2_ros.harmonizer.convert.prompts import embed_prompt, read_prompt
 from r3d2_ros.harmonizer.licences import licence_of, licences_of, parse_licence, write_readme
 from r3d2_ros.harmonizer.model_config import Licence, Padding, SkipOptions
@@ -288,6 +288,59 @@ def test_a_licence_can_be_stated(base: Path, tiny: Path) -> None:
             parse_licence(text)
 
 
+SD_TURBO = [
+    "README.md", "model_index.json", "sd_turbo.safetensors", "output_tile.jpg", "LICENSE.md", "run.py",
+    "scheduler/scheduler_config.json", "tokenizer/merges.txt", "tokenizer/vocab.json",
+    *(
+        f"{part}/{name}"
+        for part, weights in (("text_encoder", "model"), ("unet", WEIGHTS), ("vae", WEIGHTS))
+        for name in ("config.json", f"{weights}.safetensors", f"{weights}.fp16.safetensors", f"{weights}.bin")
+    ),
+]  # fmt: skip
+"""As in stabilityai/sd-turbo, and some more that is not read."""
+
+UNET_FILES = ["unet/config.json", f"unet/{WEIGHTS}.safetensors"]
+
+
+def test_of_the_hub_what_is_read_is_fetched() -> None:
+    always = ["README.md", "model_index.json", "scheduler/scheduler_config.json"]
+    variant = f"unet/{WEIGHTS}.non_ema.safetensors"
+    assert files_to_fetch([*SD_TURBO, variant], ["unet"]) == [*always, *UNET_FILES]
+    every = files_to_fetch(SD_TURBO, ["unet", "autoencoder", "text_encoder"])
+    text = ["text_encoder/config.json", "text_encoder/model.safetensors"]
+    tokenizer = ["tokenizer/merges.txt", "tokenizer/vocab.json"]
+    vae = ["vae/config.json", f"vae/{WEIGHTS}.safetensors"]
+    assert every == [*always, *text, *tokenizer, *UNET_FILES, *vae]
+
+
+def test_half_precision_is_fetched_where_there_is_no_other() -> None:
+    names = [name for name in SD_TURBO if name != UNET_FILES[1]]
+    assert f"unet/{WEIGHTS}.fp16.safetensors" in files_to_fetch(names, ["unet"])
+
+
+def test_shards_and_parts_in_the_root_are_fetched() -> None:
+    shards = [f"unet/{WEIGHTS}-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    assert files_to_fetch(shards, ["unet"]) == shards
+    text = [f"text_encoder/model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    text.append("text_encoder/model.safetensors.index.json")
+    assert files_to_fetch(text, ["text_encoder"]) == text
+    taesd = ["config.json", f"{WEIGHTS}.safetensors", "taesd_decoder.safetensors", "taesd_encoder.safetensors"]
+    others = ["taesd_decoder.pth", "taesdxl_encoder.safetensors"]
+    assert files_to_fetch([*taesd, *others], ["autoencoder"]) == taesd
+    assert files_to_fetch([*taesd, *others], ["taesd"]) == taesd[2:]
+
+
+def test_of_a_released_folder_every_tensor_is_fetched_but_the_text_encoders() -> None:
+    names = [*SD_TURBO, "adapters/skip.safetensors", "half.fp16.safetensors", "vae/skip_autoencoder.py"]
+    fetched = files_to_fetch(names, ["released"])
+    weights = [*UNET_FILES[1:], f"vae/{WEIGHTS}.safetensors"]
+    assert [name for name in fetched if name.endswith(".safetensors")] == [
+        "adapters/skip.safetensors", "half.fp16.safetensors", "sd_turbo.safetensors", *weights
+    ]  # fmt: skip
+    assert not any(name.startswith(("text_encoder", "tokenizer")) or name.endswith(".py") for name in fetched)
+    assert "text_encoder/model.safetensors" in files_to_fetch(names, ["released", "text_encoder"])
+
+
 def test_hub_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
@@ -299,20 +352,26 @@ def test_hub_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError("unreachable")
         return str(tmp_path)
 
+    def names(repository: str) -> list[str]:
+        if repository == "nobody/nothing":
+            raise RuntimeError("whatever it is")
+        return ["unet/config.json", "unet/[odd].safetensors"]
+
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert local_folder("stabilityai/sd-turbo") == tmp_path
-    assert asked[0][0] == "stabilityai/sd-turbo"
-    assert not any(pattern.endswith((".py", ".bin", ".pkl", "*")) for pattern in asked[0][1])
-    assert local_folder(str(tmp_path)) == tmp_path
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", names)
+    assert local_folder("stabilityai/sd-turbo", reads=["released"]) == tmp_path
+    assert asked == [("stabilityai/sd-turbo", ["unet/[[]odd].safetensors"])]
+    assert local_folder(str(tmp_path), reads=["unet"]) == tmp_path
     with pytest.raises(InputError, match="unreachable"):
-        local_folder("nobody/nothing")
+        local_folder("nobody/nothing", reads=["unet"])
+    assert f"unet/{WEIGHTS}.safetensors" in asked[1][1] and f"unet/{WEIGHTS}-*-of-*.safetensors" in asked[1][1]
     monkeypatch.undo()
     for name in ("ab/cd--ef", "ab/" + "c" * 90):
         with pytest.raises(InputError, match="a hub repository that can be reached, got "):
-            local_folder(name)
+            local_folder(name, reads=["unet"])
     for text in ("no such folder", "a/b/c", "../up", "x" * 5000, "a\0b"):
         with pytest.raises(InputError, match="a folder, or a hub repository"):
-            local_folder(text)
+            local_folder(text, reads=["unet"])
 
 
 def test_half_precision_folders_become_float32(base: Path, tiny: Path) -> None:

@@ -202,6 +202,16 @@ def test_a_prompt_of_the_users_own(tmp_path: Path) -> None:
     assert model.config.prompt == Prompt(text="a street", tokens=7)
 
 
+def test_of_what_looks_like_a_prompt_only_the_one_that_is_used_has_a_place(tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY))
+    assert model_from_released(folder, None, CHOICES["tiny"]).unmapped == ()
+    used = PromptInput(embedding=torch.full((1, 3, 8), 0.5))
+    others = {"embedder.weight": torch.ones(3, 8), "vae.prompt_gate": torch.ones(8, 8), "embedding": torch.ones(5, 8)}
+    write(folder, "extra.safetensors", others | {"text_embeds": used.embedding[0].half()})
+    unmapped = model_from_released(folder, used, CHOICES["tiny"]).unmapped
+    assert unmapped == ("embedder.weight", "embedding", "prompt_embeds", "vae.prompt_gate")
+
+
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="safetensors files, got none"):
         model_from_released(tmp_path, None, CHOICES["tiny"])

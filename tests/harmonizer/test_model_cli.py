@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from r3d2_ros.cli import model_arguments
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
 from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config
+from r3d2_ros.harmonizer.convert.diffusers import WEIGHTS
 from r3d2_ros.harmonizer.model_config import TinyConfig
 from tests.harmonizer.small import write_base, write_tiny
 
@@ -85,6 +88,43 @@ def test_init_from_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         run("info", tmp_path / "out", "--require-commercial")
 
 
+def test_of_the_hub_init_fetches_what_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else: copies of the whole in one file, and in half precision, are gigabytes."""
+    import huggingface_hub
+
+    hub = {"some/base": write_base(tmp_path / "base"), "some/tiny": write_tiny(tmp_path / "tiny")}
+    for name in ("all.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors", "text_encoder/model.safetensors"):
+        (tmp_path / "base" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "base" / name).write_bytes(b"large")
+    fetched: dict[str, list[str]] = {}
+
+    def names_of(repository: str) -> list[str]:
+        folder = hub[repository]
+        return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+    def fetch(repository: str, *, allow_patterns: list[str]) -> str:
+        copy = tmp_path / f"copy{len(list(tmp_path.iterdir()))}"
+        fetched[repository] = [name for name in names_of(repository) if any(fnmatch(name, p) for p in allow_patterns)]
+        for name in fetched[repository]:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(hub[repository] / name, copy / name)
+        return str(copy)
+
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", names_of)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    save_file({"x": torch.ones(6, 8)}, tmp_path / "prompt.safetensors")
+    words = ("--base", "some/base", "--prompt-embedding", tmp_path / "prompt.safetensors")
+    unet, vae = ([f"{part}/{name}" for name in ("config.json", f"{WEIGHTS}.safetensors")] for part in ("unet", "vae"))
+    assert run("init", tmp_path / "kl", *words) == 0
+    assert fetched == {"some/base": ["README.md", *unet, *vae]}
+    assert run("init", tmp_path / "tiny_out", *words, "--autoencoder", "some/tiny") == 0
+    tiny = ["README.md", "config.json", f"{WEIGHTS}.safetensors"]
+    assert fetched == {"some/base": ["README.md", *unet], "some/tiny": tiny}
+    with pytest.raises(InputError, match="tokenizer: expected a folder, to embed the prompt"):
+        run("init", tmp_path / "text", "--base", "some/base", "--prompt", "a street")
+    assert "text_encoder/model.safetensors" in fetched["some/base"]
+
+
 def test_init_does_not_overwrite(nano: Path) -> None:
     with pytest.raises(InputError, match="Overwrite it with --force"):
         run("init", nano, "--variant", "nano", "--random", "1")
@@ -135,6 +175,25 @@ def test_verify_tells_equal_from_different(nano: Path, tmp_path: Path, capsys: p
     assert (facts["tolerance"], facts["equal"], facts["eight_bit"]) == (1e-3, True, [])
     assert run("verify", nano, tmp_path / "other", "--size", "64x64") == 1
     assert "they differ by more than 0.001" in capsys.readouterr().out
+
+
+def test_verify_shows_a_wrong_padding_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without any option; and it says so where the sizes that were asked for cannot show one."""
+    for multiple in ("8", "16", "64"):
+        words = ("init", tmp_path / multiple, "--variant", "nano", "--random", "0", "--pad-multiple", multiple)
+        assert run(*words) == 0
+    a, b = tmp_path / "8", tmp_path / "64"
+    capsys.readouterr()
+    assert run("verify", a, b, "--json") == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["padded"] == ["B"] and facts["max_abs"] > 0.1
+    assert run("verify", tmp_path / "16", b, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["padded"] == ["A", "B"]
+    assert run("verify", a, b, "--size", "64x128") == 0
+    text = "No image was padded, for A or for B: these sizes cannot show a wrong padding rule"
+    assert text in capsys.readouterr().out
+    assert run("verify", a, a, "--size", "20x64") == 0
+    assert text not in capsys.readouterr().out
 
 
 def test_verify_names_a_wrong_picture(nano: Path, tmp_path: Path) -> None:

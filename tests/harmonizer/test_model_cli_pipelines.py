@@ -72,6 +72,7 @@ def test_eight_bit_pipelines_are_compared_in_eight_bits(
     assert run(*words, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["eight_bit"] == ["A"] and facts["tolerance"] == pytest.approx(1 / 255, abs=1e-5)
+    assert facts["padded"] == ["A"], "whose rule is not known"
     assert run(*words) == 0
     assert "8-bit pictures are all that A gives: both were compared in 8 bits" in capsys.readouterr().out
 

@@ -22,6 +22,7 @@ from r3d2_ros.harmonizer.pipelines.network import Pipeline, load_pipeline
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
 from tests.harmonizer.released import edit_index, edit_weights, write_released
 from tests.harmonizer.small import TINY, picture, seeded
+from tests.harmonizer.test_harmonizer import step
 
 MODEL = replace(TINY, timestep=199)
 
@@ -284,13 +285,25 @@ def test_settings_that_a_pipeline_cannot_have(folder: Path, marker: Path) -> Non
     assert not marker.exists()
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 def test_nan_is_not_hidden(folder: Path) -> None:
     """As an 8-bit picture it would be black."""
     weights = folder / "unet/diffusion_pytorch_model.safetensors"
     edit_weights(weights, add={"conv_out.bias": torch.full((4,), float("nan"))})
     with pytest.raises(InputError, match="finite pictures, got NaN or infinite values"):
         load(folder).warm_up([(1, 16, 16)])
+
+
+def test_nan_of_a_pipeline_that_gives_8_bits_fails_the_camera(folder: Path) -> None:
+    code = folder / "pipeline.py"
+    code.write_text(code.read_text().replace('image, output_type="pil"):', 'image):\n        output_type = "pil"'))
+    pipeline = load(folder)
+    pipeline.warm_up([(1, 120, 160)])
+    assert pipeline.form is not None and pipeline.form.eight_bit
+    assert not step(pipeline).failures
+    torch.nn.init.constant_(pipeline.pipe.unet.conv_out.bias, float("nan"))
+    failed = step(pipeline)
+    assert [failure.camera.name for failure in failed.failures] == ["front"]
+    assert "the harmonizer's output has NaN or infinite values in" in failed.failures[0].reason
 
 
 class Shading(DiffusionPipeline):

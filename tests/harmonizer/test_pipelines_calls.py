@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +14,12 @@ from PIL import Image
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.pipelines.calls import (
     CallForm,
+    Signature,
     call,
     choose_form,
     read_signature,
     resized,
+    seed_generators,
     to_pil,
     to_tensor,
 )
@@ -159,6 +162,66 @@ def test_random_numbers_are_the_same_in_every_call() -> None:
     first, second = (call(run, signature, IMAGE, form)[0] for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_only_the_generators_that_are_put_back_are_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others in the process may draw from another GPU, and from this one while a pipeline runs on the CPU."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU was seeded"))
+    call(tensor_to_tuple, Signature("image", False), IMAGE, CallForm("tensor", "default", False))
+    gpus = tuple(torch.Generator().manual_seed(5) for _ in range(2))
+    monkeypatch.setattr(torch.cuda, "default_generators", gpus)
+    with torch.random.fork_rng(devices=[]):
+        seed_generators(torch.device("cuda:1"))
+        assert torch.default_generator.initial_seed() == 0
+    assert [gpu.initial_seed() for gpu in gpus] == [5, 0]
+
+
+BROKEN = torch.nn.Conv2d(3, 3, 1)
+torch.nn.init.constant_(BROKEN.weight, float("nan"))
+
+
+def numpy_casts(image: Image.Image) -> Any:
+    pixels = darker(np.asarray(image))
+    pixels[3, 4, 1] = np.nan
+    return SimpleNamespace(images=[Image.fromarray((pixels * 255).astype(np.uint8))])
+
+
+def torch_casts(image: Image.Image) -> Any:
+    pixels = BROKEN(to_tensor(image)[None])[0].clamp(0, 1) * 255
+    return SimpleNamespace(images=[Image.fromarray(pixels.byte().permute(1, 2, 0).numpy())])
+
+
+@pytest.mark.parametrize("run", [numpy_casts, torch_casts])
+def test_8_bits_made_of_nan_are_nan(run: Any) -> None:
+    """Neither PyTorch nor, after its one warning, NumPy says so, and the bytes are those of a black picture."""
+    output, eight_bit = call(run, Signature("image", False), IMAGE, CallForm("pil", "default", True))
+    assert eight_bit and output.shape == IMAGE.shape and bool(output.isnan().all())
+    with pytest.raises(InputError, match="test: expected finite pictures, got NaN or infinite values. Try another dt"):
+        form_of(run)
+
+
+def test_nan_that_does_not_reach_the_picture_is_the_pipelines_own_matter() -> None:
+    """NumPy's warnings of it come as they would without."""
+
+    def run(image: Image.Image) -> Any:
+        BROKEN(to_tensor(image)[None])
+        shade = np.nan_to_num(np.zeros(1, np.float32) / 0, nan=0.7)
+        pixels = torch.nn.Identity()(to_tensor(image)[None] * float(shade[0]))[0] * 255
+        return SimpleNamespace(images=[Image.fromarray(pixels.byte().permute(1, 2, 0).numpy())])
+
+    with pytest.warns(RuntimeWarning, match="^invalid value encountered in divide$"):
+        output, _ = call(run, Signature("image", False), IMAGE, CallForm("pil", "default", True))
+    torch.testing.assert_close(output, 0.7 * IMAGE, atol=1.5 / 255, rtol=0)
+
+
+def test_what_another_thread_computes_is_not_in_the_picture() -> None:
+    def run(image: Image.Image) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(BROKEN, to_tensor(image)[None]).result()
+        return pil_to_pil(image)
+
+    output, _ = call(run, Signature("image", False), IMAGE, CallForm("pil", "default", True))
+    assert bool(output.isfinite().all())
 
 
 @pytest.mark.parametrize("result", [None, SimpleNamespace(images=[]), ("text",), SimpleNamespace(images="text")])

@@ -116,7 +116,7 @@ def test_a_facade_beside_the_rectangle_is_left_out_and_one_within_reach_is_not()
     assert mask is not None
     assert mask[55, 76] == 1, "1 m behind the actor and 1.6 m beside it; at 0.4 m its shadow is 2.4 m long"
     assert mask[50, 115] == 0, "20 m behind it"
-    # A pixel of the facade is 11 cm. The middle of row 49 is 1.055 m above ground and 0.945 m below the actor's top: the
+    # A pixel of the facade is 11 cm. The middle of row 49 is 1.055 m above ground, 0.945 m below the actor's top: the
     # shadow ends 1.4175 m beside it, between the pixels whose middles are 1.475 and 1.365 m beside it.
     assert (mask[49, 77:79] == [0, 1]).all()
     assert (mask[49:52, 77] == [0, 1, 1]).all() and (mask[38:49, 79] == 0).all()

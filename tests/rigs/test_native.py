@@ -234,7 +234,7 @@ def test_a_name_that_ends_like_a_key_of_the_defaults(tmp_path: Path):
     assert set(faults) == {"cameras.left.rate_hz"}
 
 
-@pytest.mark.parametrize("name", ["1st", "a-b", "a/b", "kamera_ö", "'a b'", "''"])
+@pytest.mark.parametrize("name", ["1st", "a-b", "a/b", "kamera_ö", "'a b'", "''", '"front\\n"'])
 def test_a_camera_name_must_be_a_ros_name(tmp_path: Path, name: str):
     faults = faults_of(write(tmp_path, f"cameras: {{{name}: {CAMERA}}}"))
     assert [fault.expected for fault in faults.values()] == [

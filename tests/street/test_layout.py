@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r3d2_ros.street.layout import HALF_ROAD_M, PAVEMENT_EDGE_M, inside_any
+from r3d2_ros.errors import InputError
+from r3d2_ros.street.layout import HALF_ROAD_M, PAVEMENT_EDGE_M, WALK_M, inside_any
 from r3d2_ros.street.lots import place_lots
-from r3d2_ros.street.route import RUN_OUT_M, make_route
+from r3d2_ros.street.route import LANE_OFFSET_M, RUN_OUT_M, make_route
 
 
 def line(*points: tuple[float, float]) -> np.ndarray:
@@ -50,6 +51,41 @@ def test_road_goes_on_beyond_both_ends(name: str) -> None:
     assert route.start_m == pytest.approx(-RUN_OUT_M, abs=2.0)
     assert route.end_m - route.drive_length_m == pytest.approx(RUN_OUT_M, abs=2.0)
     assert RUN_OUT_M >= 30.0
+
+
+def circle(radius_m: float, turns: float) -> np.ndarray:
+    """Counter-clockwise, or clockwise for a negative number of turns."""
+    angle = 2 * np.pi * turns * np.linspace(0.0, 1.0, 400)
+    return np.stack([radius_m * np.cos(angle), radius_m * np.sin(angle), 0 * angle], axis=1)
+
+
+WITHOUT_ROOM = {
+    "once around": (circle(3.0, 1), r"one of 18.5\d m that turns by 34\d degrees"),
+    "twice around": (circle(3.0, 2), r"one of 37.1\d m that turns by 70\d degrees"),
+    "turned on the spot": (circle(2.0, 0.5), r"one of 6.0\d m"),
+    "there and back": (line((0, 0), (3, 0), (0, 0)), "that turns by 180 degrees"),
+    "jitter": (line(*[(0.06 * (k % 2), 0) for k in range(60)]), "one of 0.06 m that turns by 0 degrees"),
+}
+NARROW = {
+    "once around": circle(4.0, 1),
+    "three times around": circle(4.0, 3),
+    "clockwise": circle(2.0, -1),
+    "a metre": line((0, 0), (1, 0)),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_ROOM)
+def test_a_drive_without_room_for_a_street_is_refused(name: str) -> None:
+    path, got = WITHOUT_ROOM[name]
+    with pytest.raises(InputError, match=f"street: path: expected a drive of at least 1 m with room .*, got .*{got}"):
+        make_route(path)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_lines_beside_a_narrow_drive_lead_somewhere(name: str) -> None:
+    route = make_route(NARROW[name])
+    for t_m in (LANE_OFFSET_M, -WALK_M, WALK_M):
+        assert np.ptp(np.round(route.beside_drive(t_m)[:, :2], 3), axis=0).max() >= 0.099
 
 
 def test_houses_do_not_overlap() -> None:

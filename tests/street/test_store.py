@@ -138,6 +138,9 @@ def test_lanes_file_with_a_fault_is_refused(tmp_path: Path, street: Street) -> N
     (tmp_path / "lanes.yaml").write_text("ego: [[0, 0, 0], [1, 0, 0]]\noncoming: 3\n")
     with pytest.raises(InputError, match="oncoming"):
         load_lanes(tmp_path)
+    (tmp_path / "lanes.yaml").write_text("ego: [[0, 0, 0], [0, 0, 5]]\n")
+    with pytest.raises(InputError, match="lanes.yaml: ego: expected at least two different points, seen from above"):
+        load_lanes(tmp_path)
 
 
 def parse(*argv: str) -> argparse.Namespace:
@@ -157,6 +160,80 @@ def test_command_writes_a_street_along_a_csv(
     facts = json.loads(capsys.readouterr().out)
     assert status == 0 and Path(facts["scene"]).is_file() and Path(facts["lanes"]).is_file()
     assert seen[0].seed == 3 and seen[0].path == ((10.0, 20.0, 1.0), (30.0, 20.0, 1.0), (30.0, 45.0, 1.0))
+
+
+@pytest.mark.parametrize("name", ["scene.yaml", "scene.ply", "labels.npy", "assets/car.ply"])
+def test_files_of_another_scene_are_replaced_by_force_only(tmp_path: Path, street: Street, name: str) -> None:
+    town = tmp_path / "town"
+    (town / name).parent.mkdir(parents=True)
+    (town / name).write_text("gaussians: mine.ply\nprocedural: true\nlicence: CC-BY-4.0\n")
+    named = name if "/" not in name else "assets/*.ply"
+    expected = f"a folder without a scene, or one of `r3d2 street`, got {named}. Choose another folder, or replace"
+    with pytest.raises(InputError) as caught:
+        write_street(town, street)
+    assert expected in str(caught.value)
+    assert [path.name for path in town.iterdir()] == [name.split("/")[0]] and "mine" in (town / name).read_text()
+    write_street(town, street, force=True)
+    assert load_scene(town).procedural
+
+
+def test_a_street_replaces_an_earlier_one_and_leaves_other_files(tmp_path: Path, street: Street) -> None:
+    (tmp_path / "rig.yaml").write_text("mine")
+    for _ in range(2):
+        write_street(tmp_path, street)
+    assert load_scene(tmp_path).procedural and (tmp_path / "rig.yaml").read_text() == "mine"
+
+
+def test_command_looks_at_the_folder_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, street: Street
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(command, "build_street", lambda _options, _progress: (made.append(1), street)[1])
+    (tmp_path / "scene.yaml").write_text("gaussians: mine.ply\n")
+    with pytest.raises(InputError, match="--force"):
+        command.run(parse("--out", str(tmp_path)))
+    assert not made
+    (tmp_path / "town").write_text("a file")
+    with pytest.raises(InputError, match="town: expected a folder that can be read and written, got Not a directory"):
+        command.run(parse("--out", str(tmp_path / "town")))
+    assert not made
+    assert command.run(parse("--out", str(tmp_path), "--force")) == 0
+    assert load_scene(tmp_path).procedural
+
+
+def test_a_scene_file_that_cannot_be_removed_is_named(tmp_path: Path, street: Street) -> None:
+    (tmp_path / "scene.yaml").mkdir()
+    with pytest.raises(InputError, match="scene.yaml: expected a file that can be replaced, got"):
+        write_street(tmp_path, street, force=True)
+
+
+def test_a_street_of_another_user_is_used_as_it_is(cache: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = cached_street(OPTIONS)
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cached_street(OPTIONS) == folder and len(cache) == 1
+
+
+def test_the_unfinished_street_of_another_user_is_left_alone(
+    cache: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else may look into it."""
+    theirs = cached_street(OPTIONS).parent / ".making-theirs"
+    theirs.mkdir()
+    stat = Path.stat
+
+    def refuse_inside(path: Path, **keys: bool) -> os.stat_result:
+        if path.parent == theirs:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **keys)
+
+    monkeypatch.setattr(Path, "stat", refuse_inside)
+    monkeypatch.setattr(store, "KEPT", 1)
+    cached_street(replace(OPTIONS, seed=5))
+    assert theirs.is_dir() and len(cache) == 2
 
 
 def test_command_refuses_a_length_with_a_path(tmp_path: Path) -> None:

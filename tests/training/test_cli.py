@@ -45,6 +45,39 @@ def launched(*words: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
+def readers_of(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that read its images: copies of itself."""
+    mine = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and (place / "cmdline").read_bytes() == mine:
+                found.append(int(place.name))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("dead", [1, 2])
+def test_a_reader_that_is_killed_ends_the_training_with_its_newest_checkpoint(tmp_path: Path, dead: int) -> None:
+    endless = write_config(tmp_path, steps=1_000_000, save={"every": 2}, data={"workers": 2}, ema=0.0)
+    process = launched(endless)
+    log = tmp_path / "out" / "log.jsonl"
+    begin = time.monotonic()
+    while not (log.is_file() and log.read_text().count("\n") > 3):
+        assert process.poll() is None and time.monotonic() - begin < 90, process.communicate()
+        time.sleep(0.2)
+    readers = readers_of(process)
+    assert len(readers) == 2
+    for reader in readers[:dead]:
+        os.kill(reader, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in said, said
+    assert "data.workers: expected processes that read images to the end, got DataLoader worker (pid" in said
+    newest = max(path.name for path in (tmp_path / "out" / "checkpoints").iterdir() if path.name[0] != ".")
+    assert f"{newest} is the newest checkpoint" in said
+    assert "data.workers: 0" in said and "--shm-size" in said and "--resume goes on" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
 def test_a_signal_saves_a_checkpoint_that_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     endless = write_config(tmp_path, steps=1_000_000, save={"every": 1_000_000}, ema=0.0)

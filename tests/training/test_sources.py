@@ -68,6 +68,37 @@ def test_a_licence_goes_with_the_dataset_that_it_names(tmp_path: Path) -> None:
     assert [licence.name for licence in told(tmp_path, one, two, licences=both)] == ["Own", "CC-BY-NC-4.0"]
 
 
+def test_a_licence_that_names_two_datasets_is_refused(tmp_path: Path) -> None:
+    """The folders' own names are the same: one of them may be of other terms. Of procedural ones nothing is asked."""
+    june, may = of_kind(tmp_path / "june" / "pairs", "recorded"), of_kind(tmp_path / "may" / "pairs", "recorded")
+    with pytest.raises(InputError, match="licences: expected one dataset in a folder 'pairs', .*june/pairs and .*may"):
+        told(tmp_path, june, may, licences=["Own;pairs, drives of June;commercial"])
+    assert [licence.name for licence in told(tmp_path, june, may)] == ["not stated"]
+    streets = of_kind(tmp_path / "streets" / "pairs", "procedural")
+    assert told(tmp_path, june, streets, licences=["Own;pairs;commercial"])[1] == STREETS
+
+
+def test_a_dataset_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs", train=2, val=0)
+    (tmp_path / "link").symlink_to(pairs)
+    for again in (pairs, pairs / ".." / "pairs", tmp_path / "link"):
+        settings = config(tmp_path, pairs=pairs, data={"folders": [str(pairs), str(again)]})
+        with pytest.raises(InputError, match="data.folders: expected each dataset once, got '.*pairs' and again"):
+            open_datasets(settings)
+
+
+def test_a_sequence_is_in_one_split_of_all_datasets(tmp_path: Path) -> None:
+    """Else what is looked at was trained on."""
+    one, two = write_pairs(tmp_path / "one", train=2, val=0), write_pairs(tmp_path / "two", train=2, val=1)
+    settings = config(tmp_path, pairs=one, data={"folders": [str(one), str(two)]})
+    assert len(open_datasets(settings)) == 2
+    path = two / "val" / "val_000" / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sequence": "train_000"}))
+    (two / "train" / "train_000").rename(two / "away")
+    with pytest.raises(InputError, match=f"{path}: expected sequence 'train_000' in one split of all datasets, got it"):
+        open_datasets(settings)
+
+
 def test_a_licence_that_is_none_is_named_before_anything_is_trained(tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "pairs")
     with pytest.raises(InputError, match="licences: expected NAME;SOURCE;commercial or .*, got 'MIT'"):

@@ -23,7 +23,7 @@ from r3d2_ros.training import states
 from r3d2_ros.training.config import LoraConfig
 from r3d2_ros.training.sources import initial_model
 from r3d2_ros.training.stages import AutoencoderStage, HarmonizerStage
-from r3d2_ros.training.train import learning_rate, train
+from r3d2_ros.training.train import Run, learning_rate, train
 from tests.harmonizer.small import KL, TINY, picture, seeded
 from tests.training.small import NO_PEFT, StopAfter, config, run, write_pairs
 
@@ -87,6 +87,25 @@ def test_several_datasets_are_trained_on_together(tmp_path: Path, pairs: Path) -
     (more / "train").rename(more / "val_too")
     with pytest.raises(InputError, match="more: train: expected at least one sample, got none"):
         run(config(tmp_path, pairs=pairs, out="none", data=both))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "got CUDA out of memory. Tried; .*no checkpoint"),
+        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "data.workers: .*no checkpoint yet"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
+    ],
+)
+def test_what_ends_a_training_from_outside_is_told_and_faults_of_the_program_are_not(
+    tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError, told: str | None
+) -> None:
+    def step(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Run, "step", step)
+    with pytest.raises(InputError if told else RuntimeError, match=told or "mat1 and mat2"):
+        run(config(tmp_path, pairs=pairs))
 
 
 def test_the_loss_falls_and_the_checkpoint_is_a_model(tmp_path: Path, pairs: Path) -> None:

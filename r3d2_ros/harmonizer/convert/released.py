@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
@@ -99,7 +100,7 @@ def build(
 ) -> Released:
     """The model of tensors under the keys that `named` gives, the skips in `order`. InputError(s): they do not fit."""
     skips, skip_keys = _placed_skips(found, order)
-    rest = {key: t for key, t in found.items() if key not in skip_keys and not _is_prompt(key, t, config)}
+    rest = {key: t for key, t in found.items() if key not in skip_keys and not _holds(key, t, prompt, config)}
     config = replace(
         config,
         skips=_skip_options(skips, choices.skips or config.skips),
@@ -158,6 +159,14 @@ def _is_prompt(key: str, tensor: Tensor, config: ModelConfig) -> bool:
     outside = not key.startswith(("unet.", "vae."))
     called_so = "prompt" in key or (outside and "embed" in key)
     return called_so and tensor.ndim in (2, 3) and tensor.shape[-1] == config.unet.cross_attention_dim
+
+
+def _holds(key: str, tensor: Tensor, prompt: PromptInput, config: ModelConfig) -> bool:
+    """Whether a tensor is the very embedding that the model has."""
+    embedding = prompt.embedding.flatten(0, -2)
+    if not _is_prompt(key, tensor, config) or tensor.numel() != embedding.numel():
+        return False
+    return torch.equal(tensor.flatten(0, -2).to(embedding), embedding)
 
 
 def _stored_prompt(tensors: Mapping[str, Tensor], config: ModelConfig, where: str) -> PromptInput:

@@ -7,6 +7,7 @@ also gives one, is used that way where it gives the same picture.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from torch.nn import functional
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.pipelines.code import CodeError, reported
+from r3d2_ros.harmonizer.pipelines.lost_nan import watch_casts
 
 ROUNDED = 1.6 / 255
 """Two ways to call agree when they differ by less: one rounds to 8 bits where the other truncates."""
@@ -63,10 +65,11 @@ def choose_form(run: Run, signature: Signature, image: Tensor, *, where: str) ->
     """The most exact form that gives the picture of `pipe(PIL image).images[0]`.
 
     image  [3, H, W] in [0, 1]; it is rounded to 8 bits here, so that each form sees the same
-    InputError when the pipeline takes neither kind of image, or gives NaN, which 8 bits would have hidden.
+    InputError when the pipeline takes neither kind of image, or gives NaN.
     """
     exact = (image * 255).round() / 255
     plain, reference = _plain_form(run, signature, exact, where)
+    _check_finite(reference, where)
     outputs: list[OutputKind] = ["pt", "np", "default"] if signature.has_output_type else ["default"]
     for kind in KINDS[::-1]:
         for output in outputs:
@@ -75,11 +78,15 @@ def choose_form(run: Run, signature: Signature, image: Tensor, *, where: str) ->
                 got, eight_bit = call(run, signature, exact, form, where=where)
             except InputError:  # an image of a kind that it does not take
                 continue
-            if not bool(got.isfinite().all()):
-                raise InputError(where, "finite pictures", "NaN or infinite values", "Try another dtype")
+            _check_finite(got, where)
             if got.shape == reference.shape and float((got - reference).abs().max()) <= ROUNDED:
                 return replace(form, eight_bit=form.eight_bit or eight_bit)
     return plain
+
+
+def _check_finite(picture: Tensor, where: str) -> None:
+    if not bool(picture.isfinite().all()):
+        raise InputError(where, "finite pictures", "NaN or infinite values", "Try another dtype")
 
 
 def _plain_form(run: Run, signature: Signature, image: Tensor, where: str) -> tuple[CallForm, Tensor]:
@@ -100,22 +107,31 @@ def call(
 ) -> tuple[Tensor, bool]:
     """[3, H, W] to [3, H', W'] float32 on the same device, as it comes out, and whether it came in 8 bits.
 
-    Pipelines may draw random numbers: each call draws the same ones, and leaves the generators as they were.
+    A picture of 8 bits that was made of NaN comes as NaN. Pipelines may draw random numbers: each call draws the same
+    ones from the generators of the CPU and of the image's device, and leaves every generator as it was.
     InputError: a result without such an image, or a CodeError for whatever the pipeline raises.
     """
     keywords = {} if form.output == "default" else {"output_type": form.output}
     devices = [image.device] if image.device.type == "cuda" else []
     # Not the caller's inference mode: modules that code makes in its first call could not be used outside of it.
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=devices):
-        torch.manual_seed(0)
+        seed_generators(image.device)
         if image.is_inference():
             image = image.clone()  # outside of inference mode nobody may write into it
         given = image if form.image == "tensor" else to_pil(image)
         named = {signature.keyword: given} if signature.keyword else {}
-        with reported(where, "a picture"):
+        with reported(where, "a picture"), watch_casts(form.output == "default") as seen:
             result = run(*([] if named else [given]), **named, **keywords)
             first = first_image(result)
-            return to_tensor(first).to(image.device), isinstance(first, Image.Image)
+            picture, eight_bit = to_tensor(first).to(image.device), isinstance(first, Image.Image)
+            return picture.fill_(math.nan) if eight_bit and seen.lost_nan() else picture, eight_bit
+
+
+def seed_generators(device: torch.device) -> None:
+    """Those of the CPU and of `device`. `torch.manual_seed` seeds every GPU, from which others may draw."""
+    torch.default_generator.manual_seed(0)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(0)
 
 
 def first_image(result: Any) -> Any:

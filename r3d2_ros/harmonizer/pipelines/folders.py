@@ -179,7 +179,7 @@ def _names_code(path: Path) -> bool:
 
 
 def _check_part(path: Path) -> None:
-    """InputError unless the folder of a part is there and its weights can be read."""
+    """InputError unless the folder of a part is there, its weights can be read, and an index finds what it names."""
     if not path.is_dir():
         raise InputError(str(path), "the folder of a part", "no such folder", "Get the whole repository")
     names = {file.name for file in path.iterdir()}
@@ -190,8 +190,7 @@ def _check_part(path: Path) -> None:
         raise InputError(str(path), "weights as safetensors", f"only {listed(pickled)}", hint)
     if "config.json" in names and not weights:
         raise InputError(str(path), "weights as safetensors", "none", "Get the whole repository")
-    for name in weights:
-        read_shapes(path / name)
+    shapes = {name: read_shapes(path / name) for name in weights}
     for index in sorted(path.glob("*.safetensors.index.json")):
         data = read_json(index, most_bytes=MAX_INDEX_BYTES)
         files = data.get("weight_map") if isinstance(data, dict) else None
@@ -201,3 +200,6 @@ def _check_part(path: Path) -> None:
         shards = set(files.values())
         if missing := sorted(shards - set(weights)):
             raise InputError(str(index), f"{len(shards)} files that it names", f"missing: {listed(missing)}")
+        if lacking := sorted(key for key, name in files.items() if key not in shapes[name]):
+            expected = f"{len(files)} tensors in the files that it names"
+            raise InputError(str(index), expected, f"{len(lacking)} missing: {listed(lacking)}", "Get the files again")

@@ -10,16 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, ModelMixin
+from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.checkpoints import check_commercial
-from r3d2_ros.harmonizer.convert.diffusers import modern_attention
 from r3d2_ros.harmonizer.licences import licence_of
 from r3d2_ros.harmonizer.model import DTYPES, check_image
 from r3d2_ros.harmonizer.model_config import LATENT_PX
@@ -31,18 +29,19 @@ from r3d2_ros.harmonizer.pipelines.folders import (
     check_parts,
     read_pipeline_folder,
 )
+from r3d2_ros.harmonizer.pipelines.weights import check_filled, check_weights, noting_gaps
 from r3d2_ros.harmonizer.runtime.device import find_device
 from r3d2_ros.harmonizer.runtime.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.shipped import model_folder
-from r3d2_ros.harmonizer.tensor_files import check_keys, count_dtypes, read_shapes, shapes_of
+from r3d2_ros.harmonizer.tensor_files import count_dtypes
 
 
 def load_pipeline(config: HarmonizerConfig) -> Pipeline:
     """The folder of `config.checkpoint`, ready to run. Nothing of it is run before it has passed every check.
 
-    InputError(s): no pipeline folder, parts that are missing, pickled or truncated, code that is not allowed, a
-    licence that `require_commercial` refuses, a device, dtype or runtime that a pipeline cannot have.
+    InputError(s): no pipeline folder, parts that are missing, pickled or truncated or lack tensors, code that is not
+    allowed, a licence that `require_commercial` refuses, a device, dtype or runtime that a pipeline cannot have.
     MissingPackageError for a library that a part or the code needs.
     """
     check_settings(config)
@@ -57,6 +56,7 @@ def load_pipeline(config: HarmonizerConfig) -> Pipeline:
     assert config.dtype != "float8"
     dtype = stored_dtype(folder) if config.dtype == "checkpoint" else DTYPES[config.dtype]
     with reported(str(folder.path), "a pipeline that diffusers can load"):
+        check_weights(folder)
         pipe = _load(folder, dtype).to(device)
         return Pipeline(pipe, device=device, where=str(folder.path), deterministic=config.runtime.deterministic)
 
@@ -87,7 +87,7 @@ class Pipeline:
     def __call__(self, images: Tensor) -> Tensor:
         """Harmonize images [B,3,H,W], float32 in [0, 1] on `device`, to the same; another size is resized back.
 
-        NaN passes where the pipeline gives floats; pipelines that give 8-bit images lose it before it can be seen.
+        NaN passes; where the pipeline makes 8-bit images of it, the whole picture is NaN.
         """
         check_image(images)
         height, width = images.shape[-2:]
@@ -108,9 +108,13 @@ class Pipeline:
 
 
 def _load(folder: PipelineFolder, dtype: torch.dtype) -> DiffusionPipeline:
-    """What diffusers, or the code of the folder, makes of it. Either may raise anything."""
+    """What diffusers, or the code of the folder, makes of it. Either may raise anything.
+
+    InputErrors for tensors of parts that neither the files nor the code have filled.
+    """
     options = {"custom_pipeline": str(folder.code_file)} if folder.code_file else {}
-    with separate_modules(), no_progress_bars(), nullcontext() if folder.code else offline():
+    network = nullcontext() if folder.code else offline()
+    with separate_modules(), no_progress_bars(), network, noting_gaps(folder) as gaps:
         pipe = DiffusionPipeline.from_pretrained(
             str(folder.path),
             dtype=dtype,
@@ -121,31 +125,8 @@ def _load(folder: PipelineFolder, dtype: torch.dtype) -> DiffusionPipeline:
             trust_remote_code=bool(folder.code),
             **options,
         )
-    if not folder.code:
-        _check_loaded(folder, pipe)
+    check_filled(gaps)
     return pipe
-
-
-def _check_loaded(folder: PipelineFolder, pipe: DiffusionPipeline) -> None:
-    """InputErrors for tensors that a part lacks, which diffusers fills with random numbers, or does not use.
-
-    Only where no code of the folder is run: code may add modules and fill them from other files.
-    """
-    faults: list[InputError] = []
-    for name, part in pipe.components.items():
-        if isinstance(part, ModelMixin):
-            needed, present = shapes_of(part.state_dict().items()), _present(folder.weight_files(name))
-            try:
-                check_keys(str(folder.path / name), needed=needed, present=present)
-            except InputErrors as errors:
-                faults += errors.faults
-    if faults:
-        raise InputErrors(faults)
-
-
-def _present(files: list[Path]) -> dict[str, tuple[int, ...]]:
-    found = {key: shape for file in files for key, shape in read_shapes(file).items()}
-    return shapes_of(modern_attention({key: torch.empty(found[key], device="meta") for key in found}).items())
 
 
 def stored_dtype(folder: PipelineFolder) -> torch.dtype:
