@@ -13,6 +13,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
 
+BOOLEAN = ["true", "false"]
 # launch argument -> (parameter, description, choices)
 CONFIGURATION = {
     "scene": ("scene.source", "'street', a Gaussian file or a scene folder", None),
@@ -31,6 +32,8 @@ CONFIGURATION = {
     ),
     "device": ("harmonizer.device", "where its network runs: auto, cpu, cuda:0", None),
     "composite": ("harmonizer.composite", "where its output is kept", ["region", "full"]),
+    "roi": ("harmonizer.roi.enabled", "whether its network runs on crops around inserted actors only", BOOLEAN),
+    "temporal": ("harmonizer.temporal.enabled", "whether it blends with the last frames: less flicker", BOOLEAN),
     "resolution": ("harmonizer.resolution", "rows of the image that it sees: full, half, or for example 720p", None),
     "backend": ("rendering.backend", "renderer", ["auto", "cpu", "gsplat"]),
 }
@@ -53,7 +56,7 @@ OTHERS = {
 
 
 FLAGS = ("use_sim_time", "autostart")
-CHOICES = {**{name: ["true", "false"] for name in FLAGS}, "log_level": ["debug", "info", "warn", "error", "fatal"]}
+CHOICES = {**dict.fromkeys(FLAGS, BOOLEAN), "log_level": ["debug", "info", "warn", "error", "fatal"]}
 
 
 def existing(argument: str, text: str) -> Path:
@@ -64,12 +67,18 @@ def existing(argument: str, text: str) -> Path:
     return path
 
 
+def typed(text: str, choices: list[str] | None) -> ParameterValue:
+    """A launch argument as a parameter: a text, so that a scene called 2024 stays a name, or true or false."""
+    if choices is BOOLEAN:
+        return ParameterValue(text == "true", value_type=bool)
+    return ParameterValue(text, value_type=str)
+
+
 def simulator(context: LaunchContext) -> list[Node]:
     value = {name: LaunchConfiguration(name).perform(context) for name in [*CONFIGURATION, *TOPICS, *OTHERS]}
-    # Typed as text, so that a scene called 2024 stays a name.
     parameters: dict[str, Any] = {
-        parameter: ParameterValue(value[name], value_type=str)
-        for name, (parameter, _, _) in CONFIGURATION.items()
+        parameter: typed(value[name], choices)
+        for name, (parameter, _, choices) in CONFIGURATION.items()
         if value[name]
     }
     for name in FLAGS:

@@ -53,6 +53,8 @@ class AreaFinder:
         """Numbers and areas of the cameras that have to be harmonized, in their order, each as soon as it is there."""
         if self._config.composite == "full":
             return [(number, Area(None, whole_window(view))) for number, view in enumerate(moment.views)]
+        if not moment.frames:
+            return []
         surfaces = [frame.surfaces for frame in moment.frames if frame.surfaces is not None]
         if len(surfaces) == len(moment.frames) and all(self._is_here(one) for one in surfaces):
             return self._areas_on_device(moment, surfaces)

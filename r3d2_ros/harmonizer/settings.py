@@ -202,13 +202,17 @@ class RewritesConfig:
         bool, Field(description="the 512-wide attention of AutoencoderKL as matrix products over parts of the queries")
     ] = True
     fuse_attention: Annotated[
-        bool, Field(description="the same by kernels that never round scores; on CUDA")
+        bool, Field(description="the same by kernels that never round scores; on Hopper and data centres' Blackwell")
     ] = True
     join_projections: Annotated[
         bool, Field(description="queries, keys and values of the UNet's self-attention as one matrix product")
     ] = True
     fuse_geglu: Annotated[
-        bool, Field(description="the feed-forward's first product and its gated GELU in one kernel; on CUDA")
+        bool,
+        Field(
+            description="the feed-forward's first product and its gated GELU in one kernel; on Hopper and data "
+            "centres' Blackwell"
+        ),
     ] = True
     fuse_norm: Annotated[
         bool, Field(description="group norm and SiLU as one, channels last; on CUDA, where PyTorch's reorders tensors")

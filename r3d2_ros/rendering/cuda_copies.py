@@ -29,7 +29,7 @@ def to_host_aside(tensor: Tensor) -> NDArray:
     """A complete tensor as an array. On a GPU the copy does not wait for what it has still to do."""
     if tensor.device.type != "cuda":
         return tensor.numpy()
-    with torch.cuda.stream(aside(tensor.device)):
+    with torch.cuda.stream(aside(tensor.device, waits=False)):
         return to_host([tensor])[0]
 
 
@@ -42,7 +42,7 @@ class CopyAside:
         if isinstance(image, np.ndarray) or image.device.type != "cuda":
             self._array = np.asarray(image)
             return
-        stream = aside(image.device)
+        stream = aside(image.device, waits=True)
         stream.wait_stream(torch.cuda.current_stream(image.device))
         with torch.cuda.stream(stream):
             copy = torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image, non_blocking=True)
@@ -58,8 +58,9 @@ class CopyAside:
 
 
 @cache
-def aside(device: torch.device) -> torch.cuda.Stream:
-    """A stream of the device for copies beside its work."""
+def aside(device: torch.device, *, waits: bool) -> torch.cuda.Stream:
+    """A stream of the device for copies beside its work. Those that wait for some of it have one of their own: all that
+    is queued in a stream waits with them."""
     return torch.cuda.Stream(device)
 
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +19,16 @@ pytest.importorskip("diffusers", reason="needs diffusers, which is not installed
 
 import torch
 
+from r3d2_ros.bench.harmonizer import network
+from r3d2_ros.bench.harmonizer.protocol import QUICK
 from r3d2_ros.harmonizer.variants import variant
 from tests.gpu import run as script
-from tests.gpu.alone import choose_anew
+from tests.gpu.alone import choose_anew, measured
 from tests.gpu.ladder import BEST, REHEARSED, RUNGS, Pace, rungs_in_time
 from tests.gpu.markdown import fragment
+from tests.gpu.references import CHOSEN, make_references, reference_file
 from tests.gpu.report import DONE, FAILED, PARTIAL, RUNNING, SKIPPED, Part, Report
-from tests.gpu.rung import rung_config
+from tests.gpu.rung import Task, rung_config
 from tests.gpu.setting import Setting
 from tests.gpu.shapes import layers_of
 from tests.gpu.steps import BY_NAME, STEPS
@@ -276,6 +280,28 @@ def test_every_rung_can_be_asked_for_by_its_name() -> None:
 def test_a_wave_has_the_rungs_that_there_are_cores_and_time_for() -> None:
     pace = Pace(prepare_s=120.0, timing_s=30.0)
     assert [rungs_in_time(seconds, pace, most=5) for seconds in (0, 149, 150, 211, 500)] == [0, 0, 1, 3, 5]
+
+
+def test_a_rung_is_judged_by_the_reference_that_the_rungs_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To make it takes minutes, and one process makes it for all of them."""
+    rehearsal = Setting(torch.device("cpu"), rehearsal=True, deadline_s=0.0)
+    (rung,) = (rung for rung in RUNGS if rung.name == BEST)
+    task = Task(rung, rehearsal, "r3d2", rehearsal.protocol(QUICK), profile=False, references=tmp_path)
+    shared = make_references(task.model(), task.size, torch.device("cpu"), dtypes={"bfloat16"})
+    torch.save(shared, reference_file(tmp_path, task.size))
+    (tmp_path / CHOSEN).touch()
+
+    def made_anew(*arguments: Any) -> None:
+        raise AssertionError("made anew")
+
+    monkeypatch.setattr(network, "make_reference", made_anew)
+    monkeypatch.setattr(network, "plain_path", made_anew)
+    waited = []
+    accuracy = measured(task, wait=lambda: waited.append(True))["accuracy"]
+    assert waited == [True] and accuracy["saturated"] == shared[0].saturated
+    assert accuracy["eager_16bit"] == asdict(shared[1]["bfloat16"])
 
 
 def test_tiles_that_were_chosen_beside_others_are_forgotten() -> None:

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 
+from r3d2_ros.bench.harmonizer.accuracy import Reference
 from r3d2_ros.bench.harmonizer.network import Bench, Candidate, Row, Work
 from r3d2_ros.bench.harmonizer.telemetry import Telemetry
 from r3d2_ros.harmonizer.model import R3D2
 from r3d2_ros.harmonizer.runtime.cuda_graphs import CudaGraphs
 from r3d2_ros.harmonizer.runtime.runtime import Runtime, make_runtime
-from tests.gpu.references import wait_for_attention, wait_for_references
+from tests.gpu.references import Yardsticks, wait_for_attention, wait_for_references
 from tests.gpu.rung import TASK, Task
 from tests.gpu.wave import leave_row, wait_to_be_timed
 
@@ -47,16 +48,27 @@ def measured(task: Task, *, wait: Callable[[], None]) -> Row:
     prepare_s = time.perf_counter() - start
     work = Work(task.size, batch=rung.batch, protocol=task.protocol, runs=1, profile=task.profile)
     reference, yardsticks = wait_for_references(task.references, task.size)
-    bench = LoneBench(model, work, runtime, wait=wait)
-    bench._references, bench._yardsticks = [reference], yardsticks
+    bench = LoneBench(model, work, runtime, wait=wait, reference=reference, yardsticks=yardsticks)
     return {**bench.measure(Candidate(rung.name, config)), "prepare_s": prepare_s}
 
 
 class LoneBench(Bench):
     """Measures `runtime`, and waits between comparing and timing it."""
 
-    def __init__(self, model: R3D2, work: Work, runtime: Runtime, *, wait: Callable[[], None]) -> None:
-        super().__init__(model, work, runtime.device, say=_say, make=lambda model, config: runtime)
+    def __init__(
+        self,
+        model: R3D2,
+        work: Work,
+        runtime: Runtime,
+        *,
+        wait: Callable[[], None],
+        reference: Reference,
+        yardsticks: Yardsticks,
+    ) -> None:
+        super().__init__(
+            model, work, runtime.device, say=_say, make=lambda model, config: runtime, reference=reference,
+            yardsticks=yardsticks,
+        )  # fmt: skip
         self._runtime, self._wait = runtime, wait
 
     def _timed_runs(self, name: str, forward: Callable[[int], object]) -> tuple[list[Row], int, Telemetry]:

@@ -64,7 +64,7 @@ def attention_order() -> dict[str, Any]:
     """Which kernel scaled_dot_product_attention tries first, by PyTorch's numbers."""
     from torch.nn.attention import SDPBackend
 
-    names = {int(value): name for name, value in SDPBackend.__members__.items()}
+    names = {value.value: name for name, value in SDPBackend.__members__.items()}
     return {"order": [names.get(int(number), str(number)) for number in torch._C._get_sdp_priority_order()]}
 
 

@@ -7,6 +7,7 @@ operation the time of each. A form that the device or this PyTorch does not have
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ def measure_attention(setting: Setting, part: Part) -> None:
         for dtype in (torch.float16, torch.bfloat16):
             for batch in BATCHES if shape.head_dim <= 128 else (1,):
                 key = f"{shape.name}, batch {batch}, {_name(dtype)}"
-                _row(setting, part, key, lambda s=shape, d=dtype, b=batch: _attention_forms(setting, s, d, b),
+                _row(setting, part, key, partial(_attention_forms, setting, shape, dtype, batch),
                      flop=batch * shape.flop, layers=found[shape])  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def _attention_forms(setting: Setting, shape: Attention, dtype: torch.dtype, bat
 
     forms = {name: with_backend(backend) for name, backend in BACKENDS.items()}
     for name in installed_packages():
-        forms[name] = lambda name=name: attend_by(name, query, key, value)
+        forms[name] = partial(attend_by, name, query, key, value)
     if shape.head_dim > 256:
         forms["chunked"] = lambda: _chunked(query, key, value)
         forms["one kernel"] = lambda: attended_at_once(query[:, 0], key[:, 0])  # values are the keys
@@ -109,12 +110,12 @@ def measure_convolutions(setting: Setting, part: Part) -> None:
     layers = {name: _layers(setting, name).convs for name in ("r3d2", "r3d2-big")}
     for shape in sorted(set(layers["r3d2"]) | set(layers["r3d2-big"]), key=lambda s: -s.flop):
         counts = {name: convs[shape] for name, convs in layers.items()}
-        _row(setting, part, shape.name, lambda s=shape: _conv_forms(setting, s), flop=shape.flop, layers=counts)
+        _row(setting, part, shape.name, partial(_conv_forms, setting, shape), flop=shape.flop, layers=counts)
     for inputs, outputs, height, width in UPSAMPLES:
         rows, columns = setting.size(height, width)
         key = f"upsample {inputs} -> {outputs} @{rows}x{columns}"
         flop = 2 * 9 * inputs * outputs * rows * columns
-        _row(setting, part, key, lambda i=inputs, o=outputs, r=rows, c=columns: _upsample_forms(setting, i, o, (r, c)),
+        _row(setting, part, key, partial(_upsample_forms, setting, inputs, outputs, (rows, columns)),
              flop=flop, layers=None)  # fmt: skip
 
 
@@ -165,10 +166,12 @@ def _framed_forms(setting: Setting, image: Tensor, weight: Tensor, bias: Tensor)
 
 def _upsample_forms(setting: Setting, inputs: int, outputs: int, size: tuple[int, int]) -> Forms:
     low = (-(-size[0] // 2), -(-size[1] // 2))
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1).to(
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1).to(  # type: ignore[call-overload]
         device=setting.device, dtype=_half(setting), memory_format=torch.channels_last
     )
-    folded = FoldedUpsample(convolution).to(device=setting.device, memory_format=torch.channels_last)
+    folded = FoldedUpsample(convolution).to(  # type: ignore[call-overload]
+        device=setting.device, memory_format=torch.channels_last
+    )
     image = _random(setting, (1, inputs, *low), _half(setting), channels_last=True)
     return {
         "upsample, conv2d": lambda: convolution(functional.interpolate(image, size=size, mode="nearest")),
@@ -181,7 +184,7 @@ def measure_products(setting: Setting, part: Part) -> None:
     layers = {name: _layers(setting, name).gemms for name in ("r3d2", "r3d2-big")}
     for shape in sorted(set(layers["r3d2"]) | set(layers["r3d2-big"]), key=lambda s: -s.flop):
         counts = {name: gemms[shape] for name, gemms in layers.items()}
-        _row(setting, part, shape.name, lambda s=shape: _product_forms(setting, s), flop=shape.flop, layers=counts)
+        _row(setting, part, shape.name, partial(_product_forms, setting, shape), flop=shape.flop, layers=counts)
 
 
 def _product_forms(setting: Setting, shape: Any) -> Forms:
@@ -221,7 +224,7 @@ def measure_norms(setting: Setting, part: Part) -> None:
     for channels, height, width in NORMS:
         rows, columns = setting.size(height, width)
         key = f"{channels} channels @{rows}x{columns}"
-        _row(setting, part, key, lambda c=channels, r=rows, w=columns: _norm_forms(setting, c, (r, w)),
+        _row(setting, part, key, partial(_norm_forms, setting, channels, (rows, columns)),
              flop=None, layers=None)  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def cases(setting: Setting) -> Iterator[Case]:
     """Made one after another, so that only one scene is held. A rehearsal has a few Gaussians."""
     few = setting.scaled(1, 2000)
 
-    def camera(height: int, width: int, **arguments: float) -> CameraView:
+    def camera(height: int, width: int, **arguments: Any) -> CameraView:
         height, width = setting.size(height, width)
         return scenes.camera(width, height, **arguments)
 

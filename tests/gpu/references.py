@@ -43,7 +43,7 @@ def main() -> None:
     for size in dict.fromkeys(task.size for task in tasks):
         dtypes = {task.config.dtype for task in tasks if task.size == size}
         made = make_references(model, size, device, dtypes=dtypes.intersection(SIXTEEN_BIT))
-        leave(_file(folder, size), functools.partial(torch.save, made))
+        leave(reference_file(folder, size), functools.partial(torch.save, made))
 
 
 def choose_attention(task: Task) -> None:
@@ -65,7 +65,7 @@ def make_references(
     model: R3D2, size: tuple[int, int], device: torch.device, *, dtypes: Collection[str]
 ) -> tuple[Reference, Yardsticks]:
     bench = Bench(model, Work(size, batch=1, protocol=QUICK, runs=1), device, say=_say)
-    return bench._reference_once(), {dtype: bench._yardstick_once(dtype) for dtype in sorted(dtypes)}
+    return bench.reference(), {dtype: bench.yardstick(dtype) for dtype in sorted(dtypes)}
 
 
 def wait_for_attention(folder: Path) -> None:
@@ -73,12 +73,12 @@ def wait_for_attention(folder: Path) -> None:
 
 
 def wait_for_references(folder: Path, size: tuple[int, int]) -> tuple[Reference, Yardsticks]:
-    path = _file(folder, size)
+    path = reference_file(folder, size)
     wait_for(path)
     return torch.load(path, weights_only=False)  # our own, of this minute
 
 
-def _file(folder: Path, size: tuple[int, int]) -> Path:
+def reference_file(folder: Path, size: tuple[int, int]) -> Path:
     return folder / f"{size[0]}x{size[1]}.pt"
 
 

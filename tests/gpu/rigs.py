@@ -107,8 +107,9 @@ def _workplace(setting: Setting, part: Part) -> Iterator[tuple[SimConfig, Path]]
     """Rig, scene and checkpoint in a folder that goes afterwards."""
     with tempfile.TemporaryDirectory(prefix="r3d2-gpu-") as name:
         folder = Path(name)
+        given = str(setting.checkpoint) if setting.checkpoint else None
         checkpoint, _ = checkpoint_to_measure(
-            setting.checkpoint, setting.variant("r3d2"), folder / "checkpoint", seed=0, dtype=setting.dtype("float16")
+            given, setting.variant("r3d2"), folder / "checkpoint", seed=0, dtype=setting.dtype("float16")
         )
         config = rig_config(
             folder,

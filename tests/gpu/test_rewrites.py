@@ -100,9 +100,11 @@ def test_convolution_and_relu() -> None:
 
 def test_convolution_sum_and_relu() -> None:
     torch = torch_()
+    from torch import nn
+
     from r3d2_ros.harmonizer.rewrites.fuse_relu import ConvAddReLU
 
-    class Plain(torch.nn.Module):
+    class Plain(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.convolution = convolution(64, 64, 3)
@@ -141,13 +143,18 @@ def test_fused_norms_are_as_near_as_pytorchs() -> None:
                 assert float((compiled - exact).norm()) <= 1.25 * yardstick
 
 
+def around(module: Callable[[Any], Any], plain: Callable[[], Any]) -> Callable[[], Any]:
+    """Makes `module` of what `plain` makes."""
+    return lambda: module(plain())
+
+
 def test_first_convolution() -> None:
     torch_()
     from r3d2_ros.harmonizer.rewrites.fuse_picture import PictureConvolution
 
     for outputs, size in ((64, (72, 121)), (128, (35, 60)), (24, (1, 1))):
         plain = functools.partial(convolution, 3, outputs, 3)
-        assert_as_near(plain, lambda plain=plain: PictureConvolution(plain()), noise(2, 3, *size))
+        assert_as_near(plain, around(PictureConvolution, plain), noise(2, 3, *size))
 
 
 def test_last_convolution() -> None:
@@ -156,16 +163,17 @@ def test_last_convolution() -> None:
 
     for channels, size in ((64, (72, 127)), (128, (35, 60)), (16, (1, 1))):
         plain = functools.partial(convolution, channels, 3, 3)
-        assert_as_near(plain, lambda plain=plain: ConvolutionToPicture(plain()), noise(2, channels, *size))
+        assert_as_near(plain, around(ConvolutionToPicture, plain), noise(2, channels, *size))
 
 
 def test_sums_of_transformers_in_their_products() -> None:
     torch = torch_()
     from diffusers.models.transformers.transformer_2d import Transformer2DModel
+    from torch import nn
 
     from r3d2_ros.harmonizer.rewrites.merge_residuals import MergedTransformer
 
-    class Plain(torch.nn.Module):
+    class Plain(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(5)
@@ -230,9 +238,11 @@ def test_folded_upsampling_down_to_the_last_row() -> None:
 
 def assert_folds(height: int, width: int) -> None:
     torch = torch_()
+    from torch import nn
+
     from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
 
-    class Plain(torch.nn.Module):
+    class Plain(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.convolution = convolution(32, 48, 3)
@@ -353,7 +363,7 @@ def whole(skip_position: str, dtype: Any) -> Any:
     from r3d2_ros.harmonizer.settings import RewritesConfig
 
     model = rewritten(nano(skip_position), RewritesConfig()).to(dtype)
-    return model.to(memory_format=torch_().channels_last)
+    return model.to(memory_format=torch_().channels_last)  # type: ignore[call-overload]
 
 
 def test_the_whole_network() -> None:

@@ -21,7 +21,8 @@ from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.harmonizer.model_config import LATENT_PX
 from r3d2_ros.harmonizer.outcome import Harmonized
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
-from r3d2_ros.rendering.cuda_copies import CopyAside
+from r3d2_ros.rendering.cuda_copies import CopyAside, aside
+from r3d2_ros.rendering.frames import HostImage
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.simulator import FrameSet, History, Simulator
 from r3d2_ros.world import WorldState
@@ -82,6 +83,15 @@ def test_a_camera_that_sees_no_actor_skips_the_network() -> None:
     assert [len(images) for images in network.seen] == [1]
     assert left.mask is None and left.rgb is left.rendered
     assert front.rgb is not front.rendered
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+def test_a_moment_without_cameras_has_no_pictures(temporal: bool) -> None:
+    """Such as one at which none is exposed."""
+    network = darker()
+    sim = harmonizing(network, HarmonizerConfig(temporal=TemporalConfig(enabled=temporal)))
+    frame_set, _ = sim.step(state(), History(), cameras=[])
+    assert frame_set.frames == frame_set.failures == () and not network.seen
 
 
 def test_without_a_harmonizer_the_pictures_are_the_renders() -> None:
@@ -176,12 +186,63 @@ def test_what_the_network_does_not_need_is_not_put_on_its_device(
 
 
 class Stream:
-    """Stands in for a GPU's stream, and counts how often it was waited for."""
+    """Stands in for a GPU's stream or event: how often it was waited for, and behind which streams its work is."""
 
-    waited = 0
+    def __init__(self, *arguments: object, **options: object) -> None:
+        self.waited = 0
+        self.behind: list[Stream] = []
 
     def synchronize(self) -> None:
         self.waited += 1
+
+    def wait_stream(self, other: Stream) -> None:
+        self.behind.append(other)
+
+    def record(self, stream: Stream) -> None:
+        pass
+
+
+class OnGpu(Tensor):
+    """A tensor on the host that says that it is on a GPU."""
+
+    device = torch.device("cuda:0")
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Stream]]:
+    """Of an imagined GPU: the network's, which is the current one, and those that are made meanwhile."""
+    made = [Stream()]
+    current = made.copy()
+
+    def make(device: torch.device) -> Stream:
+        made.append(Stream())
+        return made[-1]
+
+    @contextlib.contextmanager
+    def using(stream: Stream) -> Iterator[None]:
+        current.append(stream)
+        yield
+        current.pop()
+
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda shape, *, dtype, pin_memory: empty(shape, dtype=dtype))
+    monkeypatch.setattr(torch.cuda, "Stream", make)
+    monkeypatch.setattr(torch.cuda, "Event", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", using)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current[-1])
+    aside.cache_clear()
+    yield made
+    aside.cache_clear()
+
+
+def test_depth_does_not_wait_for_the_network_that_is_at_work_on_the_next_moment(streams: list[Stream]) -> None:
+    depth = torch.rand(2, 3)
+    image = depth.as_subclass(OnGpu)
+    network = streams[0]
+    picture = CopyAside(image)
+    np.testing.assert_array_equal(HostImage(image).array, depth.numpy())
+    np.testing.assert_array_equal(picture.array(), depth.numpy())
+    assert [(stream.behind, stream.waited) for stream in streams[1:]] == [([network], 0), ([], 1)]
 
 
 def test_nothing_is_at_work_on_the_renders_when_harmonizing_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -174,19 +175,94 @@ def test_a_kernel_of_a_package_gets_tokens_before_heads() -> None:
 @pytest.mark.usefixtures("flash3")
 def test_packages_take_part_in_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was measured before the package came is measured anew."""
-    times = {"cudnn": 3.0, "flash": 2.0, "efficient": 4.0, "flash3": 1.0}
-    monkeypatch.setattr(AttentionKernels, "_runs", lambda self, shape, kernel: True)
-    monkeypatch.setattr(AttentionKernels, "_time_ms", lambda self, shape, kernel: times[kernel])
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    times_ms = {"cudnn": 3.0, "flash": 2.0, "efficient": 4.0, "flash3": 1.0}
     shape = (1, 2, 8, 4)
     for there, expected in (([], "flash"), (["flash3"], "flash3"), ([], "flash")):
         monkeypatch.setattr("r3d2_ros.harmonizer.runtime.attention.installed_packages", lambda there=there: there)
-        kernels = AttentionKernels(
-            RuntimeConfig(), device=torch.device("cuda:0"), dtype=torch.float16, folder=tmp_path
-        )
+        kernels = on_a_gpu(monkeypatch, tmp_path, times_ms)
         kernels.choose([shape])
         assert kernels.kernels == {shape: expected}
     assert len(read_choices(tmp_path / FILE)) == 2
+
+
+BROKEN = {
+    "undefined symbol": "raise ImportError('flash_attn_2_cuda.so: undefined symbol: _ZN3c10')",
+    "libcudart": "raise OSError('libcudart.so.12: cannot open shared object file')",
+    "compute capability": "raise RuntimeError('compute capability is not known')",
+    "einops": "import einops_that_is_not_installed as einops",
+}
+"""What the cause tells -> the package `flash_attn`."""
+
+
+@pytest.fixture(params=BROKEN)
+def broken(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A `flash_attn` that was built for another torch; a part of what importing it says."""
+    (tmp_path / "flash_attn" / "cute").mkdir(parents=True)
+    (tmp_path / "flash_attn" / "__init__.py").write_text(BROKEN[request.param])
+    (tmp_path / "flash_attn" / "cute" / "__init__.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return request.param
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path, times_ms: dict[str, float]) -> AttentionKernels:
+    """Kernels of an imagined GPU that take so long; those that are not named do not run."""
+    monkeypatch.setattr(AttentionKernels, "_runs", lambda self, shape, kernel: kernel in times_ms)
+    monkeypatch.setattr(AttentionKernels, "_time_ms", lambda self, shape, kernel: times_ms[kernel])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    return AttentionKernels(RuntimeConfig(), device=torch.device("cuda:0"), dtype=torch.float16, folder=folder)
+
+
+def test_a_package_that_is_broken_is_done_without_and_named_once(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernels = on_a_gpu(monkeypatch, tmp_path, {"cudnn": 2.0, "flash": 1.0})
+    kernels.choose([(1, 2, 8, 4), (1, 2, 16, 4)])
+    assert set(kernels.kernels.values()) == {"flash"}
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "attention without flash_attn.cute, which cannot be imported: " in warning and broken in warning
+
+
+def test_a_package_that_is_broken_is_an_error_where_it_is_asked_for(broken: str) -> None:
+    config = HarmonizerConfig(runtime=RuntimeConfig(attention="flash4"))
+    with pytest.raises(MissingPackageError, match=rf"attention: flash4 \(.*{broken}.*\) needs .*'flash_attn.cute'"):
+        make_runtime(seeded(TINY), config)
+
+
+def test_a_package_of_another_version_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pip leaves it: a folder with the distribution's name and version beside the module."""
+    (tmp_path / "flash_attn_interface.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(tmp_path)
+    shape, keys = (1, 2, 8, 4), []
+    for version, times_ms in (("3.0.0", {"flash": 2.0, "flash3": 1.0}), ("3.0.1", {"flash": 1.0, "flash3": 2.0})):
+        facts = tmp_path / "flash_attn_3.dist-info"
+        facts.mkdir(exist_ok=True)
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: flash_attn_3\nVersion: {version}\n")
+        (facts / "top_level.txt").write_text("flash_attn_interface\n")
+        importlib.invalidate_caches()
+        kernels = on_a_gpu(monkeypatch, tmp_path, times_ms)
+        kernels.choose([shape])
+        assert kernels.kernels == {shape: min(times_ms, key=times_ms.__getitem__)}
+        keys.append(kernels._key(shape))
+    assert all(f"flash3 flash_attn_3 3.0.{number}," in key for number, key in enumerate(keys))
+    assert sorted(read_choices(tmp_path / FILE)) == keys
+
+
+@pytest.mark.usefixtures("flash3")
+def test_a_kept_package_that_does_not_run_any_more_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be another one without a version, or the driver another."""
+    shape = (1, 2, 8, 4)
+    for times_ms, expected in (
+        ({"flash": 2.0, "flash3": 1.0}, "flash3"),
+        ({"flash": 0.5, "flash3": 1.0}, "flash3"),  # kept
+        ({"flash": 2.0, "cudnn": 3.0}, "flash"),
+        ({"flash": 2.0, "cudnn": 1.0}, "flash"),  # kept, as PyTorch's are, whose versions are known
+    ):
+        kernels = on_a_gpu(monkeypatch, tmp_path, times_ms)
+        kernels.choose([shape])
+        assert kernels.kernels == {shape: expected}
+        assert list(read_choices(tmp_path / FILE).values()) == [expected]
 
 
 @pytest.mark.parametrize("kernel", PACKAGES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.bench.harmonizer.faults import BrokenPathError
+from r3d2_ros.harmonizer.base import ImageModel
 from r3d2_ros.harmonizer.model import DTYPES, R3D2
 from r3d2_ros.harmonizer.runtime.numerics import numerics
 
 RATIO_L2, RATIO_MAX = 1.25, 1.5
 """A path in 16 bit may have this many times the error of the plain module in the same 16 bit."""
-
-Path = Callable[[Tensor], Tensor]
-"""Images [B, 3, H, W] float32 in [0, 1] on the path's device to images of the same shape and type."""
 
 Outputs = list[tuple[str, Tensor]]
 """Name of a picture and its output [1, 3, H, W] float32 on the CPU."""
@@ -56,14 +54,16 @@ def make_reference(model: R3D2, pictures: Mapping[str, Tensor], device: torch.de
     return Reference(pictures, outputs, saturated)
 
 
-def plain_path(model: R3D2, dtype: torch.dtype, device: torch.device) -> Path:
+def plain_path(model: R3D2, dtype: torch.dtype, device: torch.device) -> ImageModel:
     """The module as PyTorch runs it, in `dtype`; nothing of the runtime has a part in it."""
     module = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
     return module
 
 
 @torch.inference_mode()
-def checked_outputs(path: Path, pictures: Mapping[str, Tensor], device: torch.device, *, batch: int = 1) -> Outputs:
+def checked_outputs(
+    path: ImageModel, pictures: Mapping[str, Tensor], device: torch.device, *, batch: int = 1
+) -> Outputs:
     """Every picture at every place of a batch. BrokenPathError where an output is not all written or not finite.
 
     Before each pass the last output is filled with NaN and let go: a path that hands out one buffer again and again,

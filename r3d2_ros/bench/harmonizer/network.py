@@ -14,7 +14,6 @@ from torch import Tensor
 from r3d2_ros.bench.harmonizer.accuracy import (
     SIXTEEN_BIT,
     Error,
-    Path,
     Reference,
     checked_outputs,
     error_of,
@@ -29,6 +28,7 @@ from r3d2_ros.bench.harmonizer.protocol import Protocol, Run, middle_run, summar
 from r3d2_ros.bench.harmonizer.stopwatch import Stopwatch, stopwatch_for
 from r3d2_ros.bench.harmonizer.telemetry import Telemetry
 from r3d2_ros.bench.machine import gpu_id
+from r3d2_ros.harmonizer.base import ImageModel
 from r3d2_ros.harmonizer.flops import measure_size
 from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig
@@ -65,7 +65,8 @@ class Candidate:
 class Bench:
     """Measures candidates with one model on one device.
 
-    The float32 reference, and the error of the plain module in 16 bit, are made once and only when they are needed.
+    The float32 reference, and the error of the plain module in 16 bit, are made once and only when they are needed;
+    those that are given are not made at all.
     """
 
     def __init__(
@@ -77,19 +78,22 @@ class Bench:
         say: Say = lambda text: None,
         stopwatch: Stopwatch | None = None,
         make: Callable[[R3D2, HarmonizerConfig], Any] | None = None,
+        reference: Reference | None = None,
+        yardsticks: Mapping[str, Error | None] | None = None,
     ) -> None:
+        """`reference` and `yardsticks`, by dtype: what the methods of these names gave for this model and size."""
         self._model, self._work, self._device, self._say = model, work, device, say
         self._stopwatch = stopwatch or stopwatch_for(device)
         self._make = make or _make_runtime
-        self._reference: Reference | None = None
-        self._yardsticks: dict[str, Error | None] = {}
+        self._reference = reference
+        self._yardsticks = dict(yardsticks or {})
         self._flop = measure_size(model.config, height_px=work.size[0], width_px=work.size[1]).total_flop * work.batch
 
     def measure(self, candidate: Candidate) -> Row:
         """Make the path, compare it, time it. BrokenPathError when its output cannot be used."""
         work, config = self._work, candidate.config
-        reference, dtype = self._reference_once(), self._dtype(config)
-        yardstick = self._yardstick_once(dtype) if dtype in SIXTEEN_BIT else None
+        reference, dtype = self.reference(), self._dtype(config)
+        yardstick = self.yardstick(dtype) if dtype in SIXTEEN_BIT else None
         self._say(f"{candidate.name}: preparing")
         start = time.perf_counter()
         runtime = self._make(self._model, config)
@@ -128,6 +132,31 @@ class Bench:
             "kernels": top_kernels(forward, self._device) if work.profile else None,
         }
 
+    def reference(self) -> Reference:
+        """The plain module's outputs in float32."""
+        if self._reference is None:
+            self._say("the plain module in float32, for comparison")
+            pictures = comparison_pictures(self._work.size)
+            self._reference = make_reference(self._model, pictures, self._device)
+            _release(self._device)
+        return self._reference
+
+    def yardstick(self, dtype: str) -> Error | None:
+        """The error of the plain module in a 16-bit dtype; None where it overflows."""
+        if dtype not in self._yardsticks:
+            self._say(f"the plain module in {dtype}, for comparison")
+            reference = self.reference()
+            plain = plain_path(self._model, DTYPES[dtype], self._device)  # type: ignore[index]
+            try:
+                outputs = checked_outputs(plain, reference.pictures, self._device)
+                self._yardsticks[dtype] = error_of(outputs, reference)
+            except BrokenPathError as error:
+                self._say(f"no yardstick: {error}")
+                self._yardsticks[dtype] = None
+            del plain
+            _release(self._device)
+        return self._yardsticks[dtype]
+
     def _timed_runs(self, name: str, forward: Callable[[int], object]) -> tuple[list[Row], int, Telemetry]:
         work, warm_up_passes, runs = self._work, 0, []
         _reset_memory(self._device)
@@ -144,7 +173,7 @@ class Bench:
                 self._say(f"{name}: {runs[-1]['fps_mean']:.3f} images/s")
         return runs, warm_up_passes, telemetry
 
-    def _forward(self, runtime: Path) -> Callable[[int], object]:
+    def _forward(self, runtime: ImageModel) -> Callable[[int], object]:
         inputs = rotating_inputs(self._work.size, batch=self._work.batch, device=self._device)
 
         def forward(k: int) -> Tensor:
@@ -155,30 +184,6 @@ class Bench:
 
     def _dtype(self, config: HarmonizerConfig) -> str:
         return dtype_name(self._model.dtype) if config.dtype == "checkpoint" else config.dtype
-
-    def _reference_once(self) -> Reference:
-        if self._reference is None:
-            self._say("the plain module in float32, for comparison")
-            pictures = comparison_pictures(self._work.size)
-            self._reference = make_reference(self._model, pictures, self._device)
-            _release(self._device)
-        return self._reference
-
-    def _yardstick_once(self, dtype: str) -> Error | None:
-        """None where the plain module itself overflows in `dtype`."""
-        if dtype not in self._yardsticks:
-            self._say(f"the plain module in {dtype}, for comparison")
-            reference = self._reference_once()
-            plain = plain_path(self._model, DTYPES[dtype], self._device)  # type: ignore[index]
-            try:
-                outputs = checked_outputs(plain, reference.pictures, self._device)
-                self._yardsticks[dtype] = error_of(outputs, reference)
-            except BrokenPathError as error:
-                self._say(f"no yardstick: {error}")
-                self._yardsticks[dtype] = None
-            del plain
-            _release(self._device)
-        return self._yardsticks[dtype]
 
 
 def _applied(config: HarmonizerConfig, device: torch.device) -> dict[str, list[str]]:

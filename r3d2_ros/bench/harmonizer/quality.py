@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from r3d2_ros.assembly import assemble, load_config_rig
+from r3d2_ros.assembly import assemble, load_harmonizer
 from r3d2_ros.bench.harmonizer.differences import Differences
 from r3d2_ros.bench.harmonizer.drive import world_states
 from r3d2_ros.bench.harmonizer.faults import RigRunError
@@ -18,7 +18,7 @@ from r3d2_ros.config import SimConfig
 from r3d2_ros.demo.drive import Drive
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, is_resolution
-from r3d2_ros.simulator import FrameSet
+from r3d2_ros.simulator import FrameSet, Simulator
 
 GOAL_DB = 38.0
 """A mode whose pictures are nearer than this to the exact ones counts towards the speed goals."""
@@ -58,24 +58,25 @@ def measure_quality(
 ) -> list[dict[str, Any]]:
     """A row per mode: `Differences.facts`, whether it counts towards the goal, and stage times of both.
 
-    config  of the exact network: region, whole frames, full resolution; the same renders go through every mode. A mode
-            that this machine does not have gives a row with `not_measured`.
+    config  of the exact network: region, whole frames, full resolution; its renders go through every mode. A mode that
+            this machine does not have gives a row with `not_measured`.
     """
     states = world_states(drive)
-    steppers = {"exact": Stepper(assemble(config, say).simulator)}
+    simulator = assemble(config, say).simulator
+    steppers = {"exact": Stepper(simulator)}
     rows: dict[str, dict[str, Any]] = {name: {"mode": name} for name in modes}
     for name in modes:
         changed = replace(config, harmonizer=_approximate(config.harmonizer, name))
         try:
-            steppers[name] = Stepper(assemble(changed, say).simulator)
+            steppers[name] = Stepper(_beside(simulator, changed, say))
         except (InputError, MissingPackageError) as error:
             rows[name]["not_measured"] = str(error)
     measured = [name for name in modes if name in steppers]
-    cameras = load_config_rig(config).cameras
-    sums = {name: {camera.name: Differences() for camera in cameras} for name in measured}
+    sums = {name: {camera.name: Differences() for camera in simulator.rig.cameras} for name in measured}
     times: dict[str, list[float]] = {name: [] for name in steppers}
     for number, state in enumerate(states):
-        sets = {name: stepper.step(state) for name, stepper in steppers.items()}
+        rendered = simulator.render(state)
+        sets = {name: stepper.harmonize(rendered) for name, stepper in steppers.items()}
         for name, frame_set in sets.items():
             times[name].append(sum(frame.harmonize_ms for frame in frame_set.frames))
         for name in measured:
@@ -91,6 +92,19 @@ def measure_quality(
             "harmonize_ms_mode": float(np.median(times[name])),
         }
     return list(rows.values())
+
+
+def _beside(simulator: Simulator, config: SimConfig, say: Callable[[str], None]) -> Simulator:
+    """The same scene and renderer with the harmonizer of another configuration, ready to harmonize."""
+    other = Simulator(
+        scene=simulator.scene,
+        library=simulator.library,
+        rig=simulator.rig,
+        renderer=simulator.renderer,
+        harmonizer=load_harmonizer(config, say),
+    )
+    other.warm_up_harmonizer()
+    return other
 
 
 def _add(sums: dict[str, Differences], exact: FrameSet, mode: FrameSet) -> None:

@@ -11,6 +11,7 @@ import logging
 import statistics
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,10 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.model_config import ModelConfig
 from r3d2_ros.harmonizer.rewrites.join_projections import JoinedSelfAttention
-from r3d2_ros.harmonizer.runtime.attention_packages import INSTALL, PACKAGES, installed_packages, package_attention
+from r3d2_ros.harmonizer.runtime.attention_packages import (
+    PACKAGES,
+    installed_packages,
+    need_package,
+    package_attention,
+    package_version,
+)
 from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
@@ -87,10 +94,9 @@ class AttentionKernels:
     """Chooses a kernel per shape as the configuration says, once per machine."""
 
     def __init__(self, config: RuntimeConfig, *, device: torch.device, dtype: torch.dtype, folder: Path) -> None:
-        """InputError for a kernel that `device` does not have, MissingPackageError for one that is not installed."""
-        if config.attention in PACKAGES and config.attention not in installed_packages():
-            needed_for = f"harmonizer.runtime.attention: {config.attention}"
-            raise MissingPackageError(PACKAGES[config.attention], needed_for, INSTALL[config.attention])
+        """InputError for a kernel that `device` does not have, MissingPackageError for one that cannot be imported."""
+        if config.attention in PACKAGES:
+            need_package(config.attention)
         if config.attention in PACKAGES and config.kind == "stable-fast":
             expected = f"auto, {', '.join(BACKENDS)} with runtime.kind stable-fast"
             raise InputError("harmonizer.runtime.attention", expected, config.attention)
@@ -141,22 +147,27 @@ class AttentionKernels:
         known, measured = read_choices(self._file), {}
         for shape in shapes:
             key = self._key(shape)
-            if known.get(key) not in (*BACKENDS, *PACKAGES):
+            if not self._can_be_kept(shape, known.get(key)):
                 known[key] = measured[key] = self._fastest(shape)
             self.kernels[shape] = known[key]
         if measured:
             write_choices(self._file, measured)
 
+    def _can_be_kept(self, shape: AttentionShape, kernel: str | None) -> bool:
+        """A package is tried: one that was installed without a version may be another by now, or need another torch."""
+        return kernel in BACKENDS or (kernel in self._packages and self._runs(shape, kernel))
+
     def _fastest(self, shape: AttentionShape) -> str:
-        runs = [kernel for kernel in self._candidates() if self._runs(shape, kernel)]
+        runs = [kernel for kernel in (*TO_MEASURE, *self._packages) if self._runs(shape, kernel)]
         times_ms = {kernel: self._time_ms(shape, kernel) for kernel in runs}
         log.info("attention of %s in %s: %s ms", shape, self._dtype, times_ms)
         return min(times_ms, key=times_ms.__getitem__) if times_ms else "math"
 
-    def _candidates(self) -> list[str]:
-        """stable-fast's traces call PyTorch's attention."""
-        packages = [] if self._config.kind == "stable-fast" else installed_packages()
-        return [*TO_MEASURE, *packages]
+    @cached_property
+    def _packages(self) -> dict[str, str]:
+        """Kernels beside PyTorch's and the versions of their packages; stable-fast's traces call PyTorch's alone."""
+        kernels = [] if self._config.kind == "stable-fast" else installed_packages()
+        return {kernel: package_version(kernel) for kernel in kernels}
 
     def _first_that_runs(self, shape: AttentionShape) -> str:
         return next((kernel for kernel in TO_MEASURE if self._runs(shape, kernel)), "math")
@@ -207,7 +218,8 @@ class AttentionKernels:
         device = torch.cuda.get_device_name(self._device)
         versions = f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
         layout = "joined" if self._joined else "apart"
-        kernels = " ".join(self._candidates())  # a package may have come since
+        packages = [f"{kernel} {version}".strip() for kernel, version in self._packages.items()]
+        kernels = " ".join((*TO_MEASURE, *packages))  # a package may have come since, or be another one
         return f"{device}, {versions}, {kernels}, {self._dtype}, {layout}, {'x'.join(map(str, shape))}"
 
 
