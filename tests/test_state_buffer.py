@@ -207,7 +207,7 @@ def test_time_that_goes_back_begins_anew_and_is_reported_once() -> None:
     assert buffer.reports.all()[0].text == "ego: time went back from 10.100000000 s to 0.000000000 s"
 
 
-@pytest.mark.parametrize("stray_ms", [0, 90_000])
+@pytest.mark.parametrize("stray_ms", [0, 8_000, 12_000, 90_000])
 def test_one_message_with_a_stray_stamp_does_not_change_the_timeline(stray_ms: int) -> None:
     buffer = make_buffer(static_actors=True)
     for stamp_ms in (10_000, 10_100, stray_ms, 10_200, 10_300):
@@ -216,6 +216,62 @@ def test_one_message_with_a_stray_stamp_does_not_change_the_timeline(stray_ms: i
     assert state_at(buffer, 10_150).ego.T_world_ego.translation[0] == pytest.approx(10_150.0)
     assert isinstance(buffer.at(50_000 * MS), NotYet)
     assert buffer.reports.count("ego.stray_stamp") == 1
+
+
+@pytest.mark.parametrize("stray_ms", [0, 90_000])
+def test_an_input_may_go_on_from_a_stray_stamp_after_a_pause(stray_ms: int) -> None:
+    """As one does that was started anew and whose first message has no stamp; 5 s later, leap_s is 10 s."""
+    buffer = make_buffer(static_actors=True)
+    for stamp_ms in (10_000, stray_ms, 15_000, 15_100):
+        buffer.add_ego(ego(stamp_ms, stamp_ms))
+    assert buffer.ego.timeline == 0
+    assert state_at(buffer, 15_050).ego.T_world_ego.translation[0] == pytest.approx(15_050.0)
+
+
+def test_a_stamp_far_ahead_says_nothing_about_the_time_before_it_until_the_next() -> None:
+    buffer = make_buffer()
+    buffer.add_ego(ego(450))
+    for stamp_ms in (320, 420, 60_420):
+        buffer.add_actors(stamp_ms * MS, (actor("a", stamp_ms),))
+    assert buffer.at(450 * MS) == NotYet(("actors",))
+    buffer.add_actors(520 * MS, (actor("a", 520),))
+    assert state_at(buffer, 450).actors[0].T_world_actor.translation[0] == pytest.approx(450.0)
+
+
+def test_a_pause_longer_than_a_leap_fails_with_the_next_message_or_the_end() -> None:
+    for confirm in (lambda b: b.add_actors(60_520 * MS, ()), lambda b: b.end()):
+        buffer = make_buffer()
+        buffer.add_ego(ego(450))
+        for stamp_ms in (420, 60_420):
+            buffer.add_actors(stamp_ms * MS, ())
+        assert buffer.at(450 * MS) == NotYet(("actors",))
+        confirm(buffer)
+        outcome = buffer.at(450 * MS)
+        assert isinstance(outcome, Unavailable) and outcome.cause == "actors.gap"
+
+
+def test_only_a_state_that_would_fail_waits_for_the_message_after_a_leap() -> None:
+    buffer = make_buffer()
+    for stamp_ms in (420, 60_420):
+        buffer.add_ego(ego(stamp_ms))
+        buffer.add_actors(stamp_ms * MS, (actor("a", stamp_ms),))
+    assert state_at(buffer, 60_420).actors[0].T_world_actor.translation[0] == 60_420.0
+    wide = make_buffer(max_interpolation_gap_s=20.0, static_actors=True)
+    for stamp_ms in (0, 15_000):
+        wide.add_ego(ego(stamp_ms, stamp_ms))
+    assert state_at(wide, 3000).ego.T_world_ego.translation[0] == pytest.approx(3000.0)
+
+
+def test_a_first_message_far_ahead_leaves_the_time_before_it_open_until_the_next() -> None:
+    for next_ms, cause in ((9150, ""), (99_100, "actors.before_history")):
+        buffer = make_buffer()
+        buffer.add_ego(ego(9200))
+        buffer.add_actors(99_000 * MS, ())
+        assert buffer.at(9200 * MS) == NotYet(("actors",))
+        for stamp_ms in (next_ms, next_ms + 100):
+            buffer.add_actors(stamp_ms * MS, ())
+        outcome = buffer.at(9200 * MS)
+        assert (outcome.cause if isinstance(outcome, Unavailable) else "") == cause
 
 
 def test_repeated_and_late_stamps_are_ignored_and_counted() -> None:

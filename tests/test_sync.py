@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -11,114 +10,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r3d2_ros.cameras import Camera, Rig
 from r3d2_ros.exposures import ExposureGrid, exposures
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.input_checks import Reports
 from r3d2_ros.state_buffer import BufferConfig, StateBuffer
-from r3d2_ros.sync import QueueOverflow, SyncConfig, Synchronizer, Tick, Waiting
+from r3d2_ros.sync import QueueOverflow, SyncConfig, Synchronizer, Waiting
 from r3d2_ros.world import ActorState, EgoState
+from tests.feeding import (
+    MS,
+    RIG,
+    Message,
+    actors,
+    camera,
+    drain,
+    ego,
+    feed,
+    interleave,
+    made,
+    make_sync,
+    run,
+    shown,
+    stamps_ms,
+    triggers,
+)
 
-MS = 1_000_000
 SECOND = 10**9
-K = np.array([[100.0, 0.0, 50.0], [0.0, 100.0, 40.0], [0.0, 0.0, 1.0]])
-
-Message = tuple[str, int, tuple[str, ...]]
-"""Topic, stamp in ms, and for actors the ids; poses follow from the stamp."""
-
-
-def camera(name: str, rate_hz: float = 10.0, phase_s: float = 0.0) -> Camera:
-    return Camera(name, 100, 80, K, Rigid.identity(), rate_hz=rate_hz, phase_s=phase_s)
-
-
-RIG = Rig("two", (camera("front", 10.0), camera("rear", 25.0, 0.02)))
-
-
-def make_sync(
-    *,
-    mode: str = "lockstep",
-    tick: str = "ego",
-    actors: str = "required",
-    queue_limit: int = 400,
-    **limits: float,
-) -> Synchronizer:
-    reports = Reports()
-    config = SyncConfig(mode=mode, tick=tick, actors=actors, queue_limit=queue_limit)  # type: ignore[arg-type]
-    buffer = StateBuffer(
-        BufferConfig(**limits),  # type: ignore[arg-type]
-        reports=reports,
-        static_actors=actors == "static",
-    )
-    return Synchronizer(config, rig=RIG, buffer=buffer, reports=reports)
-
-
-def feed(sync: Synchronizer, message: Message) -> None:
-    topic, stamp_ms, ids = message
-    yaw = stamp_ms / 1000
-    if topic == "ego":
-        sync.on_ego(EgoState(stamp_ms * MS, Rigid.from_xyz_yaw(stamp_ms / 7, 3.0, 0.0, yaw)))
-    elif topic == "actors":
-        poses = {id_: Rigid.from_xyz_yaw(stamp_ms / 3 + len(id_), 1.0, 0.0, -yaw) for id_ in ids}
-        sync.on_actors(stamp_ms * MS, tuple(ActorState(i, "car", pose) for i, pose in poses.items()))
-    else:
-        sync.on_trigger(stamp_ms * MS)
-
-
-def drain(sync: Synchronizer) -> list[Tick]:
-    ticks = []
-    while (tick := sync.next_tick()) is not None:
-        ticks.append(tick)
-    return ticks
-
-
-def run(messages: Sequence[Message], sync: Synchronizer) -> list[Tick]:
-    """All ticks, fetched as soon as they are there."""
-    ticks: list[Tick] = []
-    for message in messages:
-        feed(sync, message)
-        ticks += drain(sync)
-    return ticks
-
-
-def shown(tick: Tick) -> tuple[object, ...]:
-    """Everything of a tick that a picture depends on, to the last bit."""
-    state = tick.state and (
-        tick.state.stamp_ns,
-        _bits(tick.state.ego.T_world_ego),
-        tuple((a.id, a.asset, a.instance, _bits(a.T_world_actor)) for a in tick.state.actors),
-        tick.state.instance_ids,
-    )
-    return (
-        tick.stamp_ns,
-        tuple(c.name for c in tick.due),
-        state,
-        tick.reason,
-        tick.timeline,
-    )
-
-
-def _bits(pose: Rigid) -> bytes:
-    return pose.rotation.tobytes() + pose.translation.tobytes()
-
-
-def stamps_ms(ticks: Sequence[Tick]) -> list[float]:
-    return [tick.stamp_ns / MS for tick in ticks]
-
-
-def made(ticks: Sequence[Tick]) -> list[bool]:
-    return [tick.state is not None for tick in ticks]
-
-
-def ego(*stamps: int) -> list[Message]:
-    return [("ego", stamp, ()) for stamp in stamps]
-
-
-def actors(*stamps: int, ids: tuple[str, ...] = ("a",)) -> list[Message]:
-    return [("actors", stamp, ids) for stamp in stamps]
-
-
-def triggers(*stamps: int) -> list[Message]:
-    return [("trigger", stamp, ()) for stamp in stamps]
 
 
 # Arrival order
@@ -136,13 +52,6 @@ def topics(draw: st.DrawFn) -> list[list[Message]]:
         [("actors", stamp, draw(some_ids)) for stamp in draw(stamps)],
         triggers(*draw(stamps)),
     ]
-
-
-def interleave(draw: st.DrawFn, queues: Sequence[Sequence[Message]]) -> list[Message]:
-    """An order of arrival that keeps the order within each topic."""
-    order = draw(st.permutations([i for i, queue in enumerate(queues) for _ in queue]))
-    iterators = [iter(queue) for queue in queues]
-    return [next(iterators[i]) for i in order]
 
 
 @pytest.mark.parametrize("tick", ["ego", "rate", "trigger"])
@@ -424,6 +333,39 @@ def test_one_ego_message_without_a_stamp_costs_only_its_own_tick() -> None:
 def test_one_actor_array_without_a_stamp_costs_nothing() -> None:
     ticks = run([*actors(9000), *ego(9000, 9100), *actors(0, 9100)], make_sync())
     assert (stamps_ms(ticks), made(ticks)) == ([9000, 9100], [True, True])
+
+
+@pytest.mark.parametrize("order", ["eeeeaaaaaaa", "aaaaaaaeeee", "aaaeeeeaaaa", "eaeaeaaaaae"])
+def test_one_actor_array_far_ahead_costs_nothing_in_any_order(order: str) -> None:
+    messages = {"e": iter(ego(350, 450, 550, 850)), "a": iter(actors(320, 420, 60_420, 620, 720, 820, 920))}
+    ticks = run([next(messages[topic]) for topic in order], make_sync())
+    assert (stamps_ms(ticks), made(ticks)) == ([350, 450, 550, 850], [True] * 4)
+
+
+def test_ticks_before_an_actor_array_far_ahead_fail_when_the_inputs_end() -> None:
+    sync = make_sync()
+    assert made(run([*actors(320, 420, 60_420), *ego(350, 450, 550)], sync)) == [True]
+    assert [tick.cause for tick in sync.finish()] == ["actors.gap", "actors.gap"]
+
+
+@pytest.mark.parametrize("before", [[], [0, 100]])
+def test_a_stray_pose_that_is_shown_takes_no_actors_from_those_after_it(before: list[int]) -> None:
+    """20 s of actors are there first; frame sets 5 s behind the newest one are history."""
+    sync = make_sync()
+    ticks = run([*actors(*range(0, 20_001, 100)), *ego(*before, 15_000, *range(200, 20_000, 100))], sync)
+    ticks += sync.finish()
+    assert all(t.state for t in ticks if t.stamp_ns != 15_000 * MS)
+    assert len(ticks) == len(before) + 1 + 198
+
+
+def test_an_ego_stamp_in_a_pause_that_was_stray_has_its_exposures_made_anew() -> None:
+    """5 s ahead: less than a leap, so the exposures of 10 and 25 Hz between are due, and fail at once as in a pause."""
+    sync = make_sync(tick="rate", actors="static")
+    assert all(made(run(ego(0, 100), sync)))
+    in_pause = run(ego(5130), sync)
+    assert {t.cause for t in in_pause} == {"ego.gap"}
+    ticks = run(ego(200, 300), sync)
+    assert (stamps_ms(ticks), all(made(ticks))) == ([140, 180, 200, 220, 260, 300], True)
 
 
 @pytest.mark.parametrize("stray_ms", [5000, 90_000])

@@ -352,13 +352,14 @@ def test_hub_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError("unreachable")
         return str(tmp_path)
 
-    def names(repository: str) -> list[str]:
+    def info(repository: str) -> SimpleNamespace:
         if repository == "nobody/nothing":
             raise RuntimeError("whatever it is")
-        return ["unet/config.json", "unet/[odd].safetensors"]
+        names = ("unet/config.json", "unet/[odd].safetensors")
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", names)
+    monkeypatch.setattr(huggingface_hub, "model_info", info)
     assert local_folder("stabilityai/sd-turbo", reads=["released"]) == tmp_path
     assert asked == [("stabilityai/sd-turbo", ["unet/[[]odd].safetensors"])]
     assert local_folder(str(tmp_path), reads=["unet"]) == tmp_path

@@ -230,7 +230,7 @@ IMAGES: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
     "mark": (
         kernels_surroundings.mark,
         {"around": "*u8", "depth": "*fp32", "bounds": "*i32", "margins": "*fp64", "footprints": "*i32",
-         "planes": "*fp32", "starts": "*i32", **COUNTS},
+         "planes": "*fp32", "starts": "*i32", "SLOPE": "fp32", **COUNTS},
         {"ANYWHERE": False, "TILE": kernels_surroundings.TILE},
     ),
     "look along": (

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,7 +111,10 @@ def test_of_the_hub_init_fetches_what_it_reads(tmp_path: Path, monkeypatch: pyte
             shutil.copy(hub[repository] / name, copy / name)
         return str(copy)
 
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", names_of)
+    def info(repository: str) -> SimpleNamespace:
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names_of(repository)])
+
+    monkeypatch.setattr(huggingface_hub, "model_info", info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     save_file({"x": torch.ones(6, 8)}, tmp_path / "prompt.safetensors")
     words = ("--base", "some/base", "--prompt-embedding", tmp_path / "prompt.safetensors")

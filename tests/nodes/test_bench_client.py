@@ -26,14 +26,14 @@ def test_without_a_node_everything_is_lost() -> None:
 
 def test_a_picture_that_another_client_asked_for_does_not_count() -> None:
     rclpy.init()
-    client, seen = BenchClient(cameras=("front",), rate_hz=100.0, ticks=3), rclpy.create_node("other")
+    client, seen = BenchClient(cameras=("front",), rate_hz=1.0, ticks=3), rclpy.create_node("other")
     try:
         pictures = seen.create_publisher(Image, "/camera/front/image_raw", reliable(5))
         arrived: list[Image] = []
         seen.create_subscription(Image, "/camera/front/image_raw", arrived.append, reliable(5))
 
         def both_have_it() -> bool:
-            if pictures.get_subscription_count() == 2 and not arrived:
+            if pictures.get_subscription_count() >= 2 and not arrived:
                 pictures.publish(Image())
             rclpy.spin_once(client, timeout_sec=0.05)
             rclpy.spin_once(seen, timeout_sec=0.05)

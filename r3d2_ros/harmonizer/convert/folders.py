@@ -60,10 +60,11 @@ def local_folder(text: str, *, reads: Iterable[Part]) -> Path:
 
 def _patterns(repository: str, reads: tuple[Part, ...]) -> list[str]:
     """The names of its files that are read; where the hub does not say which it has, what they may be called."""
-    from huggingface_hub import list_repo_files
+    from huggingface_hub import model_info
 
     try:
-        names = list_repo_files(repository)
+        # Not list_repo_files, which tries for half a minute where there is no network.
+        names = [file.rfilename for file in model_info(repository).siblings or ()]
     except Exception:  # whatever it is, fetching meets it too: it takes what the cache has, or says what is wrong
         return sorted({*ALWAYS, *(pattern for part in reads for pattern in FILES[part])})
     return [glob.escape(name) for name in files_to_fetch(names, reads)]
