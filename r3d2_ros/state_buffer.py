@@ -9,6 +9,7 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import Field
 
 from r3d2_ros.input_checks import Fault, Reports, without_repeated
+from r3d2_ros.pairing import Pairing
 from r3d2_ros.schema import STRICT
 from r3d2_ros.timeline import Arrival, Kind, Track, TrackLimits
 from r3d2_ros.world import ActorState, EgoState, WorldState
@@ -108,48 +109,50 @@ class StateBuffer:
     those of the first.
 
     An input whose stamps go back by more than `jump_back_s` begins a new timeline. States never mix
-    timelines: the n-th timeline of the ego goes with the n-th of the actors. Each input counts its own, so
-    the order in which their messages arrive around a jump does not matter. `static_actors` is the exception:
-    nothing waits for them, each of their messages holds from its stamp on without limit, and they outlive a
-    jump of the ego.
+    timelines: the n-th timeline of the ego goes with the n-th of the actors, counted from where both are there
+    (see `pairing`). Each input counts its own, so the order in which their messages arrive around a jump does not
+    matter. `static_actors` is the exception: nothing waits for them, each of their messages holds from its stamp on
+    without limit, and they outlive a jump of the ego.
+
+    A message that stands alone, further back or ahead than `jump_back_s`, is stray and taken out if the next one goes
+    on after those before it, by no more than `leap_s` (or `max_interpolation_gap_s`, where that is longer). So a
+    state waits for one message more, or for the end, where only the newest message would make it fail: one further
+    ahead than `leap_s`, or an input's first, further ahead of the state than `jump_back_s`. After a shorter pause
+    nothing waits: there a state fails at once, even if the message behind the pause turns out to be stray.
     """
 
     def __init__(self, config: BufferConfig, *, reports: Reports, static_actors: bool = False) -> None:
         self.config, self.reports, self.static_actors = config, reports, static_actors
         limits = TrackLimits(
             jump_ns=nanoseconds(config.jump_back_s),
-            leap_ns=nanoseconds(config.leap_s),
+            return_ns=nanoseconds(max(config.leap_s, config.max_interpolation_gap_s)),
             max_messages=config.max_messages,
         )
         self.ego: Track[EgoState] = Track(limits)
         self.actors: Track[tuple[ActorState, ...]] = Track(limits, ordered=not static_actors)
+        self.pairing = Pairing(ego=self.ego, actors=self.actors, near_ns=limits.jump_ns)
+        self._ended = False
         self._announced = 0
         self._numbers: dict[str, int] = {}
         """Instance numbers 1, 2, ... by id, in the order in which the actors were shown last."""
 
     def add_ego(self, ego: EgoState) -> Arrival:
         """Take an ego pose. A stamp that repeats or is late is ignored and reported."""
-        if self.ego.is_new and not self.static_actors:
-            self.ego.begin(self.actors.timeline)
-        newest_ns = self.ego.newest_ns
-        return self._report("ego", self.ego.add(ego.stamp_ns, ego), ego.stamp_ns, newest_ns)
+        return self._add("ego", self.ego, ego.stamp_ns, ego)
 
     def add_actors(self, stamp_ns: int, actors: Sequence[ActorState]) -> Arrival:
         """Take all actors at `stamp_ns`. Those whose id occurs twice are left out and reported."""
         single, faults = without_repeated(actors)
         for fault in faults:
             self.reports.add(fault)
-        if self.actors.is_new and not self.static_actors:
-            self.actors.begin(self.ego.timeline)
-        newest_ns = self.actors.newest_ns
-        return self._report("actors", self.actors.add(stamp_ns, tuple(single)), stamp_ns, newest_ns)
+        return self._add("actors", self.actors, stamp_ns, tuple(single))
 
     def at(
         self, stamp_ns: int, *, timeline: int | None = None, hold: bool = False
     ) -> WorldState | NotYet | Unavailable:
         """The world at `stamp_ns`, its actors without instance numbers (see `numbered`).
 
-        timeline  which one is meant, counted from 0; default: the ego's current one
+        timeline  which one of the ego's is meant, counted from 0; default: its current one
         hold      instead of waiting, let the newest message stand for up to `max_hold_s` after it; actors
         that were
                   never received are none
@@ -157,6 +160,11 @@ class StateBuffer:
         timeline = self.ego.timeline if timeline is None else timeline
         ego = self._around("ego", self.ego, stamp_ns, timeline=timeline, hold=hold)
         actors = self._actors_around(stamp_ns, timeline=timeline, hold=hold)
+        # As long as it is open which timelines go together, nothing is refused; the ego's first message may be stray.
+        open_for = None if hold else self.pairing.open_for()
+        refused = isinstance(ego, Unavailable) or isinstance(actors, Unavailable)
+        if open_for and (refused or (open_for, timeline) == ("ego", 0)):
+            return NotYet((open_for,))
         # Waiting comes first: which reason a failure names must not depend on the order of arrival.
         if isinstance(ego, NotYet) or isinstance(actors, NotYet):
             return NotYet(tuple(name for x in (ego, actors) if isinstance(x, NotYet) for name in x.inputs))
@@ -205,11 +213,22 @@ class StateBuffer:
     def need(self, oldest: tuple[int, int] | None) -> None:
         """From now on keep, whatever their number, the messages that a state at (timeline, stamp) or later needs."""
         self.ego.needed_from = self.actors.needed_from = oldest
+        if oldest is not None:
+            everything = (-1, 0)
+            paired = self.pairing.timeline("actors", oldest[0]), oldest[1]
+            self.actors.needed_from = everything if self.pairing.open_for() else paired
+
+    def end(self) -> None:
+        """No message follows: none that is there is stray."""
+        self._ended = True
+        self.pairing.end()
 
     def forget(self, *, timeline: int, before_ns: int) -> None:
         """Drop what no stamp from (`timeline`, `before_ns`) on can need."""
+        if self.pairing.open_for():
+            return
         self.ego.forget(timeline=timeline, before_ns=before_ns)
-        self.actors.forget(timeline=timeline, before_ns=before_ns)
+        self.actors.forget(timeline=self.pairing.timeline("actors", timeline), before_ns=before_ns)
 
     def _actors_around(
         self, stamp_ns: int, *, timeline: int, hold: bool
@@ -225,11 +244,14 @@ class StateBuffer:
     def _around(
         self, name: str, track: Track[T], stamp_ns: int, *, timeline: int, hold: bool
     ) -> _Sample[T] | NotYet | Unavailable:
-        segment = track.current if hold else track.segment(timeline)
+        segment = track.current if hold else track.segment(self.pairing.timeline(name, timeline))
         after = segment.oldest_from(stamp_ns) if segment else None
         if after is None and not hold:
             return self._missing_after(name, track, stamp_ns, timeline=timeline)
         before = segment.newest_up_to(stamp_ns) if segment else None
+        newest = segment is track.current and not hold
+        if newest and after is not None and self._is_uncertain(track, before=before, stamp_ns=stamp_ns, after=after):
+            return NotYet((name,))
         if segment is None or before is None:
             oldest = f"the oldest one kept is at {seconds(after)}" if after is not None else "there is none"
             reason = f"{name}: expected a message at or before {seconds(stamp_ns)}, {oldest}"
@@ -249,20 +271,42 @@ class StateBuffer:
         reason = f"{name}: {gap}, max_interpolation_gap_s is {limits.max_interpolation_gap_s:g} s"
         return Unavailable(f"{name}.gap", reason)
 
+    def _is_uncertain(self, track: Track[T], *, before: int | None, stamp_ns: int, after: int) -> bool:
+        """Whether the state at `stamp_ns` would fail for a message `after` it that may be taken out yet."""
+        if self._ended or after == stamp_ns or after != track.newest_ns or not track.newest_may_be_stray:
+            return False
+        if before is None:
+            return track.timeline == 0 and after - stamp_ns > nanoseconds(self.config.jump_back_s)
+        return after - before > nanoseconds(max(self.config.leap_s, self.config.max_interpolation_gap_s))
+
     def _missing_after(self, name: str, track: Track[T], stamp_ns: int, *, timeline: int) -> NotYet | Unavailable:
         """`track` has nothing at or after `stamp_ns` in `timeline`: more may come, unless its time went back.
 
         One message that lies back may be a stray one, so it ends a timeline only together with another
         message, or with a jump of every input.
         """
-        tracks = (self.ego,) if self.static_actors else (self.ego, self.actors)
+        later = {"ego": self.ego.timeline > timeline}
+        if not self.static_actors:
+            later["actors"] = self.actors.timeline > self.pairing.timeline("actors", timeline)
         settled = track.current is None or track.current.received > 1
-        if track.timeline > timeline and (settled or all(t.timeline > timeline for t in tracks)):
+        if later[name] and (settled or all(later.values())):
             reason = f"time went back before '{name}' reached {seconds(stamp_ns)}"
             return Unavailable("time_jump", reason)
         return NotYet((name,))
 
-    def _report(self, name: str, arrival: Arrival, stamp_ns: int, newest_ns: int | None) -> Arrival:
+    def _add(self, name: str, track: Track[T], stamp_ns: int, value: T) -> Arrival:
+        newest_ns = track.newest_ns
+        arrival = track.add(stamp_ns, value)
+        if arrival.accepted and not self.static_actors and self.pairing.update(name, arrival):
+            self._announced = self._newest_timeline()
+            if self.pairing.set_aside:
+                first = (self.ego if self.pairing.set_aside == "ego" else self.actors).segment(0)
+                self._report_stray(self.pairing.set_aside, first.start_ns if first else None)
+        self._report(name, arrival, stamp_ns, newest_ns)
+        return arrival
+
+    def _report(self, name: str, arrival: Arrival, stamp_ns: int, newest_ns: int | None) -> None:
+        timeline = self.pairing.ego_timeline(name, arrival.timeline)
         if arrival.kind is Kind.DUPLICATE:
             text = f"{name}: expected rising stamps, got {seconds(stamp_ns)} again; the later message is ignored"
             self.reports.add(Fault(f"{name}.duplicate_stamp", text))
@@ -271,14 +315,19 @@ class StateBuffer:
             text = f"{name}: expected rising stamps, got {order}; the later message is ignored"
             self.reports.add(Fault(f"{name}.out_of_order", text))
         elif arrival.stray is not None:
-            text = f"{name}: a message with the stray stamp {seconds(arrival.stray[1])} was taken out"
-            self.reports.add(Fault(f"{name}.stray_stamp", text))
-            self._announced = max(self.ego.timeline, self.actors.timeline)
-        elif arrival.kind is Kind.JUMP and arrival.timeline > self._announced:
-            self._announced = arrival.timeline
+            self._announced = self._newest_timeline()
+            self._report_stray(name, arrival.stray[1])
+        elif arrival.kind is Kind.JUMP and timeline > self._announced:
+            self._announced = timeline
             text = f"{name}: time went back from {seconds(newest_ns)} to {seconds(stamp_ns)}"
             self.reports.add(Fault("time_jump", text))
-        return arrival
+
+    def _report_stray(self, name: str, stamp_ns: int | None) -> None:
+        text = f"{name}: a message with the stray stamp {seconds(stamp_ns)} was taken out"
+        self.reports.add(Fault(f"{name}.stray_stamp", text))
+
+    def _newest_timeline(self) -> int:
+        return max(self.ego.timeline, self.pairing.ego_timeline("actors", self.actors.timeline))
 
 
 def nanoseconds(duration_s: float) -> int:

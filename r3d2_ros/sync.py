@@ -140,6 +140,13 @@ class Synchronizer:
 
     One stamp that lies far back or ahead is a stray one when the next lies where the input had been: the timeline
     goes on. The tick of a stray ego message is made if its state was known before that next message, else it fails.
+    All other ticks are what they are in any order of arrival, except for
+    - a stamp ahead by more than `jump_back_s` and up to `leap_s`, or by up to `max_interpolation_gap_s` where that
+      is more: as after a pause, which must not keep ticks waiting, those before it may be answered in the meantime.
+      With tick rate an ego message like that has the exposures up to it fail; what comes after it makes them anew.
+    - an input's first stamp, ahead by little more than `jump_back_s`: ticks up to that far before it fail at once.
+    - a tick at the very stamp of a stray message, and the instance numbers of actors that a stray pose has shown first.
+    - what `pairing` lists.
 
     A trigger more than `jump_back_s` behind the newest one belongs to the next timeline and waits for the
     inputs to go back too. When the ego goes on by `jump_back_s` instead, the trigger was stray and fails.
@@ -181,13 +188,14 @@ class Synchronizer:
             self._unseen += 1
             return
         if arrival.stray is not None:
-            self._fail_from(*arrival.stray)
+            self._take_back(arrival.timeline, stray=arrival.stray)
         if self.config.tick == "ego":
             self._push([_Pending(arrival.timeline, ego.stamp_ns, self.rig.cameras)])
         elif self.config.tick == "rate":
             self._push(self._exposures(arrival, ego.stamp_ns))
         elif self._triggers.is_stray(arrival.timeline, ego.stamp_ns):
             self._fail_stray_triggers(arrival.timeline)
+        self._leave_first()
 
     def on_actors(self, stamp_ns: int, actors: tuple[ActorState, ...]) -> None:
         """Take all actors at a stamp. QueueOverflow when ticks that wait need more of them than can be kept."""
@@ -196,6 +204,7 @@ class Synchronizer:
         self.buffer.need(self._oldest_needed())
         self.buffer.add_actors(stamp_ns, actors)
         self._check_kept("actors", self.buffer.actors)
+        self._leave_first()
         past = self.config.mode == "lockstep" and self.config.actors == "static" and self._made
         if past and self.buffer.ego.timeline == past[0] and stamp_ns <= past[1]:
             text = f"actors: the message at {seconds(stamp_ns)} came after the frame set at {seconds(past[1])}"
@@ -225,6 +234,7 @@ class Synchronizer:
 
     def finish(self) -> Iterator[Tick]:
         """The inputs have ended, as those of a recording do: the ticks that are left. One that still waits fails."""
+        self.buffer.end()
         while self._pending:
             head = self._pending.popleft()
             outcome = self._outcome(head)
@@ -291,10 +301,19 @@ class Synchronizer:
         else:
             state = self.buffer.numbered(outcome)
             self._made = (pending.timeline, pending.stamp_ns)
-            oldest = (pending.timeline, pending.stamp_ns - nanoseconds(self.buffer.config.history_s))
-            timeline, before_ns = min(oldest, self._oldest_needed() or oldest)
-            self.buffer.forget(timeline=timeline, before_ns=before_ns)
+            self._forget(pending)
         return Tick(pending.stamp_ns, pending.due, state, reason, pending.timeline, cause)
+
+    def _forget(self, made: _Pending) -> None:
+        """Drop messages that no tick can need any more: all before the one that was made, by `history_s`, unless its
+        pose may be stray."""
+        certain = self.buffer.ego.newest_certain
+        if certain is None:
+            return
+        timeline, stamp_ns = min((made.timeline, made.stamp_ns), certain)
+        oldest = (timeline, stamp_ns - nanoseconds(self.buffer.config.history_s))
+        timeline, before_ns = min(oldest, self._oldest_needed() or oldest)
+        self.buffer.forget(timeline=timeline, before_ns=before_ns)
 
     def _oldest_needed(self) -> tuple[int, int] | None:
         """(timeline, stamp) from which on ticks that wait need messages. A trigger may lie up to `jump_back_s` behind
@@ -346,18 +365,32 @@ class Synchronizer:
             for due_ns, due in exposures(self.rig, first_ns=first_ns, last_ns=stamp_ns)
         ]
 
-    def _fail_from(self, timeline: int, stamp_ns: int) -> None:
-        """Ticks of a timeline from a stray ego stamp on that have no state yet never will. Triggers stand for
-        themselves."""
+    def _take_back(self, timeline: int, *, stray: tuple[int, int]) -> None:
+        """The ego goes on in `timeline`: ticks of the stray message that have no state yet never will. Triggers stand
+        for themselves; those that took its timeline for the ego's go on too."""
+        of_stray, stray_ns = stray
         if self.config.tick == "trigger":
+            if of_stray > timeline:
+                self._move_triggers(of_stray, timeline)
             return
-        failure = Unavailable("ego.stray_stamp", f"ego: {seconds(stamp_ns)} was a stray stamp")
+        failure = Unavailable("ego.stray_stamp", f"ego: {seconds(stray_ns)} was a stray stamp")
         self._pending = deque(
             replace(p, outcome=failure)
-            if p.timeline == timeline and p.stamp_ns >= stamp_ns and p.outcome is None
+            if p.timeline == of_stray and p.stamp_ns >= stray_ns and p.outcome is None
             else p
             for p in self._pending
         )
+
+    def _leave_first(self) -> None:
+        """The ego's first message was stray: triggers that took its timeline for theirs go on in the next."""
+        if self.config.tick == "trigger" and self.buffer.pairing.set_aside == "ego":
+            self._move_triggers(0, 1)
+
+    def _move_triggers(self, timeline: int, to: int) -> None:
+        self._triggers.move(timeline, to)
+        for i, p in enumerate(self._pending):
+            if p.timeline == timeline:
+                self._pending[i] = replace(p, timeline=to)
 
     def _fail_stray_triggers(self, timeline: int) -> None:
         """Triggers that went ahead into the next timeline return to this one; those that lay back fail."""
@@ -383,8 +416,10 @@ class _TriggerTimeline:
         """The timeline of a trigger."""
         ego = buffer.ego
         if self._last is None:
-            self._last = (ego.timeline, stamp_ns)
-            return ego.timeline
+            alone = ego.current is not None and ego.current.received == 1
+            timeline = ego.timeline - (alone and ego.ended_nearer(stamp_ns))
+            self._last = (timeline, stamp_ns)
+            return timeline
         timeline, newest_ns = self._last
         if stamp_ns < newest_ns - self._jump_ns:
             timeline += 1
@@ -406,6 +441,11 @@ class _TriggerTimeline:
             self._stray_from = None
             return False
         return ego_stamp_ns > limit_ns
+
+    def move(self, timeline: int, to: int) -> None:
+        """`timeline` was that of a stray message: triggers of it, and those that follow them, belong to another."""
+        if self._last is not None and self._last[0] == timeline:
+            self._last = (to, self._last[1])
 
     def return_to(self, timeline: int) -> int:
         """Back to the ego's timeline; returns the stamp before which triggers were stray."""

@@ -1,7 +1,7 @@
 """Messages of one input in stamp order, cut into timelines where its time goes back (a bag that loops).
 
-An input's timelines follow from its own sequence of stamps alone. Inputs are joined timeline by timeline, so
-it does not matter in which order messages of different inputs arrive, not even around a jump.
+An input's timelines follow from its own sequence of stamps alone. Inputs are joined timeline by timeline (see
+`pairing`), so it does not matter in which order messages of different inputs arrive, not even around a jump.
 """
 
 from __future__ import annotations
@@ -48,15 +48,10 @@ class Arrival:
 
 @dataclass
 class Segment(Generic[T]):
-    """The messages of one timeline that are kept, by rising stamp.
-
-    after_jump  it began with a stamp that lay back, not with the first message
-    received    all messages that it ever had
-    """
+    """The messages of one timeline that are kept, by rising stamp; `received` counts all that it ever had."""
 
     timeline: int
     start_ns: int
-    after_jump: bool
     received: int = 0
     stamps: list[int] = field(default_factory=list)
     values: dict[int, T] = field(default_factory=dict)
@@ -87,12 +82,13 @@ class Segment(Generic[T]):
 class TrackLimits:
     """jump_ns: a stamp that lies further than this before the newest begins a new timeline.
 
-    leap_ns       a stamp that lies further than this after the newest, followed by a return, is a stray one
+    return_ns     a stamp alone, further than jump_ns from those before it, is a stray one if the next message comes
+                  back to within this time after them
     max_messages  the oldest messages of a timeline beyond this number are forgotten, unless they are needed
     """
 
     jump_ns: int
-    leap_ns: int
+    return_ns: int
     max_messages: int
 
 
@@ -105,19 +101,14 @@ class Track(Generic[T]):
         self._limits, self._ordered = limits, ordered
         self._segments: list[Segment[T]] = []
         self.timeline = 0
-        """The timeline of the next message that goes on."""
+        """Which timeline the newest message belongs to, from 0."""
         self.needed_from: tuple[int, int] | None = None
         """(timeline, stamp) of the oldest question that is still to be answered; what it needs is not forgotten."""
 
     @property
     def current(self) -> Segment[T] | None:
-        """The segment that receives messages; None before the first message of the current timeline."""
-        return self._segments[-1] if self._segments and self._segments[-1].timeline == self.timeline else None
-
-    @property
-    def is_new(self) -> bool:
-        """True before the first message."""
-        return not self._segments
+        """The segment that receives messages; None before the first message."""
+        return self._segments[-1] if self._segments else None
 
     @property
     def newest_ns(self) -> int | None:
@@ -126,13 +117,35 @@ class Track(Generic[T]):
 
     @property
     def newest_may_be_stray(self) -> bool:
-        """Whether the newest message alone has a stamp far from those before it: the one that follows decides."""
+        """Whether the newest message alone has a stamp far from those before it, or is the first: the one that follows
+        decides."""
         segment = self.current
         if segment is None or not self._ordered:
             return False
         if segment.received == 1:
-            return segment.after_jump
-        return len(segment.stamps) >= 2 and segment.stamps[-1] - segment.stamps[-2] > self._limits.leap_ns
+            return True
+        return len(segment.stamps) >= 2 and segment.stamps[-1] - segment.stamps[-2] > self._limits.jump_ns
+
+    @property
+    def newest_certain(self) -> tuple[int, int] | None:
+        """(timeline, stamp) of the newest message that is no stray one, whatever follows."""
+        if not self.newest_may_be_stray:
+            return None if self.newest_ns is None else (self.timeline, self.newest_ns)
+        kept = [(segment.timeline, stamp) for segment in self._segments[-2:] for stamp in segment.stamps[-2:]]
+        return kept[-2] if len(kept) > 1 else None
+
+    @property
+    def first_alone_ns(self) -> int | None:
+        """The stamp of the first message, if time went back right after it."""
+        first = self.segment(0)
+        return first.stamps[-1] if first and first.received == 1 and self.timeline > 0 else None
+
+    def ended_nearer(self, stamp_ns: int) -> bool:
+        """Whether the timeline before the current one ended nearer to a stamp than the newest message."""
+        before = self.segment(self.timeline - 1)
+        if before is None or self.newest_ns is None:
+            return False
+        return abs(stamp_ns - before.stamps[-1]) < abs(stamp_ns - self.newest_ns)
 
     def segment(self, timeline: int) -> Segment[T] | None:
         """What is kept of `timeline`."""
@@ -175,10 +188,6 @@ class Track(Generic[T]):
             segment.forget_first(min(excess, self._not_needed(segment)))
         return Arrival(Kind.NEXT, self.timeline, newest)
 
-    def begin(self, timeline: int) -> None:
-        """The next message belongs to `timeline`, which is the current one or a later one."""
-        self.timeline = timeline
-
     def forget(self, *, timeline: int, before_ns: int) -> None:
         """Drop what no question from (`timeline`, `before_ns`) on can need.
 
@@ -201,7 +210,7 @@ class Track(Generic[T]):
         return 0 if timeline < segment.timeline else max(0, bisect_right(segment.stamps, stamp_ns) - 1)
 
     def _begin(self, kind: Kind, timeline: int, stamp_ns: int, value: T) -> Arrival:
-        segment: Segment[T] = Segment(timeline, stamp_ns, kind is Kind.JUMP)
+        segment: Segment[T] = Segment(timeline, stamp_ns)
         segment.put(stamp_ns, value)
         self._segments.append(segment)
         self.timeline = timeline
@@ -218,7 +227,9 @@ class Track(Generic[T]):
             before_ns = before.stamps[-1]
         else:
             before_ns = segment.stamps[-2]
-        return before_ns < stamp_ns <= before_ns + self._limits.jump_ns
+            if stamp_ns >= segment.stamps[-1] - self._limits.jump_ns:
+                return False
+        return before_ns < stamp_ns <= before_ns + self._limits.return_ns
 
     def _resume(self, segment: Segment[T], stamp_ns: int, value: T) -> Arrival:
         """Take the stray message out and go on where its input was before."""
