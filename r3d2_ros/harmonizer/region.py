@@ -62,7 +62,7 @@ class ActorBox:
         return BOX_CORNERS * self.size_m
 
     def shadow_bounds(self, config: RegionConfig) -> Array:
-        """[2, 3] lower and upper corner, in the actor's frame, of where its shadow can fall on the ground."""
+        """[2, 3] lower and upper corner, in the actor's frame, of a box around all on which its shadow can fall."""
         length, width, height = self.size_m
         reach_m = config.ground_margin_m + config.shadow_length * height
         x, y = length / 2 + reach_m, width / 2 + reach_m
