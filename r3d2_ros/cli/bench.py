@@ -16,7 +16,7 @@ from r3d2_ros.cli import bench_harmonizer
 from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.demo.domain import demo_environment
 from r3d2_ros.errors import InputError, MissingPackageError
-from r3d2_ros.formats.files import atomic_output, make_folder
+from r3d2_ros.formats.files import atomic_output, check_output_file
 from r3d2_ros.versions import versions
 
 STDOUT = "-"
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return bench_harmonizer.run(args)
     path = Path(args.json) if args.json not in (None, STDOUT) else None
     if path is not None:
-        make_folder(path.parent)
+        check_output_file(path)
     machine = {"cpus": os.cpu_count(), "processor": _processor(), "load_before": round(os.getloadavg()[0], 2)}
     rows = render.bench_render(repeats=QUICK_REPEATS if args.quick else REPEATS, reference=not args.quick, say=_say)
     if args.json != STDOUT:

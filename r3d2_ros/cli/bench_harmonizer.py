@@ -17,7 +17,7 @@ from r3d2_ros.cli.bench_checks import NETWORK, QUALITY, RIG, checked, measuremen
 from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.demo.domain import demo_environment
 from r3d2_ros.errors import MissingPackageError
-from r3d2_ros.formats.files import atomic_output, make_folder
+from r3d2_ros.formats.files import atomic_output, check_output_file
 from r3d2_ros.harmonizer.packages import need_packages
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     args = checked(args)
     path = Path(args.json) if args.json not in (None, STDOUT) else None
     if path is not None:
-        make_folder(path.parent)
+        check_output_file(path)
     from r3d2_ros.bench.harmonizer.faults import MeasurementError
     from r3d2_ros.bench.machine import machine_facts
     from r3d2_ros.harmonizer.runtime.device import find_device

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from r3d2_ros.cli.numbers import whole_number
 from r3d2_ros.cli.stopping import stopping
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.files import atomic_output, make_folder, write_problem
+from r3d2_ros.formats.files import atomic_output, check_output_file
 from r3d2_ros.harmonizer.packages import need_packages
 from r3d2_ros.progress import Progress
 
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     samples = samples_in_order(dataset, args.split, args.limit)
     for path in (args.json, args.markdown):
         if path is not None:
-            _check_writable(path)
+            check_output_file(path)
     lpips = open_lpips(args.lpips, device=config.device, required="lpips" in args.require)
     if lpips.why_not:
         _say(f"LPIPS is not measured: {lpips.why_not}")
@@ -152,19 +151,6 @@ class _Watcher:
             self._progress.at(number + 1)
         if self._stop.is_set():
             raise Interrupted
-
-
-def _check_writable(path: Path) -> None:
-    """InputError for a file that cannot be written when the first row is done, which may take hours. Makes its folder;
-    what is there stays as it is."""
-    make_folder(path.parent)
-    try:
-        if path.is_dir():
-            raise InputError(str(path), "the name of a file to write", "a folder")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError(str(path), "a file that can be written", write_problem(path, error)) from error
 
 
 def _write(args: argparse.Namespace, rows: Mapping[str, dict[str, Any]]) -> None:

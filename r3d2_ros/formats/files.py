@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -50,6 +51,19 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(str(path), "a folder that can be written", write_problem(path, error)) from error
+
+
+def check_output_file(path: Path) -> None:
+    """InputError for a file that could not be written after work that may take hours. Makes its folder; what is there
+    stays as it is."""
+    make_folder(path.parent)
+    try:
+        if path.is_dir():
+            raise InputError(str(path), "the name of a file to write", "a folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(str(path), "a file that can be written", write_problem(path, error)) from error
 
 
 def free_name(path: Path) -> Path:

@@ -246,6 +246,14 @@ def test_quality_is_refused_for_random_weights(tiny: Path, capsys: pytest.Captur
     assert "one resolution" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("r3d2_ros.bench.harmonizer.network.Bench.measure", lambda *_: pytest.fail("measured"))
+    assert main([*SMALL, "--json", str(tmp_path)]) == 1
+    assert "expected the name of a file to write, got a folder" in capsys.readouterr().err
+
+
 def test_a_mode_that_is_named_twice_is_measured_once() -> None:
     assert chosen_modes("roi, 720p,roi") == ("roi", "720p")
 
