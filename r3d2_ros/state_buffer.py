@@ -92,8 +92,7 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class _Sample(Generic[T]):
-    """The messages around a stamp and the place between them, 0 at `before`, which is used alone when it is
-    0."""
+    """The messages around a stamp and the place between them, 0 at `before`, which is used alone at 0."""
 
     before: T
     after: T
@@ -153,8 +152,7 @@ class StateBuffer:
         """The world at `stamp_ns`, its actors without instance numbers (see `numbered`).
 
         timeline  which one of the ego's is meant, counted from 0; default: its current one
-        hold      instead of waiting, let the newest message stand for up to `max_hold_s` after it; actors
-        that were
+        hold      instead of waiting, let the newest message stand for up to `max_hold_s` after it; actors that were
                   never received are none
         """
         timeline = self.ego.timeline if timeline is None else timeline

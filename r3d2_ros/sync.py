@@ -1,5 +1,7 @@
-"""Sync: which moments become frame sets, and when their state is known. Called by one thread; reads no
-clock."""
+"""Sync: which moments become frame sets, and when their state is known.
+
+Called by one thread; reads no clock.
+"""
 
 from __future__ import annotations
 
@@ -132,8 +134,7 @@ class Synchronizer:
     there are and what they show follows from the sequence of messages on each input alone, not from how these
     interleave.
     - tick ego: every ego message, with all cameras. A late or repeated ego stamp is ignored and reported.
-    - tick rate: the exposures of each camera from the first ego stamp of a timeline on; after a leap of the
-    ego by
+    - tick rate: the exposures of each camera from the first ego stamp of a timeline on; after a leap of the ego by
       more than `leap_s` they begin anew behind it.
     - tick trigger: every trigger, in the order of their arrival, with all cameras.
     When the ego's time goes back, ticks of the old timeline that can be made are made first; the others fail.
@@ -244,8 +245,10 @@ class Synchronizer:
             yield self._tick(head, outcome)
 
     def waiting(self) -> Waiting | None:
-        """What the next tick waits for; None when it is ready, or when nothing is asked for (tick
-        trigger)."""
+        """What the next tick waits for; None when it is ready, or when nothing is asked for.
+
+        With tick trigger nothing is asked for while no trigger waits.
+        """
         if self._pending and self.config.mode == "lockstep":
             outcome = self._outcome(self._pending[0])
             return Waiting(outcome.inputs, self._pending[0].stamp_ns) if isinstance(outcome, NotYet) else None

@@ -19,7 +19,6 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -28,6 +27,7 @@ from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import FrameSet
+from r3d2_ros.nodes.executor import LastingSingleThreadedExecutor, spin_until_shutdown
 from r3d2_ros.nodes.parameters import ConfigParameters
 from r3d2_ros.nodes.play_loop import PlayLoop, Timing
 from r3d2_ros.nodes.play_topics import Clock, Passed, SimulatorInputs
@@ -254,9 +254,9 @@ def main(args: list[str] | None = None) -> int:
         return 1
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda number, frame: player.stop())
-    executor = SingleThreadedExecutor()
+    executor = LastingSingleThreadedExecutor()
     executor.add_node(player)
-    serving = threading.Thread(target=executor.spin, name="executor", daemon=True)
+    serving = threading.Thread(target=spin_until_shutdown, args=(executor,), name="executor", daemon=True)
     serving.start()
     try:
         player.play()

@@ -12,14 +12,13 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from r3d2_ros.demo.collector import Collector
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import FrameSet
-from r3d2_ros.nodes.executor import spin_until_shutdown
+from r3d2_ros.nodes.executor import LastingSingleThreadedExecutor, spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 
 DEPTH = 50
@@ -52,7 +51,7 @@ class DemoClient:
                 self._subscriptions.append(
                     self._node.create_subscription(kind, f"{topic}/{name}", partial(callback, camera), reliable(DEPTH))
                 )
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = LastingSingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="demo_client", daemon=True)
         self.fault: Exception | None = None

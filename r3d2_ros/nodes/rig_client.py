@@ -19,7 +19,6 @@ from pathlib import Path
 
 import rclpy
 from nav_msgs.msg import Odometry
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 
@@ -29,7 +28,7 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import ActorArray, FrameSet
 from r3d2_ros.nodes.drive_messages import tick_messages
-from r3d2_ros.nodes.executor import spin_until_shutdown
+from r3d2_ros.nodes.executor import LastingSingleThreadedExecutor, spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.rigs import load_rig
 
@@ -144,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     rclpy.init(args=[])
     client = RigClient(cameras, config.output.namespace)
-    executor = SingleThreadedExecutor()
+    executor = LastingSingleThreadedExecutor()
     executor.add_node(client)
     thread = threading.Thread(target=spin_until_shutdown, args=(executor,), daemon=True)
     thread.start()

@@ -23,6 +23,7 @@ def ended_from_outside(error: RuntimeError, newest: Path | None) -> InputError |
         hint = "Set a smaller batch or data.crop_px, or gradient_checkpointing: true, and begin anew in another 'out'"
         return InputError("training", "enough memory on the GPU", f"{got}; {left}", hint)
     if DEAD_READER in got:
+        got = got[got.index(DEAD_READER) :]  # it is raised in whatever is at work, which may put its own words before
         hint = "Where nobody killed it, memory was used up: set data.workers: 0, or give a container more (--shm-size)"
         hint += "; --resume goes on" if newest else ""
         return InputError("data.workers", "processes that read images to the end", f"{got}; {left}", hint)

@@ -325,7 +325,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("cores", [1, 10])
+@pytest.mark.parametrize("cores", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_tests_that_passed_in_an_earlier_command_are_not_run_again(cores: int) -> None:
     """One by one, and two at a time; without a GPU all others are skipped."""
     program = [sys.executable, "-c", RUN.format(cores=cores)]

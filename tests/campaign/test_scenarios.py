@@ -190,6 +190,7 @@ def test_results_are_those_of_scenario_run_for_each_stack(world: Path, tmp_path:
                                           (place.out / "logs").iterdir()} == dict.fromkeys(begun, 1)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_the_middle_costs_one_try(world: Path, tmp_path: Path) -> None:
     """The second try drives the whole scenario; the log of the first one is kept beside it."""
     place = slow_and_quick(world, tmp_path)

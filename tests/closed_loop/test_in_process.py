@@ -83,6 +83,7 @@ print(json.dumps([log.end["digest"], [f["hashes"] for f in log.of("frame")], [t[
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_pictures_and_poses(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     results = [

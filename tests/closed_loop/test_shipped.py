@@ -84,6 +84,18 @@ def test_three_of_each_type() -> None:
     )
 
 
+def one_of_each_type(*types: str) -> list[Any]:
+    """The shipped scenarios (of these types alone), all but the first of each type among the tests that take long."""
+    parameters: list[Any] = []
+    seen: set[str] = set()
+    for name in shipped_scenarios():
+        kind = name.partition("_")[0]
+        if not types or kind in types:
+            parameters.append(pytest.param(name, marks=pytest.mark.slow) if kind in seen else name)
+            seen.add(kind)
+    return parameters
+
+
 @pytest.fixture(scope="module")
 def street() -> Path:
     """Folder of the embedded street."""
@@ -110,7 +122,7 @@ def drive(path: Path, spec: RunSpec, name: str, made: tuple[Simulator, LaneMap])
     return summarise(read_log(path), SceneFacts(lane_map))
 
 
-@pytest.mark.parametrize("name", shipped_scenarios())
+@pytest.mark.parametrize("name", one_of_each_type())
 def test_who_does_not_brake_crashes_whatever_is_drawn(
     tmp_path: Path, name: str, cars_alone: tuple[Simulator, LaneMap]
 ) -> None:
@@ -123,7 +135,7 @@ def test_who_does_not_brake_crashes_whatever_is_drawn(
         assert summary["outcome"]["t_s"] > 3.0  # there was time to see it
 
 
-@pytest.mark.parametrize("name", [name for name in shipped_scenarios() if name.startswith("stationary")])
+@pytest.mark.parametrize("name", one_of_each_type("stationary"))
 def test_the_emergency_brake_stops_before_what_stands(
     tmp_path: Path, name: str, cars_alone: tuple[Simulator, LaneMap]
 ) -> None:

@@ -12,7 +12,6 @@ import rclpy
 from nav_msgs.msg import Odometry
 from r3d2_ros.msg import FrameSet, VehicleCommand
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from r3d2_ros.closed_loop.actions import Outcome
@@ -23,7 +22,7 @@ from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.nodes.closed_loop_node import ClosedLoopNode
 from r3d2_ros.nodes.conversions import ns_to_stamp
-from r3d2_ros.nodes.executor import spin_until_shutdown
+from r3d2_ros.nodes.executor import LastingSingleThreadedExecutor, spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.scene import Scene
 from r3d2_ros.simulator import Simulator
@@ -70,7 +69,7 @@ class TestStack:
         self.commands = self.node.create_publisher(VehicleCommand, "/closed_loop_node/input/command", reliable(100))
         self.node.create_subscription(FrameSet, "/closed_loop_node/frame_set", self._on_frame_set, reliable(100))
         self.node.create_subscription(Odometry, "/closed_loop_node/odometry", self.odometry.append, reliable(1000))
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = LastingSingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=spin_until_shutdown, args=(self._executor,), daemon=True)
 

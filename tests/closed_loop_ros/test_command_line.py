@@ -34,6 +34,7 @@ def patient(folder: Path) -> Path:
     return scenario
 
 
+@pytest.mark.slow
 def test_depth_aeb_passes_and_constant_velocity_fails(tmp_path: Path) -> None:
     scenario = patient(tmp_path)
     braking = scenario_run([str(scenario)], tmp_path / "a", "--stack", "depth_aeb")

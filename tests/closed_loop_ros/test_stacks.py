@@ -70,6 +70,7 @@ print(json.dumps(essence(over_ros(Path(sys.argv[1]), example_stack("constant_vel
 """
 
 
+@pytest.mark.slow
 def test_two_processes_and_a_run_without_ros_are_equal(tmp_path: Path) -> None:
     results = []
     for name in ("a", "b"):

@@ -67,6 +67,7 @@ def test_suns_of_a_street_mirror_each_other_by_pairs() -> None:
         assert third.path == first.path and third.sun_elevation_deg != first.sun_elevation_deg
 
 
+@pytest.mark.slow
 def test_samples_of_mirrored_suns_show_the_same_inserts_in_another_light() -> None:
     options = replace(OPTIONS, counts=(4, 0, 0), per_street=4, suns=2)
     (sequence,) = plan_sequences(options)
@@ -259,6 +260,7 @@ def test_foreign_light_does_not_turn_with_the_street() -> None:
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_sample_depends_on_its_number_alone() -> None:
     """Sample 1 is the same whether sample 0 was made before it or not."""
     sequence = replace(plan_sequences(OPTIONS)[0], count=2)

@@ -303,6 +303,7 @@ def test_side_by_side_pictures_show_input_output_and_target(dataset: Path) -> No
     assert seen == pytest.approx([INSERT, INSERT, TARGET_INSERT], abs=2)
 
 
+@pytest.mark.slow
 def test_lpips_of_a_seeded_random_trunk_is_zero_for_the_target_only(dataset: Path) -> None:
     """Random weights show that both are compared and that the region counts; the distance itself means nothing."""
     from r3d2_ros.training.trunk import random_trunk, torchvision_state

@@ -137,6 +137,7 @@ def test_init_does_not_overwrite(nano: Path) -> None:
     assert not torch.equal(load_checkpoint(nano).prompt_embedding, before)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     """No file of the process may be longer than a MB, which is what a full disk looks like from inside."""
     words = ["model", "init", str(tmp_path / "out"), "--variant", "nano", "--random", "0"]

@@ -11,7 +11,6 @@ import numpy as np
 import rclpy
 from nav_msgs.msg import Odometry
 from r3d2_ros.msg import Actor, ActorArray, FrameSet
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -23,7 +22,7 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.nodes.conversions import ns_to_stamp
-from r3d2_ros.nodes.executor import LastingExecutor, spin_until_shutdown
+from r3d2_ros.nodes.executor import LastingExecutor, LastingSingleThreadedExecutor, spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.sim_node import SimNode
 from r3d2_ros.rendering.base import PlacedScene, RenderedImage
@@ -136,7 +135,7 @@ class Client:
             base = f"/camera/{name}"
             self.node.create_subscription(Image, f"{base}/image_raw", self.images[name].append, reliable(depth))
             self.node.create_subscription(CameraInfo, f"{base}/camera_info", self.infos[name].append, reliable(depth))
-        self._executor = SingleThreadedExecutor()
+        self._executor = LastingSingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=spin_until_shutdown, args=(self._executor,), daemon=True)
         self._thread.start()

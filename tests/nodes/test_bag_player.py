@@ -14,7 +14,6 @@ import rclpy
 import xxhash
 from nav_msgs.msg import Odometry
 from r3d2_ros.msg import ActorArray, FrameSet
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
@@ -27,7 +26,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.nodes import bag_player
 from r3d2_ros.nodes.bag_player import BagPlayer
-from r3d2_ros.nodes.executor import spin_until_shutdown
+from r3d2_ros.nodes.executor import LastingSingleThreadedExecutor, spin_until_shutdown
 from r3d2_ros.nodes.qos import reliable
 from tests.nodes.harness import Running, assembler, small_rig, wait_for
 from tests.replay import bags
@@ -51,7 +50,7 @@ class Playing:
     def __init__(self, bag: Path, **parameters: Any) -> None:
         overrides = [Parameter(name, value=value) for name, value in {"bag": str(bag), **parameters}.items()]
         self.player = BagPlayer(parameter_overrides=overrides)
-        self._executor = SingleThreadedExecutor()
+        self._executor = LastingSingleThreadedExecutor()
         self._executor.add_node(self.player)
         self._spinning = threading.Thread(target=spin_until_shutdown, args=(self._executor,), daemon=True)
         self._spinning.start()
@@ -80,7 +79,7 @@ class Ear:
         for name, kind in topics.items():
             quality = reliable(1000, transient_local=name in latched)
             self.node.create_subscription(kind, name, self.heard[name].append, quality)
-        self._executor = SingleThreadedExecutor()
+        self._executor = LastingSingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=spin_until_shutdown, args=(self._executor,), daemon=True)
         self._thread.start()

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 import rclpy
 from rclpy.event_handler import EventHandler
-from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.executors import Executor, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import Empty
 
-from r3d2_ros.nodes.executor import LastingExecutor, spin_until_shutdown
+from r3d2_ros.nodes.executor import LastingExecutor, LastingSingleThreadedExecutor
 from tests.nodes.harness import wait_for
 
 
@@ -23,6 +23,21 @@ def node() -> Iterator[Node]:
     yield node
     node.destroy_node()
     rclpy.try_shutdown()
+
+
+def spun(executor: Executor) -> tuple[threading.Thread, list[Exception]]:
+    """A thread that spins it, and the exception that will have ended it."""
+    faults: list[Exception] = []
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except Exception as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    return thread, faults
 
 
 def destroy_a_subscription_during_a_wait(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,22 +62,12 @@ def test_a_handle_destroyed_during_a_wait_ends_only_rclpys_executor(
     destroy_a_subscription_during_a_wait(node, monkeypatch)
     executor = kind(num_threads=2)
     executor.add_node(node)
-    ended = threading.Event()
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except Exception:
-            pass
-        finally:
-            ended.set()
-
-    thread = threading.Thread(target=spin, daemon=True)
-    thread.start()
+    thread, _ = spun(executor)
     if survives:
         wait_for(lambda: len(beats) > 5, "the node's timer")
     else:
-        assert ended.wait(20), "rclpy waits again by itself: LastingExecutor is no longer needed"
+        thread.join(20.0)
+        assert not thread.is_alive(), "rclpy waits again by itself: LastingExecutor is no longer needed"
     executor.shutdown(timeout_sec=2.0)
     thread.join(5.0)
 
@@ -79,8 +84,7 @@ def test_shutdown_waits_for_a_callback_at_work(node: Node, kind: type[Executor],
     node.create_timer(0.01, work)
     executor = kind(num_threads=2)
     executor.add_node(node)
-    thread = threading.Thread(target=spin_until_shutdown, args=(executor,), daemon=True)
-    thread.start()
+    thread, _ = spun(executor)
     assert begun.wait(20.0)
     try:
         if waits:
@@ -91,3 +95,39 @@ def test_shutdown_waits_for_a_callback_at_work(node: Node, kind: type[Executor],
     finally:
         go_on.set()
         thread.join(5.0)
+
+
+KINDS = [
+    (MultiThreadedExecutor, False),
+    (SingleThreadedExecutor, False),
+    (LastingExecutor, True),
+    (LastingSingleThreadedExecutor, True),
+]
+
+
+@pytest.mark.parametrize(("kind", "waits"), KINDS)
+def test_shutdown_waits_for_a_thread_that_is_about_to_wait(node: Node, kind: type[Executor], waits: bool) -> None:
+    """The thread has seen that the executor runs, and has not yet collected what it will wait for."""
+    executor = kind()
+    executor.add_node(node)
+    collects, go_on = threading.Event(), threading.Event()
+    nodes_of = executor.get_nodes
+
+    def nodes() -> list[Node]:
+        collects.set()
+        assert go_on.wait(20.0)
+        return nodes_of()
+
+    executor.get_nodes = nodes  # type: ignore[method-assign]
+    thread, faults = spun(executor)
+    assert collects.wait(20.0)
+    try:
+        if waits:
+            assert executor.shutdown(timeout_sec=0.1) is False, "it is still about to wait"
+            threading.Timer(0.2, go_on.set).start()
+        assert executor.shutdown(timeout_sec=20.0) is True
+    finally:
+        go_on.set()
+        thread.join(5.0)
+    assert not thread.is_alive()
+    assert bool(faults) is not waits, "rclpy waits by itself: shutdown of our own is no longer needed"

@@ -265,7 +265,8 @@ def test_overflow_stops_the_run_with_an_error() -> None:
 
 
 def call(client: Client, kind: type, name: str, request: object, timeout_s: float = 20.0) -> object:
-    service = client.node.create_client(kind, name)
+    known = [service for service in client.node.clients if service.srv_name == name]
+    service = known[0] if known else client.node.create_client(kind, name)
     assert service.wait_for_service(timeout_s), name
     future = service.call_async(request)
     wait_for(future.done, name, timeout_s)

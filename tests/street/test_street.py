@@ -48,6 +48,7 @@ def render(street: Street, T_map_ego: Rigid, view: Camera):
     return CpuRenderer(RenderSettings()).render(PlacedScene(node, (), street.scene.sky), [view.view(T_map_ego)])[0]
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_street_and_progress_is_told(bent_street: Street) -> None:
     seen: list[float] = []
     street = build_street(replace(BENT, seed=8), lambda _stage, done: seen.append(done))
@@ -55,6 +56,7 @@ def test_another_seed_gives_another_street_and_progress_is_told(bent_street: Str
     assert seen == sorted(seen) and seen[0] == 0.0 and len(seen) >= 5
 
 
+@pytest.mark.slow
 def test_default_street_has_the_promised_size(default_street: Street) -> None:
     gaussians = default_street.scene.background
     assert 300_000 <= len(gaussians) <= 1_000_000
@@ -70,6 +72,7 @@ def test_default_street_has_the_promised_size(default_street: Street) -> None:
         assert np.any(here[:, 1] > 8.4) and np.any(here[:, 1] < -4.9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("yaw_deg", [0.0, 60.0, -60.0, 180.0])
 def test_nothing_shines_through_below_the_horizon(default_street: Street, yaw_deg: float) -> None:
     for x in (5.0, 100.0, 190.0):
@@ -79,6 +82,7 @@ def test_nothing_shines_through_below_the_horizon(default_street: Street, yaw_de
         assert np.quantile(ground, 0.01) > 0.95
 
 
+@pytest.mark.slow
 def test_road_ahead_is_closed_and_lies_where_it_should(default_street: Street) -> None:
     image = render(default_street, Rigid.from_xyz_yaw(60.0, 0.0, 0.0, 0.0), camera())
     # Straight down 45 degrees the pixel ray meets the plane 1.55 m below at a z-depth of 1.55 * 160 / 80 = 3.1 m.
@@ -87,6 +91,7 @@ def test_road_ahead_is_closed_and_lies_where_it_should(default_street: Street) -
     assert image.alpha[95:, 130:190].min() > 0.97
 
 
+@pytest.mark.slow
 def test_light_and_shade(default_street: Street) -> None:
     """The sun stands behind on the left: right-hand facades are brighter than left-hand ones."""
     ego = Rigid.from_xyz_yaw(100.0, 0.0, 0.0, 0.0)
@@ -94,6 +99,7 @@ def test_light_and_shade(default_street: Street) -> None:
     assert right > 1.15 * left
 
 
+@pytest.mark.slow
 def test_lanes_of_the_straight_street(default_street: Street) -> None:
     lanes = default_street.lanes
     np.testing.assert_allclose(lanes.ego[0], [0, 0, 0], atol=1e-9)

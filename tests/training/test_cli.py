@@ -21,6 +21,7 @@ from r3d2_ros.cli import train as command
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.checkpoints import save_checkpoint
 from r3d2_ros.harmonizer.tensor_files import read_tensors
+from r3d2_ros.training.endings import ended_from_outside
 from tests.harmonizer.small import TINY, seeded
 from tests.training.small import config, write_pairs
 
@@ -57,7 +58,7 @@ def readers_of(process: subprocess.Popen[str]) -> list[int]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("dead", [1, 2])
+@pytest.mark.parametrize("dead", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_reader_that_is_killed_ends_the_training_with_its_newest_checkpoint(tmp_path: Path, dead: int) -> None:
     endless = write_config(tmp_path, steps=1_000_000, save={"every": 2}, data={"workers": 2}, ema=0.0)
     process = launched(endless)
@@ -78,7 +79,18 @@ def test_a_reader_that_is_killed_ends_the_training_with_its_newest_checkpoint(tm
     assert "data.workers: 0" in said and "--shm-size" in said and "--resume goes on" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_the_death_of_a_reader_is_told_without_the_words_of_what_was_at_work() -> None:
+    """PyTorch raises it in a signal's handler, so in the middle of anything."""
+    death = "DataLoader worker (pid 7) is killed by signal: Killed."
+    told = ended_from_outside(RuntimeError(f"Error while saving: {death}"), None)
+    assert f"to the end, got {death}; there is no checkpoint yet" in str(told)
+    assert ended_from_outside(RuntimeError("Error while saving: no space left"), None) is None
+
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGTERM, id="term", marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_a_checkpoint_that_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     endless = write_config(tmp_path, steps=1_000_000, save={"every": 1_000_000}, ema=0.0)
     process = launched(endless)

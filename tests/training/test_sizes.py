@@ -90,6 +90,7 @@ def test_terms_are_means_over_the_sizes_and_the_disagreement_is_weighed() -> Non
     assert "agreement" not in loss_at_sizes(by_size, loss, shown[:1], 0)
 
 
+@pytest.mark.slow
 def test_a_training_that_weighs_the_agreement_agrees_better(tmp_path: Path) -> None:
     """The same samples at the same sizes, with the agreement's weight and with next to none."""
     pairs = write_pairs(tmp_path / "pairs")

@@ -317,6 +317,7 @@ def test_checkpointed_activations_give_the_same_gradients(
         torch.testing.assert_close(results[0][key], results[1][key], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_keeps_float32_weights(tmp_path: Path, pairs: Path) -> None:
     last = run(config(tmp_path, pairs=pairs, precision="bfloat16"))
     assert {t.dtype for t in read_tensors(last / "training.safetensors").values()} == {torch.float32}
