@@ -19,6 +19,7 @@ CONFIGURATION = {
     "scene": ("scene.source", "'street', a Gaussian file or a scene folder", None),
     "assets": ("assets.library", "assets.yaml of the actors", None),
     "rig": ("rig.source", "demo3, surround6 or a rig file", None),
+    "rig_fov_deg": ("rig.fov_deg", "horizontal field of view of a rig file without intrinsics (Autoware)", None),
     "sync_mode": ("sync.mode", "how ticks are made", ["lockstep", "latest"]),
     "tick": ("sync.tick", "what makes a tick in lockstep", ["ego", "rate", "trigger"]),
     "actors": ("sync.actors", "whether a tick waits for actors", ["auto", "required", "static"]),
@@ -56,6 +57,7 @@ OTHERS = {
 
 
 FLAGS = ("use_sim_time", "autostart")
+NUMBERS = ("rig_fov_deg",)
 CHOICES = {**dict.fromkeys(FLAGS, BOOLEAN), "log_level": ["debug", "info", "warn", "error", "fatal"]}
 
 
@@ -67,17 +69,22 @@ def existing(argument: str, text: str) -> Path:
     return path
 
 
-def typed(text: str, choices: list[str] | None) -> ParameterValue:
-    """A launch argument as a parameter: a text, so that a scene called 2024 stays a name, or true or false."""
+def typed(argument: str, text: str, choices: list[str] | None) -> ParameterValue:
+    """A launch argument as a parameter: true or false, a number, or a text: a scene called 2024 stays a name."""
     if choices is BOOLEAN:
         return ParameterValue(text == "true", value_type=bool)
-    return ParameterValue(text, value_type=str)
+    if argument not in NUMBERS:
+        return ParameterValue(text, value_type=str)
+    try:
+        return ParameterValue(float(text), value_type=float)
+    except ValueError as error:
+        raise ValueError(f"launch argument {argument}: expected a number, got {text!r}") from error
 
 
 def simulator(context: LaunchContext) -> list[Node]:
     value = {name: LaunchConfiguration(name).perform(context) for name in [*CONFIGURATION, *TOPICS, *OTHERS]}
     parameters: dict[str, Any] = {
-        parameter: typed(value[name], choices)
+        parameter: typed(name, value[name], choices)
         for name, (parameter, _, choices) in CONFIGURATION.items()
         if value[name]
     }

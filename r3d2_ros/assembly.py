@@ -13,10 +13,10 @@ from r3d2_ros.config import SceneConfig, SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
-from r3d2_ros.harmonizer.model_config import PROCEDURAL
+from r3d2_ros.harmonizer.model.config import PROCEDURAL
+from r3d2_ros.harmonizer.model.shipped import model_folder
 from r3d2_ros.harmonizer.packages import need_packages
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.input_files import not_a_file
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.rendering.base import RenderSettings
@@ -98,7 +98,7 @@ def _training_notes(config: HarmonizerConfig, scene: Scene) -> list[str]:
     """Says so where a checkpoint has only seen procedural streets and the scene is none."""
     if config.backend != "r3d2" or scene.procedural:
         return []
-    from r3d2_ros.harmonizer.checkpoints import load_config
+    from r3d2_ros.harmonizer.model.checkpoints import load_config
 
     trained_on = load_config(model_folder(config.checkpoint, "harmonizer.checkpoint")).trained_on
     if set(trained_on) != {PROCEDURAL}:
@@ -134,10 +134,10 @@ def _dtype_name(config: HarmonizerConfig) -> str:
         return "float16" if config.dtype == "float8" else config.dtype
     folder = model_folder(config.checkpoint, "harmonizer.checkpoint")
     if config.backend == "r3d2":
-        from r3d2_ros.harmonizer.checkpoints import load_config
+        from r3d2_ros.harmonizer.model.checkpoints import load_config
 
         return load_config(folder).dtype
-    from r3d2_ros.harmonizer.model import dtype_name
+    from r3d2_ros.harmonizer.model.r3d2 import dtype_name
     from r3d2_ros.harmonizer.pipelines.folders import read_pipeline_folder
     from r3d2_ros.harmonizer.pipelines.network import stored_dtype
 

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
+from r3d2_ros.message_fields import frame_name
 from r3d2_ros.schema import STRICT, load_yaml, validate
 from r3d2_ros.state_buffer import BufferConfig
 from r3d2_ros.sync import SyncConfig
@@ -30,7 +31,7 @@ Backend = Literal["auto", "cpu", "gsplat"]
 NAMESPACE_PATTERN = r"/?([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*/?)?"
 """ROS 2 names tokens so; '~' and substitutions are left out, which a bag would keep as they are."""
 FRAME_PATTERN = r"/?[^\s/]\S*"
-"""A '/' in front, which tf2 drops, is in the messages of some drives, and frames are compared as they are."""
+"""A '/' in front, which tf2 drops, is in the messages of some drives; frames are compared without it."""
 FRAME_NAME = "the name of a tf frame, without blanks"
 
 
@@ -151,7 +152,7 @@ class FramesConfig:
     ] = "base_link"
 
     def __post_init__(self) -> None:
-        if self.map.lstrip("/") == self.base_link.lstrip("/"):
+        if frame_name(self.map) == frame_name(self.base_link):
             raise InputError("frames.base_link", "another frame than frames.map", repr(self.base_link)[:120])
 
 

@@ -15,6 +15,11 @@ def stamp_to_ns(stamp: Any) -> int:
     return stamp.sec * NS + stamp.nanosec
 
 
+def frame_name(frame_id: str) -> str:
+    """A frame as tf2 names it: without the '/' in front that ROS 1 had."""
+    return frame_id.lstrip("/")
+
+
 def position(pose: Any) -> tuple[float, float, float]:
     """x, y, z of a geometry_msgs/Pose."""
     return pose.position.x, pose.position.y, pose.position.z

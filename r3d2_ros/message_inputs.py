@@ -14,7 +14,7 @@ from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SimConfig
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.input_checks import ActorInput, ActorRules, Fault, Reports, actor_states, ego_state
-from r3d2_ros.message_fields import position, quat_wxyz, stamp_to_ns
+from r3d2_ros.message_fields import frame_name, position, quat_wxyz, stamp_to_ns
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.state_buffer import StateBuffer, seconds
 from r3d2_ros.sync import Synchronizer, Tick
@@ -124,6 +124,7 @@ class MessageDoor:
     With `sync.actors: auto` the first message decides: actors are required when it is one of theirs or `has_actors`
     says that there will be some, else static.
 
+    defers          whether a topic of actors stands back behind another one as long as none of its actors can be drawn
     T_map_recorded  moves every pose: the frame of the messages in the scene's map (None: they are the same)
     say             gets a line when `auto` has been decided
     """
@@ -135,11 +136,12 @@ class MessageDoor:
         rig: Rig,
         library: AssetLibrary,
         has_actors: Callable[[], bool],
+        defers: Callable[[str], bool] = lambda topic: False,
         say: Callable[[str], None] = lambda text: None,
         T_map_recorded: Rigid | None = None,
     ) -> None:
         self._config, self._rig = config, rig
-        self._has_actors, self._say = has_actors, say
+        self._has_actors, self._defers, self._say = has_actors, defers, say
         self._T_map_recorded = T_map_recorded
         self._rules = ActorRules(
             known_asset=library.__contains__,
@@ -159,7 +161,7 @@ class MessageDoor:
         if not self._may_be_source("ego", topic) or not self._is_in_map(topic, message.frame_id):
             return
         child, base_link = message.child_frame_id, self._config.frames.base_link
-        if child and child != base_link:
+        if frame_name(child) not in ("", frame_name(base_link)):
             expected = f"{topic}: expected child_frame_id '{base_link}', got '{child}'; set frames.base_link"
             self.reports.add(Fault("ego.child_frame", expected))
             return
@@ -186,6 +188,11 @@ class MessageDoor:
             self.reports.add(fault)
         if states or not message.actors:
             self._source["actors"] = topic
+        elif "actors" not in self._source and self._defers(topic):
+            # Of equal stamps the first message counts: "no actors" from here would shut out those of the other topic.
+            text = f"{topic}: none of its actors can be drawn, and another topic has actors; not used until one can"
+            self.reports.add(Fault("actors.not_used", text))
+            return
         placed = tuple(replace(state, T_world_actor=self._in_map(state.T_world_actor)) for state in states)
         self._synchronizer_for("actors").on_actors(message.stamp_ns, placed)
 
@@ -217,7 +224,7 @@ class MessageDoor:
 
     def _is_in_map(self, topic: str, frame_id: str) -> bool:
         wanted = self._config.frames.map
-        if frame_id not in ("", wanted):
+        if frame_name(frame_id) not in ("", frame_name(wanted)):
             text = f"{topic}: expected frame_id '{wanted}', got '{frame_id}'; set frames.map"
             self.reports.add(Fault(f"{topic}.frame", text))
             return False

@@ -16,14 +16,28 @@ What a single message leaves open waits, so the pairing does not depend on the o
   one, and not to within it of the right one.
 - The last message of an input is stray, lies back, and lies nearer to all that the other input has, which joined after
   it, than the messages before it do.
-- An input joins with the first message of a pass that the other has not begun: it goes with the other's pass before.
+- An input joins with the first message of a pass that the other has not begun: it goes with the other's pass before,
+  and so do its later passes, to the end of the run. `Doubt` says so once the other has begun that pass.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from r3d2_ros.timeline import Arrival, Track
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Input `name` began at first_ns while `other` was at other_ns, far from that, and then went back to back_ns, near
+    to `name`, which may belong there."""
+
+    name: str
+    other: str
+    first_ns: int
+    other_ns: int
+    back_ns: int
 
 
 class Pairing:
@@ -35,6 +49,9 @@ class Pairing:
         self._lead = {"ego": 0, "actors": 0}
         """By input: the number of the other's timeline that goes with one of its own, less the number of that."""
         self._joined = self._ended = False
+        self._joined_far: tuple[str, int, int] | None = None
+        """The input that joined far from the newest message of the other: its name, its stamp and that message's."""
+        self.doubt: Doubt | None = None
         self.set_aside: str | None = None
         """The input whose first message is stray: its second timeline goes with what the first seemed to go with."""
 
@@ -65,6 +82,7 @@ class Pairing:
         for first in self._tracks:
             if self._began_apart(first) and self._first_is_stray(first):
                 self._set_aside(first)
+        self._look_for_doubt(name)
         return before != (self._lead, self.set_aside)
 
     def end(self) -> None:
@@ -85,8 +103,23 @@ class Pairing:
             if track.current.received == 1 or has_begun_ns <= self._near_ns < abs(stamp_ns - newest_ns):
                 timeline -= 1
         self._pair(early, timeline, 0)
+        if timeline == track.timeline and abs(stamp_ns - newest_ns) > self._near_ns:
+            self._joined_far = name, stamp_ns, newest_ns
         if timeline == 1 and track.first_alone_ns is not None:
             self.set_aside = early
+
+    def _look_for_doubt(self, other: str) -> None:
+        """`other` has gone back, by two messages, to where the input is that had joined before that."""
+        current = self._tracks[other].current
+        if self._joined_far is None or self._joined_far[0] == other or current is None:
+            return
+        name, first_ns, other_ns = self._joined_far
+        ahead = current.timeline - self._tracks[name].timeline - self._lead[name]
+        if ahead < 1 or current.received < 2:
+            return
+        self._joined_far = None
+        if ahead == 1 and abs(current.stamps[-1] - self._newest_ns(name)) <= self._near_ns:
+            self.doubt = Doubt(name, other, first_ns, other_ns, current.start_ns)
 
     def _move_back(self, name: str, taken_out: int) -> None:
         """The timeline `taken_out` of input `name` is gone: what went with it only for now goes with the one before."""
@@ -139,6 +172,7 @@ class Pairing:
         return outside_ns < abs(stamp_ns - self._newest_ns(name))
 
     def _pair(self, name: str, timeline: int, partner: int) -> None:
+        self._joined_far = None
         self._lead[name] = partner - timeline
         self._lead[self._name_of_other(name)] = timeline - partner
 

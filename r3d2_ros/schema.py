@@ -8,6 +8,7 @@ A dataclass that goes through `validate` sets `__pydantic_config__ = STRICT` to 
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 import typing
 from pathlib import Path
@@ -27,6 +28,8 @@ MAX_YAML_VALUES = 1_000_000
 MAX_YAML_LEVELS = 100
 NOT_DEEPER = f"values nested at most {MAX_YAML_LEVELS} levels deep"
 MAX_NUMBER_CHARS = 1000
+LAST_MARK = re.compile(r"\n---\s*\Z")
+"""`ros2 topic echo` puts it after each message."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 T = TypeVar("T")
@@ -50,7 +53,7 @@ def parse_yaml(data: bytes, where: str) -> Any:
     numbers of absurd length, and for keys given twice, of which PyYAML would silently keep the last.
     """
     try:
-        text = data.decode("utf-8")
+        text = LAST_MARK.sub("\n", data.decode("utf-8"))
         _refuse_deep(text, where)
         loader = LOADER(text)
         root = loader.get_single_node()
@@ -69,7 +72,10 @@ def parse_yaml(data: bytes, where: str) -> Any:
     # PyYAML's own constructors fail with the last four for a tag whose text does not fit (`!!int ''`, `!!bool x`), and
     # for a number in sixties that a float cannot hold.
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, OverflowError) as error:
-        raise InputError(where, "valid YAML", " ".join(str(error).split()) or type(error).__name__) from error
+        got = " ".join(str(error).split()) or type(error).__name__
+        if "expected a single document" in got:
+            got = "several documents, with --- between them; keep one"
+        raise InputError(where, "valid YAML", got) from error
 
 
 def _refuse_deep(text: str, where: str) -> None:
@@ -169,7 +175,7 @@ def _fault(cls: type, entry: Any, where: str) -> InputError:
     if entry["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(cls, entry["loc"][:-1])
         close = difflib.get_close_matches(str(entry["loc"][-1]), known, n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else ""
+        hint = _hint(str(entry["loc"][-1]), close[0]) if close else ""
         return InputError(
             key, f"one of the keys {', '.join(known)}" if known else "no such key", "an unknown key", hint
         )
@@ -177,6 +183,14 @@ def _fault(cls: type, entry: Any, where: str) -> InputError:
         return InputError(key, "a value", "nothing (the key is missing)")
     expected = entry["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return InputError(key, expected, got)
+
+
+def _hint(key: str, close: str) -> str:
+    """The key that was meant most likely, and the order of its numbers where it is the name that says it."""
+    orders = [name.rpartition("_")[2] for name in (key, close)]
+    if orders[0] != orders[1] and all(sorted(order) == sorted("wxyz") for order in orders):
+        return f"Did you mean '{close}'? Its numbers have the order {', '.join(orders[1])}"
+    return f"Did you mean '{close}'?"
 
 
 def _known_keys(cls: Any, path: tuple[Any, ...]) -> list[str]:

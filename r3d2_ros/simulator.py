@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import Camera, CameraView, Rig
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.moment import Moment
-from r3d2_ros.harmonizer.outcome import Failed, Harmonized
-from r3d2_ros.harmonizer.region import actor_boxes
+from r3d2_ros.harmonizer.compositing.region import actor_boxes
+from r3d2_ros.harmonizer.moment import Failed, Harmonized, Moment
 from r3d2_ros.rendering.base import Renderer
 from r3d2_ros.rendering.frames import HostImage, RenderedFrame, render_frames
 from r3d2_ros.scene import AssetLibrary, Scene

@@ -9,12 +9,17 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import Field
 
 from r3d2_ros.input_checks import Fault, Reports, without_repeated
-from r3d2_ros.pairing import Pairing
+from r3d2_ros.pairing import Doubt, Pairing
 from r3d2_ros.schema import STRICT
 from r3d2_ros.timeline import Arrival, Kind, Track, TrackLimits
 from r3d2_ros.world import ActorState, EgoState, WorldState
 
 T = TypeVar("T")
+
+PAIRING_IN_DOUBT = "pairing_in_doubt"
+"""Cause under which a `Doubt` of the pairing is reported."""
+
+RESTART = "begin a new run (deactivate and activate the node)"
 
 MAX_INSTANCES = 65535
 """Instance images are 16 bit and 0 is the background."""
@@ -231,13 +236,23 @@ class StateBuffer:
     def _actors_around(
         self, stamp_ns: int, *, timeline: int, hold: bool
     ) -> _Sample[tuple[ActorState, ...]] | NotYet | Unavailable:
+        current = self.actors.current
         if self.static_actors:
-            value = self.actors.held(stamp_ns, timeline) or ()
-            return _Sample(value, value)
-        if hold and (self.actors.current is None or self.actors.current.newest_up_to(stamp_ns) is None):
-            self.reports.add(Fault("actors.none_yet", "no actors have been received yet; none is drawn", "info"))
+            value = self.actors.held(stamp_ns, timeline)
+            if value is None and current is not None:
+                self._report_begin_later(stamp_ns, current.stamps[0])
+            return _Sample(value or (), value or ())
+        if hold and (current is None or current.newest_up_to(stamp_ns) is None):
+            if current is None:
+                self.reports.add(Fault("actors.none_yet", "no actors have been received yet; none is drawn", "info"))
+            elif self.pairing.timeline("actors", timeline) <= self.actors.timeline:
+                self._report_begin_later(stamp_ns, current.stamps[0])
             return _Sample((), ())
         return self._around("actors", self.actors, stamp_ns, timeline=timeline, hold=hold)
+
+    def _report_begin_later(self, stamp_ns: int, first_ns: int) -> None:
+        text = f"actors begin at {seconds(first_ns)} and hold from then on, the frame set is at {seconds(stamp_ns)}"
+        self.reports.add(Fault("actors.begin_later", f"{text}: none is drawn; are their stamps of the ego's clock?"))
 
     def _around(
         self, name: str, track: Track[T], stamp_ns: int, *, timeline: int, hold: bool
@@ -295,11 +310,14 @@ class StateBuffer:
     def _add(self, name: str, track: Track[T], stamp_ns: int, value: T) -> Arrival:
         newest_ns = track.newest_ns
         arrival = track.add(stamp_ns, value)
+        doubt = self.pairing.doubt
         if arrival.accepted and not self.static_actors and self.pairing.update(name, arrival):
             self._announced = self._newest_timeline()
             if self.pairing.set_aside:
                 first = (self.ego if self.pairing.set_aside == "ego" else self.actors).segment(0)
                 self._report_stray(self.pairing.set_aside, first.start_ns if first else None)
+        if self.pairing.doubt is not doubt and self.pairing.doubt is not None:
+            self._report_doubt(self.pairing.doubt)
         self._report(name, arrival, stamp_ns, newest_ns)
         return arrival
 
@@ -323,6 +341,13 @@ class StateBuffer:
     def _report_stray(self, name: str, stamp_ns: int | None) -> None:
         text = f"{name}: a message with the stray stamp {seconds(stamp_ns)} was taken out"
         self.reports.add(Fault(f"{name}.stray_stamp", text))
+
+    def _report_doubt(self, doubt: Doubt) -> None:
+        text = (
+            f"{doubt.name}: began at {seconds(doubt.first_ns)} while '{doubt.other}' was at "
+            f"{seconds(doubt.other_ns)} and then went back to {seconds(doubt.back_ns)}; taken for the pass before that"
+        )
+        self.reports.add(Fault(PAIRING_IN_DOUBT, f"{text}, like all that follows. If it is of the new one, {RESTART}"))
 
     def _newest_timeline(self) -> int:
         return max(self.ego.timeline, self.pairing.ego_timeline("actors", self.actors.timeline))

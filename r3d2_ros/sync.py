@@ -20,6 +20,8 @@ from r3d2_ros.state_buffer import NotYet, StateBuffer, Unavailable, nanoseconds,
 from r3d2_ros.timeline import Arrival, Track
 from r3d2_ros.world import ActorState, EgoState, WorldState
 
+MAX_QUEUE_LIMIT = 100_000
+
 FAILED_TICKS_PER_QUEUE = 100
 """Ticks that cannot be made cost nothing but their place: this many queues of them may wait to be fetched."""
 
@@ -56,7 +58,7 @@ class SyncConfig:
         ),
     ] = "auto"
     queue_limit: Annotated[
-        int, Field(ge=1, le=100_000, description="More waiting ticks than this stop the run with an error.")
+        int, Field(ge=1, le=MAX_QUEUE_LIMIT, description="More waiting ticks than this stop the run with an error.")
     ] = 400
     latest_rate_hz: Annotated[
         float, Field(gt=0, le=1000, description="Frame sets per second of the node's clock in mode latest.")
@@ -150,7 +152,8 @@ class Synchronizer:
     - what `pairing` lists.
 
     A trigger more than `jump_back_s` behind the newest one belongs to the next timeline and waits for the
-    inputs to go back too. When the ego goes on by `jump_back_s` instead, the trigger was stray and fails.
+    inputs to go back too. When the ego goes on by `jump_back_s` instead, the trigger was stray and fails; or the ones
+    before it were and do, where they lie ahead by more than `leap_s`.
 
     latest: `next_tick`, called at `latest_rate_hz`, gives the newest ego state if there is a new one, with
     the actors at that stamp as far as they are known; nothing waits, and `skipped` counts ego messages that gave
@@ -166,7 +169,9 @@ class Synchronizer:
         self._pending: deque[_Pending] = deque()
         self._unseen = 0
         self._made: tuple[int, int] | None = None
-        self._triggers = _TriggerTimeline(nanoseconds(buffer.config.jump_back_s))
+        self._triggers = _TriggerTimeline(
+            jump_ns=nanoseconds(buffer.config.jump_back_s), leap_ns=nanoseconds(buffer.config.leap_s)
+        )
         self._ego_messages = 0
         self._stall: tuple[tuple[Waiting, int], float] | None = None
 
@@ -195,7 +200,7 @@ class Synchronizer:
         elif self.config.tick == "rate":
             self._push(self._exposures(arrival, ego.stamp_ns))
         elif self._triggers.is_stray(arrival.timeline, ego.stamp_ns):
-            self._fail_stray_triggers(arrival.timeline)
+            self._fail_stray_triggers(arrival.timeline, ego.stamp_ns)
         self._leave_first()
 
     def on_actors(self, stamp_ns: int, actors: tuple[ActorState, ...]) -> None:
@@ -304,16 +309,16 @@ class Synchronizer:
         else:
             state = self.buffer.numbered(outcome)
             self._made = (pending.timeline, pending.stamp_ns)
-            self._forget(pending)
+        self._forget(pending)
         return Tick(pending.stamp_ns, pending.due, state, reason, pending.timeline, cause)
 
-    def _forget(self, made: _Pending) -> None:
-        """Drop messages that no tick can need any more: all before the one that was made, by `history_s`, unless its
-        pose may be stray."""
+    def _forget(self, fetched: _Pending) -> None:
+        """Drop messages that no tick can need any more: all before the one that was fetched, by `history_s`, unless
+        its pose may be stray."""
         certain = self.buffer.ego.newest_certain
         if certain is None:
             return
-        timeline, stamp_ns = min((made.timeline, made.stamp_ns), certain)
+        timeline, stamp_ns = min((fetched.timeline, fetched.stamp_ns), certain)
         oldest = (timeline, stamp_ns - nanoseconds(self.buffer.config.history_s))
         timeline, before_ns = min(oldest, self._oldest_needed() or oldest)
         self.buffer.forget(timeline=timeline, before_ns=before_ns)
@@ -325,7 +330,7 @@ class Synchronizer:
         return next(((p.timeline, p.stamp_ns - margin_ns) for p in self._pending if p.outcome is None), None)
 
     def _check_kept(self, name: str, track: Track[Any]) -> None:
-        kept, limit = len(track.current.stamps) if track.current else 0, self.buffer.config.max_messages
+        kept, limit = track.kept, self.buffer.config.max_messages
         if kept > limit * NEEDED_PER_HISTORY:
             raise QueueOverflow(
                 f"{len(self._pending)} frame sets wait and need {kept} messages of '{name}', expected at most "
@@ -339,6 +344,8 @@ class Synchronizer:
     def _push(self, ticks: list[_Pending]) -> None:
         self._pending.extend(ticks)
         limit = self.config.queue_limit
+        if len(self._pending) <= limit:
+            return
         to_make = sum(not tick.failed for tick in self._pending)
         if to_make > limit or len(self._pending) > limit * FAILED_TICKS_PER_QUEUE:
             raise QueueOverflow(
@@ -395,25 +402,36 @@ class Synchronizer:
             if p.timeline == timeline:
                 self._pending[i] = replace(p, timeline=to)
 
-    def _fail_stray_triggers(self, timeline: int) -> None:
-        """Triggers that went ahead into the next timeline return to this one; those that lay back fail."""
-        floor_ns = self._triggers.return_to(timeline)
-        reason = "the trigger lay back by more than jump_back_s, and the ego went on"
-        failure = Unavailable("trigger.too_old", reason)
+    def _fail_stray_triggers(self, timeline: int, ego_ns: int) -> None:
+        """Triggers that went ahead into the next timeline return to this one. Those that lay back fail, unless those
+        before them had leapt ahead: then these do, as far as the ego has not reached them."""
+        floor_ns, ahead_ns = self._triggers.return_to(timeline)
+        too_old = Unavailable("trigger.too_old", "the trigger lay back by more than jump_back_s, and the ego went on")
+        reason = "the trigger lay ahead by more than leap_s, and those after it did not"
+        too_far = Unavailable("trigger.too_far_ahead", reason)
         for i, p in enumerate(self._pending):
-            if p.timeline > timeline:
-                self._pending[i] = replace(p, timeline=timeline, outcome=failure if p.stamp_ns < floor_ns else None)
+            if ahead_ns is not None and p.timeline >= timeline and p.stamp_ns >= max(ahead_ns, ego_ns + 1):
+                self._pending[i] = replace(p, timeline=timeline, outcome=too_far)
+            elif p.timeline > timeline:
+                lay_back = ahead_ns is None and p.stamp_ns < floor_ns
+                self._pending[i] = replace(p, timeline=timeline, outcome=too_old if lay_back else None)
 
 
 class _TriggerTimeline:
     """Which timeline a trigger means. Triggers may be sparse, so besides their own stamps the ego's progress
     counts."""
 
-    def __init__(self, jump_ns: int) -> None:
-        self._jump_ns = jump_ns
+    def __init__(self, *, jump_ns: int, leap_ns: int) -> None:
+        self._jump_ns, self._leap_ns = jump_ns, leap_ns
         self._last: tuple[int, int] | None = None
+        self._since_leap_ns = 0
+        """The first stamp behind the last leap ahead."""
         self._floor_ns = 0
-        self._stray_from: tuple[int, int] | None = None
+        self._ahead_ns: int | None = None
+        """The stamp from which on those before the trigger that went back were stray, if not that one is."""
+        self._stray_from: tuple[int, int | None] | None = None
+        """(timeline, stamp) of the ego from which on a trigger that went back was stray; None: not known before the
+        ego's first message."""
 
     def assign(self, stamp_ns: int, buffer: StateBuffer) -> int:
         """The timeline of a trigger."""
@@ -421,14 +439,19 @@ class _TriggerTimeline:
         if self._last is None:
             alone = ego.current is not None and ego.current.received == 1
             timeline = ego.timeline - (alone and ego.ended_nearer(stamp_ns))
-            self._last = (timeline, stamp_ns)
+            self._last, self._since_leap_ns = (timeline, stamp_ns), stamp_ns
             return timeline
         timeline, newest_ns = self._last
+        if stamp_ns > newest_ns + self._leap_ns:
+            self._since_leap_ns = stamp_ns
         if stamp_ns < newest_ns - self._jump_ns:
             timeline += 1
-            if timeline == ego.timeline + 1 and ego.newest_ns is not None:
+            if timeline == ego.timeline + 1:
                 self._floor_ns = newest_ns - self._jump_ns
-                self._stray_from = (ego.timeline, ego.newest_ns + self._jump_ns)
+                leapt = self._since_leap_ns > stamp_ns + self._leap_ns
+                self._ahead_ns = self._since_leap_ns if leapt else None
+                self._stray_from = (ego.timeline, None if ego.newest_ns is None else ego.newest_ns + self._jump_ns)
+            self._since_leap_ns = stamp_ns
         current = ego.current
         if timeline < ego.timeline and current and current.stamps[-1] - current.start_ns > self._jump_ns:
             timeline = ego.timeline
@@ -443,6 +466,9 @@ class _TriggerTimeline:
         if ego_timeline > timeline:
             self._stray_from = None
             return False
+        if limit_ns is None:
+            self._stray_from = (timeline, ego_stamp_ns + self._jump_ns)
+            return False
         return ego_stamp_ns > limit_ns
 
     def move(self, timeline: int, to: int) -> None:
@@ -450,8 +476,12 @@ class _TriggerTimeline:
         if self._last is not None and self._last[0] == timeline:
             self._last = (to, self._last[1])
 
-    def return_to(self, timeline: int) -> int:
-        """Back to the ego's timeline; returns the stamp before which triggers were stray."""
+    def return_to(self, timeline: int) -> tuple[int, int | None]:
+        """Back to the ego's timeline; returns the stamp before which triggers were stray, or else (not None) the one
+        from which on they were."""
         self._stray_from = None
-        self._last = (timeline, max(self._floor_ns + self._jump_ns, self._last[1] if self._last else 0))
-        return self._floor_ns
+        newest_ns = self._last[1] if self._last else 0
+        if self._ahead_ns is None:
+            newest_ns = max(self._floor_ns + self._jump_ns, newest_ns)
+        self._last = (timeline, newest_ns)
+        return self._floor_ns, self._ahead_ns

@@ -84,7 +84,7 @@ class TrackLimits:
 
     return_ns     a stamp alone, further than jump_ns from those before it, is a stray one if the next message comes
                   back to within this time after them
-    max_messages  the oldest messages of a timeline beyond this number are forgotten, unless they are needed
+    max_messages  the oldest messages of an input beyond this number are forgotten, unless they are needed
     """
 
     jump_ns: int
@@ -109,6 +109,11 @@ class Track(Generic[T]):
     def current(self) -> Segment[T] | None:
         """The segment that receives messages; None before the first message."""
         return self._segments[-1] if self._segments else None
+
+    @property
+    def kept(self) -> int:
+        """Number of messages that are kept, of all timelines."""
+        return sum(len(segment.stamps) for segment in self._segments)
 
     @property
     def newest_ns(self) -> int | None:
@@ -171,6 +176,13 @@ class Track(Generic[T]):
 
     def add(self, stamp_ns: int, value: T) -> Arrival:
         """Put a message into its timeline."""
+        arrival = self._put(stamp_ns, value)
+        excess = self.kept - self._limits.max_messages
+        if excess > 0:
+            self._forget_oldest(excess)
+        return arrival
+
+    def _put(self, stamp_ns: int, value: T) -> Arrival:
         segment = self.current
         if segment is None:
             return self._begin(Kind.NEXT, self.timeline, stamp_ns, value)
@@ -183,9 +195,6 @@ class Track(Generic[T]):
             kind = Kind.DUPLICATE if stamp_ns in segment.values else Kind.LATE
             return Arrival(kind, self.timeline, newest)
         segment.put(stamp_ns, value)
-        excess = len(segment.stamps) - self._limits.max_messages
-        if excess > 0:
-            segment.forget_first(min(excess, self._not_needed(segment)))
         return Arrival(Kind.NEXT, self.timeline, newest)
 
     def forget(self, *, timeline: int, before_ns: int) -> None:
@@ -201,6 +210,16 @@ class Track(Generic[T]):
         self._segments = [s for s in self._segments if s.timeline >= oldest]
         if first.timeline == timeline:
             first.forget_first(max(0, bisect_right(first.stamps, before_ns) - 1))
+
+    def _forget_oldest(self, count: int) -> None:
+        """Forget up to `count` messages that are not needed. The newest of a timeline stays while that may go on."""
+        for segment in list(self._segments):
+            may_go_on = segment.timeline >= self.timeline - 1
+            dropped = min(count, self._not_needed(segment), len(segment.stamps) - may_go_on)
+            segment.forget_first(dropped)
+            count -= dropped
+            if not segment.stamps:
+                self._segments.remove(segment)
 
     def _not_needed(self, segment: Segment[T]) -> int:
         """How many of the oldest messages no question from `needed_from` on can need."""

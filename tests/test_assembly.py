@@ -16,8 +16,8 @@ from r3d2_ros.assembly import assemble, harmonizer_notes, load_harmonizer
 from r3d2_ros.cli.main import main
 from r3d2_ros.config import SimConfig, load_config
 from r3d2_ros.errors import MissingPackageError
+from r3d2_ros.harmonizer.model.shipped import shipped_model
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.shipped import shipped_model
 from r3d2_ros.scene import AssetLibrary, Scene
 from tests.cli.small import RIG, blobs, write_inputs
 from tests.harmonizer.released import write_released

@@ -92,6 +92,12 @@ def test_crops_and_the_temporal_mode_are_switched(value: str, overrides: Callabl
     assert found == overrides() | switched | {"harmonizer.composite": "region"}
 
 
+def test_a_field_of_view_is_a_number(overrides: Callable[..., dict[str, object]]) -> None:
+    assert overrides(rig_fov_deg="60")["rig.fov_deg"] == 60.0
+    with pytest.raises(ValueError, match="launch argument rig_fov_deg: expected a number, got 'wide'"):
+        overrides(rig_fov_deg="wide")
+
+
 def test_every_argument_is_declared_and_becomes_a_parameter_of_its_type(
     sim: ModuleType, overrides: Callable[..., dict[str, object]]
 ) -> None:

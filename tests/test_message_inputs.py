@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -24,11 +25,16 @@ CAR = ActorInput("a", "car", (0.0, 0.0, 0.0), UPRIGHT)
 
 @pytest.fixture
 def door() -> MessageDoor:
+    return make_door()
+
+
+def make_door(defers: Callable[[str], bool] = lambda topic: False) -> MessageDoor:
     point = Gaussians(
         means=np.zeros((1, 3)), quats=[UPRIGHT], scales=np.ones((1, 3)), opacities=[0.9], sh=np.zeros((1, 1, 3))
     )
     library = AssetLibrary({"car": Asset("car", point, (4.0, 2.0, 1.5))})
-    return MessageDoor(SimConfig(), rig=load_rig("demo3"), library=library, has_actors=lambda: True)
+    rig = load_rig("demo3")
+    return MessageDoor(SimConfig(), rig=rig, library=library, has_actors=lambda: True, defers=defers)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +75,35 @@ def test_a_topic_whose_actors_are_all_refused_leaves_them_to_the_other(
         assert [actor.id for actor in tick.state.actors] == ["a"]
 
 
+@pytest.mark.parametrize("order", [("actors", "markers"), ("markers", "actors")])
+def test_markers_without_an_asset_do_not_shut_out_actors_of_the_same_stamp(order: tuple[str, str]) -> None:
+    door = make_door(defers=lambda topic: topic == "markers")
+    arrays = {"actors": [CAR], "markers": [replace(CAR, asset="package://viz/box.dae")]}
+    for stamp_ns in (0, 100 * MS):
+        door.on_ego("pose", replace(GOOD, stamp_ns=stamp_ns))
+        for topic in order:
+            door.on_actors(topic, ActorMessage(stamp_ns, "map", arrays[topic]))
+        tick = door.next_tick()
+        assert tick is not None and isinstance(tick.state, WorldState)
+        assert [actor.id for actor in tick.state.actors] == ["a"]
+    assert door.reports.count("actors.not_used") == (order[0] == "markers")
+
+
+def test_actors_that_cannot_be_drawn_are_none_where_no_other_topic_has_some(door: MessageDoor) -> None:
+    door.on_ego("pose", GOOD)
+    door.on_actors("markers", ActorMessage(0, "map", [replace(CAR, asset="spaceship")]))
+    tick = door.next_tick()
+    assert tick is not None and tick.state is not None and tick.state.actors == ()
+
+
 def test_an_empty_array_makes_its_topic_the_source(door: MessageDoor) -> None:
     door.on_actors("markers", ActorMessage(0, "map", []))
     door.on_actors("actors", ActorMessage(100 * MS, "map", [CAR]))
     (second,) = [report for report in door.reports.all() if report.cause == "actors.second_source"]
     assert second.text == "actors: the actors already comes from markers; messages here are ignored"
+
+
+def test_the_slash_in_front_of_frames_is_not_looked_at(door: MessageDoor) -> None:
+    door.on_ego("odometry", replace(GOOD, frame_id="/map", child_frame_id="/base_link"))
+    door.on_actors("actors", ActorMessage(0, "/map", [CAR]))
+    assert door.next_tick() is not None and not door.reports.all()

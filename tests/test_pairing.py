@@ -95,6 +95,20 @@ def test_actors_that_join_around_a_jump_go_with_the_pass_that_they_are_in(begun:
     assert {t.timeline for t in ticks if t.stamp_ns < 9000 * MS} == {1}
 
 
+@pytest.mark.parametrize("alone", ["ego", "actors"])
+@pytest.mark.parametrize("joins_first", [True, False])
+def test_an_input_that_joins_a_moment_before_the_other_goes_back_is_told_once(alone: str, joins_first: bool) -> None:
+    first, second = (ego, actors) if alone == "ego" else (actors, ego)
+    sync = make_sync()
+    run(first(*range(0, 11_000, 100)), sync)
+    for _ in range(3):
+        for stamp in range(0, 5000, 100):
+            run([*second(stamp), *first(stamp)] if joins_first else [*first(stamp), *second(stamp)], sync)
+    texts = [r.text for r in sync.reports.all() if r.cause == "pairing_in_doubt"]
+    assert (len(texts), sync.reports.count("pairing_in_doubt")) == ((1, 1) if joins_first else (0, 0))
+    assert not texts or f"began at 0.000000000 s while '{alone}' was at 10.900000000 s" in texts[0]
+
+
 def test_an_input_that_joins_in_a_later_pass_goes_with_that_pass() -> None:
     for first, second in ((ego, actors), (actors, ego)):
         sync = make_sync()

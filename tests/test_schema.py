@@ -103,6 +103,7 @@ def write(tmp_path: Path, content: bytes) -> Path:
 def test_yaml_is_read_as_utf8(tmp_path: Path):
     assert load_yaml(write(tmp_path, "a: [1, 2.5, grün]\n".encode())) == {"a": [1, 2.5, "grün"]}
     assert load_yaml(write(tmp_path, b"")) is None
+    assert load_yaml(write(tmp_path, b"---\na: 1\n---\n")) == {"a": 1}  # as `ros2 topic echo` ends
 
 
 @pytest.mark.parametrize(

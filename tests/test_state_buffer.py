@@ -175,6 +175,28 @@ def test_static_actors_hold_from_their_stamp_without_limit() -> None:
     assert ids == [(), (), ("b",), ("b",), ("a",), ("a",)]
 
 
+@pytest.mark.parametrize("static", [True, False])
+def test_actors_of_another_clock_are_reported(static: bool) -> None:
+    buffer = make_buffer(static_actors=static)
+    buffer.add_actors(1_700_000_000_000 * MS, (actor("parked"),))
+    for stamp_ms in (100_000, 100_100):
+        buffer.add_ego(ego(stamp_ms))
+        assert state_at(buffer, stamp_ms, hold=not static).actors == ()
+    (report,) = buffer.reports.all()
+    assert (report.cause, report.level) == ("actors.begin_later", "warning")
+    assert "1700000000.000000000 s" in report.text and "100.000000000 s" in report.text
+
+
+def test_actors_that_have_not_gone_back_yet_are_not_of_another_clock() -> None:
+    buffer = make_buffer()
+    for stamp_ms in (9000, 9100):
+        buffer.add_ego(ego(stamp_ms))
+        buffer.add_actors(stamp_ms * MS, (actor("a"),))
+    buffer.add_ego(ego(0))
+    assert state_at(buffer, 0, hold=True).actors == ()
+    assert reported(buffer.reports) == {"time_jump": 1}
+
+
 def test_static_actors_outlive_a_jump_of_the_ego() -> None:
     buffer = make_buffer(static_actors=True)
     buffer.add_actors(0, (actor("parked"),))
@@ -293,6 +315,19 @@ def test_history_is_bounded_by_number_and_by_what_is_needed() -> None:
     buffer.forget(timeline=0, before_ns=9_250 * MS)
     assert state_at(buffer, 9_250).ego.T_world_ego.translation[0] == pytest.approx(92.5)
     assert isinstance(buffer.at(9_100 * MS), Unavailable)
+
+
+def test_messages_of_all_passes_count_towards_the_limit() -> None:
+    buffer = make_buffer(max_messages=16)
+    for _ in range(10):
+        for i in range(10):
+            buffer.add_actors(i * 200 * MS, ())
+    assert (buffer.actors.kept, buffer.actors.timeline) == (16, 9)
+    buffer.need((8, 0))
+    for i in range(30):
+        buffer.add_actors(i * 200 * MS, ())
+    kept = buffer.actors.segment(8)
+    assert kept is not None and len(kept.stamps) == 6, "a tick that waits needs what is left of its pass"
 
 
 def world(*ids: str) -> WorldState:

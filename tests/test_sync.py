@@ -277,6 +277,19 @@ def test_a_trigger_far_back_fails_when_the_ego_goes_on() -> None:
     assert stamps_ms(run(triggers(10_300), sync)) == [10_300]
 
 
+@pytest.mark.parametrize("before", [[], [0, 100]])
+@pytest.mark.parametrize("ego_first", [True, False])
+def test_a_trigger_far_ahead_fails_alone_when_the_ego_goes_on(before: list[int], ego_first: bool) -> None:
+    """Its stamp is of the wall time; those before and after it are not."""
+    sync = make_sync(tick="trigger", actors="static")
+    asked = triggers(*before, 99_000, 200, 300)
+    ticks = run([*ego(0), *asked] if ego_first else [*asked, *ego(0)], sync)
+    ticks += run(ego(*range(50, 1151, 50)), sync)
+    assert stamps_ms(ticks) == [*before, 99_000, 200, 300]
+    assert [t.cause for t in ticks if t.state is None] == ["trigger.too_far_ahead"]
+    assert stamps_ms(run(triggers(400, 1100), sync)) == [400, 1100]
+
+
 def test_a_trigger_outside_its_mode_is_reported_and_makes_nothing() -> None:
     sync = make_sync(tick="ego", actors="static")
     assert run([*ego(0), *triggers(0)], sync)[1:] == []
@@ -393,6 +406,14 @@ def test_the_old_pass_is_forgotten_when_the_new_one_has_gone_on() -> None:
     assert sync.buffer.ego.segment(0) is not None, "0 may be a stray stamp"
     assert [t.timeline for t in run(ego(100), sync)] == [1]
     assert sync.buffer.ego.segment(0) is None
+
+
+def test_what_failed_ticks_needed_is_forgotten_too() -> None:
+    sync = make_sync(mode="latest")
+    run([*actors(0), *ego(9000, 9100)], sync)
+    assert made(run(ego(0, 100, 1100), sync)) == [True, True, False]
+    run(ego(*range(7000, 9001, 500)), sync)
+    assert (sync.buffer.ego.segment(0), sync.buffer.ego.kept) == (None, 6), "5 s of history and the one before"
 
 
 # Queue, stalls, latest

@@ -80,7 +80,7 @@ def _measure_network(args: argparse.Namespace, device: str, facts: dict[str, Any
     from r3d2_ros.bench.harmonizer.protocol import protocol_of
     from r3d2_ros.bench.harmonizer.report import PAPER_ROWS, candidates, network_table
     from r3d2_ros.bench.harmonizer.weights import model_to_measure
-    from r3d2_ros.harmonizer.random_weights import is_random
+    from r3d2_ros.harmonizer.model.random_weights import is_random
 
     config = harmonizer_config(args, device)
     model = model_to_measure(args.checkpoint, args.variant or "nano", seed=args.seed)
@@ -145,8 +145,8 @@ def _measure_quality(args: argparse.Namespace, device: str, facts: dict[str, Any
     from r3d2_ros.bench.harmonizer.quality import chosen_modes, measure_quality, quality_table
     from r3d2_ros.bench.harmonizer.setting import street_drive
     from r3d2_ros.bench.harmonizer.weights import check_trained
-    from r3d2_ros.harmonizer.checkpoints import load_config
-    from r3d2_ros.harmonizer.shipped import model_folder
+    from r3d2_ros.harmonizer.model.checkpoints import load_config
+    from r3d2_ros.harmonizer.model.shipped import model_folder
 
     modes = chosen_modes(args.quality)
     check_trained(load_config(model_folder(args.checkpoint, "--checkpoint")), f"--checkpoint {args.checkpoint}")
@@ -173,7 +173,7 @@ def _sim_config(
     """Configuration in `folder`, variant, and whether its weights are random."""
     from r3d2_ros.bench.harmonizer.setting import RigSize, rig_config
     from r3d2_ros.bench.harmonizer.weights import checkpoint_to_measure
-    from r3d2_ros.harmonizer.random_weights import is_random
+    from r3d2_ros.harmonizer.model.random_weights import is_random
 
     harmonizer = harmonizer_config(args, device)
     checkpoint, model = checkpoint_to_measure(

@@ -60,6 +60,9 @@ KINDS = "a configuration, rig, scene.yaml, assets.yaml, scenario, vehicle, lane 
 GAUSSIAN_SUFFIXES = (".ply", ".splat", ".spz", ".sog", ".ksplat")
 """Also of formats that are not read: the reader says which are."""
 
+MAX_LINES = 100
+"""Faults, and notes, that are printed as text: a long list has the same fault in every entry."""
+
 CLOSE = 0.8
 """Similarity of a mistyped key to the one that was meant, as in difflib."""
 
@@ -131,11 +134,11 @@ def kind_of_file(path: Path) -> str:
 def detect(data: Any, path: Path) -> str:
     """Name in CHECKS of what parsed YAML is. InputError when it looks like none."""
     refuse_ros_parameters(data, str(path))
-    if isinstance(data, list):
+    if calibrator.recognises(data):
+        return "rig"  # which it is not enough for: the reader says what is missing
+    if isinstance(data, list) and (not data or any(_is_actor(entry) for entry in data)):
         return "actors"
     if isinstance(data, dict):
-        if calibrator.recognises(data):
-            return "rig"  # which it is not enough for: the reader says what is missing
         try:
             detect_kind(data, str(path))
             return "rig"
@@ -163,6 +166,10 @@ def _hits(data: dict[Any, Any], names: list[str]) -> int:
     """Keys that are one of `names`, or nearly; none where only a few are nearly one: those of another program."""
     hits = sum(bool(difflib.get_close_matches(str(key), names, n=1, cutoff=CLOSE)) for key in data)
     return hits if 2 * hits > len(data) or any(str(key) in names for key in data) else 0
+
+
+def _is_actor(entry: Any) -> bool:
+    return isinstance(entry, dict) and bool(difflib.get_close_matches("asset", map(str, entry), n=1, cutoff=CLOSE))
 
 
 def _is_library(data: dict[Any, Any]) -> bool:
@@ -288,15 +295,9 @@ def _check_rig(path: Path, findings: Findings) -> None:
     data = load_yaml(path)
     if autoware.recognises(data):
         findings.notes.append(f"{path}: has no intrinsics, so it needs a field of view: --fov, or rig.fov_deg")
-        rig = load_rig(path, fov_deg=STAND_IN_FOV_DEG)
+        load_rig(path, fov_deg=STAND_IN_FOV_DEG)
     else:
-        rig = load_rig(path)
-        findings.notes += rig.notes
-    findings.notes += [
-        f"camera '{camera.name}': its lens distortion is not applied, pictures are the pinhole of its K"
-        for camera in rig.cameras
-        if camera.is_distorted
-    ]
+        findings.notes += load_rig(path).notes
 
 
 def _check_scene(path: Path, findings: Findings) -> None:
@@ -379,9 +380,14 @@ def _as_json(path: Path, kind: str | None, findings: Findings) -> dict[str, Any]
     return {"file": str(path), "kind": kind, "valid": not faults, "faults": faults, "notes": findings.notes}
 
 
+def _first(lines: list[str]) -> list[str]:
+    left = len(lines) - MAX_LINES
+    return lines if left <= 0 else [*lines[:MAX_LINES], f"... and {left} more like these; --json has all"]
+
+
 def _as_text(path: Path, kind: str | None, findings: Findings) -> str:
     count = len(findings.faults)
     what = f"{path} ({kind})" if kind else str(path)
     verdict = "no faults" if not count else f"{count} fault{'s' if count > 1 else ''}"
-    lines = [*(str(fault) for fault in findings.faults), *(f"note: {note}" for note in findings.notes)]
+    lines = [*_first(list(map(str, findings.faults))), *_first([f"note: {note}" for note in findings.notes])]
     return "\n".join([*lines, f"{what}: {verdict}"])

@@ -17,8 +17,9 @@ from r3d2_ros.demo.plan import SECONDS, plan_bag, plan_street
 from r3d2_ros.demo.run import DemoOptions, run_demo
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import make_folder
+from r3d2_ros.harmonizer.diffusers_layout import is_pipeline_folder
+from r3d2_ros.harmonizer.model.shipped import DEFAULT, model_folder
 from r3d2_ros.harmonizer.packages import INSTALL, need_packages
-from r3d2_ros.harmonizer.shipped import DEFAULT, model_folder
 from r3d2_ros.rigs import load_rig
 
 BAG_WIDTH_PX = 640
@@ -118,7 +119,7 @@ def _harmonizer(source: str) -> files.HarmonizerChoice | None:
         return None
     folder = model_folder(source, "--harmonizer")
     need_packages(f"--harmonizer {source}", f"{INSTALL}, or --harmonizer none")
-    backend = "pipeline" if (folder / "model_index.json").is_file() else "r3d2"
+    backend = "pipeline" if is_pipeline_folder(folder) else "r3d2"
     return files.HarmonizerChoice(source, backend, folder)
 
 

@@ -13,11 +13,11 @@ from r3d2_ros.errors import InputError, printable
 from r3d2_ros.harmonizer.packages import need_packages
 
 if TYPE_CHECKING:
-    from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
+    from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
     from r3d2_ros.harmonizer.convert.folders import Part
     from r3d2_ros.harmonizer.convert.released import Released
-    from r3d2_ros.harmonizer.model import R3D2
-    from r3d2_ros.harmonizer.model_config import DTypeName, Licence, ModelConfig
+    from r3d2_ros.harmonizer.model.config import DTypeName, Licence, ModelConfig
+    from r3d2_ros.harmonizer.model.r3d2 import R3D2
 
 EXAMPLES = """examples:
   r3d2 model info --variant r3d2                     parameters and FLOP of each part at 1080x1920
@@ -59,11 +59,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace) -> int:
-    from r3d2_ros.harmonizer.checkpoints import check_output
-    from r3d2_ros.harmonizer.convert.base import model_from_base
     from r3d2_ros.harmonizer.convert.folders import local_folder
     from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
-    from r3d2_ros.harmonizer.random_weights import random_model
+    from r3d2_ros.harmonizer.convert.untrained import model_from_base
+    from r3d2_ros.harmonizer.model.checkpoints import check_output
+    from r3d2_ros.harmonizer.model.random_weights import random_model
 
     model_arguments.check_used(args)
     check_output(args.output, overwrite=args.force)
@@ -83,7 +83,7 @@ def _init(args: argparse.Namespace) -> int:
 def _random_config(args: argparse.Namespace) -> ModelConfig:
     from dataclasses import replace
 
-    from r3d2_ros.harmonizer.variants import variant
+    from r3d2_ros.harmonizer.model.variants import variant
 
     if args.variant is None:
         hint = "Random weights need to know for which sizes"
@@ -99,11 +99,11 @@ def _random_config(args: argparse.Namespace) -> ModelConfig:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from r3d2_ros.harmonizer.checkpoints import check_output
     from r3d2_ros.harmonizer.convert.folders import local_folder
     from r3d2_ros.harmonizer.convert.pickles import check_is_file
     from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
     from r3d2_ros.harmonizer.convert.turbo import model_from_turbo
+    from r3d2_ros.harmonizer.model.checkpoints import check_output
 
     model_arguments.check_used(args)
     check_output(args.output, overwrite=args.force)
@@ -128,7 +128,7 @@ def _convert(args: argparse.Namespace) -> int:
 def _convert_taesd(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.convert.folders import local_folder
     from r3d2_ros.harmonizer.convert.taesd import read_taesd, write_taesd
-    from r3d2_ros.harmonizer.licences import licences_of
+    from r3d2_ros.harmonizer.model.licences import licences_of
 
     folder = local_folder(args.input, reads=["taesd"])
     tensors, licences = read_taesd(folder), _licences(args) or licences_of(folder)
@@ -150,10 +150,10 @@ def _released(args: argparse.Namespace) -> Released:
         folder = local_folder(args.input, reads=["released", *_text_encoder(args)])
         prompt = None if args.prompt is None and args.prompt_embedding is None else _prompt(args, folder)
         return model_from_released(folder, prompt, _choices(args), lora_alpha=args.lora_alpha)
-    from r3d2_ros.harmonizer.convert.observed import PROBE_PX, model_from_pipeline
+    from r3d2_ros.harmonizer.convert.by_running import PROBE_PX, model_from_pipeline
+    from r3d2_ros.harmonizer.model.shipped import model_folder
     from r3d2_ros.harmonizer.pipelines.network import load_pipeline
     from r3d2_ros.harmonizer.settings import HarmonizerConfig
-    from r3d2_ros.harmonizer.shipped import model_folder
 
     path = model_folder(args.input, args.input)
     config = HarmonizerConfig(
@@ -168,7 +168,7 @@ def _text_encoder(args: argparse.Namespace) -> list[Part]:
 
 
 def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:
-    from r3d2_ros.harmonizer.convert.base import PromptInput
+    from r3d2_ros.harmonizer.convert.choices import PromptInput
     from r3d2_ros.harmonizer.convert.prompts import embed_prompt, read_prompt
 
     if args.prompt_embedding is not None:
@@ -179,8 +179,8 @@ def _prompt(args: argparse.Namespace, base: Path) -> PromptInput:
 
 
 def _choices(args: argparse.Namespace) -> Choices:
-    from r3d2_ros.harmonizer.convert.base import Choices
-    from r3d2_ros.harmonizer.model_config import Padding, SkipOptions
+    from r3d2_ros.harmonizer.convert.choices import Choices
+    from r3d2_ros.harmonizer.model.config import Padding, SkipOptions
 
     if args.pad_mode and not args.pad_multiple:
         raise InputError("--pad-multiple", "8, 16, 32 or 64, with --pad-mode", "nothing")
@@ -198,7 +198,7 @@ def _choices(args: argparse.Namespace) -> Choices:
 
 
 def _licences(args: argparse.Namespace) -> tuple[Licence, ...]:
-    from r3d2_ros.harmonizer.licences import parse_licence
+    from r3d2_ros.harmonizer.model.licences import parse_licence
 
     return tuple(parse_licence(text) for text in args.licence or ())
 
@@ -209,8 +209,8 @@ def _print_notes(notes: Iterable[str]) -> None:
 
 
 def _save(args: argparse.Namespace, model: R3D2) -> int:
-    from r3d2_ros.harmonizer.checkpoints import in_dtype, save_checkpoint
-    from r3d2_ros.harmonizer.model import DTYPES
+    from r3d2_ros.harmonizer.model.checkpoints import in_dtype, save_checkpoint
+    from r3d2_ros.harmonizer.model.r3d2 import DTYPES
 
     dtype_name: DTypeName = args.dtype or "float32"
     model = in_dtype(model, DTYPES[dtype_name], where="--dtype")

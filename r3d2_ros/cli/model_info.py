@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from r3d2_ros.cli.sizes import size_px
 from r3d2_ros.errors import InputError, printable
-from r3d2_ros.harmonizer.variants import VARIANTS
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 
 if TYPE_CHECKING:
-    from r3d2_ros.harmonizer.model_config import ModelConfig
+    from r3d2_ros.harmonizer.model.config import ModelConfig
 
 SIZE_PX = (1080, 1920)
 
@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the facts. InputError(s) for a folder that cannot be used."""
-    from r3d2_ros.harmonizer.checkpoints import check_commercial, inspect_checkpoint
-    from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
-    from r3d2_ros.harmonizer.shipped import model_folder
-    from r3d2_ros.harmonizer.variants import variant
+    from r3d2_ros.harmonizer.diffusers_layout import is_pipeline_folder
+    from r3d2_ros.harmonizer.model.checkpoints import check_commercial, inspect_checkpoint
+    from r3d2_ros.harmonizer.model.shipped import model_folder
+    from r3d2_ros.harmonizer.model.variants import variant
 
     path = model_folder(args.path, "PATH") if args.path else None
     if path and is_pipeline_folder(path):
@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(config: ModelConfig, *, size_px: tuple[int, int]) -> dict[str, Any]:
     """What `r3d2 model info --json` prints of a checkpoint; `size_px` is (height, width)."""
-    from r3d2_ros.harmonizer.flops import measure_size
-    from r3d2_ros.harmonizer.model import alpha_bar
+    from r3d2_ros.harmonizer.model.flops import measure_size
+    from r3d2_ros.harmonizer.model.r3d2 import alpha_bar
 
     size = measure_size(config, height_px=size_px[0], width_px=size_px[1])
     return {
@@ -76,10 +76,10 @@ def describe_pipeline(path: Path, *, require_commercial: bool = False) -> dict[s
     """What `r3d2 model info --json` prints of a pipeline folder. InputError(s): wrong folders, refused licences."""
     import math
 
-    from r3d2_ros.harmonizer.checkpoints import check_commercial
-    from r3d2_ros.harmonizer.licences import licence_of
+    from r3d2_ros.harmonizer.model.checkpoints import check_commercial
+    from r3d2_ros.harmonizer.model.licences import licence_of
+    from r3d2_ros.harmonizer.model.tensor_files import read_shapes
     from r3d2_ros.harmonizer.pipelines.folders import check_parts, read_pipeline_folder
-    from r3d2_ros.harmonizer.tensor_files import read_shapes
 
     folder, licence = read_pipeline_folder(path), licence_of(path)
     if require_commercial:

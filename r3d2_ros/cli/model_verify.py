@@ -65,9 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the difference: 0 where it is within the tolerance, else 1. InputError(s) for what cannot be used."""
-    from r3d2_ros.harmonizer.convert.watch import watch_latents
+    from r3d2_ros.harmonizer.convert.observed import watch_latents
+    from r3d2_ros.harmonizer.model.verify import in_eight_bits, noise_images, read_images, verify
     from r3d2_ros.harmonizer.runtime.device import find_device
-    from r3d2_ros.harmonizer.verify import in_eight_bits, noise_images, read_images, verify
 
     device = find_device(args.device, "--device")
     images = [image.to(device) for image in (read_images(args.images) if args.images else noise_images(*args.size))]
@@ -94,11 +94,11 @@ def run(args: argparse.Namespace) -> int:
 def _model(source: str, args: argparse.Namespace, device: str, *, dtype: Any, runtime: Any = None) -> ImageModel:
     """A pipeline, a checkpoint's plain module, or the checkpoint in a runtime."""
     from r3d2_ros.harmonizer.backends import load_network
-    from r3d2_ros.harmonizer.checkpoints import load_checkpoint
-    from r3d2_ros.harmonizer.model import DTYPES
-    from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
+    from r3d2_ros.harmonizer.diffusers_layout import is_pipeline_folder
+    from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint
+    from r3d2_ros.harmonizer.model.r3d2 import DTYPES
+    from r3d2_ros.harmonizer.model.shipped import model_folder
     from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
-    from r3d2_ros.harmonizer.shipped import model_folder
 
     path = model_folder(source, source)
     pipeline = is_pipeline_folder(path)
@@ -118,9 +118,9 @@ def _model(source: str, args: argparse.Namespace, device: str, *, dtype: Any, ru
 
 def _pads(source: str, images: Sequence[Tensor]) -> bool:
     """Whether a checkpoint pads any of the images, or a pipeline may."""
-    from r3d2_ros.harmonizer.checkpoints import load_config
-    from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
-    from r3d2_ros.harmonizer.shipped import model_folder
+    from r3d2_ros.harmonizer.diffusers_layout import is_pipeline_folder
+    from r3d2_ros.harmonizer.model.checkpoints import load_config
+    from r3d2_ros.harmonizer.model.shipped import model_folder
 
     path = model_folder(source, source)
     multiple_px = LARGEST_MULTIPLE_PX if is_pipeline_folder(path) else load_config(path).padding.multiple_px

@@ -9,7 +9,8 @@ from typing import Any
 
 from r3d2_ros.cli.ros import ros_needed
 from r3d2_ros.config import load_config
-from r3d2_ros.replay.bag import open_bag
+from r3d2_ros.replay.bag_files import find_files
+from r3d2_ros.resources import user_path
 
 EXAMPLES = """examples:
   r3d2 sim --config my_sim.yaml & r3d2 play drive.db3 --config my_sim.yaml
@@ -55,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the node and return its exit status."""
     if args.config is not None:
         load_config(args.config)
-    with open_bag(args.bag):
-        pass
+    find_files(user_path(args.bag, "bag"))  # not opened, which would unpack a compressed one twice
     words = ["--ros-args", *_parameter("bag", str(args.bag.absolute()))]
     if args.config is not None:
         words += _parameter("config", str(args.config.absolute()))

@@ -31,7 +31,8 @@ from r3d2_ros.config import Backend, SimConfig, load_config
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.shipped import model_folder
+from r3d2_ros.harmonizer.diffusers_layout import is_pipeline_folder
+from r3d2_ros.harmonizer.model.shipped import model_folder
 from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.scene import AssetLibrary, Scene
@@ -127,7 +128,7 @@ def _harmonizer_backend(folder: str | None) -> str | None:
     """By what lies in the folder: a pipeline's index, or else a checkpoint."""
     if folder is None:
         return None
-    return "pipeline" if (model_folder(folder, "--harmonizer") / "model_index.json").is_file() else "r3d2"
+    return "pipeline" if is_pipeline_folder(model_folder(folder, "--harmonizer")) else "r3d2"
 
 
 def _config(args: argparse.Namespace) -> SimConfig:
@@ -226,11 +227,6 @@ def write_npy(path: Path, array: NDArray) -> None:
 
 def _notes(scene: Scene, rig: Rig, frame_set: FrameSet) -> list[str]:
     notes = [*rig.notes, *scene.notes]
-    notes += [
-        f"camera '{camera.name}': its lens distortion is not applied, the picture is the pinhole of its K"
-        for camera in rig.cameras
-        if camera.is_distorted
-    ]
     if frame_set.out_of_bounds_m > 0:
         notes.append(f"the vehicle is {frame_set.out_of_bounds_m:.2f} m outside the scene's bounds")
     if not math.isnan(frame_set.off_path_m):

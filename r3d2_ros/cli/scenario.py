@@ -49,14 +49,14 @@ def add_parser(subparsers: Any) -> None:
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results; without it, a new one in out/")
     run.add_argument("--seeds", type=int, metavar="N", help="run each with the seeds 0 to N-1 instead of its own")
     run.add_argument("--baseline", type=Path, metavar="DIR", help="results of an earlier time: list what is worse")
-    run.add_argument("--resume", action="store_true", help="keep the finished runs of --out")
+    run.add_argument("--resume", action="store_true", help="keep the finished runs of --out; other runs there stay")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                      help="key of the simulator's configuration, as rig.source=surround6; can repeat")  # fmt: skip
     run.add_argument("--no-report", action="store_true", help="write the runs alone: no results of them together")
     run.add_argument("--json", action="store_true", help="print the results as JSON")
     listing = commands.add_parser("list", help="the shipped scenarios")
     listing.add_argument("--json", action="store_true", help="print as JSON")
-    check = commands.add_parser("check", help="every fault of scenario files, with their scene and assets")
+    check = commands.add_parser("check", help="every fault of scenario files, with what they name")
     check.add_argument("scenarios", nargs="+", metavar="FILE")
     check.add_argument("--json", action="store_true", help="print as JSON")
     replay = commands.add_parser("replay", help="repeat a run from its log and compare")

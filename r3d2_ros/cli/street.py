@@ -33,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seed", type=int, default=defaults.seed, help="houses, trees, colours (%(default)s)")
     parser.add_argument("--length", type=float, metavar="M", help=f"length in metres ({defaults.length_m:g})")
     parser.add_argument("--along", type=Path, metavar="BAG_OR_CSV", help="build around a recorded path")
+    parser.add_argument("--topic", metavar="TOPIC", help="that of --along's bag with the path, where it has several")
     parser.add_argument("--sun-azimuth", type=float, default=defaults.sun_azimuth_deg, metavar="DEG",
                         help="towards the sun, counter-clockwise from +x of map (%(default)s)")  # fmt: skip
     parser.add_argument("--sun-elevation", type=float, default=defaults.sun_elevation_deg, metavar="DEG",
@@ -69,13 +70,15 @@ def _options(args: argparse.Namespace) -> StreetOptions:
     common: dict[str, Any] = {
         "seed": args.seed, "sun_azimuth_deg": args.sun_azimuth, "sun_elevation_deg": args.sun_elevation
     }  # fmt: skip
+    if args.topic is not None and (args.along is None or args.along.suffix.lower() == ".csv"):
+        raise InputError("--topic", "--along with a bag", "no bag")
     if args.along is None:
         return StreetOptions(**common) if args.length is None else StreetOptions(length_m=args.length, **common)
     if args.length is not None:
         raise InputError("--length", "a street without --along", "both", "The path of --along gives the length")
     from r3d2_ros.polylines import read_polyline
 
-    line = read_polyline(args.along)
+    line = read_polyline(args.along, topic=args.topic)
     return StreetOptions(path=tuple((float(x), float(y), float(z)) for x, y, z in line), **common)
 
 

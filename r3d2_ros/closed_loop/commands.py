@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ from r3d2_ros.closed_loop.run_log import LogWriter, read_log
 from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios, with_seeds
 from r3d2_ros.closed_loop.session import Execute, Scenes, SessionOptions, results_of, run_session, write_results
 from r3d2_ros.config import Scalar, config_from
-from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.formats.files import make_folder
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.formats.files import make_folder, write_problem
 from r3d2_ros.formats.sidecar import write_yaml
 from r3d2_ros.resources import user_path
 from r3d2_ros.simulator import FrameSet
@@ -72,12 +73,12 @@ def run_with(
 ) -> Result:
     """Run the scenarios, changed by `adapt`, with what `connect` makes; it stays open for all of them."""
     specs = [adapt(spec) for spec in _specs(args)]
-    out = args.out or _new_folder()
     scenes = Scenes(say)
-    options = SessionOptions(out, args.baseline, args.resume, report=not args.no_report)
-    say(f"{len(specs)} run{'s' if len(specs) > 1 else ''} into {out}")
-    with interrupts.held(), connect(scenes) as execute:
-        results = run_session(specs, options, scenes=scenes, execute=execute, interrupts=interrupts, say=say)
+    with nullcontext(args.out) if args.out else _new_folder() as out:
+        options = SessionOptions(out, args.baseline, args.resume, report=not args.no_report)
+        say(f"{len(specs)} run{'s' if len(specs) > 1 else ''} into {out}")
+        with interrupts.held(), connect(scenes) as execute:
+            results = run_session(specs, options, scenes=scenes, execute=execute, interrupts=interrupts, say=say)
     text = results_text(out, results) if options.report else ""
     return Result(exit_code(results["runs"]), text, results)
 
@@ -113,11 +114,25 @@ def _override(text: str) -> tuple[str, Scalar]:
     return key, parsed if isinstance(parsed, bool | int | float) else value
 
 
-def _new_folder() -> Path:
+@contextmanager
+def _new_folder() -> Iterator[Path]:
+    """A folder in out/ of this session's own, made at once, for others may start now; none is left that stays empty."""
     base = Path("out")
-    return next(
-        path for k in range(1, 100_000) if not (path := base / (f"scenario-{k}" if k > 1 else "scenario")).exists()
-    )
+    make_folder(base)
+    for k in count(1):
+        path = base / (f"scenario-{k}" if k > 1 else "scenario")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(str(path), "a folder that can be written", write_problem(path, error)) from error
+        break
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.rmdir()
 
 
 def results_text(out: Path, results: dict[str, Any]) -> str:
@@ -208,21 +223,36 @@ def list_scenarios(args: argparse.Namespace, say: Say) -> Result:
 
 
 def check_scenarios(args: argparse.Namespace, say: Say) -> Result:
-    """Plan every run of the files; nothing is rendered."""
-    scenes, faults, rows = Scenes(say), [], []
+    """Plan every run of the files, and look at its rig and harmonizer; nothing is rendered."""
+    scenes, faults, notes, rows = Scenes(say), list[str](), list[str](), []
     for source in args.scenarios:
-        try:
+        specs: list[RunSpec] = []
+        found: list[InputError] = []
+        with _collected(found):
             specs = load_runs(source)
-            plans = [scenes.plan(spec) for spec in specs]
-        except InputErrors as errors:
-            faults += [str(fault) for fault in errors.faults]
-            continue
-        except InputError as error:
-            faults.append(str(error))
-            continue
-        rows.append({"file": str(source), "runs": [plan.spec.run_id for plan in plans]})
-    lines = [*faults, *(f"{row['file']}: no faults, {len(row['runs'])} runs" for row in rows)]
-    return Result(1 if faults else 0, "\n".join(lines), {"faults": faults, "scenarios": rows})
+        for check in (scenes.plan, scenes.check_rig, scenes.check_harmonizer):
+            with _collected(found):
+                try:
+                    for spec in specs:
+                        check(spec)
+                except MissingPackageError as error:
+                    notes.append(f"note: {source}: the harmonizer is not checked: {error}")
+        faults += map(str, found)
+        if not found:
+            rows.append({"file": str(source), "runs": [spec.run_id for spec in specs]})
+    lines = [*faults, *notes, *(f"{row['file']}: no faults, {len(row['runs'])} runs" for row in rows)]
+    return Result(1 if faults else 0, "\n".join(lines), {"faults": faults, "notes": notes, "scenarios": rows})
+
+
+@contextmanager
+def _collected(faults: list[InputError]) -> Iterator[None]:
+    """Faults of what is done meanwhile are added to `faults`."""
+    try:
+        yield
+    except InputErrors as errors:
+        faults += errors.faults
+    except InputError as error:
+        faults.append(error)
 
 
 def replay_run(args: argparse.Namespace, say: Say) -> Result:

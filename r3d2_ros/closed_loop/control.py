@@ -9,6 +9,9 @@ from r3d2_ros.closed_loop.vehicle import Actuation, Vehicle, VehicleState
 SPEED_TIME_S = 0.4
 """A wanted speed is approached with this time constant."""
 
+STOPPING_MPS = 0.1
+"""Below it the braking towards a stop becomes no weaker: a vehicle that creeps for seconds is none that stands."""
+
 MIN_TURNING_MPS = 0.5
 """Below it a wanted yaw rate would ask for any angle; the angle of this speed is used."""
 
@@ -45,6 +48,8 @@ def twist_actuation(demand: TwistDemand, state: VehicleState, vehicle: Vehicle) 
     A negative speed brakes to a stop: there is no reverse gear.
     """
     acceleration = (max(demand.speed_mps, 0.0) - state.speed_mps) / SPEED_TIME_S
+    if demand.speed_mps <= 0.0:
+        acceleration = min(acceleration, -STOPPING_MPS / SPEED_TIME_S)
     speed = max(state.speed_mps, MIN_TURNING_MPS)
     return Actuation(acceleration, vehicle.steer_for_curvature(demand.yaw_rate_radps / speed))
 

@@ -107,11 +107,12 @@ def demand_of(record: dict[str, object]) -> Demand:
 
 
 def path_stamps(stamps_ns: list[int], start_ns: int, spacing_s: float) -> list[int]:
-    """Times of the points of a path: their own where they increase, else `spacing_s` apart, the first at `start_ns`.
+    """Times of the points of a path: their own, or where all stamps are the same `spacing_s` apart from `start_ns` on.
 
-    nav_msgs/Path is used both ways: with a stamp for each pose, and with stamps that are all the same or empty.
+    nav_msgs/Path is used both ways: with a stamp for each pose, and with stamps that are all the same or empty. One in
+    which only some are the same is neither, and `demand_fault` refuses it.
     """
-    if len(stamps_ns) > 1 and all(b > a for a, b in pairwise(stamps_ns)):
+    if len(set(stamps_ns)) > 1:
         return stamps_ns
     step_ns = round(spacing_s * 1e9)
     return [start_ns + k * step_ns for k in range(len(stamps_ns))]

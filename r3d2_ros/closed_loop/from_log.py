@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from r3d2_ros.assembly import load_config_library, load_config_scene
+from r3d2_ros.closed_loop.scenario import Phases
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array, Rigid
@@ -28,6 +29,9 @@ PARKED_M = 0.75
 """Whoever stays within this has not moved: tracks of parked cars jitter."""
 
 MIN_DRIVE_M = 1.0
+
+WAITS_S = 1.0
+"""Who stays within EGO_STEP_M for so long at the end of a drive waits there."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,15 @@ def scenario_from_log(
     for name, asset in options.replace.items():
         if asset not in library:
             raise InputError(f"--replace {name}", f"one of {', '.join(sorted(library.assets))}", f"'{asset}'")
-    times, points = _thinned(*_path(ego, T), step_m=EGO_STEP_M)
+    ego_times, ego_points = _path(ego, T)
+    seconds = round(float(ego_times[-1]), 3)
+    if seconds <= Phases().warmup_s:
+        expected = f"a part of the drive that is longer than the warm-up of {Phases().warmup_s:g} s"
+        raise InputError(str(bag), expected, f"{seconds:g} s")
+    times, points = _thinned(ego_times, ego_points, step_m=EGO_STEP_M)
     if float(np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1).sum()) < MIN_DRIVE_M:
         raise InputError(str(bag), f"a drive of at least {MIN_DRIVE_M:g} m", "one that stands")
+    waits = seconds - float(times[-1]) >= WAITS_S
     kept = {name: track for name, track in tracks.items() if name not in options.hide}
     data = {
         "type": "log",
@@ -92,10 +102,14 @@ def scenario_from_log(
         "sim": dict(sim),
         "ego": {"reference": {"points": _rows(points), "times_s": [round(float(t), 4) for t in times]}},
         "actors": [_actor(name, track, T, options) for name, track in kept.items()],
-        "end": {"duration_s": round(max(float(times[-1]), 0.1), 3)},
+        # The path ends where the ego waits: a run that ended there would not see what it waits for.
+        "end": {"duration_s": seconds} | ({"at_goal": False} if waits else {}),
+        "pass": {"no_collision": True},
     }
     counts = f"{len(kept)} actors, {len(options.hide)} hidden"
-    notes.append(f"{len(times)} points of the ego over {times[-1]:.1f} s, {counts}")
+    notes.append(f"{len(times)} points of the ego over {seconds:.1f} s, {counts}")
+    if waits:
+        notes.append(f"the ego waits from {times[-1]:.1f} s on: end.at_goal is false, so that the run goes on as long")
     return data, notes
 
 
@@ -167,7 +181,8 @@ def _path(ego: Mapping[float, Rigid], T: Rigid) -> tuple[Array, Array]:
 def _thinned(times: Array, points: Array, *, step_m: float, most_s: float = math.inf) -> tuple[Array, Array]:
     """Points at least `step_m` apart, or `most_s`, from the one kept before; the first and the last are kept.
 
-    Without `most_s` not a last one that is where the one before it is: a reference has no place twice.
+    Without `most_s` not a last one that is where the one before it is, nor one for which it waited: a reference has no
+    place twice.
     """
     keep = [0]
     for i in range(1, len(times)):
@@ -175,7 +190,8 @@ def _thinned(times: Array, points: Array, *, step_m: float, most_s: float = math
         if away or times[i] - times[keep[-1]] >= most_s:
             keep.append(i)
     last = len(times) - 1
-    elsewhere = np.linalg.norm(points[last, :2] - points[keep[-1], :2]) > 1e-3
+    waits = times[last] - times[keep[-1]] >= WAITS_S
+    elsewhere = not waits and np.linalg.norm(points[last, :2] - points[keep[-1], :2]) > 1e-3
     if keep[-1] != last and (elsewhere or math.isfinite(most_s)):
         keep.append(last)
     return times[keep], points[keep]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from r3d2_ros.closed_loop.demands import Command, demand_fault
+from r3d2_ros.closed_loop.demands import Command, Demand, demand_fault, demand_record
 from r3d2_ros.geometry import Array
 
 MAX_WAITING_PLANS = 100
@@ -66,6 +66,9 @@ class Commands(Protocol):
     def refused(self) -> dict[str, int]:
         """How many commands were refused so far, by cause."""
 
+    def contradictions(self) -> int:
+        """How many of them demanded something else than the command of the same stamp that was accepted."""
+
 
 class Inbox:
     """Thread-safe. `changed` is notified after every arrival, for a driver that waits."""
@@ -76,6 +79,8 @@ class Inbox:
         self.counts: Counter[str] = Counter()
         self._now_ns = 0
         self._last_stamp_ns: int | None = None
+        self._last_demand: Demand | None = None
+        self._contradictions = 0
         self._waiting: Received | None = None
         self._refusals: list[Refusal] = []
         self._plans: list[Plan] = []
@@ -88,7 +93,7 @@ class Inbox:
             refusal = self._refusal(command)
             if refusal is None:
                 self.counts["accepted"] += 1
-                self._last_stamp_ns = command.stamp_ns
+                self._last_stamp_ns, self._last_demand = command.stamp_ns, command.demand
                 self._waiting = Received(command, wall_s)
             else:
                 self._refuse(refusal)
@@ -114,10 +119,19 @@ class Inbox:
         if stamp > now:
             return Refusal("future", f"its stamp is {(stamp - now) * 1e-9:.3f} s after the newest one published", stamp)
         if last is not None and stamp == last:
-            return Refusal("duplicate", "a command with this stamp has been accepted already", stamp)
+            return self._second(command)
         if last is not None and stamp < last:
             return Refusal("out_of_order", f"its stamp is {(last - stamp) * 1e-9:.3f} s before the last one's", stamp)
         return self._stale(stamp, now) if now - stamp > self._max_age_ns else None
+
+    def _second(self, command: Command) -> Refusal:
+        """The refusal of a command whose stamp is that of the last one."""
+        text = "a command with this stamp has been accepted already"
+        assert self._last_demand is not None
+        if demand_record(command.demand) != demand_record(self._last_demand):
+            self._contradictions += 1
+            text += ", with another demand: which of the two comes first is chance"
+        return Refusal("duplicate", text, command.stamp_ns)
 
     def _stale(self, stamp_ns: int, now_ns: int) -> Refusal:
         age = f"{(now_ns - stamp_ns) * 1e-9:.3f} s old, and max_age_s is {self._max_age_ns * 1e-9:g}"
@@ -162,6 +176,10 @@ class Inbox:
     def refused(self) -> dict[str, int]:
         with self.changed:
             return {cause: count for cause, count in self.counts.items() if cause != "accepted"}
+
+    def contradictions(self) -> int:
+        with self.changed:
+            return self._contradictions
 
     def wait(self, ready: Callable[[], bool], timeout_s: float) -> bool:
         """Wait for `ready` (called under the lock) for so long; whether it is."""

@@ -8,7 +8,8 @@ the generator's return value is the outcome. A run is
     engage     the same, until a command for this moment or a later one arrives
     drive      the commands drive the vehicle
 
-and a frame period, from one frame set to the next, is
+One that ends before `drive` says nothing about the stack: `never_drove`. A frame period, from one frame set to the
+next, is
 
     Tick (clock, transforms, odometry, actors) -> Frame -> Wait for a command, if there is none -> Tick, Tick, ...
 
@@ -37,6 +38,14 @@ START_NS = 10_000_000_000
 SUBSTEPS = 4
 ROUNDING = 1e-6
 """Seconds and metres that are no difference."""
+
+NEVER_DROVE = {
+    "collision": "Move the actor or the start of ego.reference",
+    "off_reference": "Lengthen ego.reference",
+    "goal": "Lengthen ego.reference",
+    "duration": "Lengthen end.duration_s",
+}
+"""What to change in a scenario that ends, in one of these ways, before the stack drives."""
 
 Steps = Generator[Action, Done, Outcome | None]
 
@@ -107,15 +116,18 @@ class Loop:
             misses=self.counts["misses"],
             edits=self.counts["edits"],
             refused=self._commands.refused(),
+            contradictions=self._commands.contradictions(),
             deterministic=self.deterministic,
             digest=self._log.digest,
         )
 
     @property
     def deterministic(self) -> bool:
-        """Whether nothing depended on how fast the stack answered, or on when the actors were changed from outside."""
+        """Whether nothing depended on how fast the stack answered, on which of two answers came first, or on when the
+        actors were changed from outside.
+        """
         control = self._scenario.control
-        from_outside = self.counts["misses"] + self.counts["edits"]
+        from_outside = self.counts["misses"] + self.counts["edits"] + self._commands.contradictions()
         return control.wait and control.max_age_s == 0.0 and from_outside == 0
 
     # Start-up
@@ -361,8 +373,20 @@ class Loop:
 
     def _ended(self) -> Outcome | None:
         """Whether the run is over at this tick."""
+        outcome = self._end_of_scenario()
+        return outcome if outcome is None or self._phase == "drive" else self._never_drove(outcome)
+
+    def _never_drove(self, outcome: Outcome) -> Outcome:
+        warming = self._phase == "warmup"
+        when = "in the warm-up" if warming else f"before a command took over{self._refused_text()}"
+        hint = f"{NEVER_DROVE[outcome.reason]}{', or shorten phases.warmup_s' if warming else ''}"
+        return Outcome("never_drove", f"{outcome.reason}, {outcome.detail}, {when}. {hint}", infrastructure=True)
+
+    def _end_of_scenario(self) -> Outcome | None:
         end, t_s = self._scenario.end, self.snapshot.t_s
         hit = self._hit() if self._collision is None else ()
+        if hit and self._phase != "drive":  # at once: every figure would count it, whoever drives later
+            return Outcome("collision", f"with {', '.join(hit)} at t = {t_s:.2f} s")
         if hit and end.on_collision:
             self._collision = t_s, Outcome("collision", f"with {', '.join(hit)} at t = {t_s:.2f} s", with_actors=hit)
         if self._collision is not None:

@@ -32,6 +32,9 @@ SAMPLE_S = 0.05
 STANDING_MPS = 0.2
 """A path that is slower than this has no direction of its own."""
 
+LEAD_S = 1.0
+"""The first acceleration says nothing about what was longer ago."""
+
 
 @functools.lru_cache(maxsize=4096)
 def lateral_gain(speed_mps: float, wheelbase_m: float) -> tuple[float, float]:
@@ -60,7 +63,9 @@ def _gain(A: Array, B: Array, state_cost: Array, input_cost: float) -> tuple[flo
 class Tracker:
     """Follows one trajectory: a cubic spline over its times, sampled every SAMPLE_S.
 
-    Beyond its ends the path goes on straight. After its last point the vehicle is braked to a stop.
+    Beyond its ends the path goes on straight. After its last point the vehicle is braked to a stop. Before its first
+    time its speed is as its first acceleration has it, LEAD_S back at most, and constant before that: of a plan that is
+    made anew in every frame, with its first point ahead, no other part is ever followed.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
@@ -73,8 +78,9 @@ class Tracker:
         self._xy = curve(self._t)
         self._speed = np.linalg.norm(first, axis=1)
         self._moving = self._speed > STANDING_MPS
+        # Of slow samples too: a stack that plans anew from standstill would never be followed out of it.
+        self._acceleration = np.gradient(self._speed, self._t)
         safe = np.where(self._moving, self._speed, 1.0)
-        self._acceleration = np.where(self._moving, np.einsum("ij,ij->i", first, second) / safe, 0.0)
         bend = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / safe**3
         self._curvature = np.where(self._moving, bend, 0.0)
         self._heading = np.arctan2(first[:, 1], first[:, 0])
@@ -91,16 +97,26 @@ class Tracker:
         at_m = float(self._s[k]) + math.cos(heading) * dx + math.sin(heading) * dy
         left_m = math.cos(heading) * dy - math.sin(heading) * dx
         turn = math.remainder(state.yaw_rad - heading, math.tau)
-        over = now >= self._t[-1]
-        speed = 0.0 if over else float(np.interp(now, self._t, self._speed))
-        acceleration = 0.0 if over else float(np.interp(now, self._t, self._acceleration))
+        wanted_m, speed, acceleration = self._wanted(now)
         per_m, per_mps = longitudinal_gain()
-        acceleration -= per_m * (at_m - float(np.interp(now, self._t, self._s))) + per_mps * (state.speed_mps - speed)
+        acceleration -= per_m * (at_m - wanted_m) + per_mps * (state.speed_mps - speed)
         # Gains are kept for steps of speed, so that the Riccati equation is not solved in every tick.
         steps = max(MIN_SPEED_MPS, round(state.speed_mps / SPEED_STEP_MPS) * SPEED_STEP_MPS)
         per_left, per_turn = lateral_gain(steps, vehicle.wheelbase_m)
         curve = vehicle.steer_for_curvature(float(self._curvature[k]))
         return Actuation(acceleration, curve - per_left * left_m - per_turn * turn)
+
+    def _wanted(self, now: float) -> tuple[float, float, float]:
+        """(distance along the path, speed, acceleration) of the trajectory at a time."""
+        if now >= self._t[-1]:
+            return float(self._s[-1]), 0.0, 0.0
+        if now >= 0.0:
+            s, speed, acceleration = (np.interp(now, self._t, v) for v in (self._s, self._speed, self._acceleration))
+            return float(s), float(speed), float(acceleration)
+        speed, acceleration = float(self._speed[0]), float(self._acceleration[0])
+        lead = -min(-now, LEAD_S, speed / acceleration if acceleration > 0.0 else math.inf)  # it never went back
+        before = speed + acceleration * lead
+        return (speed + before) / 2 * lead + before * (now - lead), before, acceleration if lead == now else 0.0
 
     def _nearest(self, state: VehicleState) -> int:
         """Number of the moving sample nearest to the vehicle: where the path stands still it has no direction."""

@@ -145,7 +145,7 @@ class Following:
         """(gap, speed along the line) of the nearest of `others` (corners [4, 2], pose, speed) ahead on the line."""
         nearest: tuple[float, float] | None = None
         for corners, T, speed in others:
-            along = np.array([self.line.project(corner) for corner in corners])
+            along = np.array([self._along(corner) for corner in corners])
             if along.max() <= s_m or not self._in_the_way(corners, along):
                 continue
             gap = float(along.min()) - s_m - self.half_length_m
@@ -153,6 +153,15 @@ class Following:
                 turn = T.yaw_rad - self.line.heading_rad(float(along.mean()))
                 nearest = gap, speed * math.cos(turn)
         return nearest
+
+    def _along(self, point: Array) -> float:
+        """Distance along the line, however far beyond its ends: `project` goes EXTENSION_M there."""
+        s = self.line.project(point)
+        if 0.0 <= s <= self.line.length_m:
+            return s
+        end_m = 0.0 if s < 0.0 else self.line.length_m
+        end, out = self.line.at(end_m)[:2], self.line.at(end_m + math.copysign(1.0, s))[:2]
+        return end_m + math.copysign(float((out - end) @ (point - end)), s)
 
     def _in_the_way(self, corners: Array, along: Array) -> bool:
         beside = []

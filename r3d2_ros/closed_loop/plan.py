@@ -20,7 +20,7 @@ from r3d2_ros.closed_loop.motions import (
     smooth_line,
 )
 from r3d2_ros.closed_loop.reference import Reference
-from r3d2_ros.closed_loop.runs import RunSpec
+from r3d2_ros.closed_loop.runs import RunSpec, in_scenario
 from r3d2_ros.closed_loop.scenario import (
     REFERENCE_LANE,
     ActorKeys,
@@ -35,10 +35,10 @@ from r3d2_ros.closed_loop.scenario import (
 )
 from r3d2_ros.closed_loop.traffic import PlannedActor, Traffic
 from r3d2_ros.closed_loop.vehicle import Vehicle, VehicleState
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.lane_map import LaneMap
-from r3d2_ros.lines import Line
+from r3d2_ros.lines import EXTENSION_M, Line
 from r3d2_ros.polylines import read_polyline
 from r3d2_ros.resources import user_path
 from r3d2_ros.scene import AssetLibrary
@@ -72,7 +72,11 @@ class _Planner:
     def __init__(self, spec: RunSpec, lane_map: LaneMap | None, library: AssetLibrary) -> None:
         self._spec, self._lane_map, self._library = spec, lane_map, library
         rng = np.random.default_rng(spec.seed)
-        self.reference = self._reference(spec.scenario.ego, draw(rng, spec.scenario.ego.jitter))
+        ego = spec.scenario.ego
+        # Places and meetings are arranged before anything is drawn: else they would take back what the jitter changes.
+        line = self._reference_line(ego)
+        self._meant = self._reference(line, ego, Drawn())
+        self.reference = self._reference(line, ego, draw(rng, ego.jitter))
         self.actors = tuple(
             self._actor(keys, draw(rng, keys.jitter), f"actors.{k}") for k, keys in enumerate(spec.scenario.actors)
         )
@@ -82,19 +86,29 @@ class _Planner:
 
     # The ego
 
-    def _reference(self, ego: EgoKeys, drawn: Drawn) -> Reference:
+    def _reference_line(self, ego: EgoKeys) -> Line:
         keys, where = ego.reference, self._where("ego.reference")
         if keys.lane:
             line = self._line(keys.lane, f"{where}.lane")
-            line = _cut(line, keys.from_m, line.length_m if keys.to_m is None else keys.to_m, where)
-        elif keys.file:
+            to_m = line.length_m if keys.to_m is None else keys.to_m
+            _check_near(line, keys.from_m, keys.lane, f"{where}.from_m")
+            _check_near(line, to_m, keys.lane, f"{where}.to_m")
+            return _cut(line, keys.from_m, to_m, where)
+        if keys.file:
             path = self._spec.folder / user_path(keys.file, f"{where}.file")
-            line = _polyline(read_polyline(path), str(path))
-        else:
-            line = _polyline([(p[0], p[1], p[2] if len(p) > 2 else 0.0) for p in keys.points], f"{where}.points")
+            try:
+                points = read_polyline(path)
+            except (InputError, InputErrors) as error:
+                raise in_scenario(error, f"{where}.file") from error
+            return _polyline(points, f"{where}.file: {path}")
+        line = _polyline([(p[0], p[1], p[2] if len(p) > 2 else 0.0) for p in keys.points], f"{where}.points")
+        if keys.times_s and len(line.s) != len(keys.times_s):
+            raise InputError(f"{where}.points", "points that differ, where there are times_s", "one twice")
+        return line
+
+    def _reference(self, line: Line, ego: EgoKeys, drawn: Drawn) -> Reference:
+        keys = ego.reference
         if keys.times_s:
-            if len(line.s) != len(keys.times_s):
-                raise InputError(f"{where}.points", "points that differ, where there are times_s", "one twice")
             times, s = np.array(keys.times_s) - keys.times_s[0], line.s
             return Reference(line, times, s)
         if drawn.longitudinal_m:
@@ -102,7 +116,12 @@ class _Planner:
         if drawn.lateral_m:
             line = line.shifted_left(drawn.lateral_m)
         assert ego.speed_mps is not None
-        return Reference.at_speed(line, max(0.0, ego.speed_mps + drawn.speed_mps))
+        most = self._spec.vehicle.max_speed_mps
+        if ego.speed_mps > most:
+            key = "vary.speed_mps" if "speed_mps" in self._spec.variation else "ego.speed_mps"
+            expected = f"at most {most:g}, max_speed_mps of the vehicle '{self._spec.vehicle.name}'"
+            raise InputError(self._where(key), expected, f"{ego.speed_mps:g}")
+        return Reference.at_speed(line, min(max(0.0, ego.speed_mps + drawn.speed_mps), most))
 
     # Lanes and places
 
@@ -113,11 +132,17 @@ class _Planner:
         return _polyline(self._lane_map.line(name, where), where)
 
     def _lane(self, name: str, where: str) -> Line:
-        return self.reference.line if name == REFERENCE_LANE else self._line(name, where)
+        return self._meant.line if name == REFERENCE_LANE else self._line(name, where)
+
+    def _lane_of(self, place: LanePlace, where: str) -> Line:
+        """The lane of a place that is on it, or not far beyond its ends."""
+        line = self._lane(place.lane, f"{where}.lane")
+        _check_near(line, place.s_m, place.lane, f"{where}.s_m")
+        return line
 
     def _pose(self, place: Place, where: str) -> Rigid:
         if isinstance(place, LanePlace):
-            T = self._lane(place.lane, f"{where}.lane").pose(place.s_m)
+            T = self._lane_of(place, where).pose(place.s_m)
             x, y, z = (float(v) for v in T.apply((0.0, place.left_m, 0.0)))
             return Rigid.from_xyz_yaw(x, y, z, T.yaw_rad + math.radians(place.heading_deg))
         return Rigid.from_xyz_yaw(place.x, place.y, place.z, math.radians(place.yaw_deg))
@@ -127,11 +152,12 @@ class _Planner:
     def _actor(self, keys: ActorKeys, drawn: Drawn, key: str) -> PlannedActor:
         if keys.asset not in self._library:
             known = ", ".join(sorted(self._library.assets))
-            raise InputError(self._where(f"{key}.asset"), f"one of {known or 'no assets'}", f"'{keys.asset}'")
+            varied = keys.target and "asset" in self._spec.variation
+            where = self._where("vary.asset" if varied else f"{key}.asset")
+            raise InputError(where, f"one of {known or 'no assets'}", f"'{keys.asset}'")
         asset = self._library[keys.asset]
         size_m = keys.size_m or asset.size_m
         start = None if isinstance(keys.motion, Parked) else keys.motion.start
-        # A meeting is arranged before anything is drawn: else it would take back what the jitter changes.
         meant = self._motion(keys, Drawn(), size_m, self._where(key))
         starts_s, waits = self._starts(meant, start, self._where(f"{key}.motion.start"))
         speed = 0.0
@@ -171,7 +197,7 @@ class _Planner:
         place = keys.place
         assert isinstance(place, LanePlace)
         return Following(
-            line=self._lane(place.lane, f"{where}.place.lane"),
+            line=self._lane_of(place, f"{where}.place"),
             start_m=place.s_m + drawn.longitudinal_m,
             left_m=place.left_m + drawn.lateral_m,
             keys=motion,
@@ -180,7 +206,7 @@ class _Planner:
         )
 
     def _path(self, motion: FollowPath, drawn: Drawn, where: str) -> Motion:
-        points = np.array([self._point(motion.frame, point, where) for point in motion.points])
+        points = np.array([self._point(motion.frame, point, where, k) for k, point in enumerate(motion.points)])
         try:
             line, s = smooth_line(points)
         except ValueError as error:
@@ -193,12 +219,14 @@ class _Planner:
             return Timed(line, np.array(motion.times_s), s)
         return AlongPath(line, max(0.1, motion.speed_mps + drawn.speed_mps), motion.acceleration_mps2)
 
-    def _point(self, frame: str, point: tuple[float, ...], where: str) -> Array:
+    def _point(self, frame: str, point: tuple[float, ...], where: str, k: int) -> Array:
         if frame == "map":
             return np.array([point[0], point[1], point[2] if len(point) > 2 else 0.0])
         if len(point) > 2:
             raise InputError(f"{where}.points", "[s, left] on a lane", str(list(point)))
-        return self._lane(frame, f"{where}.frame").pose(point[0]).apply((0.0, point[1], 0.0))
+        line = self._lane(frame, f"{where}.frame")
+        _check_near(line, point[0], frame, f"{where}.points.{k}")
+        return line.pose(point[0]).apply((0.0, point[1], 0.0))
 
     def _starts(self, motion: Motion, start: Start | None, where: str) -> tuple[float | None, bool]:
         """(when the motion begins, whether the actor stands until then)."""
@@ -207,11 +235,11 @@ class _Planner:
         if start.distance_m is not None:
             return None, True
         s_m, place = self._meeting(motion)
-        centre_m = self.reference.locate(*place)[0] - self._spec.vehicle.centre_m
-        meeting_s = self.reference.time_at(centre_m)
+        centre_m = self._meant.locate(*place)[0] - self._spec.vehicle.centre_m
+        meeting_s = self._meant.time_at(centre_m)
         if meeting_s is None or meeting_s <= 0.0:
             expected = "a place that the ego passes after the start of its reference"
-            raise InputError(where, expected, f"one at {centre_m:.1f} m of {self.reference.length_m:.1f} m")
+            raise InputError(where, expected, f"one at {centre_m:.1f} m of {self._meant.length_m:.1f} m")
         assert isinstance(motion, Straight | AlongPath)
         begins_s = meeting_s - motion.seconds_to(s_m)
         if isinstance(motion, AlongPath) and begins_s < 0.0:
@@ -229,7 +257,7 @@ class _Planner:
             return 0.0, (float(x), float(y))
         assert isinstance(motion, AlongPath)
         points = motion.line.points
-        beside = np.array([abs(self.reference.locate(float(x), float(y))[1]) for x, y, _ in points])
+        beside = np.array([abs(self._meant.locate(float(x), float(y))[1]) for x, y, _ in points])
         k = int(np.flatnonzero(beside <= beside.min() + MEETING_M)[0])
         return float(motion.line.s[k]), (float(points[k, 0]), float(points[k, 1]))
 
@@ -240,6 +268,14 @@ def _polyline(points: ArrayLike, where: str) -> Line:
         return Line(points)
     except ValueError as error:
         raise InputError(where, str(error), "one place") from error
+
+
+def _check_near(line: Line, s_m: float, lane: str, where: str) -> None:
+    """InputError, naming `where`, for a distance along a lane that is far beyond its ends: a typo, not a place."""
+    most_m = line.length_m + EXTENSION_M
+    if not -EXTENSION_M <= s_m <= most_m:
+        expected = f"{-EXTENSION_M:g} to {most_m:g} m for the lane '{lane}', which is {line.length_m:g} m long"
+        raise InputError(where, expected, f"{s_m:g} m")
 
 
 def _cut(line: Line, from_m: float, to_m: float, where: str) -> Line:

@@ -4,8 +4,10 @@ picture for picture.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
 from typing import Any
+
+import numpy as np
 
 from r3d2_ros.closed_loop.demands import Command, Trajectory, demand_of
 from r3d2_ros.closed_loop.entities import Edit, Spawn, World, edit_of
@@ -29,13 +31,23 @@ def _logged_epoch_ns(log: RunLog) -> int:
 
 
 class LoggedCommands:
-    """`inbox.Commands` from a log: each command is taken at the tick at which it was, each miss is missed again."""
+    """`inbox.Commands` from a log: each command is taken at the tick at which it was, each miss is missed again, and
+    plans, which scores are made from, come at the frame sets at which they did.
+    """
 
     def __init__(self, log: RunLog) -> None:
         self._logged_epoch_ns = _logged_epoch_ns(log)
         self._epoch_ns = self._logged_epoch_ns
+        self._began = False
         self._commands = {r["stamp_ns"] - self._logged_epoch_ns: self._command(r, log) for r in log.of("command")}
         self._misses = {r["stamp_ns"] - self._logged_epoch_ns for r in log.of("miss")}
+        self._now_ns = self._logged_epoch_ns
+        plans = ((int(r["stamp_ns"]) - self._logged_epoch_ns, r) for r in log.of("plan"))
+        # Those of the start-up are answers to frame sets that this run does not have.
+        self._plans = deque((since_ns, self._plan(r, log)) for since_ns, r in plans if since_ns >= 0)
+        end = log.end or {}
+        self._refused = dict(end.get("refused", Counter(r["cause"] for r in log.of("refused"))))
+        self._contradictions = int(end.get("contradictions", 0))
 
     def _command(self, record: dict[str, Any], log: RunLog) -> Command:
         try:
@@ -44,11 +56,19 @@ class LoggedCommands:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{log.path}: command", "a command as the log has it", repr(error)) from error
 
+    def _plan(self, record: dict[str, Any], log: RunLog) -> Plan:
+        try:
+            points = np.array(record["points"], np.float64).reshape(-1, 3)
+            return Plan(int(record["of_stamp_ns"]), points[:, :2], points[:, 2])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{log.path}: plan", "a plan as the log has it", repr(error)) from error
+
     def set_time(self, now_ns: int) -> None:
-        """Nothing to do: what is taken when is in the log."""
+        self._now_ns = now_ns
 
     def begin(self, epoch_ns: int) -> None:
         self._epoch_ns = epoch_ns
+        self._began = True
 
     def started(self) -> bool:
         return True
@@ -61,10 +81,18 @@ class LoggedCommands:
         return None if command is None else Received(self._shifted(command), 0.0)
 
     def drain(self) -> tuple[list[Refusal], list[Plan]]:
-        return [], []
+        plans = []
+        while self._began and self._plans and self._plans[0][0] <= self._now_ns - self._epoch_ns:
+            plan = self._plans.popleft()[1]
+            plans.append(Plan(plan.stamp_ns + self._epoch_ns - self._logged_epoch_ns, plan.xy, plan.yaw_rad))
+        return [], plans
 
     def refused(self) -> dict[str, int]:
-        return {}
+        """What the log has of them: nothing is refused here."""
+        return self._refused
+
+    def contradictions(self) -> int:
+        return self._contradictions
 
     def _shifted(self, command: Command) -> Command:
         """The command with its stamps in this run's time."""

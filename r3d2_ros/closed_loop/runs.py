@@ -181,6 +181,12 @@ def replace_where(fault: InputError, path: str) -> InputError:
     return InputError(where, fault.expected, fault.got, fault.hint)
 
 
+def in_scenario(error: InputError | InputErrors, where: str) -> InputError | InputErrors:
+    """The fault, or faults, with `where`, such as the scenario's file, in front of what they name."""
+    faults = [InputError(f"{where}: {f.where}", f.expected, f.got, f.hint) for f in _faults(error)]
+    return faults[0] if isinstance(error, InputError) else InputErrors(faults)
+
+
 def _expanded(scenario: Scenario, where: str) -> list[tuple[str, Scenario, int, dict[str, Any]]]:
     """Every combination of what varies: (run id, scenario without `vary`, seed, what was chosen)."""
     vary = {entry.name: getattr(scenario.vary, entry.name) for entry in dataclasses.fields(scenario.vary)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from r3d2_ros.errors import InputError
 from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.rigs.fields import Number
 from r3d2_ros.schema import STRICT
@@ -22,7 +24,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9]
 SizeM = Annotated[Number, Field(gt=0, le=1000)]
 
 REFERENCE_LANE = "reference"
-"""Name of the ego's own reference path among the lanes; it begins at the ego's start."""
+"""Name of the ego's own reference path among the lanes, as it is before its jitter; it begins at the ego's start."""
 
 
 # Where things are
@@ -167,7 +169,21 @@ class IdmFollower:
             raise ValueError("a start by time_s or distance_m: a follower adapts its speed, so no meeting can be set")
 
 
-Motion = Annotated[Parked | ConstantVelocity | FollowPath | IdmFollower, Field(discriminator="kind")]
+def _kind_of_motion(value: Any) -> Any:
+    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+Motion = Annotated[
+    Annotated[Parked, Tag("parked")]
+    | Annotated[ConstantVelocity, Tag("constant_velocity")]
+    | Annotated[FollowPath, Tag("path")]
+    | Annotated[IdmFollower, Tag("idm")],
+    Discriminator(
+        _kind_of_motion,
+        custom_error_type="kind_of_motion",
+        custom_error_message="keys with a kind: parked, constant_velocity, path or idm",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +233,9 @@ class EgoKeys:
     def __post_init__(self) -> None:
         if (self.speed_mps is None) != bool(self.reference.times_s):
             raise ValueError("either speed_mps or a reference with times_s")
-        if self.reference.times_s and self.jitter.speed_mps:
-            raise ValueError("no speed_mps in the jitter of an ego whose reference has times_s")
+        jitter = self.jitter
+        if self.reference.times_s and (jitter.longitudinal_m or jitter.lateral_m or jitter.speed_mps):
+            raise ValueError("no jitter of an ego whose reference has times_s, which say where it is when")
         if self.jitter.yaw_deg:
             raise ValueError("no yaw_deg in the ego's jitter: the ego begins along its reference path")
 
@@ -292,6 +309,7 @@ class Criteria:
 
     __pydantic_config__ = STRICT
     no_collision: bool = False
+    on_road: bool = False
     neuroncap_min: Annotated[Number, Field(ge=0, le=5)] | None = None
     hd_score_min: Annotated[Number, Field(ge=0, le=1)] | None = None
     alpasim_min: Annotated[Number, Field(ge=0, le=1)] | None = None
@@ -346,6 +364,16 @@ class Scenario:
             raise ValueError("an ego with speed_mps, which vary.speed_mps changes")
         if (self.vary.asset or self.vary.offset_m) and self.target is None:
             raise ValueError("an actor with target: true, which vary.asset and vary.offset_m change")
+        if self.hand_over_s >= self.end.duration_s - 1e-6:
+            expected = f"a warm-up that is over, at a frame set, before end.duration_s ({self.end.duration_s:g})"
+            got = f"{self.phases.warmup_s:g}: the stack would take over at {self.hand_over_s:g} s"
+            raise InputError("phases.warmup_s", expected, got, "Shorten the warm-up or lengthen the run")
+
+    @property
+    def hand_over_s(self) -> float:
+        """When the stack takes over at the earliest: at the first frame set after the warm-up."""
+        period_s = 1.0 / self.clock.frame_rate_hz
+        return math.ceil(self.phases.warmup_s / period_s - 1e-6) * period_s
 
     @property
     def target(self) -> ActorKeys | None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from r3d2_ros.assembly import Assembled, assemble, load_config_library, scene_path
+from r3d2_ros.assembly import Assembled, assemble, load_config_library, load_config_rig, scene_path
 from r3d2_ros.closed_loop.actions import Outcome
 from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.plan import RunPlan, plan_run
@@ -35,14 +35,16 @@ from r3d2_ros.closed_loop.results import (
     score_folder,
     write_json,
 )
-from r3d2_ros.closed_loop.runs import RunSpec, check_differ, configuration_hash
+from r3d2_ros.closed_loop.runs import RunSpec, check_differ, configuration_hash, in_scenario
 from r3d2_ros.closed_loop.scores.data import SceneFacts
 from r3d2_ros.closed_loop.scores.summary import never_began
-from r3d2_ros.config import SimConfig
-from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.config import RigConfig, SimConfig
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.formats.files import atomic_output, free_name, make_folder
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.scenes import SceneFiles, build_scene, find_scene
+from r3d2_ros.harmonizer.packages import need_packages
+from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.lane_map import LaneMap, load_labels, load_lane_map
 from r3d2_ros.resources import user_path
 from r3d2_ros.scene import AssetLibrary
@@ -70,13 +72,42 @@ class Scenes:
     _lane_maps: dict[SimConfig, LaneMap | None] = field(default_factory=dict)
     _libraries: dict[SimConfig, AssetLibrary] = field(default_factory=dict)
     _facts: dict[SimConfig, SceneFacts] = field(default_factory=dict)
+    _checked: set[RigConfig | HarmonizerConfig] = field(default_factory=set)
+
+    def check_rig(self, spec: RunSpec) -> None:
+        """InputError(s), naming the scenario, for a rig that cannot be used."""
+        if spec.sim.rig in self._checked:
+            return
+        try:
+            load_config_rig(spec.sim)
+        except (InputError, InputErrors) as error:
+            raise in_scenario(error, spec.where) from error
+        self._checked.add(spec.sim.rig)
+
+    def check_harmonizer(self, spec: RunSpec) -> None:
+        """InputErrors, naming the scenario, for what the harmonizer's start would find, but for what depends on the
+        machine. MissingPackageError where it cannot be looked for.
+        """
+        config = spec.sim.harmonizer
+        if config.backend == "none" or config in self._checked:
+            return
+        need_packages(f"harmonizer.backend: {config.backend}")
+        from r3d2_ros.harmonizer.checking import harmonizer_faults  # imports torch
+
+        if faults := harmonizer_faults(config):
+            raise in_scenario(InputErrors(faults), spec.where)
+        self._checked.add(config)
 
     def plan(self, spec: RunSpec) -> RunPlan:
-        """The run, resolved. InputError when the scene has not what the scenario names."""
+        """The run, resolved. InputError(s), naming the scenario, when the scene has not what that names."""
         if spec.sim not in self._lane_maps:
-            path = self._files(spec.sim).lane_map
-            self._lane_maps[spec.sim] = None if path is None else load_lane_map(path)
-            self._libraries[spec.sim] = load_config_library(spec.sim, self.say)
+            try:
+                path = self._files(spec.sim).lane_map
+                lane_map = None if path is None else load_lane_map(path)
+                self._libraries[spec.sim] = load_config_library(spec.sim, self.say)
+            except (InputError, InputErrors) as error:
+                raise in_scenario(error, spec.where) from error
+            self._lane_maps[spec.sim] = lane_map
         return plan_run(spec, lane_map=self._lane_maps[spec.sim], library=self._libraries[spec.sim])
 
     def simulator(self, sim: SimConfig) -> Assembled:
@@ -140,10 +171,14 @@ def run_session(
     """
     with interrupts.ready():
         plans = [scenes.plan(spec) for spec in specs]
+        for spec in specs:
+            scenes.check_rig(spec)
+            if spec.sim.harmonizer != specs[0].sim.harmonizer:  # which the first run starts before anything is done
+                scenes.check_harmonizer(spec)
     check_differ(specs)
     baseline = None if options.baseline is None else read_results(options.baseline)
     done = {plan.spec.run_id: _finished(options, plan, driver=execute.name, say=say) for plan in plans}
-    _check_folder(options, plans, done)
+    _check_folder(options, plans, done, say)
     seconds: dict[str, float] = {}
     try:
         for number, plan in enumerate(plans, start=1):
@@ -174,8 +209,10 @@ def _run(
     make_folder(folder)
     try:
         execute(plan, folder)
-    except (InputError, MissingPackageError, MemoryError):
-        raise  # the next run would meet the same
+    except (InputError, InputErrors, MissingPackageError, MemoryError) as error:  # the next run would meet the same
+        if isinstance(error, InputError | InputErrors) and not (folder / LOG).exists():  # what the simulator is made of
+            raise in_scenario(error, plan.spec.where) from error
+        raise
     except Exception as error:  # the other runs go on
         reason = f"{type(error).__name__}: {error}"
         scenes.say(f"{plan.spec.run_id}: {reason}")
@@ -206,16 +243,30 @@ def _finished(options: SessionOptions, plan: RunPlan, *, driver: str, say: Say) 
     return summary
 
 
-def _check_folder(options: SessionOptions, plans: list[RunPlan], done: dict[str, dict[str, Any] | None]) -> None:
-    """Logs of earlier runs are never overwritten: those of runs that are done again are set aside when resuming."""
+def _check_folder(
+    options: SessionOptions, plans: list[RunPlan], done: dict[str, dict[str, Any] | None], say: Say
+) -> None:
+    """Logs of earlier runs are never overwritten: those of runs that are done again are set aside when resuming.
+
+    Nor are the results of earlier runs, which those of this session would replace, unless that is asked for.
+    """
     make_folder(options.out)
-    for plan in plans:
-        log = options.out / RUNS / plan.spec.run_id / LOG
-        if done[plan.spec.run_id] is not None or not log.exists():
+    earlier = [path for name in (LOG, SUMMARY) for path in sorted((options.out / RUNS).glob(f"*/{name}"))]
+    others = [path for path in earlier if path.parent.name not in done]
+    mine = [path for path in earlier if path.name == LOG and path.parent.name in done]
+    if refused := [] if options.resume else [*mine, *(others if options.report else ())]:
+        hint = (
+            "Choose another folder, or --resume to keep the finished runs of these scenarios. Scenarios that belong in "
+            "one folder are run by one command, or with --no-report and then r3d2 scenario report"
+        )
+        raise InputError(str(options.out), "a folder without earlier runs", str(refused[0]), hint)
+    if others and options.report:
+        count = len({path.parent for path in others})
+        say(f"runs in {options.out} that are not in these results: {count}; r3d2 scenario report {options.out} "
+            "writes those of all")  # fmt: skip
+    for log in mine:
+        if done[log.parent.name] is not None:
             continue
-        if not options.resume:
-            hint = "Choose another folder, or --resume to keep the finished runs and repeat the others"
-            raise InputError(str(options.out), "a folder without earlier runs", f"the log {log}", hint)
         log.rename(free_name(log))
         (log.parent / SUMMARY).unlink(missing_ok=True)  # it is that log's
 

@@ -17,11 +17,15 @@ Status = Literal["passed", "failed", "invalid", "error"]
 class Figures:
     """What criteria are asked about. Infinity: never near anybody, never on a collision course.
 
-    note  what to know about the collision
+    note        what to know about the collision
+    beside      how far it was from the reference path where that ended the run
+    off_road_s  when the stack left the road; None: where its edges are is not known
     """
 
     collision_with: str = ""
     note: str = ""
+    beside: str = ""
+    off_road_s: float | None = math.inf
     neuroncap: Score | None = None
     hd: Score | None = None
     alpasim: Score | None = None
@@ -58,6 +62,8 @@ def _failures(figures: Figures, criteria: Criteria, misses: int) -> list[str]:
     failures = []
     if criteria.no_collision and figures.collision_with:
         failures.append(f"collision with {figures.collision_with}")
+    if criteria.on_road and (off_road := _off_road(figures)):
+        failures.append(f"on_road: {off_road}")
     for name, limit, score in (
         ("neuroncap_min", criteria.neuroncap_min, figures.neuroncap),
         ("hd_score_min", criteria.hd_score_min, figures.hd),
@@ -87,6 +93,12 @@ def _failures(figures: Figures, criteria: Criteria, misses: int) -> list[str]:
         f"{name}: expected at most {limit:g}, got {got:.3f}" for name, limit, got in most if _is_below(limit, got)
     ]
     return failures
+
+
+def _off_road(figures: Figures) -> str:
+    if figures.off_road_s is None:
+        return figures.beside or "this is missing for it: a lane map with edges of the road (scene.yaml: lane_map)"
+    return f"off the road at t = {figures.off_road_s:.2f} s" if math.isfinite(figures.off_road_s) else figures.beside
 
 
 def _is_below(low: float | None, high: float | None) -> bool:

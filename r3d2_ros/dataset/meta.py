@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from r3d2_ros.cameras import CameraView, pixel_corner_K
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.region import ActorBox
+from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.schema import STRICT
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"

@@ -11,7 +11,7 @@ from r3d2_ros.boxes import box, gap_m
 from r3d2_ros.cameras import Camera, CameraView, Rig
 from r3d2_ros.dataset.garage import Thing
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.region import BOX_CORNERS
+from r3d2_ros.harmonizer.compositing.region import BOX_CORNERS
 from r3d2_ros.street.build import LitStreet
 from r3d2_ros.street.ground import ground_height
 from r3d2_ros.street.layout import HALF_ROAD_M

@@ -18,7 +18,7 @@ from r3d2_ros.dataset.placement import Standpoint, crop_of, draw_place, draw_sta
 from r3d2_ros.dataset.samples import SPLITS, Pair
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array
-from r3d2_ros.harmonizer.region import BOX_CORNERS
+from r3d2_ros.harmonizer.compositing.region import BOX_CORNERS
 from r3d2_ros.rendering.base import Renderer
 from r3d2_ros.rigs.fields import MAX_PIXELS, MAX_SIDE_PX
 from r3d2_ros.sky import Sky

@@ -22,7 +22,7 @@ from r3d2_ros.dataset.samples import DatasetWriter, Pair, only_build
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.images import read_image
 from r3d2_ros.formats.libraries import load_library
-from r3d2_ros.harmonizer.region import actor_boxes
+from r3d2_ros.harmonizer.compositing.region import actor_boxes
 from r3d2_ros.rendering.frames import RenderedFrame
 from r3d2_ros.replay.ticks import Moment, Selection, Ticks
 from r3d2_ros.resources import user_path

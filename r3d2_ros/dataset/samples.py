@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from r3d2_ros.dataset.meta import SampleMeta
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder, write_problem
-from r3d2_ros.harmonizer.region import actor_region
+from r3d2_ros.harmonizer.compositing.region import actor_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.input_files import read_input
 from r3d2_ros.replay.locks import lock

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.evaluation.rows import EditingRow
-from r3d2_ros.harmonizer.model import DTYPES
-from r3d2_ros.harmonizer.model_config import LATENT_PX
+from r3d2_ros.harmonizer.model.config import LATENT_PX
+from r3d2_ros.harmonizer.model.r3d2 import DTYPES
 from r3d2_ros.harmonizer.pipelines.calls import first_image, resized, to_pil, to_tensor
 from r3d2_ros.harmonizer.pipelines.code import no_progress_bars, offline
 from r3d2_ros.harmonizer.pipelines.folders import PipelineFolder, check_code, check_parts, read_pipeline_folder

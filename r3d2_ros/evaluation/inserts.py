@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array
-from r3d2_ros.harmonizer.region import ActorBox
+from r3d2_ros.harmonizer.compositing.region import ActorBox
 
 Picture = NDArray[np.uint8]
 Part = NDArray[np.bool_]

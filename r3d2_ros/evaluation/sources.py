@@ -20,14 +20,13 @@ from r3d2_ros.evaluation.rows import EditingRow, EvalConfig, HarmonizerRow, Imag
 from r3d2_ros.evaluation.subjects import Subject
 from r3d2_ros.harmonizer.backends import load_network
 from r3d2_ros.harmonizer.base import ImageNetwork
-from r3d2_ros.harmonizer.checkpoints import WEIGHTS_FILE, load_config
+from r3d2_ros.harmonizer.diffusers_layout import is_pipeline_folder
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
-from r3d2_ros.harmonizer.moment import Moment
-from r3d2_ros.harmonizer.outcome import Failed
+from r3d2_ros.harmonizer.model.checkpoints import WEIGHTS_FILE, load_config
+from r3d2_ros.harmonizer.model.random_weights import is_random
+from r3d2_ros.harmonizer.model.shipped import model_folder
+from r3d2_ros.harmonizer.moment import Failed, Moment
 from r3d2_ros.harmonizer.pipelines.calls import resized
-from r3d2_ros.harmonizer.pipelines.folders import is_pipeline_folder
-from r3d2_ros.harmonizer.random_weights import is_random
-from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.rendering.frames import HostImage, RenderedFrame
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.resources import user_path

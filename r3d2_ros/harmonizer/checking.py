@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.checkpoints import (
+from r3d2_ros.harmonizer.model.checkpoints import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     check_commercial,
     inspect_checkpoint,
     load_config,
 )
-from r3d2_ros.harmonizer.finite import check_finite
-from r3d2_ros.harmonizer.licences import licence_of
+from r3d2_ros.harmonizer.model.licences import licence_of
+from r3d2_ros.harmonizer.model.shipped import model_folder
+from r3d2_ros.harmonizer.model.tensor_files import check_finite
 from r3d2_ros.harmonizer.pipelines.folders import check_code, check_parts, read_pipeline_folder
 from r3d2_ros.harmonizer.runtime.device import find_device
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.shipped import model_folder
 
 
 def harmonizer_faults(config: HarmonizerConfig) -> list[InputError]:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,18 +19,18 @@ from torch import Tensor
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.areas import Area, AreaFinder, whole_window
 from r3d2_ros.harmonizer.base import ImageNetwork
-from r3d2_ros.harmonizer.composite import bad_pixels, composited
-from r3d2_ros.harmonizer.crops import run_on_crops
-from r3d2_ros.harmonizer.moment import Moment
-from r3d2_ros.harmonizer.outcome import Failed, Harmonized
-from r3d2_ros.harmonizer.region import ActorBox
-from r3d2_ros.harmonizer.residual import reduced_size, run_reduced, scale_of
-from r3d2_ros.harmonizer.roi import Size, crop_sizes, grid_of, parse_sizes
+from r3d2_ros.harmonizer.compositing.areas import Area, AreaFinder, whole_window
+from r3d2_ros.harmonizer.compositing.composite import bad_pixels, composited
+from r3d2_ros.harmonizer.compositing.crops import run_on_crops
+from r3d2_ros.harmonizer.compositing.reduced import reduced_size, run_reduced, scale_of
+from r3d2_ros.harmonizer.compositing.region import ActorBox
+from r3d2_ros.harmonizer.compositing.roi import Size, crop_sizes, grid_of, parse_sizes
+from r3d2_ros.harmonizer.moment import Failed, Harmonized, Moment
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.temporal.blend import CameraResidual, TemporalHistory, blend
-from r3d2_ros.harmonizer.temporal.patch import Window
+from r3d2_ros.harmonizer.temporal.blend import TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal.patch import CameraResidual
+from r3d2_ros.harmonizer.windows import Window
 from r3d2_ros.rendering.base import RenderedImage
 from r3d2_ros.rendering.cuda_copies import CopyAside, to_device, to_host
 from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame, frame_of
@@ -39,6 +39,9 @@ from r3d2_ros.triton_cache import keep_triton_kernels
 log = logging.getLogger(__name__)
 
 MOST_THREADS = 8
+
+DISTANCE_M = 30.0
+"""Of the actors of a warm-up: near enough for a region around them, and too far for it to fill the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,12 @@ class Harmonizer:
     def apply(
         self, moment: Moment, history: TemporalHistory | None = None
     ) -> tuple[list[Harmonized | Failed], TemporalHistory | None]:
-        """Each camera's picture, and what the next moment's temporal harmonizing is to be given."""
+        """Each camera's picture, by position, and what the next moment's temporal harmonizing is to be given.
+
+        What fails for some cameras alone is their `Failed`: the upload of a picture, the network, the composite. What
+        fails for all of them is raised, whatever it is, out of memory among it: the search for actors, and with
+        `temporal` what is done with all residuals together. `history` can be given again then.
+        """
         failures: dict[int, Failed] = {}
         with self._own_stream():
             outputs: Iterable[_Output] = self._outputs(moment, failures)
@@ -129,18 +137,29 @@ class Harmonizer:
         InputError where it fails for a grey frame, as it would for every other one.
         """
         batches, shapes = range(1, self.config.runtime.max_batch + 1), set()
-        for frame, cameras in Counter(sizes).items():
+        counts = Counter(sizes)
+        for frame, cameras in counts.items():
             scale = scale_of(self.config.resolution, frame[0])
             # A frame set can need as many crops of one size as it likes, but not more whole frames than cameras.
             needed = {frame: batches[:cameras], **dict.fromkeys(self._crop_sizes_in(frame, scale), batches)}
             shapes |= {(batch, *reduced_size(*size, scale)) for size in needed for batch in needed[size]}
         with self._own_stream():
-            self._network.warm_up(sorted(shapes, key=lambda shape: (shape[1:], shape[0])))
+            self._network.warm_up(shapes)
         renderers = {torch.device("cpu"), self._network.device}
-        for size, renderer in itertools.product(sorted(set(sizes)), renderers):
-            first, history = self.apply(_one_actor(size, renderer, stamp_ns=0))
-            second, _ = self.apply(_one_actor(size, renderer, stamp_ns=1), history)
-            for outcome in (*first, *second):
+        for (size, cameras), renderer in itertools.product(sorted(counts.items()), renderers):
+            # A GPU's memory is tried with all of them. On a CPU two meet every path, and each more would take seconds.
+            self._try_grey_frames(size, renderer, cameras if self._stream is not None else min(cameras, 2))
+
+    def _try_grey_frames(self, size: Size, renderer: torch.device, cameras: int) -> None:
+        """As `warm_up`, for some cameras of one size."""
+        temporal = self.config.temporal
+        moments, history = [_grey_moment(size, renderer, cameras=cameras)], None
+        if temporal.enabled or self.config.roi.enabled:
+            gap_ns = int(min(0.1, temporal.max_gap_s) * 1e9)
+            moments.append(_grey_moment(size, renderer, cameras=cameras, seen=1, stamp_ns=gap_ns, moved_m=0.01))
+        for moment in moments:
+            outcomes, history = self.apply(moment, history)
+            for outcome in outcomes:
                 if isinstance(outcome, Failed):
                     expected = "a network that works for a grey frame of {} x {}".format(*size)
                     hint = "For NaN try harmonizer.dtype float32, for memory a smaller harmonizer.runtime.max_batch"
@@ -161,17 +180,21 @@ class Harmonizer:
 
         Each comes as soon as it is queued on a GPU, so that what is done with it is queued before the next one.
         """
-        for group in self._groups(self._inputs(moment)):
+        for group in self._groups(self._inputs(moment, failures)):
             left = dict(enumerate(group))
             try:
                 for number, picture in self._run(group):
                     yield _Output(left.pop(number), picture)
             except Exception as error:  # PyTorch's, out of memory among them, or of a pipeline's own code
-                failed = Failed(f"the harmonizer's network failed: {type(error).__name__}: {_first_line(error)}")
+                failed = self._failed("the harmonizer's network", error)
                 failures.update({one.number: failed for one in left.values()})
-                if failed != self._last_logged:  # not once a frame
-                    log.warning(failed.reason, exc_info=error)
-                    self._last_logged = failed
+
+    def _failed(self, what: str, error: Exception) -> Failed:
+        failed = Failed(f"{what} failed: {type(error).__name__}: {_first_line(error)}")
+        if failed != self._last_logged:  # not once a frame
+            log.warning(failed.reason, exc_info=error)
+            self._last_logged = failed
+        return failed
 
     def _groups(self, inputs: Iterable[_Input]) -> Iterator[list[_Input]]:
         """Those that the network gets together: of one size, or each by itself where it computes them one by one."""
@@ -182,20 +205,30 @@ class Harmonizer:
         for size in sorted({one.image.shape for one in every}):
             yield [one for one in every if one.image.shape == size]
 
-    def _inputs(self, moment: Moment) -> Iterator[_Input]:
-        """Of each camera that the network has to see, what it sees; uploaded while other areas are still looked for."""
+    def _inputs(self, moment: Moment, failures: dict[int, Failed]) -> Iterator[_Input]:
+        """Of each camera that the network has to see, what it sees; uploaded while other areas are still looked for.
+
+        Those for which this fails are added to `failures`.
+        """
         for number, area in self._finder.areas(moment):
-            frame = moment.frames[number]
-            image = self._on_device(frame.rgb).clamp(0, 1).movedim(-1, 0).contiguous()
-            if frame.surfaces is not None and frame.surfaces.rgb8.device == self._network.device:
-                window, render = whole_window(moment.views[number]), frame.surfaces.rgb8
-            else:
-                window, render = area.window, self._on_device(frame.rgb8[area.window.slices])
-            if area.mask is None:
-                yield _Input(number, area, window, image, render, weight=None, mask=None)
-            else:
-                weight = self._on_device(area.mask[window.slices])
-                yield _Input(number, area, window, image, render, weight, CopyAside(area.mask))
+            try:
+                seen = self._input(moment, number, area)
+            except Exception as error:  # PyTorch's, out of memory among them
+                failures[number] = self._failed("the harmonizer's upload", error)
+                continue
+            yield seen
+
+    def _input(self, moment: Moment, number: int, area: Area) -> _Input:
+        frame = moment.frames[number]
+        image = self._on_device(frame.rgb).clamp(0, 1).movedim(-1, 0).contiguous()
+        if frame.surfaces is not None and frame.surfaces.rgb8.device == self._network.device:
+            window, render = whole_window(moment.views[number]), frame.surfaces.rgb8
+        else:
+            window, render = area.window, self._on_device(frame.rgb8[area.window.slices])
+        if area.mask is None:
+            return _Input(number, area, window, image, render, weight=None, mask=None)
+        weight = self._on_device(area.mask[window.slices])
+        return _Input(number, area, window, image, render, weight, CopyAside(area.mask))
 
     def _run(self, inputs: Sequence[_Input]) -> Iterable[tuple[int, Tensor]]:
         """The network's output for each of some images [3, H, W] of one size, with its number among them."""
@@ -264,12 +297,19 @@ class Harmonizer:
         return self._on_device(frame.depth), self._on_device(frame.instance.astype(np.int32))
 
     def _show(
-        self, moment: Moment, outputs: Iterable[_Output], failures: Mapping[int, Failed]
+        self, moment: Moment, outputs: Iterable[_Output], failures: dict[int, Failed]
     ) -> list[Harmonized | Failed]:
-        """The outputs in the pictures, or what is wrong with them, by threads that wait for the GPU."""
+        """The outputs in the pictures, or what is wrong with them, by threads that wait for the GPU.
+
+        Cameras for which the composite fails are added to `failures`.
+        """
         made: dict[int, Future[Harmonized | Failed]] = {}
         for out in outputs:
-            picture, bad = (CopyAside(one) for one in out.composited())
+            try:
+                picture, bad = (CopyAside(one) for one in out.composited())
+            except Exception as error:  # PyTorch's, out of memory among them
+                failures[out.seen.number] = self._failed("the harmonizer's composite", error)
+                continue
             render = moment.frames[out.seen.number].rgb8
             made[out.seen.number] = self._pool.submit(_pasted, out.seen, render, bad, picture)
         for number, frame in enumerate(moment.frames):
@@ -315,23 +355,37 @@ def _not_finite(pixels: int) -> Failed:
     return Failed(f"the harmonizer's output has NaN or infinite values in {pixels} pixels")
 
 
-def _one_actor(size: Size, renderer: torch.device, *, stamp_ns: int) -> Moment:
-    """A grey frame in whose middle an actor of one metre is seen at a distance of 10 m, from a renderer on a device."""
+def _grey_moment(
+    size: Size, renderer: torch.device, *, cameras: int = 1, seen: int = 2, stamp_ns: int = 0, moved_m: float = 0.0
+) -> Moment:
+    """Grey frames from a renderer on a device, of cameras in one place, with two actors of a metre that are far apart.
+
+    seen     of the actors: with both a picture has several crops, with one a single one, which other kernels make
+    moved_m  to the right
+    """
     rows, columns = size
     grey, weight = np.full((*size, 3), 0.5, np.float32), np.zeros(size, np.float32)
-    middle = np.s_[rows // 2 : rows // 2 + 8, columns // 2 : columns // 2 + 8]
-    weight[middle] = 1
-    instance = np.zeros(size, np.uint16)
-    instance[middle] = 1
-    depth = np.full(size, 10.0, np.float32)
-    frame = frame_of(RenderedImage(grey, depth, weight, weight, instance))
-    if renderer.type == "cuda":
-        arrays = (frame.rgb8, depth, weight, instance.astype(np.int32))
-        frame = replace(frame, surfaces=DeviceSurfaces(*(torch.from_numpy(array).to(renderer) for array in arrays)))
+    depth, instance = np.full(size, DISTANCE_M, np.float32), np.zeros(size, np.uint16)
+    actors = []
+    for number, place in enumerate((0.15, 0.85), start=1):
+        first = int(place * columns)
+        middle = np.s_[rows // 2 : rows // 2 + 8, first : first + 8]
+        if number <= seen:
+            weight[middle], instance[middle] = 1, number
+        x_m = (place - 0.5) * DISTANCE_M + moved_m
+        T_world_actor = Rigid(np.eye(3), np.array([x_m, 0.0, DISTANCE_M]))
+        actors.append(ActorBox(T_world_actor, (1.0, 1.0, 1.0), f"warm-up {number}", number))
+    frames = [frame_of(RenderedImage(grey, depth, weight, weight, instance))] * cameras
+    if renderer.type != "cpu":
+        arrays = (frames[0].rgb8, depth, weight, instance.astype(np.int32))
+        # Parts of one tensor, as a renderer gives them: not all begin where Triton's fastest loads do.
+        stacks = [torch.from_numpy(np.stack([array] * cameras)).to(renderer) for array in arrays]
+        surfaces = [DeviceSurfaces(*parts) for parts in zip(*stacks, strict=True)]
+        frames = [replace(frame, surfaces=one) for frame, one in zip(frames, surfaces, strict=True)]
     K = np.array([[columns, 0, columns / 2], [0, columns, rows / 2], [0, 0, 1]], np.float64)
     view = CameraView(K, width_px=columns, height_px=rows, T_camera_world=Rigid.identity())
-    actor = ActorBox(Rigid(np.eye(3), np.array([0.0, 0.0, 10.0])), (1.0, 1.0, 1.0), "warm-up", 1)
-    return Moment(stamp_ns, ("warm-up",), (view,), (frame,), (actor,))
+    names = tuple(f"warm-up {k}" for k in range(cameras))
+    return Moment(stamp_ns, names, (view,) * cameras, tuple(frames), tuple(actors))
 
 
 def _first_line(error: Exception) -> str:

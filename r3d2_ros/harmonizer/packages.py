@@ -24,4 +24,14 @@ def need_packages(needed_for: str, install: str = INSTALL, *, besides: tuple[str
 
 def kernels_run_on(device: torch.device) -> bool:
     """Whether our own kernels do; they are written in Triton, which PyTorch brings along for GPUs."""
-    return device.type == "cuda" and find_spec("triton") is not None
+    return device.type == "cuda" and _has_triton()
+
+
+def need_triton(needed_for: str) -> None:
+    """MissingPackageError, with what it is `needed_for`, unless Triton is installed."""
+    if not _has_triton():
+        raise MissingPackageError("triton", needed_for, "pip install triton")
+
+
+def _has_triton() -> bool:
+    return find_spec("triton") is not None

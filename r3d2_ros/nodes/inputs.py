@@ -23,10 +23,12 @@ from r3d2_ros.message_inputs import MessageDoor, actor_message, ego_message
 from r3d2_ros.msg import ActorArray
 from r3d2_ros.nodes.qos import explained, overridable, reliable
 from r3d2_ros.scene import AssetLibrary
-from r3d2_ros.sync import QueueOverflow, Stall, Tick, Waiting
+from r3d2_ros.state_buffer import PAIRING_IN_DOUBT, RESTART
+from r3d2_ros.sync import MAX_QUEUE_LIMIT, QueueOverflow, Stall, Tick, Waiting
 
-INPUT_DEPTH = 1000
-"""Poses that may wait in the middleware: in lockstep none may be lost while a callback is delayed."""
+INPUT_DEPTH = MAX_QUEUE_LIMIT
+"""Messages that may wait in the middleware, which loses more than these and says nothing: `sync.queue_limit` has to be
+reached first. Places that are not used take no memory."""
 
 EGO_TOPICS = ("~/input/odometry", "~/input/pose")
 ACTOR_TOPICS = ("~/input/actors", "~/input/actor_markers")
@@ -52,7 +54,12 @@ class Inputs:
         self._node = node
         self._stop_run = stop_run
         self._door = MessageDoor(
-            config, rig=rig, library=library, has_actors=self._actors_are_published, say=node.get_logger().info
+            config,
+            rig=rig,
+            library=library,
+            has_actors=self._actors_are_published,
+            defers=self._has_arrays_beside,
+            say=node.get_logger().info,
         )
         self.changed = threading.Condition()
         self.stall: Stall | None = None
@@ -113,6 +120,8 @@ class Inputs:
         if stall.waiting != self._logged_stall[0] or stall.waited_s >= 2 * self._logged_stall[1]:
             self._logged_stall = (stall.waiting, stall.waited_s)
             hint = "; with sync.actors: static nothing waits for actors" if "actors" in stall.waiting.inputs else ""
+            if self._door.reports.count(PAIRING_IN_DOUBT):
+                hint += f"; an input may be one pass of time behind, see above: {RESTART}"
             self._node.get_logger().warning(f"{stall.waiting} for {stall.waited_s:.1f} s{hint}")
 
     def figures(self) -> dict[str, int]:
@@ -150,6 +159,11 @@ class Inputs:
     def _actors_are_published(self) -> bool:
         topics = [self._node.resolve_topic_name(topic) for topic in ACTOR_TOPICS]
         return any(self._node.count_publishers(topic) for topic in topics)
+
+    def _has_arrays_beside(self, topic: str) -> bool:
+        """Markers may be for RViz alone; ActorArrays are for this node."""
+        arrays, markers = ACTOR_TOPICS
+        return topic == markers and self._node.count_publishers(self._node.resolve_topic_name(arrays)) > 0
 
     def _log_new(self) -> None:
         logger = self._node.get_logger()

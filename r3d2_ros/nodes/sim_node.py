@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 
 import rclpy
 from lifecycle_msgs.srv import ChangeState
@@ -67,6 +68,7 @@ class SimNode(LifecycleNodeMixin, Node):
         self._guard_change_state()
         self._assemble = assemble
         self._transition = threading.Lock()
+        self._ended = False
         self._fault = ""
         self._assembled: Assembled | None = None
         self._harmonizing: HarmonizeThread | None = None
@@ -146,14 +148,7 @@ class SimNode(LifecycleNodeMixin, Node):
             self.get_logger().warning(note)
         simulator, logger = self._assembled.simulator, self.get_logger()
         self._harmonizing = HarmonizeThread(simulator, logger.error, logger.info)
-        cameras = simulator.rig.cameras
-        for camera in cameras:
-            if camera.is_distorted:
-                self.get_logger().warning(
-                    f"camera '{camera.name}' has lens distortion D={list(camera.D)}, which is not applied: it is "
-                    "rendered as the pinhole of its K, and its camera_info publishes zeros"
-                )
-        self._outputs = Outputs(self, config, cameras)
+        self._outputs = Outputs(self, config, simulator.rig.cameras)
 
     def _activate(self) -> None:
         assert self._assembled is not None and self._harmonizing is not None and self._outputs is not None
@@ -214,13 +209,20 @@ class SimNode(LifecycleNodeMixin, Node):
     # Starting, stopping, faults
 
     def start(self) -> bool:
-        """Configure and activate without being asked; a failure has been reported and leaves the node where it is."""
+        """Configure and activate without being asked; a failure has been reported and leaves the node where it is.
+
+        False after `stop` too: the process ends, and nothing may begin to load.
+        """
         with self._transition:
+            if self._ended:
+                return False
             done = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
             return done and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
 
     def stop(self) -> bool:
-        """End the render thread. False when a transition still loads, which is left to end with the process."""
+        """End the render thread; no transition begins any more. False when one still loads, which is left to end with
+        the process."""
+        self._ended = True
         if not self._transition.acquire(timeout=STOP_WAIT_S):
             return False
         try:
@@ -256,6 +258,9 @@ class SimNode(LifecycleNodeMixin, Node):
                 response.success = False
                 return response
             try:
+                if self._ended:
+                    response.success = False
+                    return response
                 return change_state(request, response)
             except Exception as error:
                 self.get_logger().warning(f"change_state refused: {error}")
@@ -296,7 +301,8 @@ class SimNode(LifecycleNodeMixin, Node):
         if inputs is not None:
             inputs.check_stall(self.config.sync.stall_report_s)
         state = self._state_machine.current_state[1]
-        if self.config.sync.mode == "latest" and self._has_no_time():
+        can_render = loop is not None and not self._fault
+        if can_render and self.config.sync.mode == "latest" and self._has_no_time():
             text = "use_sim_time is set and no /clock has arrived: in mode latest nothing is rendered until it does"
             self.get_logger().warning(text, once=True)
             self.diagnostics.publish(self.diagnostics.status("run", WARN, text), self._transport_status)
@@ -326,7 +332,7 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
     take_short_turns()
     ended = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, lambda number, frame: ended.set())
+        signal.signal(name, ends(ended))
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
@@ -344,18 +350,29 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
         threading.Thread(target=_autostart, args=(node, ended, failed), name="autostart", daemon=True).start()
     ended.wait()
     stopped = node.stop()
-    executor.shutdown(timeout_sec=STOP_WAIT_S)
+    idle = executor.shutdown(timeout_sec=STOP_WAIT_S)
     serving.join(STOP_WAIT_S)
-    node.destroy_node()
-    rclpy.try_shutdown()
     status = 1 if failed.is_set() else 0
-    if not stopped or serving.is_alive():
-        # What still loads is not needed any more and would only fail without ROS, and a thread that Python ends inside
-        # of rcl aborts the process.
+    if not (stopped and idle) or serving.is_alive():
+        # What still loads, and a callback at work, would fail without the node that it uses, and a thread that Python
+        # ends inside of rcl aborts the process.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+    node.destroy_node()
+    rclpy.try_shutdown()
     return status
+
+
+def ends(ended: threading.Event) -> Callable[[int, FrameType | None], None]:
+    """A signal handler that sets `ended`, once: it runs in the thread that waits for it, and a second signal would wait
+    for ever for the lock that this thread holds while the first one wakes it."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not ended.is_set():
+            ended.set()
+
+    return handle
 
 
 def _autostart(node: SimNode, ended: threading.Event, failed: threading.Event) -> None:

@@ -7,32 +7,33 @@ end it: it is listed in `damage`, and everything else is delivered.
 from __future__ import annotations
 
 import heapq
-import re
+import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, Self
+from urllib.parse import quote
 
-import yaml
 import zstandard
-from rosbags.interfaces import ConnectionExtRosbag2, QosDurability
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader, Msg, msgsrc
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.input_files import not_a_file
+from r3d2_ros.replay.bag_files import METADATA, ZSTD_SUFFIX, find_files
 from r3d2_ros.replay.mcap_scan import ScannedMcap
 from r3d2_ros.replay.records import Record, Topic, one_line
 from r3d2_ros.resources import user_path
 
-STORAGE_SUFFIXES = (".db3", ".mcap")
-ZSTD_SUFFIX = ".zstd"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 MAX_MESSAGE_BYTES = 2**30
 COPY_BYTES = 2**20
-METADATA = "metadata.yaml"
+NAMED_CHUNKS = 10
+"""Damaged chunks of a file that are named one by one."""
 
 
 class Storage(Protocol):
@@ -42,10 +43,11 @@ class Storage(Protocol):
     fault: str
     """What is wrong with the file although it can be read, or empty."""
 
-    def records(self, types: Mapping[str, str]) -> Iterator[Record]:
-        """Messages by topic and type, in the order of recording. Whatever is wrong with the file is raised as it comes.
+    def records(self, types: Mapping[str, str], report: Callable[[str], None]) -> Iterator[Record]:
+        """Messages by topic and type, in the order of recording. What ends the file early is raised as it comes.
 
-        types  topic -> the type that its messages must have; others are left out
+        types   topic -> the type that its messages must have; others are left out
+        report  gets a line for a part that cannot be read, with more behind it
         """
 
     def close(self) -> None: ...
@@ -59,6 +61,8 @@ class RosbagsFile:
         unwritten = wal.is_file() and wal.stat().st_size > 0
         self.fault = f"{wal.name} holds messages that are not read; open it once with sqlite3" if unwritten else ""
         self._reader = Reader(path)
+        if isinstance(self._reader.storage, Sqlite3Reader):  # puts the path into a URI as it is
+            self._reader.storage.path = Path(quote(os.fsencode(path)))
         self._reader.open()
         self.topics = [
             Topic(
@@ -77,14 +81,47 @@ class RosbagsFile:
         storage = self._reader.storage
         return isinstance(storage, McapReader) and not storage.chunks
 
-    def records(self, types: Mapping[str, str]) -> Iterator[Record]:
+    def records(self, types: Mapping[str, str], report: Callable[[str], None]) -> Iterator[Record]:
         connections = [c for c in self._reader.connections if types.get(c.topic) == c.msgtype]
-        if connections:
-            for connection, log_ns, data in self._reader.messages(connections):
-                yield Record(connection.topic, log_ns, data)
+        if not connections:
+            return
+        storage = self._reader.storage
+        if isinstance(storage, McapReader) and storage.chunks:
+            yield from _of_chunks(storage, connections, report)
+            return
+        for connection, log_ns, data in self._reader.messages(connections):
+            yield Record(connection.topic, log_ns, data)
 
     def close(self) -> None:
         self._reader.close()
+
+
+def _of_chunks(
+    storage: McapReader, connections: Collection[Connection], report: Callable[[str], None]
+) -> Iterator[Record]:
+    """As `McapReader.messages`, which a damaged chunk ends."""
+    channels = {connection.id: connection for connection in connections}
+    damaged = 0
+
+    def messages(chunk: ChunkInfo) -> Iterator[Msg]:
+        nonlocal damaged
+        try:
+            assert storage.bio is not None
+            yield from msgsrc(chunk, channels, chunk.message_start_time, chunk.message_end_time + 1, storage.bio)
+        except MemoryError:
+            raise
+        except Exception as error:  # as in Bag._of_file
+            damaged += 1
+            if damaged <= NAMED_CHUNKS:
+                part = f"recorded from {chunk.message_start_time} to {chunk.message_end_time} ns"
+                report(f"the chunk at byte {chunk.chunk_start_offset}, {part}, cannot be read: {one_line(error)}")
+            elif damaged == NAMED_CHUNKS + 1:
+                report("further chunks cannot be read")
+
+    chunks = [chunk for chunk in storage.chunks if any(chunk.channel_count.get(number, 0) for number in channels)]
+    for log_ns, _, connection, data in heapq.merge(*map(messages, chunks)):
+        if connection is not None and data is not None:  # else the place of a chunk that is not open yet
+            yield Record(connection.topic, log_ns, data)
 
 
 def _is_transient_local(ext: Any) -> bool:
@@ -104,14 +141,18 @@ class _OpenFile:
 class Bag:
     """An open bag; a context manager. See `open_bag`.
 
-    topics  by name; a topic that has two types is there, and is read, with the first
-    damage  one line for each file or part that could not be read; grows while records are read
+    topics    by name; a topic that has two types is there, and is read, with the first
+    damage    one line for each file or part that could not be read; grows while records are read
+    notes     what the user should know besides
+    unpacked  compressed file -> where it lies unpacked while the bag is open
     """
 
     path: Path
     files: tuple[Path, ...]
     topics: dict[str, Topic] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unpacked: dict[Path, Path] = field(default_factory=dict)
     _open: list[_OpenFile] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -130,7 +171,7 @@ class Bag:
     def _of_file(self, file: _OpenFile, types: Mapping[str, str]) -> Iterator[Record]:
         last = "nothing was read"
         try:
-            for record in file.storage.records(types):
+            for record in file.storage.records(types, lambda text: self._report(f"{file.name}: {text}")):
                 last = f"the last message that was read was recorded at {record.log_ns} ns"
                 yield replace(record, data=_plain(record.data))
         except MemoryError:
@@ -166,24 +207,25 @@ class Bag:
                 self.topics[topic.name] = replace(known, count=known.count + topic.count, definition=definition)
 
 
-def open_bag(path: str | Path) -> Bag:
+def open_bag(path: str | Path, *, unpacked: Mapping[Path, Path] = MappingProxyType({})) -> Bag:
     """A bag folder, or one .db3 or .mcap file (also .db3.zstd and .mcap.zstd). InputError when nothing can be read.
 
-    Without metadata.yaml the files of a folder are taken in the order of their numbers.
+    See `find_files` for which files of a folder are read.
+
+    unpacked  that of a bag that is open and stays so: its files are not unpacked again
     """
     path = user_path(path, "bag")
-    files = _files(path)
-    bag = Bag(path, tuple(files))
+    found = find_files(path)
+    bag = Bag(path, found.files)
+    bag.damage += [f"{name}: is named in {METADATA} and is not there" for name in found.missing]
+    if found.others:
+        bag.notes.append(f"not named in {METADATA} and not read: {', '.join(found.others)}")
     try:
-        if path.is_dir():
-            bag.damage += _missing_files(path, files)
-        for file in files:
+        for file in found.files:
             readable = file
             if file.suffix == ZSTD_SUFFIX:
-                folder = bag._stack.enter_context(tempfile.TemporaryDirectory(prefix="r3d2_bag-"))
-                readable, fault = _decompressed(file, Path(folder))
-                if fault:
-                    bag._report(f"{file.name}: {fault}")
+                readable = unpacked[file] if file in unpacked else _unpack(bag, file)
+                bag.unpacked[file] = readable
             bag._add(readable, file.name)
         if not bag._open:
             raise InputError(str(path), "a readable rosbag2", "; ".join(bag.damage) or "no files")
@@ -193,55 +235,13 @@ def open_bag(path: str | Path) -> Bag:
     return bag
 
 
-def _files(path: Path) -> list[Path]:
-    """The storage files of a bag in their order."""
-    if not path.is_dir():
-        if (got := not_a_file(path)) is not None:
-            raise InputError(str(path), "a rosbag2 folder, .db3 or .mcap file", got)
-        if not _is_storage(path):
-            raise InputError(str(path), "a rosbag2 folder, .db3 or .mcap file", f"a '{path.suffix}' file")
-        if path.stat().st_size == 0:
-            raise InputError(str(path), "a readable rosbag2", "an empty file")
-        return [path]
-    try:
-        entries = sorted(path.iterdir(), key=lambda entry: _natural(entry.name))
-    except OSError as error:
-        raise InputError(str(path), "a rosbag2 folder that can be read", error.strerror or str(error)) from error
-    files = [entry for entry in entries if _is_storage(entry)]
-    for file in files:
-        if (got := not_a_file(file)) is not None:
-            raise InputError(str(file), "a file of a rosbag2", got)
-    if not files:
-        found = ", ".join(entry.name for entry in entries[:8]) or "an empty folder"
-        raise InputError(str(path), "at least one .db3 or .mcap file in the folder", found)
-    listed = _listed(path)
-    order = {name: number for number, name in enumerate(listed)}
-    return sorted(files, key=lambda file: order.get(file.name, len(order)))
-
-
-def _is_storage(path: Path) -> bool:
-    name = path.name.removesuffix(ZSTD_SUFFIX)
-    return name.endswith(STORAGE_SUFFIXES)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """drive_2 before drive_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _listed(folder: Path) -> list[str]:
-    """File names in metadata.yaml, in its order; empty where there is none or it cannot be used."""
-    try:
-        data = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))
-        paths = data["rosbag2_bagfile_information"]["relative_file_paths"]
-        return [Path(str(path)).name for path in paths]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
-        return []
-
-
-def _missing_files(folder: Path, files: list[Path]) -> list[str]:
-    there = {file.name for file in files}
-    return [f"{name}: is named in {METADATA} and is not there" for name in _listed(folder) if name not in there]
+def _unpack(bag: Bag, file: Path) -> Path:
+    """The file as it is without compression, while the bag is open."""
+    folder = bag._stack.enter_context(tempfile.TemporaryDirectory(prefix="r3d2_bag-"))
+    readable, fault = _decompressed(file, Path(folder))
+    if fault:
+        bag._report(f"{file.name}: {fault}")
+    return readable
 
 
 def _storage(path: Path) -> Storage:
@@ -283,12 +283,14 @@ def _decompressed(file: Path, folder: Path) -> tuple[Path, str]:
 def _plain(data: bytes) -> bytes:
     """The bytes of a message, decompressed where the bag is compressed message by message.
 
-    A CDR message begins with 0x00, a compressed one with the magic number of zstd.
+    A CDR message begins with 0x00, a compressed one with the magic number of zstd. One that cannot be decompressed
+    stays as it is, and is then one that cannot be decoded.
     """
     if bytes(data[:4]) != ZSTD_MAGIC:
         return data
-    with zstandard.ZstdDecompressor().stream_reader(data) as stream:
-        plain = stream.read(MAX_MESSAGE_BYTES + 1)
-    if len(plain) > MAX_MESSAGE_BYTES:
-        raise ValueError(f"a message of more than {MAX_MESSAGE_BYTES} bytes")
-    return plain
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(data) as stream:
+            plain = stream.read(MAX_MESSAGE_BYTES + 1)
+    except zstandard.ZstdError:
+        return data
+    return plain if len(plain) <= MAX_MESSAGE_BYTES else data

@@ -60,6 +60,8 @@ class Decoder:
 
     def decode(self, data: bytes) -> Any:
         """The message. ValueError for bytes that are none of this type."""
+        if bytes(data[:1]) != b"\0":  # any other bytes may look like a message
+            raise ValueError(f"not a {self.msgtype}: it does not begin as a CDR message")
         fault = ""
         for store in list(self._stores):
             try:

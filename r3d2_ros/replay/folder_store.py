@@ -30,9 +30,12 @@ class FolderStore:
         self.path = self.folder = folder
         self._cameras, self._config, self._format = cameras, config, image_format
         self._lock: int | None = None
+        self._manifest: Mapping[str, Any] = {}
+        self._kept: dict[int, Entry] = {}
+        self._replaces = False
 
     def begin(self, manifest: Mapping[str, Any], *, overwrite: bool) -> dict[int, Entry]:
-        """Take the folder; returns what of an earlier run of the same replay is whole, by index.
+        """Lock the folder; returns what of an earlier run of the same replay is whole, by index.
 
         InputError for a folder that holds something else, and while another run writes it.
         """
@@ -40,14 +43,26 @@ class FolderStore:
         self._lock = lock(self.folder)
         path = self.folder / MANIFEST
         earlier = read_manifest(path)
+        entries = self._entries()
         if earlier is None:
             self._check_empty()
-        elif overwrite:
-            self._remove_earlier()
-        else:
+        elif entries and not overwrite:  # without a line it has made nothing
             check_same(path, earlier, manifest)
-        write_manifest(path, manifest)
-        return self._kept()
+        self._manifest, self._replaces = manifest, overwrite and earlier is not None
+        self._kept = {} if overwrite else self._usable(entries)
+        return self._kept
+
+    def take(self) -> None:
+        """Put the manifest there, and remove what is not kept."""
+        if self._replaces:
+            self._remove_earlier()
+        write_manifest(self.folder / MANIFEST, self._manifest)
+        write_entries(self.folder / FRAMES, self._kept.values())
+        for log in self._part_logs():
+            log.unlink()
+        for pattern in (".*.tmp", *(f"{camera.name}*/.*.tmp" for camera in self._cameras)):
+            for unfinished in self.folder.glob(pattern):  # what a killed run was writing
+                unfinished.unlink(missing_ok=True)
 
     def output(self, part: int | None) -> Output:
         """Where a part of the frame sets goes; None: all of them in one."""
@@ -70,7 +85,7 @@ class FolderStore:
             self._lock = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None}
+        return {**self.__dict__, "_lock": None, "_manifest": {}, "_kept": {}}
 
     def state(self) -> dict[int, Entry]:
         """The lines that are there, by index."""
@@ -81,7 +96,8 @@ class FolderStore:
         return entries
 
     def _check_empty(self) -> None:
-        inside = sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith("."))
+        names = (entry.name for entry in self.folder.iterdir())
+        inside = sorted(name for name in names if not name.startswith(".") and name != SUMMARY)
         if inside:
             got = f"a folder with {', '.join(inside[:5])}" + (" and more" if len(inside) > 5 else "")
             expected = "an empty folder, or one of an earlier run of this replay"
@@ -105,16 +121,6 @@ class FolderStore:
             for entry in read_entries(log):
                 found[entry["index"]] = entry
         return found
-
-    def _kept(self) -> dict[int, Entry]:
-        kept = self._usable(self._entries())
-        write_entries(self.folder / FRAMES, kept.values())
-        for log in self._part_logs():
-            log.unlink()
-        for pattern in (".*.tmp", *(f"{camera.name}*/.*.tmp" for camera in self._cameras)):
-            for unfinished in self.folder.glob(pattern):  # what a killed run was writing
-                unfinished.unlink(missing_ok=True)
-        return kept
 
     def _usable(self, entries: dict[int, Entry]) -> dict[int, Entry]:
         """Those of an earlier run's lines whose frame sets are not made again."""

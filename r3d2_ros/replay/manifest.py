@@ -12,8 +12,9 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.formats.libraries import LIBRARY
 from r3d2_ros.formats.scenes import find_scene
-from r3d2_ros.harmonizer.shipped import model_folder
+from r3d2_ros.harmonizer.model.shipped import model_folder
 from r3d2_ros.resources import user_path
+from r3d2_ros.rigs.autoware import BASE_FILE, KIT_FILE
 from r3d2_ros.schema import load_yaml
 
 MANIFEST = "replay.json"
@@ -54,7 +55,8 @@ def _sources(config: SimConfig) -> Iterator[Path]:
     if library is not None and config.assets.library != "street":
         yield from _library_files(library / LIBRARY if library.is_dir() else library)
     classes, rig = user_path(config.assets.classes, "assets.classes"), user_path(config.rig.source, "rig.source")
-    yield from _existing([classes, rig])
+    kit = [rig.parent / name for name in (KIT_FILE, BASE_FILE) if rig.is_file()]  # an Autoware rig is made of both
+    yield from _existing([classes, rig, *kit])
     if config.harmonizer.backend != "none":
         checkpoint = model_folder(config.harmonizer.checkpoint, "harmonizer.checkpoint")
         yield from _existing(sorted(checkpoint.rglob("*")))

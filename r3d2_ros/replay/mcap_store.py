@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ class McapStore:
         self._manifest: dict[str, Any] = {}
         self._lock: int | None = None
         self._first_free = 0
+        self._is_taken = self._replaces = False
 
     def begin(self, manifest: Mapping[str, Any], *, overwrite: bool) -> dict[int, Entry]:
-        """Take the place; returns what of earlier runs of the same replay is whole, by index.
+        """Lock the place; returns what of earlier runs of the same replay is whole, by index.
 
         InputError for a file of something else, and while another run writes it.
         """
@@ -58,17 +60,23 @@ class McapStore:
         make_folder(self.folder)
         self._lock = lock(self.folder)
         earlier = read_manifest(self.folder / MANIFEST)
-        if overwrite:
+        state = {} if overwrite else self.state()
+        if earlier is not None and state:
+            check_same(self.folder / MANIFEST, earlier, manifest)
+        self._replaces = not state  # parts without a frame set have made nothing
+        self._first_free = 1 + max((_number(part) for part in self._parts()), default=-1)
+        # Frame sets with all their pictures, and those that can have none.
+        return {index: entry for index, entry in state.items() if entry.get("cause") not in FAILED}
+
+    def take(self) -> None:
+        """Put the manifest there, and remove what is not kept."""
+        if self._replaces:
             for part in self._parts():
                 part.unlink()
             self.path.unlink(missing_ok=True)
-        elif earlier is not None:
-            check_same(self.folder / MANIFEST, earlier, manifest)
-        write_manifest(self.folder / MANIFEST, manifest)
+        write_manifest(self.folder / MANIFEST, self._manifest)
         (self.folder / MERGED).unlink(missing_ok=True)
-        parts = self._parts()
-        self._first_free = 1 + max((_number(part) for part in parts), default=-1)
-        return self._kept()
+        self._is_taken = True
 
     def output(self, part: int | None) -> Output:
         """Where a part of the frame sets goes; None: all of them in one."""
@@ -98,6 +106,9 @@ class McapStore:
     def release(self) -> None:
         """Let other runs have the place."""
         if self._lock is not None:
+            if not self._is_taken:
+                with suppress(OSError):  # not empty: an earlier run's
+                    self.folder.rmdir()
             os.close(self._lock)
             self._lock = None
 
@@ -131,10 +142,6 @@ class McapStore:
                 if not (stated.index in found and is_done(found[stated.index])):
                     found[stated.index] = entry
         return found
-
-    def _kept(self) -> dict[int, Entry]:
-        """Frame sets with all their pictures, and those that can have none."""
-        return {index: entry for index, entry in self.state().items() if entry.get("cause") not in FAILED}
 
 
 def _as_entry(stated: Stated, cause: str | None) -> Entry:

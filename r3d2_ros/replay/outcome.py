@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
-        return not (self.fault or self.interrupted or self.left or self.missing or self.damage)
+        return self.done > 0 and not (self.fault or self.interrupted or self.left or self.missing or self.damage)
 
     def count(self, *, cause: str | None, reason: str = "") -> None:
         """Count a frame set: with pictures (cause None) or without."""

@@ -30,10 +30,15 @@ class Store(Protocol):
     path: Path
 
     def begin(self, manifest: Mapping[str, Any], *, overwrite: bool) -> dict[int, Entry]:
-        """Take the place; returns lines for the frame sets of earlier runs that are not made again, by index.
+        """Keep the place from others; returns lines for the frame sets of earlier runs that are not made again, by
+        index. What is there stays as it is.
 
         InputError for a place that holds something else, and while another run writes it.
         """
+
+    def take(self) -> None:
+        """The replay can be made: from here on the place is its own, without what an earlier one left that is not kept.
+        Before `finish`; an `output` writes behind it."""
 
     def output(self, part: int | None) -> Output:
         """Where a part of the frame sets goes; None: all of them in one."""

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from r3d2_ros.config import SimConfig
 from r3d2_ros.geometry import Rigid, quat_multiply
-from r3d2_ros.input_checks import Fault, ego_state
-from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.input_checks import Fault
+from r3d2_ros.message_fields import frame_name, stamp_to_ns
 from r3d2_ros.message_inputs import ActorMessage, EgoMessage, actor_message
 from r3d2_ros.replay.bag import Bag, open_bag
 from r3d2_ros.replay.classes import AssetChooser, load_class_table
 from r3d2_ros.replay.definitions import Decoder
+from r3d2_ros.replay.ego_track import EgoTrack, ObjectTimelines, without_unfilled
 from r3d2_ros.replay.objects import OBJECT_TYPES, SeenObject
 from r3d2_ros.replay.records import Record, Topic
 from r3d2_ros.replay.sources import (
     NOT_UNDERSTOOD,
-    TF_TOPICS,
     TF_TYPE,
     EgoSource,
     find_actors,
@@ -30,7 +30,6 @@ from r3d2_ros.replay.sources import (
 )
 from r3d2_ros.replay.tf_ego import static_frames, transform_records
 from r3d2_ros.scene import AssetLibrary
-from r3d2_ros.state_buffer import nanoseconds
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ class Recording:
         decoder = Decoder(topic)
         read_objects = OBJECT_TYPES.get(topic.msgtype)
         chooser = AssetChooser(load_class_table(self._config), self._library, self._config) if read_objects else None
+        timelines = ObjectTimelines(self.ego, self._config)
         for record in self.bag.records([topic.name]):
             try:
                 message = decoder.decode(record.data)
@@ -87,30 +87,38 @@ class Recording:
                     faults: tuple[Fault, ...] = (made,) if isinstance(made, Fault) else ()
                     yield Input(record.log_ns, topic.name, None if isinstance(made, Fault) else made, faults)
                 else:
-                    yield self._of_objects(record, message.header, read_objects(message), chooser)
+                    yield self._of_objects(record, message.header, read_objects(message), chooser, timelines)
             except NOT_UNDERSTOOD as error:
                 yield Input(record.log_ns, topic.name, None, (undecodable(topic.name, error),))
 
-    def _of_objects(self, record: Record, header: Any, seen: list[SeenObject], chooser: AssetChooser) -> Input:
+    def _of_objects(
+        self, record: Record, header: Any, seen: list[SeenObject], chooser: AssetChooser, timelines: ObjectTimelines
+    ) -> Input:
         stamp_ns, frame_id = stamp_to_ns(header.stamp), header.frame_id
-        if frame_id not in ("", self._config.frames.map):
-            moved = self._in_map(seen, frame_id, stamp_ns)
+        timeline = timelines.of(stamp_ns, record.log_ns)
+        if frame_name(frame_id) not in ("", frame_name(self._config.frames.map)):
+            moved = self._in_map(seen, frame_id, stamp_ns, timeline)
             if isinstance(moved, Fault):
                 return Input(record.log_ns, record.topic, None, (moved,))
             seen, frame_id = moved, self._config.frames.map
         actors, faults = chooser.actors(seen)
         return Input(record.log_ns, record.topic, ActorMessage(stamp_ns, frame_id, actors), tuple(faults))
 
-    def _in_map(self, seen: list[SeenObject], frame_id: str, stamp_ns: int) -> list[SeenObject] | Fault:
+    def _in_map(
+        self, seen: list[SeenObject], frame_id: str, stamp_ns: int, timeline: int
+    ) -> list[SeenObject] | Fault:
         """Objects of a sensor's frame, moved into the map by the pose of the ego at their stamp."""
         if self._frames is None or self._track is None:
-            self._frames = _sensor_frames(self.bag, self._config.frames.base_link)
+            self._frames = _sensor_frames(self.bag, self._config.frames.base_link, self.ego.static_topic)
             self._track = EgoTrack(self.ego, self._config)
-        T_ego_frame = self._frames.get(frame_id.lstrip("/"))
+        T_ego_frame = self._frames.get(frame_name(frame_id))
         if T_ego_frame is None:
-            wanted = f"'{self._config.frames.map}', '{self._config.frames.base_link}' or a frame that /tf_static places"
+            map_frame, base_link = self._config.frames.map, self._config.frames.base_link
+            wanted = f"'{map_frame}', '{base_link}' or a frame that {self.ego.static_topic} places"
             return Fault(f"actors.frame.{frame_id[:80]}", f"objects: expected the frame {wanted}, got '{frame_id}'")
-        T_map_ego = self._track.at(stamp_ns)
+        if not self._track.covers(stamp_ns, timeline):
+            return Fault("actors.outside_of_drive", "objects are left out: their stamp lies outside of the drive")
+        T_map_ego = self._track.at(stamp_ns, timeline)
         if T_map_ego is None:
             text = "objects are left out: where the ego was at their stamp is not known"
             return Fault("actors.no_ego", text)
@@ -119,12 +127,19 @@ class Recording:
 
 
 def open_recording(
-    path: str | Path, *, config: SimConfig, library: AssetLibrary, ego: str | None = None, actors: str | None = None
+    path: str | Path,
+    *,
+    config: SimConfig,
+    library: AssetLibrary,
+    ego: str | None = None,
+    actors: str | None = None,
+    unpacked: Mapping[Path, Path] = MappingProxyType({}),
 ) -> Recording:
-    """Open a bag and choose its sources, see `find_ego` and `find_actors`. InputError(s) for what cannot be used."""
-    bag = open_bag(path)
+    """Open a bag and choose its sources, see `open_bag`, `find_ego` and `find_actors`. InputError(s) for what cannot be
+    used."""
+    bag = open_bag(path, unpacked=unpacked)
     try:
-        source = find_ego(bag, config, wanted=ego)
+        source = without_unfilled(find_ego(bag, config, wanted=ego), config)
         topic = find_actors(bag, wanted=actors, known_asset=library.__contains__)
         if topic is not None and topic.msgtype in OBJECT_TYPES:
             load_class_table(config)
@@ -134,40 +149,6 @@ def open_recording(
         raise
 
 
-class EgoTrack:
-    """The usable poses of the ego by stamp."""
-
-    def __init__(self, ego: EgoSource, config: SimConfig) -> None:
-        self._gap_ns = nanoseconds(config.state.max_interpolation_gap_s)
-        messages: dict[int, EgoMessage] = {}
-        for _, entry in ego.messages:
-            if isinstance(entry, EgoMessage):
-                messages.setdefault(entry.stamp_ns, entry)
-        self._messages = messages
-        self._stamps = sorted(messages)
-
-    def at(self, stamp_ns: int) -> Rigid | None:
-        """Interpolated; None outside of the drive, in a gap, and beside a pose that cannot be used."""
-        i = bisect_left(self._stamps, stamp_ns)
-        if i == len(self._stamps):
-            return None
-        after = self._stamps[i]
-        if after == stamp_ns:
-            return _pose(self._messages[after])
-        if i == 0 or after - self._stamps[i - 1] > self._gap_ns:
-            return None
-        before = self._stamps[i - 1]
-        first, second = _pose(self._messages[before]), _pose(self._messages[after])
-        if first is None or second is None:
-            return None
-        return first.interpolate(second, (stamp_ns - before) / (after - before))
-
-
-def _pose(message: EgoMessage) -> Rigid | None:
-    state = ego_state(stamp_ns=0, position_m=message.position_m, quat_wxyz=message.quat_wxyz)
-    return None if isinstance(state, Fault) else state.T_world_ego
-
-
 def _moved(seen: SeenObject, T: Rigid) -> SeenObject:
     """An object at `T` times its pose. What is not finite stays so and is refused later."""
     x, y, z = T.apply(seen.position_m).tolist()
@@ -175,11 +156,11 @@ def _moved(seen: SeenObject, T: Rigid) -> SeenObject:
     return replace(seen, position_m=(x, y, z), quat_wxyz=(w, qx, qy, qz))
 
 
-def _sensor_frames(bag: Bag, base_link: str) -> dict[str, Rigid]:
-    """Frame -> T_ego_frame, of base_link itself and of everything that /tf_static places on it."""
-    topic = bag.topics.get(TF_TOPICS[1])
+def _sensor_frames(bag: Bag, base_link: str, static_topic: str) -> dict[str, Rigid]:
+    """Frame -> T_ego_frame, of base_link itself and of everything that the static transforms place on it."""
+    topic = bag.topics.get(static_topic)
     if topic is None or topic.msgtype != TF_TYPE:
-        return {base_link: Rigid.identity()}
+        return static_frames([], base_link)
     decoder = Decoder(topic)
     records = []
     for record in bag.records([topic.name]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 from r3d2_ros.assembly import Assembled, assemble, load_config_library, load_config_rig
@@ -26,10 +25,11 @@ from r3d2_ros.replay.pipeline import Part
 from r3d2_ros.replay.place import sampled_places
 from r3d2_ros.replay.recording import Recording, open_recording
 from r3d2_ros.replay.ticks import Moment, Ticks, describe, replay_rig
-from r3d2_ros.replay.video_store import VideoStore
+from r3d2_ros.replay.video_store import VideoStore, steps_of
 from r3d2_ros.replay.work import Job, work
 from r3d2_ros.replay.workers import PartEnded, split, with_threads, work_in_processes
 from r3d2_ros.scene import AssetLibrary
+from r3d2_ros.state_buffer import nanoseconds
 from r3d2_ros.versions import own_version
 
 Say = Callable[[str], None]
@@ -63,7 +63,8 @@ class _Run:
     def __init__(self, options: ReplayOptions, rig: Rig, library: AssetLibrary, recording: Recording, say: Say) -> None:
         self._options, self._config = options, options.config
         self._rig, self._library, self._recording, self._say = rig, library, recording, say
-        self._outcome = Outcome(notes=[*recording.ego.notes])
+        self._is_taken = False
+        self._outcome = Outcome(notes=[*recording.bag.notes, *recording.ego.notes])
 
     def run(self, stop: threading.Event, assemble: Callable[..., Assembled]) -> Outcome:
         moments = self._moments()
@@ -82,18 +83,30 @@ class _Run:
             if outcome.kept:
                 self._say(f"{outcome.kept} of {len(wanted)} frame sets are there from an earlier run")
             left = [index for index in wanted if index not in kept]
-            if left and not stop.is_set():
-                self._make(self._jobs(store, left, moments, wanted), stop, assemble)
-            outcome.recount(store.state(), wanted)
-            try:
-                store.finish(self._recording.bag, complete=outcome.left == 0)
-            except InputError as error:
-                outcome.fault = outcome.fault or str(error)
+            if not left:
+                self._take(store)
+            elif not stop.is_set():
+                self._make(self._jobs(store, left, moments, wanted), store, stop, assemble)
+            if self._is_taken:
+                self._finish(store, wanted)
         finally:
             store.release()
         outcome.interrupted = stop.is_set() and outcome.left > 0
         outcome.damage = list(dict.fromkeys([*outcome.damage, *self._recording.bag.damage]))
         return outcome
+
+    def _take(self, store: Store) -> None:
+        """Only when everything that the replay needs is there: what is refused before leaves the place as it was."""
+        store.take()
+        self._is_taken = True
+
+    def _finish(self, store: Store, wanted: Sequence[int]) -> None:
+        outcome = self._outcome
+        outcome.recount(store.state(), wanted)
+        try:
+            store.finish(self._recording.bag, complete=outcome.left == 0)
+        except InputError as error:
+            outcome.fault = outcome.fault or str(error)
 
     def _moments(self) -> list[Moment]:
         ticks = Ticks(self._recording, config=self._config, rig=self._rig, library=self._library)
@@ -118,9 +131,14 @@ class _Run:
         if options.is_bag:
             return McapStore(options.out, cameras, self._config, source=self._source(moments, wanted))
         if options.image_format == "mp4":
-            stamps = [moments[index].stamp_ns for index in wanted]
-            steps = sorted(b - a for a, b in pairwise(stamps) if b > a) or [100_000_000]
-            return VideoStore(options.out, cameras, self._config.output, fps=1e9 / steps[len(steps) // 2])
+            stamps = [(moments[index].timeline, moments[index].stamp_ns) for index in wanted]
+            steps, pauses = steps_of(stamps, leap_ns=nanoseconds(self._config.state.leap_s))
+            if pauses:
+                limit_s, usual_s = steps.limit_ns * 1e-9, steps.usual_ns * 1e-9
+                text = f"videos: a pause of more than {limit_s:g} s is shown as {usual_s:g} s ({pauses} times)"
+                self._outcome.notes.append(text)
+            fps = 1e9 / steps.usual_ns
+            return VideoStore(options.out, cameras, self._config.output, fps=fps, limit_ns=steps.limit_ns)
         return FolderStore(options.out, cameras, self._config.output, options.image_format)
 
     def _source(self, moments: Sequence[Moment], wanted: Sequence[int]) -> SourceTopics | None:
@@ -173,6 +191,7 @@ class _Run:
         return [
             Job(
                 bag=self._options.bag,
+                unpacked=self._recording.bag.unpacked,
                 ego=self._recording.ego.topic,
                 actors=actors.name if actors else None,
                 config=self._config,
@@ -186,9 +205,11 @@ class _Run:
             for number, part in enumerate(parts)
         ]
 
-    def _make(self, jobs: Sequence[Job], stop: threading.Event, assemble: Callable[..., Assembled]) -> None:
+    def _make(
+        self, jobs: Sequence[Job], store: Store, stop: threading.Event, assemble: Callable[..., Assembled]
+    ) -> None:
         outcome = self._outcome
-        with _Told(outcome, self._say) as told:
+        with _Told(outcome, self._say, stop, lambda: self._take(store)) as told:
             try:
                 if len(jobs) == 1:
                     found = work(
@@ -211,8 +232,8 @@ class _Run:
 class _Told:
     """Turns what is heard of the parts into progress and counts."""
 
-    def __init__(self, outcome: Outcome, say: Say) -> None:
-        self._outcome = outcome
+    def __init__(self, outcome: Outcome, say: Say, stop: threading.Event, take: Callable[[], None]) -> None:
+        self._outcome, self._stop, self._take = outcome, stop, take
         self.say = self.trouble = say
         self._progress: Progress | None = None
         self._start = 0.0
@@ -230,7 +251,10 @@ class _Told:
     def is_ready(self) -> bool:
         return self._progress is not None
 
-    def ready(self, renderer: str, notes: list[str]) -> None:
+    def ready(self, renderer: str, notes: list[str]) -> bool:
+        if self._stop.is_set():
+            return False
+        self._take()
         outcome = self._outcome
         outcome.renderer = renderer
         outcome.notes += notes
@@ -238,6 +262,7 @@ class _Told:
             self.say(f"note: {note}")
         self._start = time.monotonic()
         self._progress = Progress(outcome.total, done=outcome.total - outcome.left).__enter__()
+        return True
 
     def done(self, cause: str | None, reason: str) -> None:
         self._outcome.count(cause=cause, reason=reason)

@@ -9,6 +9,7 @@ from typing import Any
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.input_checks import Fault
+from r3d2_ros.message_fields import frame_name
 from r3d2_ros.message_inputs import MARKER_ADD, EgoMessage, ego_message, marker_asset
 from r3d2_ros.replay.bag import Bag
 from r3d2_ros.replay.definitions import Decoder
@@ -22,7 +23,8 @@ EGO_TYPES = (
     "geometry_msgs/msg/PoseWithCovarianceStamped",
 )
 TF_TYPE = "tf2_msgs/msg/TFMessage"
-TF_TOPICS = ("/tf", "/tf_static")
+TF_TOPIC = "/tf"
+STATIC_SUFFIX = "_static"
 ARRAY_TYPE = "r3d2_ros/msg/ActorArray"
 MARKER_TYPE = "visualization_msgs/msg/MarkerArray"
 ACTOR_TYPES = (ARRAY_TYPE, MARKER_TYPE, *OBJECT_TYPES)
@@ -32,43 +34,53 @@ NOT_UNDERSTOOD = (ValueError, AttributeError, TypeError)
 
 PEEK = 50
 """Messages of a topic that are looked at to tell whether it is a candidate."""
+CHOOSE = "Choose one with --ego TOPIC"
+SPARSE = 20
+"""Poses in tf for each one of a topic above which the topic is hardly the drive: /initialpose has a few in an hour."""
 
 
 @dataclass(frozen=True, eq=False)
 class EgoSource:
     """Every pose of the vehicle in recorded order, with the time of its recording; a Fault for a damaged message.
 
-    topic  name under which it is reported
-    title  for people
-    notes  what the user should know
+    topic         name under which it is reported
+    title         for people
+    notes         what the user should know
+    static_topic  the transforms that place the frames of its vehicle
     """
 
     topic: str
     title: str
     messages: list[tuple[int, EgoMessage | Fault]]
     notes: tuple[str, ...] = ()
+    static_topic: str = TF_TOPIC + STATIC_SUFFIX
 
 
 def find_ego(bag: Bag, config: SimConfig, *, wanted: str | None = None) -> EgoSource:
     """The source of the ego's pose: the topic `wanted`, else the only one that has it, else tf.
 
-    InputError that lists the candidates when there are several, and what the bag has when there are none.
+    InputError that lists the candidates when there are several (a topic that is `SPARSE` beside tf counts as one of
+    two), and what the bag has when there are none.
     """
     if wanted is not None:
         topic = _topic(bag, wanted)
         if topic is None or topic.msgtype not in (*EGO_TYPES, TF_TYPE):
             expected = f"a topic of type {', '.join((*EGO_TYPES, TF_TYPE))}"
             raise InputError(f"{bag.path}: --ego {wanted}", expected, _listed(bag.topics.values()))
-        return _from_tf(bag, config) if topic.msgtype == TF_TYPE else _from_topic(bag, topic)
+        return _from_tf(bag, config, topic.name) if topic.msgtype == TF_TYPE else _from_topic(bag, topic)
     poses = [topic for topic in bag.topics.values() if topic.msgtype in EGO_TYPES and topic.count > 0]
     fitting = [topic for topic in poses if _frames_fit(bag, topic, config)]
     if len(fitting) == 1:
-        return _from_topic(bag, fitting[0])
+        tf = _denser_tf(bag, config, fitting[0])
+        if tf is None:
+            return _from_topic(bag, fitting[0])
+        got = f"2: {fitting[0]}, {tf.title}"
+        raise InputError(f"{bag.path}: ego", "one topic with its pose", got, CHOOSE)
     if len(fitting) > 1:
         got = f"{len(fitting)}: {_listed(fitting)}"
-        raise InputError(f"{bag.path}: ego", "one topic with its pose", got, "Choose one with --ego TOPIC")
+        raise InputError(f"{bag.path}: ego", "one topic with its pose", got, CHOOSE)
     try:
-        return _from_tf(bag, config)
+        return _from_tf(bag, config, TF_TOPIC)
     except InputError as no_tf:
         frames = f"'{config.frames.map}' and '{config.frames.base_link}'"
         if poses:
@@ -77,7 +89,26 @@ def find_ego(bag: Bag, config: SimConfig, *, wanted: str | None = None) -> EgoSo
             raise InputError(f"{bag.path}: ego", f"a pose between the frames {frames}", found, hint) from no_tf
         types = ", ".join(EGO_TYPES)
         expected = f"messages of type {types}, or tf between {frames}"
-        raise InputError(f"{bag.path}: ego", expected, f"{_listed(bag.topics.values())}; tf: {no_tf.got}") from no_tf
+        got = f"{_listed(bag.topics.values())}; {TF_TOPIC}: {no_tf.got}"
+        others = any(topic.msgtype == TF_TYPE and topic.name.endswith(TF_TOPIC) for topic in bag.topics.values())
+        hint = CHOOSE if others and TF_TOPIC not in bag.topics else ""
+        raise InputError(f"{bag.path}: ego", expected, got, hint) from no_tf
+
+
+def _denser_tf(bag: Bag, config: SimConfig, pose: Topic) -> EgoSource | None:
+    """The poses of tf where they are so many that the topic `pose` is hardly the drive. What is damaged is not reported
+    here."""
+    tf = bag.topics.get(TF_TOPIC)
+    if tf is None or tf.count <= SPARSE * pose.count:  # spares reading it; a message has one transform or more
+        return None
+    damage = list(bag.damage)
+    try:
+        source = _from_tf(bag, config, TF_TOPIC)
+    except InputError:
+        return None
+    finally:
+        bag.damage[:] = damage
+    return source if len(source.messages) > SPARSE * pose.count else None
 
 
 def _topic(bag: Bag, name: str) -> Topic | None:
@@ -113,8 +144,8 @@ def _peek(bag: Bag, topic: Topic, take: Callable[[Any], bool]) -> bool:
 def _frames_fit(bag: Bag, topic: Topic, config: SimConfig) -> bool:
     def fits(message: Any) -> bool:
         ego = ego_message(message)
-        child_fits = ego.child_frame_id in ("", config.frames.base_link)
-        return ego.frame_id in ("", config.frames.map) and child_fits
+        child_fits = frame_name(ego.child_frame_id) in ("", frame_name(config.frames.base_link))
+        return frame_name(ego.frame_id) in ("", frame_name(config.frames.map)) and child_fits
 
     return _peek(bag, topic, fits)
 
@@ -148,10 +179,13 @@ def undecodable(topic: str, error: Exception) -> Fault:
     return Fault(f"{topic}.undecodable", f"{topic}: a message that cannot be read is left out: {error}")
 
 
-def _from_tf(bag: Bag, config: SimConfig) -> EgoSource:
-    topics = [topic for name in TF_TOPICS if (topic := bag.topics.get(name)) and topic.msgtype == TF_TYPE]
+def _from_tf(bag: Bag, config: SimConfig, name: str) -> EgoSource:
+    """From the transforms on the topic `name` and on that of the static ones beside it."""
+    name = name.removesuffix(STATIC_SUFFIX)
+    static = name + STATIC_SUFFIX
+    topics = [topic for each in (name, static) if (topic := bag.topics.get(each)) and topic.msgtype == TF_TYPE]
     if not topics:
-        raise InputError(f"{bag.path}: tf", f"the topic {TF_TOPICS[0]}", "none")
+        raise InputError(f"{bag.path}: tf", f"the topic {name}", "none")
     decoders = {topic.name: Decoder(topic) for topic in topics}
     records: list[TransformRecord] = []
     damaged = 0
@@ -161,7 +195,7 @@ def _from_tf(bag: Bag, config: SimConfig) -> EgoSource:
         except ValueError:
             damaged += 1
             continue
-        is_static = record.topic == TF_TOPICS[1]
+        is_static = record.topic == static
         records += transform_records(message, log_ns=record.log_ns, is_static=is_static)
     frames = config.frames
     chain = find_chain(records, map_frame=frames.map, base_link=frames.base_link, where=f"{bag.path}: tf")
@@ -171,7 +205,8 @@ def _from_tf(bag: Bag, config: SimConfig) -> EgoSource:
         notes.append(f"tf: {unknown} poses are left out, for which a part of the chain {chain} is not known yet")
     if not messages:
         raise InputError(f"{bag.path}: tf", f"poses along {chain}", "none", " ".join(notes))
-    return EgoSource(TF_TOPICS[0], f"tf ({chain}, {len(messages)} poses)", list(messages), tuple(notes))
+    title = f"{name} ({chain}, {len(messages)} poses)"
+    return EgoSource(name, title, list(messages), tuple(notes), static)
 
 
 def find_actors(bag: Bag, *, wanted: str | None = None, known_asset: Callable[[str], bool]) -> Topic | None:

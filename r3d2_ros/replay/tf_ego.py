@@ -10,7 +10,7 @@ from typing import Any
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.input_checks import ego_state
-from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.message_fields import frame_name, stamp_to_ns
 from r3d2_ros.message_inputs import EgoMessage
 
 
@@ -28,15 +28,15 @@ class TransformRecord:
 
 
 def transform_records(message: Any, *, log_ns: int, is_static: bool) -> list[TransformRecord]:
-    """The transforms of a tf2_msgs/TFMessage. Leading slashes of frame names, a habit of ROS 1, are dropped."""
+    """The transforms of a tf2_msgs/TFMessage. Frames by their names in tf2."""
     records = []
     for entry in message.transforms:
         t, q = entry.transform.translation, entry.transform.rotation
         records.append(
             TransformRecord(
                 log_ns=log_ns,
-                parent=entry.header.frame_id.lstrip("/"),
-                child=entry.child_frame_id.lstrip("/"),
+                parent=frame_name(entry.header.frame_id),
+                child=frame_name(entry.child_frame_id),
                 stamp_ns=stamp_to_ns(entry.header.stamp),
                 position_m=(t.x, t.y, t.z),
                 quat_wxyz=(q.w, q.x, q.y, q.z),
@@ -102,6 +102,7 @@ class Chain:
 
 def find_chain(records: Iterable[TransformRecord], *, map_frame: str, base_link: str, where: str) -> Chain:
     """The chain of parents from `base_link` up to `map_frame`. InputError that says how far it goes."""
+    map_frame, base_link = frame_name(map_frame), frame_name(base_link)
     links: dict[str, Link] = {}
     for record in records:
         link = links.setdefault(record.child, Link(record.parent, record.is_static))
@@ -167,6 +168,7 @@ def static_frames(records: Iterable[TransformRecord], base_link: str) -> dict[st
         pose = _rigid(record)
         if pose is not None:
             children.setdefault(record.parent, {})[record.child] = pose
+    base_link = frame_name(base_link)
     placed = {base_link: Rigid.identity()}
     pending = [base_link]
     while pending:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SimConfig
@@ -13,16 +14,22 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.input_checks import Report
 from r3d2_ros.message_inputs import ActorMessage, EgoMessage, MessageDoor
 from r3d2_ros.replay.recording import Input, Recording
+from r3d2_ros.replay.refusals import Refusals
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.state_buffer import nanoseconds, seconds
 from r3d2_ros.sync import END_OF_INPUTS, QueueOverflow, Tick
+from r3d2_ros.timeline import Track
 
 QUEUE_LIMIT, MAX_MESSAGES = 100_000, 1_000_000
 """A live node stops when this many ticks wait (sync.queue_limit), as it may lose nothing, and forgets messages beyond a
 number (state.max_messages); a bag waits for as long as it takes."""
 
-OUTSIDE = ("actors.before_history", END_OF_INPUTS)
+BEFORE_ACTORS = "actors.before_history"
+OUTSIDE = (BEFORE_ACTORS, END_OF_INPUTS)
 """Causes of ticks for which the recording has no actors yet, or no more: nothing is wrong with them."""
+
+REFUSED = "actors.refused"
+"""Cause of ticks that lack actors whose messages are there and were left out."""
 
 
 @dataclass(frozen=True)
@@ -158,20 +165,42 @@ class Ticks:
             ) from error
 
     def _fed(self, door: MessageDoor, inputs: Iterator[Input]) -> Iterator[tuple[int, Tick]]:
-        times = _LogTimes()
+        times, refusals = _LogTimes(), Refusals()
+        actors = self._recording.actors.name if self._recording.actors else None
         for entry in inputs:
             for fault in entry.faults:
                 door.reports.add(fault)
             if isinstance(entry.message, EgoMessage):
-                times.add(entry.message.stamp_ns, entry.log_ns)
                 door.on_ego(entry.topic, entry.message)
+                if door.synchronizer is not None:
+                    times.add(door.synchronizer.buffer.ego, entry.message.stamp_ns, entry.log_ns)
             elif isinstance(entry.message, ActorMessage):
+                frame = f"{entry.topic}.frame"
+                before = door.reports.count(frame)
                 door.on_actors(entry.topic, entry.message)
+                if door.reports.count(frame) > before:
+                    text = next(report.text for report in door.reports.all() if report.cause == frame)
+                    refusals.refused(frame, text, entry.log_ns)
+                else:
+                    refusals.taken(entry.log_ns)
+            elif entry.topic == actors:
+                for fault in entry.faults[:1]:
+                    refusals.refused(fault.cause, fault.text, entry.log_ns)
             while (tick := door.next_tick()) is not None:
-                yield times.of(tick), tick
+                yield _told(tick, times.of(tick), refusals)
         if door.synchronizer is not None:
             for tick in door.synchronizer.finish():
-                yield times.of(tick), tick
+                yield _told(tick, times.of(tick), refusals)
+
+
+def _told(tick: Tick, log_ns: int, refusals: Refusals) -> tuple[int, Tick]:
+    """When it would have been recorded, and the tick, which says so where it lacks actors that were left out."""
+    reason = ""
+    if tick.cause == BEFORE_ACTORS:
+        reason = refusals.before(log_ns)
+    elif tick.cause == END_OF_INPUTS:
+        reason = refusals.after(log_ns)
+    return log_ns, replace(tick, cause=REFUSED, reason=reason) if reason else tick
 
 
 def _place(T: Rigid) -> tuple[float, float, float, float]:
@@ -180,29 +209,42 @@ def _place(T: Rigid) -> tuple[float, float, float, float]:
 
 
 class _LogTimes:
-    """When poses were recorded, by their stamps; the newest `KEPT` of them."""
+    """When poses were recorded, by timeline and stamp; the newest `KEPT` of them."""
 
     KEPT = 200_000
 
     def __init__(self) -> None:
-        self._stamps: list[int] = []
-        self._logs: list[int] = []
+        self._passes: dict[int, tuple[list[int], list[int]]] = {}
+        self._newest_ns = 0
 
-    def add(self, stamp_ns: int, log_ns: int) -> None:
-        if self._stamps and stamp_ns <= self._stamps[-1]:  # time went back: earlier stamps say nothing any more
-            keep = bisect_left(self._stamps, stamp_ns)
-            del self._stamps[keep:], self._logs[keep:]
-        self._stamps.append(stamp_ns)
-        self._logs.append(log_ns)
-        if len(self._stamps) > 2 * self.KEPT:
-            del self._stamps[: self.KEPT], self._logs[: self.KEPT]
+    def add(self, ego: Track[Any], stamp_ns: int, log_ns: int) -> None:
+        """After the pose has come to `ego`, which may have left it out."""
+        if ego.current is None or ego.newest_ns != stamp_ns:
+            return
+        self._newest_ns = log_ns
+        stamps, logs = self._passes.setdefault(ego.timeline, ([], []))
+        if stamps and stamps[-1] == stamp_ns:
+            return
+        if ego.current.received == 1:  # the stray one that had begun this timeline is not of it
+            stamps.clear()
+            logs.clear()
+        keep = bisect_left(stamps, stamp_ns)
+        del stamps[keep:], logs[keep:]  # a stray one
+        stamps.append(stamp_ns)
+        logs.append(log_ns)
+        if len(stamps) > 2 * self.KEPT:
+            del stamps[: self.KEPT], logs[: self.KEPT]
 
     def of(self, tick: Tick) -> int:
-        """Time of recording of a tick."""
-        if not self._stamps:
-            return tick.stamp_ns
-        i = min(bisect_left(self._stamps, tick.stamp_ns), len(self._stamps) - 1)
-        return self._logs[i] + tick.stamp_ns - self._stamps[i]
+        """Time of recording of a tick. Ticks come in the order of their timelines; after a stray pose that has begun
+        one, the one before goes on."""
+        for timeline in [t for t in self._passes if t < tick.timeline - 1]:
+            del self._passes[timeline]
+        stamps, logs = self._passes.get(tick.timeline, ([], []))
+        if not stamps:
+            return self._newest_ns
+        i = min(bisect_left(stamps, tick.stamp_ns), len(stamps) - 1)
+        return logs[i] + tick.stamp_ns - stamps[i]
 
 
 def describe(moments: Sequence[Moment]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby, pairwise
 from pathlib import Path
@@ -29,9 +29,41 @@ from r3d2_ros.video import VideoWriter, join_videos
 PIECE_FRAMES = 100
 """Frame sets of a piece. A run that is killed loses the piece that it was writing."""
 
+MAX_STEP_NS = 3600 * 10**9
+"""Between two pictures. An MP4 holds a step in 32 bits, which are 6.6 h."""
+
+MIN_FPS = 0.01
+
+USUAL_STEP_NS = 100_000_000
+"""Where there is no step to go by."""
+
 
 def pieces_folder(camera: str) -> str:
     return f"{camera}.pieces"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the times of videos go by: message time, but for a step of more than `limit_ns`, which takes `usual_ns`."""
+
+    usual_ns: int = USUAL_STEP_NS
+    limit_ns: int = MAX_STEP_NS
+
+    @property
+    def fps(self) -> float:
+        """The nominal rate of the videos, of which an encoder wants to hear one of some size."""
+        return max(1e9 / self.usual_ns, MIN_FPS)
+
+
+def steps_of(stamps: Sequence[tuple[int, int]], *, leap_ns: int) -> tuple[Steps, int]:
+    """From (timeline, stamp) of the frame sets, in their order; and how many of their steps are longer.
+
+    A step counts as a pause when it is a leap of time and no usual one: of every 300th frame set all are that long.
+    """
+    forward = [b[1] - a[1] for a, b in pairwise(stamps) if b[0] == a[0]]
+    usual_ns = round(median([step for step in forward if step <= MAX_STEP_NS] or [USUAL_STEP_NS]))
+    steps = Steps(usual_ns, min(max(leap_ns, 2 * usual_ns), MAX_STEP_NS))
+    return steps, sum(step > steps.limit_ns for step in forward)
 
 
 @dataclass(eq=False)
@@ -49,15 +81,16 @@ class _Piece:
 class VideoOutput(FolderOutput):
     """Lines are written when the pieces that they name are finished.
 
-    fps   the nominal rate of the videos
-    kept  indices of frame sets that are there from earlier runs, rising. A piece ends at each: it is joined as a whole
+    steps  what the times of the videos go by
+    kept   indices of frame sets that are there from earlier runs, rising. A piece ends at each: it is joined as a whole
     """
 
-    fps: float = 10.0
+    steps: Steps = field(default_factory=lambda: Steps())
     kept: tuple[int, ...] = ()
     _pieces: dict[str, _Piece] = field(default_factory=dict)
     _pending: list[Entry] = field(default_factory=list)
     _sequence: tuple[int, int] | None = None
+    _last_ns: int = 0
 
     def main_picture(self, planned: PlannedTick, frame: CameraFrame, pictures: list[Picture]) -> Entry:
         camera = frame.camera
@@ -70,9 +103,10 @@ class VideoOutput(FolderOutput):
 
     def write(self, planned: PlannedTick, frame_set: FrameSet, prepared: list[Picture]) -> None:
         sequence = planned.tick.timeline, bisect(self.kept, planned.index)
-        if sequence != self._sequence or frame_set.failures:
+        leaps = planned.tick.stamp_ns - self._last_ns > self.steps.limit_ns
+        if sequence != self._sequence or leaps or frame_set.failures:
             self._finish_pieces()
-        self._sequence = sequence
+        self._sequence, self._last_ns = sequence, planned.tick.stamp_ns
         try:
             cameras = self.cameras_entry(planned, frame_set, prepared)
         except (OSError, av.FFmpegError) as error:
@@ -102,7 +136,7 @@ class VideoOutput(FolderOutput):
         make_folder(path.parent)
         unfinished = path.with_name(f".{path.name}.tmp")
         writer = VideoWriter(
-            unfinished, width_px=camera.width_px, height_px=camera.height_px, fps=self.fps, alone=False
+            unfinished, width_px=camera.width_px, height_px=camera.height_px, fps=self.steps.fps, alone=False
         )
         return _Piece(writer, name, unfinished, planned.tick.stamp_ns)
 
@@ -140,11 +174,23 @@ class VideoOutput(FolderOutput):
 
 
 class VideoStore(FolderStore):
-    """`fps` is the nominal rate of the videos; when a picture is shown is the message time of its frame set."""
+    """When a picture is shown is the message time of its frame set, but for pauses.
 
-    def __init__(self, folder: Path, cameras: tuple[Camera, ...], config: OutputConfig, *, fps: float) -> None:
+    fps       the nominal rate of the videos
+    limit_ns  a step of more than this is a pause, see `Steps`
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cameras: tuple[Camera, ...],
+        config: OutputConfig,
+        *,
+        fps: float,
+        limit_ns: int = MAX_STEP_NS,
+    ) -> None:
         super().__init__(folder, cameras, config, "jpg")
-        self._fps = fps
+        self._steps = Steps(round(1e9 / fps), limit_ns)
         self._kept_indices: tuple[int, ...] = ()
 
     def begin(self, manifest: Mapping[str, Any], *, overwrite: bool) -> dict[int, Entry]:
@@ -161,7 +207,7 @@ class VideoStore(FolderStore):
             image_format="jpg",
             log_name=log,
             with_main=False,
-            fps=self._fps,
+            steps=self._steps,
             kept=self._kept_indices,
         )
 
@@ -182,7 +228,8 @@ class VideoStore(FolderStore):
 
     def _completed(self, entries: dict[int, Entry]) -> dict[int, Entry]:
         """Join the pieces. They stay while something failed that a later run tries again."""
-        times = show_times(entries)
+        shown = {i: entry for i, entry in entries.items() if any(_video(entry, c.name) for c in self._cameras)}
+        times = show_times(shown, self._steps)
         retried = any(entry.get("cause") in FAILED for entry in entries.values())
         for camera in self._cameras:
             self._join(camera.name, entries, times, keep_pieces=retried)
@@ -246,19 +293,15 @@ def _pictures_in(video: Path) -> int:
         return 0
 
 
-def show_times(entries: dict[int, Entry]) -> dict[int, float]:
-    """Seconds at which each frame set is shown: message time since the first one. Where time goes back, the next one is
-    shown one usual step later."""
-    rising = sorted(entries)
-    stamps = [(entries[i]["stamp_ns"], entries[i]["timeline"]) for i in rising]
-    steps = [b[0] - a[0] for a, b in pairwise(stamps) if b[1] == a[1]]
-    step_ns = median(steps) if steps else 100_000_000
+def show_times(entries: dict[int, Entry], steps: Steps) -> dict[int, float]:
+    """Seconds at which each frame set is shown: message time since the first one. Where time goes back, and after a
+    pause, the next one is shown one usual step later."""
     times: dict[int, float] = {}
-    base_ns, last_ns, timeline = 0.0, 0.0, None
-    first_ns = 0
-    for index, (stamp_ns, own) in zip(rising, stamps, strict=True):
-        if own != timeline:
-            base_ns = 0.0 if timeline is None else last_ns + step_ns
+    base_ns, last_ns, first_ns, timeline = 0, 0, 0, None
+    for index in sorted(entries):
+        stamp_ns, own = entries[index]["stamp_ns"], entries[index]["timeline"]
+        if own != timeline or base_ns + stamp_ns - first_ns - last_ns > steps.limit_ns:
+            base_ns = 0 if timeline is None else last_ns + steps.usual_ns
             first_ns, timeline = stamp_ns, own
         last_ns = base_ns + stamp_ns - first_ns
         times[index] = last_ns * 1e-9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,14 @@ from r3d2_ros.scene import AssetLibrary
 class Job:
     """A part of a replay with everything it is made of; can be sent to another process.
 
+    unpacked     of the bag that stays open in this process, see `open_bag`
     ego, actors  topics that were chosen; actors None: there are none
     places       where the drive leads, its beginning first
     number       of the part; None: it is the only one
     """
 
     bag: Path
+    unpacked: Mapping[Path, Path]
     ego: str
     actors: str | None
     config: SimConfig
@@ -45,8 +47,8 @@ class Job:
 class Events(Protocol):
     """What is heard of a part while it is made."""
 
-    def ready(self, renderer: str, notes: list[str]) -> None:
-        """The simulator is there, and what the user should know."""
+    def ready(self, renderer: str, notes: list[str]) -> bool:
+        """The simulator is there, and what the user should know. False: the part is not to be made any more."""
 
     def done(self, cause: str | None, reason: str) -> None:
         """A frame set is written, or noted as missing with cause and reason."""
@@ -89,7 +91,8 @@ def work(
         events.done(cause, reason)
 
     with closing(HarmonizeThread(simulator, events.trouble, events.say)) as harmonizing:
-        events.ready(simulator.renderer.name, notes)
+        if not events.ready(simulator.renderer.name, notes):
+            return Findings()
         make_frames(
             iter(ticks),
             job.part,

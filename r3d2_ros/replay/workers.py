@@ -8,6 +8,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -56,12 +57,13 @@ class _Worker:
     process: Any
     connection: Connection
     number: int
+    ready: tuple[str, list[str]] | None = None
     asked: bool = False
     finished: bool = False
 
 
 def work_in_processes(jobs: Sequence[Job], *, events: Events, stop: threading.Event) -> Findings:
-    """Make the parts, each in a process of its own; returns what was found of the bag.
+    """Make the parts, each in a process of its own; returns what was found of the bag. They begin when all are ready.
 
     When `stop` is set, or when one of them cannot go on, all finish what they have begun. The first error is raised.
     """
@@ -71,12 +73,12 @@ def work_in_processes(jobs: Sequence[Job], *, events: Events, stop: threading.Ev
     findings: list[Findings] = []
     try:
         for number, job in enumerate(jobs):
-            ours, theirs = context.Pipe(duplex=False)
+            ours, theirs = context.Pipe()
             process = context.Process(target=_main, args=(job, theirs), name=f"replay-{number}", daemon=True)
             process.start()
             theirs.close()
             workers.append(_Worker(process, ours, number))
-        asked = False
+        asked = begun = False
         while open_workers := [worker for worker in workers if not worker.finished]:
             if (stop.is_set() or first_error is not None) and not asked:
                 asked = True
@@ -85,6 +87,10 @@ def work_in_processes(jobs: Sequence[Job], *, events: Events, stop: threading.Ev
                 worker = next(worker for worker in open_workers if worker.connection is ready)
                 error = _heard(worker, events, findings)
                 first_error = first_error or error
+            if not begun and first_error is None and workers[0].ready and all(worker.ready for worker in workers):
+                begun = True
+                if events.ready(*workers[0].ready):
+                    _let_begin(workers)
     finally:
         for worker in workers:
             if not worker.finished:
@@ -106,6 +112,12 @@ def _ask_to_end(workers: Sequence[_Worker]) -> None:
             worker.asked = True
 
 
+def _let_begin(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        with suppress(OSError):  # it has ended, which is heard next
+            worker.connection.send("begin")
+
+
 def _heard(worker: _Worker, events: Events, findings: list[Findings]) -> Exception | None:
     """Take one message of a worker; returns the error that it ended with."""
     try:
@@ -119,8 +131,7 @@ def _heard(worker: _Worker, events: Events, findings: list[Findings]) -> Excepti
     if kind == "done":
         events.done(*value)
     elif kind == "ready":
-        if worker.number == 0:
-            events.ready(*value)
+        worker.ready = value
     elif kind == "say":
         if worker.number == 0:
             events.say(value)
@@ -141,8 +152,17 @@ class _ToParent:
         self._connection, self._stop = connection, stop
         self._lock = threading.Lock()  # the writer thread and the calling one both tell
 
-    def ready(self, renderer: str, notes: list[str]) -> None:
+    def ready(self, renderer: str, notes: list[str]) -> bool:
+        """Waits until all parts may begin."""
         self.send("ready", (renderer, notes))
+        while not self._stop.is_set():
+            try:
+                if self._connection.poll(POLL_S):
+                    self._connection.recv()
+                    return True
+            except (EOFError, OSError):
+                self._stop.set()
+        return False
 
     def done(self, cause: str | None, reason: str) -> None:
         self.send("done", (cause, reason))
@@ -170,7 +190,12 @@ def _main(job: Job, connection: Connection) -> None:
     try:
         library = load_config_library(job.config, parent.say)
         with open_recording(
-            job.bag, config=job.config, library=library, ego=job.ego, actors=job.actors or NONE
+            job.bag,
+            config=job.config,
+            library=library,
+            ego=job.ego,
+            actors=job.actors or NONE,
+            unpacked=job.unpacked,
         ) as recording:
             reports = work(job, recording=recording, library=library, events=parent, stop=stop, assemble=assemble)
         parent.send("end", reports)

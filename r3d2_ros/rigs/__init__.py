@@ -86,7 +86,7 @@ def detect_kind(data: Any, where: str) -> str:
         if module.recognises(data):
             return kind
     if calibrator.recognises(data):
-        calibrator.refuse(where)
+        calibrator.refuse(data, where)
     raise InputError(
         where,
         "a rig: 'cameras' (r3d2), 'cams' (HUGSIM), entries with 'extrinsic' (PandaSet), or frames with "
@@ -117,10 +117,26 @@ def _check_arguments(
 
 
 def _built(path: Path, parse: Callable[[], Rig]) -> Rig:
-    """The parsed rig; what Camera and Rig themselves refuse becomes a fault of the file."""
+    """The parsed rig, with notes on its lenses; what Camera and Rig themselves refuse becomes a fault of the file."""
     try:
-        return parse()
+        rig = parse()
+        return replace(rig, notes=(*rig.notes, *_lens_notes(rig, path)))
     except (InputError, InputErrors):
         raise
     except ValueError as error:
         raise InputError(str(path), "cameras that can be simulated", str(error)) from None
+
+
+def _lens_notes(rig: Rig, path: Path) -> list[str]:
+    """What of the lenses is not rendered, and intrinsics that do not seem to be those of the image."""
+    notes = []
+    if distorted := ", ".join(camera.name for camera in rig.cameras if camera.is_distorted):
+        text = "is not applied: pictures are pinholes with the file's K, camera_info says zeros"
+        notes.append(f"{path}: the lens distortion of {distorted} {text}")
+    for camera in rig.cameras:
+        cx, cy = camera.K[:2, 2]
+        sizes = (camera.width_px, camera.height_px)
+        if any(not size / 4 < (c + 0.5) < 3 * size / 4 for c, size in zip((cx, cy), sizes, strict=True)):
+            far = f"principal point ({cx:g}, {cy:g}) far from the middle of {sizes[0]}x{sizes[1]} pixels"
+            notes.append(f"{path}: {camera.name}: {far}: is K that of another image size?")
+    return notes

@@ -27,6 +27,8 @@ from r3d2_ros.street.lanes import LANES, write_lanes
 from r3d2_ros.street.options import StreetOptions
 
 KEPT = 8
+UNFINISHED = ".street-unfinished"
+"""A file in the folder of a street that is being written: what an interrupted run leaves is no scene of the user's."""
 WRITTEN = (SIDECAR, "scene.ply", "sky.png", "trajectory.csv", LIBRARY, LANES, LANE_MAP, LABELS)
 
 
@@ -42,9 +44,12 @@ def write_street(folder: str | Path, street: Street, *, force: bool = False) -> 
     if not force:
         check_street_folder(folder)
     make_folder(folder)
+    with atomic_output(folder / UNFINISHED):
+        pass
     try:
         (folder / SIDECAR).unlink(missing_ok=True)
     except OSError as error:
+        (folder / UNFINISHED).unlink(missing_ok=True)
         got = write_problem(folder / SIDECAR, error)
         raise InputError(str(folder / SIDECAR), "a file that can be replaced", got) from error
     write_library(folder, street.library)
@@ -52,11 +57,14 @@ def write_street(folder: str | Path, street: Street, *, force: bool = False) -> 
     write_lane_map(folder / LANE_MAP, street.lane_map)
     with atomic_output(folder / LABELS) as file:
         np.save(file, street.labels, allow_pickle=False)
-    return write_scene(folder, street.scene, assets=LIBRARY, lane_map=LANE_MAP, labels=LABELS)
+    sidecar = write_scene(folder, street.scene, assets=LIBRARY, lane_map=LANE_MAP, labels=LABELS)
+    (folder / UNFINISHED).unlink(missing_ok=True)
+    return sidecar
 
 
 def check_street_folder(folder: Path) -> None:
-    """InputError for a folder with files that a street would replace, unless they are those of an earlier street."""
+    """InputError for a folder with files that a street would replace, unless they are those of an earlier street, or
+    of one that was not finished."""
     try:
         names = {entry.name for entry in folder.iterdir()}
     except FileNotFoundError:
@@ -65,7 +73,7 @@ def check_street_folder(folder: Path) -> None:
         raise InputError(str(folder), "a folder that can be read and written", error.strerror or str(error)) from error
     found = [name for name in WRITTEN if name in names]
     found += ["assets/*.ply"] if any((folder / "assets").glob("*.ply")) else []
-    if found and not _is_of_a_street(folder / SIDECAR):
+    if found and UNFINISHED not in names and not _is_of_a_street(folder / SIDECAR):
         hint = "Choose another folder, or replace such files with --force"
         raise InputError(str(folder), "a folder without a scene, or one of `r3d2 street`", ", ".join(found), hint)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from r3d2_ros.errors import MissingPackageError
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
-from r3d2_ros.harmonizer.tensor_files import check_keys, shapes_of
+from r3d2_ros.harmonizer.model.tensor_files import check_keys, shapes_of
 from r3d2_ros.training.trunk import TAP_CHANNELS
 
 Features = Sequence[Tensor]

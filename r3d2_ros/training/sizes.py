@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.residual import area_mean, enlarged, reduced_size
+from r3d2_ros.harmonizer.compositing.reduced import reduced_size
+from r3d2_ros.harmonizer.resampling import area_mean, enlarged
 from r3d2_ros.training.data import Batch
 from r3d2_ros.training.losses import TrainingLoss
 from r3d2_ros.training.stages import Made

@@ -12,12 +12,12 @@ import xxhash
 
 from r3d2_ros.dataset.samples import MAX_META_BYTES, META, Dataset, Sample, open_dataset
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint
-from r3d2_ros.harmonizer.licences import parse_licence
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import PROCEDURAL, Licence, ModelConfig
-from r3d2_ros.harmonizer.shipped import model_folder
-from r3d2_ros.harmonizer.variants import variant
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.model.config import PROCEDURAL, Licence, ModelConfig
+from r3d2_ros.harmonizer.model.licences import parse_licence
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.shipped import model_folder
+from r3d2_ros.harmonizer.model.variants import variant
 from r3d2_ros.input_files import read_input
 from r3d2_ros.resources import user_path
 from r3d2_ros.training.config import TrainConfig

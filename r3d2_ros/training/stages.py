@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from r3d2_ros.errors import MissingPackageError
-from r3d2_ros.harmonizer.autoencoders import KLDecoder, KLEncoder, TinyDecoder, TinyEncoder
 from r3d2_ros.harmonizer.convert.lora import Adapted, merge, take_apart
-from r3d2_ros.harmonizer.model import R3D2, pad_image
+from r3d2_ros.harmonizer.model.autoencoders import KLDecoder, KLEncoder, TinyDecoder, TinyEncoder
+from r3d2_ros.harmonizer.model.r3d2 import R3D2, pad_image
 from r3d2_ros.training.config import LoraConfig, TrainConfig
 
 LORA_TARGETS = (

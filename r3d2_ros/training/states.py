@@ -24,10 +24,10 @@ from torch.optim import Optimizer
 
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.files import make_folder, write_problem
-from r3d2_ros.harmonizer.checkpoints import assemble, read_json, save_checkpoint
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import ModelConfig
-from r3d2_ros.harmonizer.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
+from r3d2_ros.harmonizer.model.checkpoints import assemble, read_json, save_checkpoint
+from r3d2_ros.harmonizer.model.config import ModelConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
 from r3d2_ros.schema import STRICT, validate
 from r3d2_ros.training.config import is_free
 

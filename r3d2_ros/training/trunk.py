@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
-from r3d2_ros.harmonizer.tensor_files import check_keys, read_tensors, shapes_of
+from r3d2_ros.harmonizer.model.tensor_files import check_keys, read_tensors, shapes_of
 from r3d2_ros.resources import user_path
 
 TRUNK_FILE = "vgg16-397923af.pth"

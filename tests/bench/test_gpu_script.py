@@ -21,7 +21,7 @@ import torch
 
 from r3d2_ros.bench.harmonizer import network
 from r3d2_ros.bench.harmonizer.protocol import QUICK
-from r3d2_ros.harmonizer.variants import variant
+from r3d2_ros.harmonizer.model.variants import variant
 from tests.gpu import run as script
 from tests.gpu.alone import choose_anew, measured
 from tests.gpu.ladder import BEST, REHEARSED, RUNGS, Pace, rungs_in_time

@@ -16,7 +16,7 @@ from r3d2_ros.bench.harmonizer.protocol import Protocol  # noqa: E402
 from r3d2_ros.bench.harmonizer.report import PAPER_ROWS, candidates, chosen_switches, network_table  # noqa: E402
 from r3d2_ros.bench.harmonizer.stopwatch import WallStopwatch  # noqa: E402
 from r3d2_ros.errors import InputError  # noqa: E402
-from r3d2_ros.harmonizer.flops import measure_size  # noqa: E402
+from r3d2_ros.harmonizer.model.flops import measure_size  # noqa: E402
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig  # noqa: E402
 from tests.bench.fake_clock import FakeClock  # noqa: E402
 from tests.harmonizer.small import TINY, seeded  # noqa: E402

@@ -19,8 +19,8 @@ from r3d2_ros.bench.harmonizer.quality import chosen_modes
 from r3d2_ros.cli.bench_arguments import DEFAULTS
 from r3d2_ros.cli.bench_checks import MEASURED_BY, NETWORK, QUALITY, RIG, checked
 from r3d2_ros.cli.main import build_parser, main
-from r3d2_ros.harmonizer.checkpoints import save_checkpoint
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from tests.harmonizer.small import TINY, seeded
 
 SMALL = ["bench", "harmonizer", "--size", "32x48"]

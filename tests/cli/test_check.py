@@ -281,8 +281,10 @@ def test_a_cache_that_everybody_can_write_is_a_fault(
         (b"/**: {ros__parameters: {rig.source: demo3}}", "got a ROS parameter file (ros__parameters)"),
         (b"image_width: 9\ncamera_matrix: {rows: 3}\n", "it has intrinsics only"),
         (b"nam: x\nversion: 2\njobs: 3\n", "got the keys nam, version, jobs"),
+        (b'[{"token": "a", "translation": [1, 0, 1]}]', "got list"),
+        (b"k: [5]\np: [5]\nwidth: 9\n---\nk: [5]\n---\n", "with --- between them; keep one"),
     ],
-    ids=["zip", "utf-16", "latin-1", "ros", "calibrator", "near misses"],
+    ids=["zip", "utf-16", "latin-1", "ros", "calibrator", "near misses", "list", "echo"],
 )
 def test_what_looks_like_something_else_is_told_what_it_is(
     folder: Path, content: bytes, fault: str, capsys: pytest.CaptureFixture[str]
@@ -290,3 +292,23 @@ def test_what_looks_like_something_else_is_told_what_it_is(
     (folder / "file.npz").write_bytes(content)
     status, result = check(folder / "file.npz", capsys)
     assert status == 1 and len(result["faults"]) == 1 and faults(result)[0].endswith(fault)
+
+
+def test_the_same_fault_in_every_entry_is_not_printed_without_end(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "file.yaml").write_text("".join(f"- {{id: {i}, asset: car}}\n" for i in range(40)))
+    assert main(["check", str(folder / "file.yaml")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 102 and lines[-2] == "... and 60 more like these; --json has all"
+    assert len(check(folder / "file.yaml", capsys)[1]["faults"]) == 160
+
+
+def test_what_is_not_rendered_of_a_configurations_rig_is_noted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (folder / "rig.yaml").read_text()
+    (folder / "rig.yaml").write_text(text.replace("fov_x_deg: 60", "fov_x_deg: 60\n    D: [0.1, 0, 0, 0, 0]"))
+    (folder / "file.yaml").write_text(GOOD["configuration"] or "")
+    notes = check(folder / "file.yaml", capsys)[1]["notes"]
+    assert notes[0].startswith(f"{folder / 'rig.yaml'}: the lens distortion of eye is not applied")

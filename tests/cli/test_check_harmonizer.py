@@ -14,10 +14,10 @@ pytest.importorskip("diffusers", reason="needs diffusers, which is not installed
 
 from r3d2_ros.cli.main import main
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer import checkpoints
 from r3d2_ros.harmonizer.backends import load_network
-from r3d2_ros.harmonizer.checkpoints import save_checkpoint
-from r3d2_ros.harmonizer.model_config import Licence
+from r3d2_ros.harmonizer.model import checkpoints
+from r3d2_ros.harmonizer.model.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.model.config import Licence
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
 from tests.harmonizer.released import write_released
 from tests.harmonizer.small import TINY, seeded

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from r3d2_ros.closed_loop.scores.alpasim import alpasim
-from r3d2_ros.closed_loop.scores.data import Score, run_data
+from r3d2_ros.closed_loop.scores.alpasim import alpasim, off_road_s
+from r3d2_ros.closed_loop.scores.data import RunData, Score, run_data
 from tests.closed_loop.logs import moving, straight_ego, write
 from tests.closed_loop.small_world import LANE_MAP, parked
 
@@ -102,3 +103,36 @@ def test_progress_after_the_first_contact_does_not_count(tmp_path: Path) -> None
     behind = score(tmp_path, ego=ego, where=moving(-7.45, 0.0, 0.0, 15.0), seconds=6.0)
     assert behind.parts["collision_rear"]
     assert behind.parts["progress_clipped_rel"] < 13.0 / 200
+
+
+def test_progress_on_a_lap(tmp_path: Path) -> None:
+    """Once around a circle of 20 m at 10 m/s: 4 s are 40 of 40 pi metres. After 12.6 s it is where it began."""
+    angles = [math.tau * k / 72 for k in range(73)]
+    points = [[20.0 * math.sin(a), 20.0 - 20.0 * math.cos(a)] for a in angles]
+
+    def ego(t: float) -> list[float]:
+        a = t / 2 - math.atan2(1.5, 20.0)  # the centre of the box, 1.5 m ahead, is on the circle or 6 cm beside it
+        return [20.0 * math.sin(a), 20.0 - 20.0 * math.cos(a), 0.0, a, 10.0, 0.0, 0.0]
+
+    lap = {"ego": {"reference": {"points": points}, "speed_mps": 10.0}, "end": {"duration_s": 20.0}}
+    for seconds in (4.0, 12.0, 12.6, 13.0):
+        made = score(tmp_path / str(seconds), ego=ego, lane_map=None, seconds=seconds, scenario=lap)
+        expected = min(10.0 * seconds / (40.0 * math.pi), 1.0)
+        assert made.parts["progress_clipped_rel"] == pytest.approx(expected, abs=0.01)
+
+
+def test_when_the_road_was_left(tmp_path: Path) -> None:
+    """1 m/s to the right: the box touches the edge at 0.77 m, seen at 0.8 s. Also far from the reference."""
+
+    def data(name: str, ego: Ego, **keys: Any) -> RunData:
+        return run_data(write(tmp_path / name, ego=ego, **keys))
+
+    right = data("right", lambda t: [10.0 * t, -t, 0.0, 0.0, 10.0, 0.0, 0.0])
+    assert off_road_s(right, LANE_MAP) == 0.8
+    assert off_road_s(data("on", straight_ego(10.0)), LANE_MAP) == math.inf
+    left = data("left", lambda t: [10.0 * t, 2.0 * t, 0.0, 0.0, 10.0, 0.0, 0.0])
+    assert off_road_s(left, LANE_MAP) == 2.2  # 4.27 m to the left
+    assert not alpasim(left, LANE_MAP).parts["offroad"]
+    warm_up = data("warm_up", lambda t: [10.0 * t, t - 1.5, 0.0, 0.0, 10.0, 0.0, 0.0], warmup_s=1.0)
+    assert off_road_s(warm_up, LANE_MAP) == math.inf
+    assert off_road_s(right, None) is off_road_s(right, replace(LANE_MAP, road_edges=())) is None

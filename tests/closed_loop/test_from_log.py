@@ -16,7 +16,7 @@ from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.runs import load_runs
 from r3d2_ros.closed_loop.session import Scenes
 from tests.closed_loop.worlds import write_world
-from tests.replay.bags import actor_array, drive, recorded, write_bag
+from tests.replay.bags import actor_array, drive, odometry, pose, recorded, write_bag
 
 TIMES = np.arange(0.0, 4.01, 0.1)
 
@@ -54,7 +54,7 @@ def at(plan: RunPlan, name: str, t: float) -> Any:
 def test_everybody_is_where_the_bag_has_them(world: Path, tmp_path: Path) -> None:
     assert make(world, tmp_path / "s.yaml") == 0
     plan = planned(tmp_path / "s.yaml")
-    assert plan.spec.scenario.end.duration_s == pytest.approx(4.0)
+    assert plan.spec.scenario.end.duration_s == pytest.approx(4.0) and plan.spec.scenario.end.at_goal
     for t in (0.0, 1.0, 2.55, 4.0):
         assert plan.reference.line.at(plan.reference.s_at(t))[0] == pytest.approx(10.0 * t, abs=0.01)
         comes = at(plan, "comes", t)
@@ -104,11 +104,29 @@ def test_a_path_ends_when_its_actor_was_last_seen(tmp_path: Path, world: Path) -
     assert (actor.motion.times_s[0], actor.motion.times_s[-1]) == (0.0, pytest.approx(3.5))
 
 
+def test_who_waits_at_the_end_waits_until_the_end(
+    tmp_path: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stops at 20 m after 2 s, where its poses are noisy, and a car crosses until 4 s."""
+    ego = [
+        recorded("/odom", float(t), odometry(float(t), pose(min(10.0 * t, 20.0 + 0.02 * math.sin(40 * t)), 0.0)))
+        for t in TIMES
+    ]
+    cross = [recorded("/actors", float(t), actor_array(float(t), a=(27.0, 12.0 - 4 * t, 0.0, -1.57))) for t in TIMES]
+    bag = write_bag(tmp_path / "bag", sorted([*ego, *cross], key=lambda entry: entry.log_ns))
+    out = tmp_path / "s.yaml"
+    assert main(["scenario", "from-log", str(bag), "--scene", str(world / "road"), "--out", str(out)]) == 0
+    plan = planned(out)
+    assert plan.spec.scenario.end.duration_s == pytest.approx(4.0) and not plan.spec.scenario.end.at_goal
+    assert plan.spec.scenario.criteria.no_collision
+    assert plan.reference.length_m == pytest.approx(20.0, abs=0.25)
+    assert plan.reference.line.at(30.0)[0] == pytest.approx(30.0, abs=0.1)  # the noise does not turn its end around
+    assert "the ego waits from 2.0 s on" in capsys.readouterr().err
+
+
 def test_a_drive_elsewhere_is_reported_and_anchored_when_asked(
     tmp_path: Path, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.replay.bags import odometry, pose
-
     far = [recorded("/odom", float(t), odometry(float(t), pose(5000.0 + 10 * t, 800.0))) for t in TIMES]
     bag = write_bag(tmp_path / "far", far)
     base = ["scenario", "from-log", str(bag), "--scene", str(world / "road")]
@@ -126,6 +144,7 @@ def test_a_drive_elsewhere_is_reported_and_anchored_when_asked(
         (["--replace", "comes=tank"], "--replace comes: expected one of car, truck, got 'tank'"),
         (["--replace", "comes"], "--replace: expected ID=ASSET"),
         (["--start", "9"], "at least two poses of the ego in this part of the drive, got 0"),
+        (["--duration", "1"], "a part of the drive that is longer than the warm-up of 1 s, got 1 s"),
         (["--ego-topic", "/nothing"], "/nothing"),
     ],
 )

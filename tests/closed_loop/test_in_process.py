@@ -64,7 +64,7 @@ def test_path_follower_reaches_the_goal_of_a_bend(tmp_path: Path) -> None:
 
 
 def test_frames_carry_their_hashes_and_the_distance_to_the_capture(tmp_path: Path) -> None:
-    _, log = drive(tmp_path / "a", "constant_velocity", end={"duration_s": 0.5})
+    _, log = drive(tmp_path / "a", "constant_velocity", phases={"warmup_s": 0.2}, end={"duration_s": 0.5})
     frames = [frame for frame in log.of("frame") if frame["phase"] != "startup"]
     assert [frame["index"] for frame in frames] == [0, 1, 2, 3, 4]
     assert all(len(frame["hashes"]["front"]) == 32 for frame in frames)
@@ -133,7 +133,7 @@ def test_what_ends_a_run_from_outside_is_in_its_log(tmp_path: Path, error: BaseE
 
 
 def test_every_frame_set_is_seen(tmp_path: Path) -> None:
-    planned, made, seen = plan(end={"duration_s": 0.3}), simulator(), []
+    planned, made, seen = plan(phases={"warmup_s": 0.2}, end={"duration_s": 0.3}), simulator(), []
 
     def on_frame(frame_set: FrameSet, observation: Observation) -> None:
         seen.append((observation.snapshot.phase, frame_set.stamp_ns))
@@ -142,4 +142,4 @@ def test_every_frame_set_is_seen(tmp_path: Path) -> None:
         log.write("header", **header(planned, controller="x", renderer="cpu"))
         controller = CONTROLLERS["constant_velocity"](planned)
         run_in_process(planned, made, controller, log, on_frame=on_frame)
-    assert [phase for phase, _ in seen] == ["startup", "warmup", "warmup", "warmup"]
+    assert [phase for phase, _ in seen] == ["startup", "warmup", "warmup", "engage"]

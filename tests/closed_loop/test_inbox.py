@@ -65,6 +65,22 @@ def test_stamps(stamps: list[int], causes: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("second", "contradictions"),
+    [
+        (Actuation(1.0, 0.0), 0),
+        (Actuation(1.0, 0.1), 1),
+        (TwistDemand(1.0, 0.0), 1),
+        (Trajectory((0, 1_000_000), np.zeros((2, 2))), 1),
+    ],
+)
+def test_two_answers_that_say_different_things(second: Demand, contradictions: int) -> None:
+    box = inbox()
+    assert [offered(box, 1000), offered(box, 1000, second)] == ["accepted", "duplicate"]
+    assert box.contradictions() == contradictions
+    assert ("with another demand" in box.drain()[0][0].text) == bool(contradictions)
+
+
+@pytest.mark.parametrize(
     "demand",
     [
         Actuation(float("nan"), 0.0),
@@ -161,8 +177,16 @@ def test_demands_go_through_the_log_unchanged(demand: Demand) -> None:
 
 
 def test_stamps_of_a_path() -> None:
-    """Its own where they increase; else a point every 0.5 s from the message's stamp on."""
+    """Its own; where they are all the same, a point every 0.5 s from the message's stamp on."""
     assert path_stamps([5, 7, 9], 100, 0.5) == [5, 7, 9]
-    for own in ([0, 0, 0], [7, 7, 7], [5, 4, 6]):
+    for own in ([0, 0, 0], [7, 7, 7], [7]):
         made = path_stamps(own, 100, 0.5)
         assert made[0] == 100 and all(b - a == 500_000_000 for a, b in pairwise(made))
+
+
+@pytest.mark.parametrize("own", [(1000, 1100, 1100, 1200), (1000, 1200, 1100, 1300), (1000, 0, 0, 0)])
+def test_a_path_of_which_some_stamps_do_not_increase_is_refused(own: tuple[int, ...]) -> None:
+    """One stamp that is there twice does not make a plan of 0.3 s one of 1.5 s."""
+    box = inbox()
+    assert offered(box, 1000, line(*path_stamps([stamp * MS for stamp in own], 1000 * MS, 0.5))) == "invalid"
+    assert "expected times that increase" in box.drain()[0][0].text

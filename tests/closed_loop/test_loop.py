@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from r3d2_ros.closed_loop.actions import Frame, Gate, Outcome, Snapshot, Tick, Wait
+from r3d2_ros.closed_loop.demands import Demand, TwistDemand
 from r3d2_ros.closed_loop.loop import START_NS
-from r3d2_ros.closed_loop.scores.data import run_data
+from r3d2_ros.closed_loop.scores.data import SceneFacts, run_data
 from r3d2_ros.closed_loop.scores.driving import progress
+from r3d2_ros.closed_loop.scores.summary import summarise
 from r3d2_ros.closed_loop.vehicle import Actuation
 from tests.closed_loop.drivers import Run, answering
-from tests.closed_loop.small_world import parked
+from tests.closed_loop.small_world import LANE_MAP, parked
 
 MS = 1_000_000
 BRAKE = Actuation(-4.0, 0.0)
@@ -65,7 +67,7 @@ def test_the_start_up_waits_for_the_stack(tmp_path: Path) -> None:
         if snapshot.stamp_ns >= START_NS + 300 * MS:
             made.send(snapshot)
 
-    made = run(tmp_path, on_frame=late, end={"duration_s": 0.3})
+    made = run(tmp_path, on_frame=late, phases={"warmup_s": 0.1}, end={"duration_s": 0.3})
     assert made.go() == Outcome("duration", "t = 0.30 s")
     startup = [s for s in made.ticks() if s.phase == "startup"]
     assert len(startup) == 40
@@ -125,11 +127,52 @@ def test_the_goal_of_a_lap_is_not_at_its_start(tmp_path: Path) -> None:
 
 
 def test_the_goal_of_a_lap_is_at_its_end(tmp_path: Path) -> None:
-    """In the warm-up the ego is moved along the whole lap: 20 + 40.2 + 34 + 110 + 30 + 30 m with 10 m/s."""
+    """In the warm-up the ego is moved along nearly all of it: 20 + 40.2 + 34 + 110 + 30 + 30 m with 10 m/s."""
     ego = {"reference": {"points": LAP}, "speed_mps": 10.0}
-    made = run(tmp_path, on_frame=answering(), ego=ego, phases={"warmup_s": 30.0}, end={"duration_s": 30.0})
+    made = run(tmp_path, on_frame=answering(), ego=ego, phases={"warmup_s": 26.0}, end={"duration_s": 30.0})
     assert made.go() == Outcome("goal", "the end of the reference path at t = 26.42 s")
     assert progress(run_data(made.read())) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "what", "hint"),
+    [
+        (
+            {"ego": {"reference": {"lane": "ego", "to_m": 8.0}, "speed_mps": 10.0}, "phases": {"warmup_s": 1.0}},
+            "goal, the end of the reference path at t = 0.80 s",
+            "Lengthen ego.reference, or shorten phases.warmup_s",
+        ),
+        (
+            {"actors": [parked(1.0)], "end": {"duration_s": 2.0, "on_collision": False}},
+            "collision, with target at t = 0.01 s",
+            "Move the actor or the start of ego.reference, or shorten phases.warmup_s",
+        ),
+        # It is touched in the warm-up and driven before the run would end: the stack could not help it.
+        (
+            {"actors": [parked(8.0)], "phases": {"warmup_s": 0.5}},
+            "collision, with target at t = 0.25 s",
+            "Move the actor or the start of ego.reference, or shorten phases.warmup_s",
+        ),
+    ],
+)
+def test_a_run_in_which_the_stack_never_drove(tmp_path: Path, keys: dict[str, Any], what: str, hint: str) -> None:
+    detail = f"{what}, in the warm-up. {hint}"
+    made = run(tmp_path, on_frame=answering(), **keys)
+    assert made.go() == Outcome("never_drove", detail, infrastructure=True)
+    summary = summarise(made.read(), SceneFacts(LANE_MAP))
+    assert (summary["verdict"], summary["reasons"]) == ("error", [f"never_drove: {detail}"])
+
+
+def test_a_stack_that_has_not_taken_over_when_the_run_is_over(tmp_path: Path) -> None:
+    """It answers the start-up's frame set and no other."""
+
+    def once(snapshot: Snapshot, made: Run) -> None:
+        if snapshot.phase == "startup":
+            made.send(snapshot)
+
+    outcome = run(tmp_path, on_frame=once, control=control(), end={"duration_s": 1.0}).go()
+    detail = "duration, t = 1.00 s, before a command took over (refused: 1 stale). Lengthen end.duration_s"
+    assert outcome == Outcome("never_drove", detail, infrastructure=True)
 
 
 def test_off_the_reference(tmp_path: Path) -> None:
@@ -221,17 +264,20 @@ def test_an_answer_that_comes_late_is_refused_and_missed(tmp_path: Path) -> None
     assert [record["cause"] for record in made.read().of("refused")] == ["stale"]
 
 
-def test_a_second_answer_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("second", [Actuation(0.0, 0.0), Actuation(-8.0, 0.5), TwistDemand(5.0, 0.0)], ids=str)
+def test_a_second_answer_changes_nothing(tmp_path: Path, second: Demand) -> None:
+    """But where it says something else, which of the two came first is a matter of the wall clock."""
+
     def twice(snapshot: Snapshot, made: Run) -> None:
         made.send(snapshot, Actuation(0.0, 0.0))
-        made.send(snapshot, Actuation(-8.0, 0.5))
+        made.send(snapshot, second)
 
     made = run(tmp_path, on_frame=twice, end={"duration_s": 2.0})
     made.go()
     assert set(made.refused) == {"duplicate"}
     assert made.ticks()[-1].ego.speed_mps == 10.0
     end = made.read().end
-    assert end is not None and end["deterministic"] is True
+    assert end is not None and end["deterministic"] is (second == Actuation(0.0, 0.0))
 
 
 def test_commands_from_the_past_and_the_future(tmp_path: Path) -> None:

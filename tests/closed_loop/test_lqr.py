@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from r3d2_ros.closed_loop.control import SPEED_TIME_S, Control, twist_actuation
+from r3d2_ros.closed_loop.control import SPEED_TIME_S, STOPPING_MPS, Control, twist_actuation
 from r3d2_ros.closed_loop.demands import Command, Trajectory, TwistDemand
 from r3d2_ros.closed_loop.lqr import STEP_S, Tracker, lateral_gain, longitudinal_gain
 from r3d2_ros.closed_loop.vehicle import Actuation, VehicleState, advance, load_vehicle
@@ -113,6 +113,60 @@ def test_a_plan_to_stand_still() -> None:
     assert states[-1].speed_mps == 0.0
 
 
+def replanned(state: VehicleState, acceleration_mps2: float, seconds: float, *, first_s: float) -> VehicleState:
+    """The vehicle after a time in which every 0.1 s a plan of a constant acceleration begins where it is by then.
+
+    first_s  the first point lies so far ahead of now
+    """
+    for frame in range(round(seconds * 10)):
+        now_ns, start = LONG_AGO_NS + frame * 10 * TICK_NS, state
+        times = first_s + np.arange(0.0, 3.01, 0.5)
+        x = start.x_m + start.speed_mps * times + acceleration_mps2 * times**2 / 2
+        stamps = tuple(now_ns + round(t * 1e9) for t in times)
+        tracker = Tracker(Trajectory(stamps, np.stack([x, np.zeros(len(x))], axis=1)))
+        for k in range(10):
+            state = advance(CAR, state, tracker.actuation(now_ns + k * TICK_NS, state, CAR), seconds=0.01)
+    return state
+
+
+@pytest.mark.parametrize("first_s", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize(("speed", "acceleration"), [(8.0, 0.0), (12.0, -2.0), (4.0, 1.5), (0.0, 1.0)])
+def test_a_plan_that_begins_ahead_of_now(speed: float, acceleration: float, first_s: float) -> None:
+    """For 2 s; the acceleration is reached within 0.04 s, at 50 m/s3."""
+    state = replanned(VehicleState(0.0, 0.0, 0.0, speed), acceleration, 2.0, first_s=first_s)
+    assert state.speed_mps == pytest.approx(speed + 2.0 * acceleration, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("acceleration", "x_m", "speed"),
+    [
+        (8.0, -1.0, 0.0),  # until 0.5 s before it has stood, 1 m back at 8 m/s2
+        (-1.0, -24.5, 5.0),  # 1 s before it has begun to brake: 4.5 m, and 20 m in the 4 s before that
+    ],
+)
+def test_long_before_a_plan_begins_the_speed_is_constant(acceleration: float, x_m: float, speed: float) -> None:
+    """5 s before a first point at x = 0 and with 4 m/s."""
+    times = np.arange(0.0, 3.01, 0.5)
+    stamps = tuple(LONG_AGO_NS + round((5.0 + t) * 1e9) for t in times)
+    xy = np.stack([4.0 * times + acceleration * times**2 / 2, np.zeros(len(times))], axis=1)
+    asked = Tracker(Trajectory(stamps, xy)).actuation(LONG_AGO_NS, VehicleState(x_m, 0.0, 0.0, speed), CAR)
+    assert asked.acceleration_mps2 == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("acceleration", [0.5, 1.0, 2.0])
+def test_plans_from_standstill_start_in_time(acceleration: float) -> None:
+    state = replanned(VehicleState(0.0, 0.0, 0.0, 0.0), acceleration, 1.0 / acceleration, first_s=0.0)
+    assert state.speed_mps == pytest.approx(1.0, abs=0.05)
+
+
+def test_it_stands_while_its_plan_does() -> None:
+    """3 s, then 2 m/s2."""
+    wanted = trajectory(lambda t: (max(t - 3.0, 0.0) ** 2, 0.0), 6.0, step_s=0.25)
+    states = follow(wanted, VehicleState(0.0, 0.0, 0.0, 0.0), 5.0)
+    assert states[270].x_m < 1e-3
+    assert states[500].x_m == pytest.approx(4.0, abs=0.1)
+
+
 def test_two_points_are_a_line() -> None:
     states = follow(trajectory(lambda t: (5.0 * t, 0.0), 0.5), VehicleState(0.0, 0.0, 0.0, 5.0), 0.4)
     assert states[-1].x_m == pytest.approx(2.0, abs=0.01)
@@ -134,7 +188,16 @@ def test_twist_approaches_its_speed() -> None:
     control.use(Command(0, TwistDemand(-3.0, 0.0), "twist"))
     for _ in range(500):
         state = advance(CAR, state, control.actuation(0, state), seconds=0.01)
-    assert state.speed_mps < 1e-3
+    assert state.speed_mps == 0.0
+
+
+def test_a_twist_of_no_speed_comes_to_a_standstill_gently() -> None:
+    """From 8 m/s e^(-t / 0.4) is below 0.1 m/s after 1.8 s, jerk and the limit of 8 m/s2 apart; then 0.4 s."""
+    states = [VehicleState(0.0, 0.0, 0.0, 8.0)]
+    for _ in range(260):
+        states.append(advance(CAR, states[-1], twist_actuation(TwistDemand(0.0, 0.0), states[-1], CAR), seconds=0.01))
+    assert states[-1].speed_mps == 0.0
+    assert min(s.acceleration_mps2 for s in states if s.speed_mps < STOPPING_MPS) > -0.3
 
 
 def test_without_a_command_it_coasts_as_it_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,20 @@ def test_jitter_changes_a_meeting() -> None:
     np.testing.assert_allclose(meeting.T_world_actor.translation, [41.5, draws[4], 0.0], atol=1e-9)
 
 
+def test_the_jitter_of_the_ego_leaves_the_others_where_they_are() -> None:
+    """Places on its reference, and meetings, are those of the ego that is not moved."""
+    place = {"lane": "reference", "s_m": 41.5, "heading_deg": 90}
+    motion = {"kind": "constant_velocity", "speed_mps": 3, "start": {"meets_reference": True}}
+    jitter = {"longitudinal_m": 5.0, "lateral_m": 1.0, "speed_mps": 2.0}
+    starts = set()
+    for seed in range(3):
+        planned = plan(seed=seed, ego={**ego(lane="ego"), "jitter": jitter}, actors=[actor(place=place, motion=motion)])
+        starts.add((planned.start.x_m, planned.start.y_m))
+        (meeting,) = states(planned, [4.0])
+        np.testing.assert_allclose(meeting.T_world_actor.translation, [41.5, 0.0, 0.0], atol=1e-9)
+    assert len(starts) == 3
+
+
 def test_meetings_that_cannot_be() -> None:
     motion = {"kind": "constant_velocity", "speed_mps": 3, "start": {"meets_reference": True}}
     with pytest.raises(InputError, match="actors.0.motion.start: expected a place that the ego passes after the start"):
@@ -238,6 +253,56 @@ def test_meetings_that_cannot_be() -> None:
     path = {"kind": "path", "points": [[20, -60], [20, 0]], "speed_mps": 4, "start": {"meets_reference": True}}
     with pytest.raises(InputError, match="expected a start that is not before the ego's, got -13"):
         plan(actors=[actor(motion=path)])
+
+
+LANE = "for the lane 'ego', which is 300 m long"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"ego": ego(lane="ego", to_m=3000.0)}, f"ego.reference.to_m: expected -60 to 360 m {LANE}, got 3000 m"),
+        ({"ego": ego(lane="ego", from_m=-500.0)}, f"ego.reference.from_m: expected -60 to 360 m {LANE}, got -500 m"),
+        ({"actors": [actor(place={"lane": "ego", "s_m": 3500})]}, f"actors.0.place.s_m: expected .* {LANE}, got 3500"),
+        (
+            {"actors": [actor(place={"lane": "reference", "s_m": -500})]},
+            "actors.0.place.s_m: expected -60 to 260 m for the lane 'reference', which is 200 m long, got -500 m",
+        ),
+        (
+            {"actors": [actor(place={"lane": "ego", "s_m": 361}, motion={"kind": "idm", "desired_speed_mps": 5})]},
+            f"actors.0.place.s_m: expected -60 to 360 m {LANE}, got 361 m",
+        ),
+        (
+            {"actors": [actor(motion={"kind": "path", "frame": "ego", "points": [[0, 0], [999, 0]], "speed_mps": 1})]},
+            f"actors.0.motion.points.1: expected -60 to 360 m {LANE}, got 999 m",
+        ),
+        (
+            {"ego": {**ego(lane="ego"), "speed_mps": 80.0}},
+            "ego.speed_mps: expected at most 40, max_speed_mps of the vehicle 'test', got 80",
+        ),
+    ],
+)
+def test_typos_in_distances_and_speeds(keys: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=f"^test.yaml: {expected}"):
+        plan(**keys)
+
+
+def test_places_a_little_beyond_the_ends() -> None:
+    for s_m in (-60, 360):
+        plan(actors=[actor(place={"lane": "ego", "s_m": s_m})])
+
+
+def test_a_drawn_speed_is_one_of_the_vehicle() -> None:
+    keys = {"reference": {"lane": "ego"}, "speed_mps": 39.0, "jitter": {"speed_mps": 30.0}}
+    assert max(plan(seed=seed, ego=keys).start.speed_mps for seed in range(9)) == 40.0
+
+
+def test_faults_of_what_varies_and_of_files_name_the_scenario() -> None:
+    varied = replace(spec(actors=[{**parked(10.0), "asset": "tank"}]), variation={"asset": "tank"})
+    with pytest.raises(InputError, match="^test.yaml: vary.asset: expected one of car, truck, got 'tank'"):
+        plan_run(varied, lane_map=LANE_MAP, library=LIBRARY)
+    with pytest.raises(InputError, match=r"^test.yaml: ego.reference.file: none.csv: expected a CSV file, got no such"):
+        plan(ego=ego(file="none.csv"))
 
 
 def test_what_a_scenario_names_must_be_there() -> None:

@@ -11,9 +11,11 @@ import pytest
 from r3d2_ros.closed_loop.actions import Done, Frame, Outcome, Snapshot
 from r3d2_ros.closed_loop.demands import Trajectory
 from r3d2_ros.closed_loop.header import header
+from r3d2_ros.closed_loop.inbox import Plan
 from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.replaying import LoggedCommands
 from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
+from r3d2_ros.closed_loop.scores.data import run_data
 from r3d2_ros.closed_loop.vehicle import Actuation
 from r3d2_ros.errors import InputError
 from tests.closed_loop.drivers import FACTS, Run
@@ -77,6 +79,27 @@ def test_trajectories_whose_start_up_took_longer(tmp_path: Path) -> None:
     first = made.read()
     assert first.of("tick")[-1]["ego"][1] > 0.05
     same(first, again(tmp_path / "b", first, end={"duration_s": 3.0}))
+
+
+def test_plans_are_those_of_the_log(tmp_path: Path) -> None:
+    """The start-up takes two seconds, of which the replay has none: stamps and scores are the same from t = 0 on."""
+
+    def on_frame(snapshot: Snapshot, made: Run) -> None:
+        if snapshot.stamp_ns >= 12_000_000_000:
+            x = snapshot.ego.x_m + 5.0 * np.arange(1.0, 7.0)
+            made.inbox.offer_plan(Plan(snapshot.stamp_ns, np.stack([x, 0.1 * x], axis=1), np.full(6, 0.1)))
+            made.send(snapshot)
+            made.send(snapshot, Actuation(1.0, 0.0))
+
+    made = Run(tmp_path / "a", on_frame=on_frame, end={"duration_s": 1.5})
+    made.go()
+    first = made.read()
+    second = again(tmp_path / "b", first, end={"duration_s": 1.5})
+    same(first, second)
+    plans = [[(p.tick, p.xy.tolist(), p.yaw.tolist()) for p in run_data(log).plans] for log in (first, second)]
+    assert plans[0] == plans[1] and len(plans[0]) == 10
+    assert first.end is not None and second.end is not None
+    assert (second.end["deterministic"], second.end["refused"]) == (False, first.end["refused"])
 
 
 def test_a_run_that_never_began_cannot_be_repeated(tmp_path: Path) -> None:

@@ -126,7 +126,21 @@ FAULTS = {
     "actors: [{id: a, asset: c, place: {x: 0, y: 0}}, {id: a, asset: c, place: {x: 0, y: 0}}]": "a more than once",
     "actors: [{id: a, asset: car, place: {x: 0, y: .nan}}]": "actors.0.place.map.y: expected a finite number",
     "actors: [{id: a, asset: car, place: {lane: ego}}]": "actors.0.place.lane.s_m: expected a value",
-    "actors: [{id: a, asset: car, place: {x: 0, y: 0}, motion: {kind: fly}}]": "actors.0.motion: expected",
+    "actors: [{id: a, asset: car, place: {x: 0, y: 0}, motion: {kind: fly}}]": (
+        "actors.0.motion: expected keys with a kind: parked, constant_velocity, path or idm, got {'kind': 'fly'}"
+    ),
+    "actors: [{id: a, asset: car, place: {x: 0, y: 0}, motion: {speed_mps: 3}}]": (
+        "actors.0.motion: expected keys with a kind: parked, constant_velocity, path or idm, got {'speed_mps': 3}"
+    ),
+    "phases: {warmup_s: 5}": (
+        "phases.warmup_s: expected a warm-up that is over, at a frame set, before end.duration_s (5), got 5"
+    ),
+    # The first frame set after 4.95 s is at 5 s, when the run is over.
+    "phases: {warmup_s: 4.95}": "got 4.95: the stack would take over at 5 s",
+    "ego: {reference: {points: [[0, 0], [9, 0]], times_s: [0, 1]}, jitter: {longitudinal_m: 1}}": (
+        "ego: expected no jitter of an ego whose reference has times_s"
+    ),
+    "ego: {reference: {points: [[0, 0], [9, 0]], times_s: [0, 1]}, jitter: {lateral_m: 1}}": "ego: expected no jitter",
     "actors: [{id: a, asset: c, place: {x: 0, y: 0}, motion: {kind: path, points: [[0, 0], [1, 1]], speed_mps: 1}}]": (
         "no place: a path begins at its first point"
     ),
@@ -147,6 +161,11 @@ def test_faults_name_file_and_key(tmp_path: Path, line: str) -> None:
         load_runs(path)
     assert FAULTS[line] in str(caught.value)
     assert str(caught.value).startswith(str(path))
+
+
+def test_the_hand_over_is_at_a_frame_set(tmp_path: Path) -> None:
+    (run,) = load_runs(write(tmp_path, f"{SMALL}\nphases: {{warmup_s: 4.85}}\n"))
+    assert run.scenario.hand_over_s == pytest.approx(4.9)
 
 
 def test_all_faults_come_at_once(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import base64
 import json
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,14 +17,16 @@ import pytest
 
 from r3d2_ros.assembly import Assembled
 from r3d2_ros.cli.main import main
+from r3d2_ros.closed_loop import session
 from r3d2_ros.closed_loop.actions import Outcome
-from r3d2_ros.closed_loop.commands import InProcess
+from r3d2_ros.closed_loop.commands import InProcess, _new_folder
 from r3d2_ros.closed_loop.controllers import ConstantVelocityController, Observation
 from r3d2_ros.closed_loop.demands import Command
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import read_log
 from r3d2_ros.closed_loop.session import Scenes
 from r3d2_ros.config import SimConfig
+from r3d2_ros.errors import InputError
 from tests.closed_loop.worlds import write_world
 
 
@@ -122,6 +126,40 @@ def test_a_folder_with_runs_is_not_written_into(world: Path, crashed: Path, caps
     assert main(["scenario", "run", str(world / "parked.yaml"), *arguments]) == 1
     assert "a folder without earlier runs" in capsys.readouterr().err
     assert (crashed / "runs" / "parked-s0" / "run.jsonl").read_bytes() == before
+
+
+def test_a_folder_with_other_runs_keeps_its_results(
+    world: Path, crashed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --resume they are not replaced; with it, it is said that they are no part of the new ones."""
+    out = tmp_path / "out"
+    shutil.copytree(crashed, out)
+    before = (out / "results.json").read_bytes()
+    short = (world / "parked.yaml").read_text().replace("duration_s: 4.5", "duration_s: 0.5")
+    (world / "short.yaml").write_text(short)
+    arguments = [str(world / "short.yaml"), "--controller", "constant_velocity", "--out", str(out)]
+    assert main(["scenario", "run", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert f"{out}: expected a folder without earlier runs, got {out}/runs/parked-s0/run.jsonl" in error
+    assert "or with --no-report and then r3d2 scenario report" in error
+    assert (out / "results.json").read_bytes() == before and not (out / "runs" / "short-s0").exists()
+    assert main(["scenario", "run", *arguments, "--no-report"]) == 0
+    assert main(["scenario", "run", *arguments, "--resume"]) == 0
+    assert f"not in these results: 1; r3d2 scenario report {out} writes those of all" in capsys.readouterr().err
+    assert main(["scenario", "report", str(out)]) == 1
+    runs = json.loads((out / "results.json").read_text())["runs"]
+    assert [(run["run_id"], run["verdict"]) for run in runs] == [("parked-s0", "failed"), ("short-s0", "passed")]
+
+
+def test_sessions_that_start_at_once_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them has written anything yet when the next one looks; one that fails leaves nothing behind."""
+    monkeypatch.chdir(tmp_path)
+    with _new_folder() as first, _new_folder() as second:
+        assert (str(first), str(second)) == ("out/scenario", "out/scenario-2")
+        (second / "results.json").touch()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scenario-2"]
 
 
 def test_a_run_that_fails_does_not_stop_the_others(
@@ -334,6 +372,77 @@ def test_faults_of_all_files_come_before_the_first_run(
     assert main(["scenario", "run", *arguments]) == 1
     assert "bad.yaml: actors.0.asset: expected one of car, truck, got 'tank'" in capsys.readouterr().err
     assert not (tmp_path / "out" / "runs").exists()
+
+
+RIG = ("source: rig.yaml", "source: rigg.yaml")
+HARMONIZER = ("rendering: {", "harmonizer: {backend: r3d2, checkpoint: /nowhere}, rendering: {")
+
+
+CHECKPOINT = InputError("harmonizer.checkpoint", "the folder of a checkpoint", "'/nowhere'")
+
+
+@pytest.fixture
+def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harmonizer's check, which finds that, without PyTorch."""
+    checking = ModuleType("checking")
+    vars(checking)["harmonizer_faults"] = lambda config: [CHECKPOINT]
+    monkeypatch.setitem(sys.modules, "r3d2_ros.harmonizer.checking", checking)
+    monkeypatch.setattr(session, "need_packages", lambda needed_for: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (RIG, "bad.yaml: rig: expected a rig file or one of demo3, surround6, got"),
+        (HARMONIZER, f"bad.yaml: {CHECKPOINT}"),
+        (("source: road", "source: raod"), "bad.yaml: scene.source: expected 'street', a Gaussian file"),
+    ],
+)
+@pytest.mark.usefixtures("no_checkpoint")
+def test_rig_and_harmonizer_are_looked_at_before_the_first_run(
+    world: Path, tmp_path: Path, change: tuple[str, str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, out = world / "bad.yaml", tmp_path / "out"
+    bad.write_text((world / "parked.yaml").read_text().replace(*change))
+    assert main(["scenario", "check", str(bad)]) == 1
+    assert expected in capsys.readouterr().out
+    arguments = ["--controller", "depth_aeb", "--out", str(out)]
+    assert main(["scenario", "run", str(world / "parked.yaml"), str(bad), *arguments]) == 1
+    assert expected in capsys.readouterr().err
+    assert not list(out.rglob("run.jsonl"))
+
+
+def test_what_the_start_of_the_first_run_finds_names_the_scenario(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(self: Scenes, sim: SimConfig) -> Assembled:
+        raise CHECKPOINT
+
+    monkeypatch.setattr(Scenes, "simulator", refused)
+    arguments = ["--controller", "depth_aeb", "--out", str(tmp_path / "out")]
+    assert main(["scenario", "run", str(world / "parked.yaml"), *arguments]) == 1
+    assert f"parked.yaml: {CHECKPOINT}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_checkpoint")
+def test_check_finds_all_faults_of_all_files(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = world / "bad.yaml"
+    bad.write_text((world / "parked.yaml").read_text().replace(*RIG).replace(*HARMONIZER).replace("car,", "tank,"))
+    assert main(["scenario", "check", str(bad), str(world / "parked.yaml")]) == 1
+    keys = [line.split(": expected")[0] for line in capsys.readouterr().out.splitlines()]
+    assert keys == [
+        *(f"{bad}: {key}" for key in ("actors.0.asset", "rig", "harmonizer.checkpoint")),
+        f"{world}/parked.yaml: no faults, 1 runs",
+    ]
+
+
+def test_check_says_where_the_harmonizer_cannot_be_looked_at(
+    world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "bad.yaml").write_text((world / "parked.yaml").read_text().replace(*HARMONIZER))
+    monkeypatch.setattr("r3d2_ros.harmonizer.packages.find_spec", lambda name: None)
+    assert main(["scenario", "check", str(world / "bad.yaml")]) == 0
+    assert "bad.yaml: the harmonizer is not checked: " in capsys.readouterr().out
 
 
 def test_check(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

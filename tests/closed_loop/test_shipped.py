@@ -132,6 +132,7 @@ def test_who_does_not_brake_crashes_whatever_is_drawn(
         summary = drive(tmp_path / f"{seed}", replace(spec, seed=seed), "constant_velocity", cars_alone)
         assert (summary["collision_with"], summary["verdict"]) == ("target", "failed")
         assert summary["scores"]["neuroncap"]["value"] < 1.0
+        assert not [reason for reason in summary["reasons"] if reason.startswith("on_road")]
         assert summary["outcome"]["t_s"] > 3.0  # there was time to see it
 
 

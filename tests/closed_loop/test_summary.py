@@ -212,6 +212,24 @@ def test_every_criterion_that_fails_is_a_reason(tmp_path: Path) -> None:
     assert "deceleration_max_mps2: expected at most 1, got 4.000" in made["reasons"]
 
 
+def test_leaving_the_road_is_a_criterion(tmp_path: Path) -> None:
+    """1 m/s to the right, off the road at 0.8 s; without a map what ended the run, or that the map is missing."""
+    scenario = {"pass": {"no_collision": True, "on_road": True}}
+
+    def right(t: float) -> list[float]:
+        return [10.0 * t, -t, 0.0, 0.0, 10.0, 0.0, 0.0]
+
+    made = summary(tmp_path / "right", ego=right, scenario=scenario)
+    assert (made["verdict"], made["reasons"]) == ("failed", ["on_road: off the road at t = 0.80 s"])
+    assert summary(tmp_path / "on", scenario=scenario)["verdict"] == "passed"
+    assert summary(tmp_path / "unasked", ego=right, scenario={"pass": {"no_collision": True}})["verdict"] == "passed"
+    beside = {"reason": "off_reference", "detail": "10.0 m beside the reference path at t = 2.82 s"}
+    no_map = summarise(log(tmp_path / "beside", scenario=scenario, last=beside), SceneFacts())
+    assert no_map["reasons"] == [f"on_road: {beside['detail']}"]
+    (reason,) = summarise(log(tmp_path / "none", scenario=scenario), SceneFacts())["reasons"]
+    assert reason.startswith("on_road: this is missing for it: a lane map")
+
+
 def test_too_far_from_the_capture_is_invalid_whatever_else(tmp_path: Path) -> None:
     made = summary(tmp_path, off_path_m=lambda t: 5.0 if t > 2.0 else 0.0, scenario={"pass": {"no_collision": True}})
     assert made["verdict"] == "invalid"

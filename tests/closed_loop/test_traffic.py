@@ -13,6 +13,7 @@ from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.scenario import IdmFollower
 from r3d2_ros.closed_loop.traffic import PlacedActor
 from r3d2_ros.closed_loop.vehicle import VehicleState
+from r3d2_ros.geometry import Rigid
 from r3d2_ros.lines import Line
 from tests.closed_loop.small_world import VEHICLE, plan
 
@@ -106,6 +107,17 @@ def test_a_follower_waits_for_its_start() -> None:
     assert (x(found[1.99]["f"]), found[1.99]["f"].speed_mps) == (20.0, 0.0)
     assert found[2.01]["f"].speed_mps > 9.9
     assert x(found[3.0]["f"]) == pytest.approx(30.0, abs=0.6)
+
+
+@pytest.mark.parametrize("beyond_m", [-250.0, -100.0, -10.0, 10.0, 100.0, 250.0])
+def test_who_is_ahead_far_beyond_the_ends_of_a_line(beyond_m: float) -> None:
+    """A lane of 50 m, and from 15 m behind a car of 4 m: 11 m from the front to its rear, if both are 4 m long."""
+    at_m = beyond_m if beyond_m < 0.0 else 50.0 + beyond_m
+    following = Following(Line([[0, 0, 0], [20, 0, 0], [50, 0, 0]]), 0.0, 0.0, IDM, 2.0, 1.0)
+    lead = VehicleState(at_m - 1.5, 0.0, 0.0, 8.0)  # its centre is 1.5 m ahead of base_link
+    others = [(lead.box(VEHICLE), Rigid.from_xyz_yaw(at_m, 0.0, 0.0, 0.0), 8.0)]
+    assert following.ahead(at_m - 15.0, others) == pytest.approx((11.0, 8.0))
+    assert following.ahead(at_m + 15.0, others) is None
 
 
 def test_the_same_ego_gives_the_same_traffic() -> None:

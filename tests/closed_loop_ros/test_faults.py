@@ -31,7 +31,7 @@ def test_a_stack_that_falls_silent_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_a_stack_that_never_says_anything(tmp_path: Path) -> None:
-    keys = {"control": IMPATIENT, "phases": {"startup_timeout_s": 1.0}}
+    keys = {"control": IMPATIENT, "phases": {"startup_timeout_s": 1.0, "warmup_s": 0.2}}
     outcome, _ = drive(tmp_path / "run.jsonl", lambda *_: None, **keys)
     assert (outcome.reason, outcome.infrastructure) == ("no_command", True)
 
@@ -121,7 +121,7 @@ def test_a_slow_reader_of_one_camera_slows_nobody(tmp_path: Path) -> None:
 
 PHASES = {
     "startup": {"answer": lambda *_: None},
-    "warmup": {"phases": {"warmup_s": 1e4}},
+    "warmup": {"phases": {"warmup_s": 1e4}, "end": {"duration_s": 2e4, "at_goal": False, "off_reference_m": 1e5}},
     "engage": {
         "control": {"max_age_s": 1e4, "max_misses": 0},
         "phases": {"warmup_s": 0.2, "engage_timeout_s": 1e4},

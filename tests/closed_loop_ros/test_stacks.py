@@ -9,10 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rclpy
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
+from r3d2_ros.msg import FrameSet
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
 
 from r3d2_ros.closed_loop.controllers import CONTROLLERS
 from r3d2_ros.closed_loop.example_stacks import STACKS, StackCommand, example_stack, stack_command
@@ -21,6 +29,9 @@ from r3d2_ros.closed_loop.in_process import run_in_process
 from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
 from r3d2_ros.errors import InputError
 from r3d2_ros.nodes.ros_runs import RosRuns
+from r3d2_ros.nodes.stacks.base import Stack, run_stack
+from r3d2_ros.nodes.stacks.depth_aeb import DepthAebStack
+from r3d2_ros.nodes.stacks.timer_driver import TimerDriver
 from tests.closed_loop.small_world import parked, simulator
 from tests.closed_loop_ros.harness import FAST, pose_simulator, tiny_plan
 
@@ -146,6 +157,56 @@ def test_what_cannot_be_started() -> None:
         stack_command("no-such-program --fast")
     with pytest.raises(InputError, match="a command line"):
         stack_command("python 'unfinished")
+
+
+def transform(child_frame_id: str) -> TFMessage:
+    stamped = TransformStamped(child_frame_id=child_frame_id)
+    stamped.transform.rotation.w = 1.0
+    return TFMessage(transforms=[stamped])
+
+
+def test_depth_aeb_answers_once_it_knows_where_its_camera_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone else's transform, of a lidar, is there first."""
+    rclpy.init()
+    try:
+        stack = DepthAebStack()
+        sent: list[int] = []
+        monkeypatch.setattr(stack, "send", lambda stamp_ns, wanted: sent.append(stamp_ns))
+        depth = Image(height=2, width=2, data=array("B", np.full(4, 50.0, np.float32).tobytes()))
+        depth.header.frame_id = "front_optical_frame"
+        info = CameraInfo(k=[1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0])
+        parts = {"odometry": Odometry(), "frame_set": FrameSet(), "depth": depth, "camera_info": info}
+        for stamp_ns, frame in enumerate(["lidar", "front_optical_frame"]):
+            stack._on_tf(transform(frame))
+            for name, message in parts.items():
+                stack._add(stamp_ns, name, message)
+        assert sent == [1]
+        stack.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "expected"),
+    [
+        (DepthAebStack, ["--bad"], "UnknownROSArgsError: ['--bad']"),
+        (DepthAebStack, ["-p", "simulator:=bad-name"], "topic 'bad-name/input/command': expected a valid name"),
+        (DepthAebStack, ["-p", "camera:=/bad-name"], "topic '/bad-name/depth': expected a valid name"),
+        (TimerDriver, ["-p", "rate_hz:=0.0"], "parameter rate_hz: expected a number from 0.001 to 1000, got 0"),
+        (TimerDriver, ["-p", "rate_hz:=20"], "InvalidParameterTypeException: "),
+    ],
+)
+def test_arguments_that_a_stack_cannot_use_give_one_line(
+    make: type[Stack],
+    arguments: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    assert run_stack(make, ["--ros-args", *arguments]) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("stack: ")]
+    assert expected in line
 
 
 SIGNALLED = [*((name, signal.SIGINT) for name in STACKS), ("depth_aeb", signal.SIGTERM)]

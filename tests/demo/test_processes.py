@@ -18,7 +18,7 @@ from r3d2_ros.demo import children as children_module
 from r3d2_ros.demo import files
 from r3d2_ros.demo.children import Children, DemoError
 from r3d2_ros.demo.domain import RANGE_VARIABLE, VARIABLE, demo_environment, free_domain_id
-from r3d2_ros.harmonizer.shipped import shipped_model
+from r3d2_ros.harmonizer.model.shipped import shipped_model
 from r3d2_ros.progress import Progress
 from r3d2_ros.rigs import load_rig
 

@@ -19,7 +19,7 @@ from r3d2_ros.cli.main import main
 from r3d2_ros.dataset.samples import open_dataset
 from r3d2_ros.evaluation.subjects import load_subject
 from r3d2_ros.evaluation.tally import FULL_KEYS, REGION_KEYS
-from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.model.checkpoints import save_checkpoint
 from r3d2_ros.harmonizer.settings import RegionConfig
 from tests.evaluation.small import (
     BOX,

@@ -21,7 +21,7 @@ from r3d2_ros.evaluation.similarity import mean_db, psnr, similarity, ssim_map
 from r3d2_ros.evaluation.subjects import Subject, load_subject
 from r3d2_ros.evaluation.tally import Tally
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.region import actor_region
+from r3d2_ros.harmonizer.compositing.region import actor_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from tests.evaluation.small import (
     BOX,

@@ -17,7 +17,7 @@ import torch
 from r3d2_ros.bench.harmonizer.accuracy import Reference
 from r3d2_ros.bench.harmonizer.network import Bench, Candidate, Row, Work
 from r3d2_ros.bench.harmonizer.telemetry import Telemetry
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.runtime.cuda_graphs import CudaGraphs
 from r3d2_ros.harmonizer.runtime.runtime import Runtime, make_runtime
 from tests.gpu.references import Yardsticks, wait_for_attention, wait_for_references

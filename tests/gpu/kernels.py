@@ -25,6 +25,7 @@ from r3d2_ros.harmonizer.float8.convolutions import (
 from r3d2_ros.harmonizer.float8.linears import INPUTS_MULTIPLE, Float8GEGLU, product
 from r3d2_ros.harmonizer.float8.linears import OUTPUTS_MULTIPLE as OUTPUTS_8_BIT
 from r3d2_ros.harmonizer.float8.numbers import quantised
+from r3d2_ros.harmonizer.model.variants import variant
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
 from r3d2_ros.harmonizer.rewrites.fuse_attention import attended_at_once
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import gated, geglu
@@ -32,7 +33,6 @@ from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
 from r3d2_ros.harmonizer.rewrites.fuse_picture import PICTURE_CHANNELS, convolved_picture
 from r3d2_ros.harmonizer.runtime.attention import attend_by
 from r3d2_ros.harmonizer.runtime.attention_packages import installed_packages
-from r3d2_ros.harmonizer.variants import variant
 from tests.gpu.report import OutOfTimeError, Part, first_line
 from tests.gpu.setting import Setting
 from tests.gpu.shapes import Attention, Layers, layers_of

@@ -12,9 +12,8 @@ from torch.nn import functional
 
 from r3d2_ros.harmonizer.base import Shape
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
-from r3d2_ros.harmonizer.model_config import LATENT_PX
-from r3d2_ros.harmonizer.moment import Moment
-from r3d2_ros.harmonizer.outcome import Harmonized
+from r3d2_ros.harmonizer.model.config import LATENT_PX
+from r3d2_ros.harmonizer.moment import Harmonized, Moment
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
 from r3d2_ros.rendering.base import RenderedImage
 from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame, frame_of

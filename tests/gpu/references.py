@@ -19,12 +19,12 @@ from r3d2_ros.bench.harmonizer import accuracy
 from r3d2_ros.bench.harmonizer.accuracy import SIXTEEN_BIT, Error, Reference
 from r3d2_ros.bench.harmonizer.network import Bench, Work
 from r3d2_ros.bench.harmonizer.protocol import QUICK
-from r3d2_ros.harmonizer.checkpoints import load_config
-from r3d2_ros.harmonizer.model import DTYPES, R3D2, pad_image
+from r3d2_ros.harmonizer.model.checkpoints import load_config
+from r3d2_ros.harmonizer.model.r3d2 import DTYPES, R3D2, pad_image
+from r3d2_ros.harmonizer.model.variants import variant
 from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
 from r3d2_ros.harmonizer.runtime.kernel_cache import cache_folder
 from r3d2_ros.harmonizer.runtime.numerics import numerics
-from r3d2_ros.harmonizer.variants import variant
 from tests.gpu.rung import TASK, Task
 from tests.gpu.wave import leave, wait_for
 

@@ -19,7 +19,7 @@ from r3d2_ros.bench.harmonizer.setting import RigSize, rig_config, street_drive
 from r3d2_ros.bench.harmonizer.weights import check_trained, checkpoint_to_measure
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import load_config
+from r3d2_ros.harmonizer.model.checkpoints import load_config
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig
 from tests.gpu.report import OutOfTimeError, Part
 from tests.gpu.setting import Setting

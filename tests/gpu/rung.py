@@ -7,7 +7,7 @@ from pathlib import Path
 
 from r3d2_ros.bench.harmonizer.protocol import PAPER_SIZE, Protocol
 from r3d2_ros.bench.harmonizer.weights import model_to_measure
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
 from tests.gpu.setting import Setting
 

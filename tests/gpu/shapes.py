@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.model.config import ModelConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 
 
 @dataclass(frozen=True, order=True)

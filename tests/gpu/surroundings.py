@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.region import ActorBox, Region, find_region
+from r3d2_ros.harmonizer.compositing.region import ActorBox, Region, find_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from tests.gpu.machine import cuda_fault
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from r3d2_ros.harmonizer.model import R3D2
+    from r3d2_ros.harmonizer.model.r3d2 import R3D2
     from r3d2_ros.harmonizer.runtime.runtime import Runtime
 
 FAULT = cuda_fault()
@@ -38,8 +38,8 @@ YARDSTICK = 1.25
 @functools.cache
 def model(variant: str = "nano") -> R3D2:
     pytest.importorskip("diffusers", reason="needs diffusers, which is not installed here")
-    from r3d2_ros.harmonizer.random_weights import random_model
-    from r3d2_ros.harmonizer.variants import VARIANTS
+    from r3d2_ros.harmonizer.model.random_weights import random_model
+    from r3d2_ros.harmonizer.model.variants import VARIANTS
 
     return random_model(VARIANTS[variant], seed=0)
 

@@ -28,7 +28,7 @@ SIZES = [(1080, 1920), (720, 1290), (1080, 1920), (1080, 1920)]
 
 def test_regions_are_those_of_the_cpu() -> None:
     """But for pixels whose surfaces lie at the very end of a shadow's reach."""
-    from r3d2_ros.harmonizer.device_region import find_device_regions
+    from r3d2_ros.harmonizer.compositing.device_region import find_device_regions
 
     seen = [seen_actors(seed, size) for seed, size in enumerate(SIZES)]
     boxes = seen[0].boxes
@@ -46,9 +46,9 @@ def test_regions_are_those_of_the_cpu() -> None:
 def test_composites_are_those_of_the_cpu() -> None:
     import torch
 
-    from r3d2_ros.harmonizer.composite import composited
-    from r3d2_ros.harmonizer.crops import run_on_crops
-    from r3d2_ros.harmonizer.roi import Crop
+    from r3d2_ros.harmonizer.compositing.composite import composited
+    from r3d2_ros.harmonizer.compositing.crops import run_on_crops
+    from r3d2_ros.harmonizer.compositing.roi import Crop
 
     rng = torch.Generator().manual_seed(0)
     size = (270, 481)
@@ -96,8 +96,7 @@ def test_pictures_are_those_of_arrays_on_the_host() -> None:
     import torch
 
     from r3d2_ros.harmonizer.harmonizer import Harmonizer
-    from r3d2_ros.harmonizer.moment import Moment
-    from r3d2_ros.harmonizer.outcome import Harmonized
+    from r3d2_ros.harmonizer.moment import Harmonized, Moment
     from r3d2_ros.rendering.base import RenderedImage
     from r3d2_ros.rendering.frames import frame_of
 

@@ -345,9 +345,9 @@ def test_attention_of_1080p_stays_in_bounds() -> None:
 
 @functools.cache
 def nano(skip_position: str) -> Any:
-    from r3d2_ros.harmonizer.model_config import SkipOptions
-    from r3d2_ros.harmonizer.random_weights import random_model
-    from r3d2_ros.harmonizer.variants import VARIANTS
+    from r3d2_ros.harmonizer.model.config import SkipOptions
+    from r3d2_ros.harmonizer.model.random_weights import random_model
+    from r3d2_ros.harmonizer.model.variants import VARIANTS
 
     options = SkipOptions(position=skip_position)  # type: ignore[arg-type]
     return random_model(replace(VARIANTS["nano"], skips=options), seed=0).to(DEVICE)

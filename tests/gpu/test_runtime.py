@@ -27,9 +27,9 @@ from r3d2_ros.bench.harmonizer.accuracy import (
 from r3d2_ros.bench.harmonizer.pictures import comparison_pictures
 from r3d2_ros.bench.harmonizer.report import NO_REWRITES
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import KLConfig, ModelConfig, TinyConfig, UNetConfig
-from r3d2_ros.harmonizer.random_weights import random_model
+from r3d2_ros.harmonizer.model.config import KLConfig, ModelConfig, TinyConfig, UNetConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.random_weights import random_model
 from r3d2_ros.harmonizer.rewrites import REWRITES
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig

@@ -18,10 +18,12 @@ assert os.environ.get("TRITON_INTERPRET") == "1"
 import triton  # noqa: E402
 from triton.runtime.errors import OutOfResources  # noqa: E402
 
-from r3d2_ros.harmonizer import kernels_composite, triton_tiles  # noqa: E402
-from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region  # noqa: E402
-from r3d2_ros.harmonizer.crops import with_changes  # noqa: E402
-from r3d2_ros.harmonizer.device_region import find_device_regions  # noqa: E402
+from r3d2_ros.harmonizer import triton_tiles  # noqa: E402
+from r3d2_ros.harmonizer.compositing import kernels_composite  # noqa: E402
+from r3d2_ros.harmonizer.compositing.composite import bad_pixels, composite_full, composite_region  # noqa: E402
+from r3d2_ros.harmonizer.compositing.crops import with_changes  # noqa: E402
+from r3d2_ros.harmonizer.compositing.device_region import find_device_regions  # noqa: E402
+from r3d2_ros.harmonizer.compositing.roi import Crop, occupied_blocks  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
     framed_convolution_reference,
@@ -39,7 +41,6 @@ from r3d2_ros.harmonizer.rewrites.chunked_attention import in_parts  # noqa: E40
 from r3d2_ros.harmonizer.rewrites.fuse_geglu import geglu_reference  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_norm import group_affine_reference, normalised  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_picture import convolved_picture_reference  # noqa: E402
-from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_over, occupied_blocks  # noqa: E402
 from r3d2_ros.harmonizer.settings import RegionConfig  # noqa: E402
 from r3d2_ros.harmonizer.triton_tiles import TiledKernel  # noqa: E402
 from r3d2_ros.rendering import gsplat_kernels  # noqa: E402
@@ -235,22 +236,20 @@ def test_norms_of_a_part_of_a_larger_tensor() -> None:
     torch.testing.assert_close(output, normalised(x, *numbers[:2], silu=True).half(), rtol=2e-3, atol=1e-5)
 
 
-def quantised_by_the_kernel(
-    x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor, dtype: torch.dtype = FLOAT8
-) -> tuple[Tensor, Tensor]:
-    return kernels_images.launch(x, gain, shift, largest, dtype=dtype)
-
-
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # 1 / (1 + inf) is 0, as it should be
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize(
     ("batch", "channels", "size"), [(1, 32, (1, 1)), (2, 320, (9, 7)), (1, 128, (12, 61)), (3, 96, (17, 30))]
 )
-def test_images_in_8_bit(batch: int, channels: int, size: tuple[int, int], dtype: torch.dtype) -> None:
+def test_images_in_8_bit(
+    batch: int, channels: int, size: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = pictures(batch, channels, (size[0] + 1, size[1] + 2), dtype)[:, :, : size[0], : size[1]]
     before, weight, bias = norm_of(channels, dtype)
     norm = group_affine_reference(x, before, weight, bias, 32, 1e-5)
-    framed, scale = quantised_by_the_kernel(x, *norm, torch.float32)
+    rounded, _ = kernels_images.launch(x, *norm)  # which Triton's interpreter does wrongly
+    monkeypatch.setattr(kernels_images, "FLOAT8", torch.float32)
+    framed, scale = kernels_images.launch(x, *norm)
     _, expected_scale = quantised_images_reference(x, *norm)
     torch.testing.assert_close(scale, expected_scale, rtol=1e-6, atol=0)
     assert framed.shape == (batch, size[0] + 1, size[1] + 1, channels)
@@ -258,18 +257,18 @@ def test_images_in_8_bit(batch: int, channels: int, size: tuple[int, int], dtype
     numbers = scaled(normalised(x, *norm[:2], silu=True).permute(0, 2, 3, 1), expected_scale[:, None, None, None])
     torch.testing.assert_close(framed[:, :-1, :-1], numbers, rtol=1e-5, atol=1e-4)
     assert 447.9 < float(framed.max()) <= 448, "all that 8 bits can hold is made use of"
-    rounded, _ = quantised_by_the_kernel(x, *norm)  # which Triton's interpreter does wrongly
     assert rounded.dtype == FLOAT8 and rounded.shape == framed.shape
 
 
-def test_what_is_small_or_no_number_in_8_bit() -> None:
+def test_what_is_small_or_no_number_in_8_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """SiLU of numbers below zero is small, whatever they are; NaN is not hidden."""
+    monkeypatch.setattr(kernels_images, "FLOAT8", torch.float32)
     x = torch.full((1, 32, 2, 3), -1.25).contiguous(memory_format=torch.channels_last)
     gain, shift, largest = torch.ones(1, 32), torch.zeros(1, 32), torch.full((1, 8), -1.25)
-    framed, scale = quantised_by_the_kernel(x, gain, shift, largest, torch.float32)
+    framed, scale = kernels_images.launch(x, gain, shift, largest)
     torch.testing.assert_close(framed[:, :2, :3] * scale, torch.full((1, 2, 3, 32), -0.27839), rtol=1e-4, atol=0)
     x[0, 5, 1, 1] = torch.nan
-    framed, _ = quantised_by_the_kernel(x, gain, shift, largest, torch.float32)
+    framed, _ = kernels_images.launch(x, gain, shift, largest)
     assert framed.isnan().sum() == 1 and bool(framed[0, 1, 1, 5].isnan())
 
 
@@ -357,8 +356,6 @@ def test_regions_of_renders_on_a_device(depth_test: bool, feather_px: int) -> No
         np.testing.assert_array_equal(region.mask.numpy(), expected.mask)
         assert region.bounds == expected.bounds
         np.testing.assert_array_equal(region.blocks, occupied_blocks(expected.mask, *expected.bounds))
-        rules = {"sizes": ((24, 48), (32, 96)), "margin_px": 8}
-        assert crops_over(region.blocks, expected.mask.shape, **rules) == choose_crops(expected.mask, **rules)
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -435,7 +432,7 @@ def test_each_launch_may_be_an_operator() -> None:
         "affine": (kernels_norm.affine, (x, None, *torch.randn(2, 64).half().unbind(), 8, 1e-5)),
         "picture": (kernels_picture.launch, (x[:, :3], torch.randn(8, 3, 3, 3).half(), torch.randn(8).half())),
         "to picture": (kernels_picture.launch_to_picture, (x, torch.randn(3, 64, 3, 3).half(), torch.randn(3).half())),
-        "images": (quantised_by_the_kernel, (x, torch.ones(2, 64), torch.zeros(2, 64), torch.ones(2, 8))),
+        "images": (kernels_images.launch, (x, torch.ones(2, 64), torch.zeros(2, 64), torch.ones(2, 8))),
         "attention": (kernels_attention.launch, (wide, wide)),
         "geglu": (kernels_geglu.launch, (tokens, torch.randn(32, 64).half(), torch.randn(32).half())),
         "convolution": (kernels_products.launch_convolution, (*operands(1, 64, 72, (5, 7)), torch.randn(1, 5, 7, 72))),

@@ -21,9 +21,10 @@ from torch import Tensor
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera
 from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.region import ActorBox
+from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig
-from r3d2_ros.harmonizer.temporal.blend import CameraResidual, TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal.blend import TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal.patch import CameraResidual
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
 from r3d2_ros.scene import AssetLibrary, Scene

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import TinyConfig
+from r3d2_ros.harmonizer.model.config import TinyConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 
 PIPELINE = """
 import torch

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites import REWRITES, rewritten
 from r3d2_ros.harmonizer.settings import RewritesConfig
 

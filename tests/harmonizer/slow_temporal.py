@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.harmonizer.region import ActorBox
+from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.motion import BLUR_M, CameraHistory
-from r3d2_ros.harmonizer.temporal.patch import Patch, Window
+from r3d2_ros.harmonizer.temporal.patch import Patch
 from r3d2_ros.harmonizer.temporal.reprojection import LookUp, PixelMotion, bounds_in_image
+from r3d2_ros.harmonizer.windows import Window
 
 
 def positions(window: Window, inverse_depth: Tensor, motion: PixelMotion) -> Tensor:

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from r3d2_ros.harmonizer.autoencoders import kl_autoencoder, tiny_autoencoder
-from r3d2_ros.harmonizer.model import R3D2, build_unet
-from r3d2_ros.harmonizer.model_config import KLConfig, ModelConfig, Prompt, TinyConfig, UNetConfig
-from r3d2_ros.harmonizer.random_weights import random_model
+from r3d2_ros.harmonizer.model.autoencoders import kl_autoencoder, tiny_autoencoder
+from r3d2_ros.harmonizer.model.config import KLConfig, ModelConfig, Prompt, TinyConfig, UNetConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2, build_unet
+from r3d2_ros.harmonizer.model.random_weights import random_model
 
 UNET = UNetConfig(
     block_out_channels=(8, 8, 16, 16),

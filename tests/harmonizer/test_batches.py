@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from r3d2_ros.harmonizer.batches import batches_of
+from r3d2_ros.harmonizer.runtime.batches import batches_of
 
 
 @pytest.mark.parametrize(

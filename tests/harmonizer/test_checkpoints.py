@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer import checkpoints
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config, save_checkpoint
-from r3d2_ros.harmonizer.model_config import Licence
+from r3d2_ros.harmonizer.model import checkpoints
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint, load_config, save_checkpoint
+from r3d2_ros.harmonizer.model.config import Licence
+from r3d2_ros.harmonizer.model.verify import verify
 from r3d2_ros.harmonizer.runtime.numerics import numerics
-from r3d2_ros.harmonizer.verify import verify
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
 MIT = Licence(name="MIT", source="taesd", commercial=True)
@@ -236,6 +236,6 @@ def test_verify_compares_in_float32_without_tf32(monkeypatch: pytest.MonkeyPatch
     def as_on_cuda(device: torch.device, *, deterministic: bool) -> Any:
         return numerics(torch.device("cuda:0"), deterministic=deterministic)
 
-    monkeypatch.setattr("r3d2_ros.harmonizer.verify.numerics", as_on_cuda)
+    monkeypatch.setattr("r3d2_ros.harmonizer.model.verify.numerics", as_on_cuda)
     verify(model, model, [picture(4, 4)])
     assert seen == [(False, False)] * 2

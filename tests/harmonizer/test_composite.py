@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from r3d2_ros.harmonizer.composite import bad_pixels, composite_full, composite_region, composited
-from r3d2_ros.harmonizer.region import actor_boxes, actor_region
+from r3d2_ros.harmonizer.compositing.composite import bad_pixels, composite_full, composite_region, composited
+from r3d2_ros.harmonizer.compositing.region import actor_boxes, actor_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from tests.test_simulator import simulator, state

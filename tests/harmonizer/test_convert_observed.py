@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer import variants
-from r3d2_ros.harmonizer.convert.base import Choices
-from r3d2_ros.harmonizer.convert.observed import model_from_pipeline
+from r3d2_ros.harmonizer.convert.by_running import model_from_pipeline
+from r3d2_ros.harmonizer.convert.choices import Choices
+from r3d2_ros.harmonizer.convert.observed import watch_latents
 from r3d2_ros.harmonizer.convert.released import model_from_released
-from r3d2_ros.harmonizer.convert.watch import watch_latents
+from r3d2_ros.harmonizer.model import variants
+from r3d2_ros.harmonizer.model.verify import verify
 from r3d2_ros.harmonizer.pipelines.network import Pipeline, load_pipeline
 from r3d2_ros.harmonizer.runtime.numerics import numerics
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.verify import verify
 from tests.harmonizer.released import edit_weights, write_released
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
@@ -79,7 +79,7 @@ def test_trials_are_compared_in_float32_without_tf32(tmp_path: Path, monkeypatch
         seen.append((device, deterministic))
         return numerics(device, deterministic=deterministic)
 
-    monkeypatch.setattr("r3d2_ros.harmonizer.convert.observed.numerics", noted)
+    monkeypatch.setattr("r3d2_ros.harmonizer.convert.by_running.numerics", noted)
     model_from_pipeline(load(write_released(tmp_path / "released", seeded(TINY))), CHOICES["tiny"])
     assert set(seen) == {(torch.device("cpu"), False)}
 
@@ -162,8 +162,11 @@ def test_a_pipeline_of_its_own_kind_is_refused(tmp_path: Path) -> None:
     folder = write_released(tmp_path / "released", seeded(replace(TINY, timestep=199)))
     code = folder / "vae/skip_autoencoder.py"
     code.write_text(code.read_text().replace("(taps.pop())", "(taps.pop()) / 2"))
-    with pytest.raises(InputError, match="differ from the pipeline's by 0.001 at most, got .* at best, with skips"):
-        model_from_pipeline(load(folder), CHOICES["tiny"])
+    pipeline = load(folder)
+    pipeline.pipe.scheduler.register_to_config(prediction_type="v_prediction")
+    expected = "differ from the pipeline's by 0.001 at most, got .* at best, with skips"
+    with pytest.raises(InputError, match=f"{expected}.*; .*prediction_type: expected 'epsilon', got 'v_prediction'"):
+        model_from_pipeline(pipeline, CHOICES["tiny"])
 
 
 def test_two_steps_are_refused(tmp_path: Path) -> None:

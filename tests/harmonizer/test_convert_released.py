@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer import variants
-from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
 from r3d2_ros.harmonizer.convert.released import model_from_released
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import Padding, Prompt, SkipOptions
-from r3d2_ros.harmonizer.verify import verify
+from r3d2_ros.harmonizer.model import variants
+from r3d2_ros.harmonizer.model.config import Padding, Prompt, SkipOptions
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.verify import verify
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
 NO_SCHEDULER = "no scheduler in the folder: SD-Turbo's betas, and a network that predicts the noise, are assumed"
@@ -75,6 +75,21 @@ def test_a_pipeline_folder_gives_the_same_pictures(name: str, tmp_path: Path) ->
     assert released.unmapped == ()
     assert released.model.config.timestep == 199
     assert not any(licence.commercial for licence in released.model.config.licences)
+    assert verify(model, released.model, [picture(40, 56)]).max_abs == 0
+
+
+def test_shards_in_full_precision_are_read_and_their_copies_in_half_are_not(tmp_path: Path) -> None:
+    model = seeded(replace(TINY, timestep=199))
+    folder = write_pipeline(tmp_path, model)
+    unet = parts(model)[0]
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    for number in (1, 2):
+        part = {key: unet[key] for key in sorted(unet)[number - 1 :: 2]}
+        halves = {key: tensor.half() for key, tensor in part.items()}
+        write(folder, f"unet/model-{number:05d}-of-00002.safetensors", part)
+        write(folder, f"unet/model.fp16-{number:05d}-of-00002.safetensors", halves)
+    write(folder, "unet/model.fp16.safetensors", halves)
+    released = model_from_released(folder, None, CHOICES["tiny"])
     assert verify(model, released.model, [picture(40, 56)]).max_abs == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ import torch
 from diffusers import DDPMScheduler
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer import variants
-from r3d2_ros.harmonizer.convert.base import Choices, PromptInput, model_from_base
+from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.observed import _schedule
 from r3d2_ros.harmonizer.convert.released import model_from_released
 from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
-from r3d2_ros.harmonizer.model_config import Schedule
+from r3d2_ros.harmonizer.convert.untrained import model_from_base
+from r3d2_ros.harmonizer.model import variants
+from r3d2_ros.harmonizer.model.config import Schedule
 from tests.harmonizer.small import TINY, seeded, write_base, write_tiny
 from tests.harmonizer.test_convert_released import write_pipeline
 from tests.harmonizer.test_convert_turbo import convert, pix2pix
@@ -119,6 +122,22 @@ def test_a_released_folder_gives_its_schedule(tmp_path: Path, monkeypatch: pytes
     write_scheduler(folder, prediction_type="v_prediction")
     with pytest.raises(InputErrors, match="prediction_type: expected 'epsilon', got 'v_prediction'"):
         model_from_released(folder, None, choices)
+
+
+def test_a_pipelines_scheduler_is_held_to_the_same() -> None:
+    def seen(**changes: Any) -> tuple[Schedule | None, str]:
+        scheduler = DDPMScheduler(beta_start=0.001, beta_end=0.02, num_train_timesteps=500, **changes)
+        return _schedule(SimpleNamespace(scheduler=scheduler), "pipe")
+
+    assert _schedule(SimpleNamespace(), "pipe") == (None, "")
+    assert seen(beta_schedule="scaled_linear") == (OTHER, "")
+    schedule, other = seen(beta_schedule="scaled_linear", prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    assert schedule is None and other == (
+        "pipe: scheduler: prediction_type: expected 'epsilon', got 'v_prediction'; "
+        "pipe: scheduler: rescale_betas_zero_snr: expected False, got True"
+    )
+    linear = "pipe: scheduler: beta_schedule: expected 'scaled_linear', got 'linear'"
+    assert seen(beta_schedule="linear") == (None, linear)
 
 
 def test_no_scheduler_is_said() -> None:

@@ -16,12 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
-from r3d2_ros.harmonizer.checkpoints import in_dtype
-from r3d2_ros.harmonizer.convert.base import Choices, PromptInput, model_from_base
+from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
 from r3d2_ros.harmonizer.convert.diffusers import read_autoencoder, read_unet
 from r3d2_ros.harmonizer.convert.taesd import read_taesd
-from r3d2_ros.harmonizer.model_config import TinyConfig
+from r3d2_ros.harmonizer.convert.untrained import model_from_base
+from r3d2_ros.harmonizer.model.autoencoders import tiny_autoencoder
+from r3d2_ros.harmonizer.model.checkpoints import in_dtype
+from r3d2_ros.harmonizer.model.config import TinyConfig
 from tests.harmonizer.small import TINY, seeded, write_base, write_tiny
 from tests.harmonizer.test_convert_turbo import LINEAR, PROMPT, convert, pix2pix
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
 from r3d2_ros.harmonizer.convert.diffusers import read_autoencoder, read_unet
 from r3d2_ros.harmonizer.convert.turbo import model_from_turbo
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from tests.harmonizer.small import picture, write_base
 
 PROMPT = PromptInput(embedding=torch.ones(1, 5, 8), text="remove degradation")

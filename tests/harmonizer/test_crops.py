@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.composite import composite_region
-from r3d2_ros.harmonizer.crops import run_on_crops
-from r3d2_ros.harmonizer.residual import Network, run_reduced, scale_of
-from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_cost, grid_of
+from r3d2_ros.harmonizer.base import ImageModel
+from r3d2_ros.harmonizer.compositing.composite import composite_region
+from r3d2_ros.harmonizer.compositing.crops import run_on_crops
+from r3d2_ros.harmonizer.compositing.reduced import run_reduced, scale_of
+from r3d2_ros.harmonizer.compositing.roi import Crop, crops_cost, grid_of
 from r3d2_ros.rendering.cuda_copies import rgb8_tensor
 from tests.harmonizer.small import picture
-from tests.harmonizer.test_roi import MARGIN, SIZES, chosen, region
+from tests.harmonizer.test_roi import MARGIN, chosen, crops_of, region
 
 
-def on_crops(image: Tensor, crops: tuple[Crop, ...], network: Network) -> Tensor:
+def on_crops(image: Tensor, crops: tuple[Crop, ...], network: ImageModel) -> Tensor:
     """`run_on_crops` for one image [3, H, W]."""
     return next(run_on_crops([image], [crops], network, margin_px=MARGIN))[1]
 
@@ -84,7 +85,7 @@ OVERLAPPING = ((60, 100, 160, 180), (100, 205, 130, 240), (20, 230, 50, 270))
 
 def test_a_constant_change_is_the_same_in_all_crops_and_fades_out_without_a_seam() -> None:
     image = torch.full((3, 240, 400), 0.25)
-    crops = choose_crops(region(*OVERLAPPING), sizes=SIZES, margin_px=MARGIN)
+    crops = crops_of(region(*OVERLAPPING))
     used = np.zeros((240, 400), int)
     for crop in crops:
         used[crop.slices] += 1
@@ -103,7 +104,7 @@ def blur(batch: Tensor) -> Tensor:
 
 def test_a_local_filter_gives_what_it_gives_on_the_whole_frame() -> None:
     image, mask = noise(), region((100, 100, 130, 140), (0, 300, 30, 330), (200, 0, 240, 30))
-    crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
+    crops = crops_of(mask)
     assert crops_cost(crops) < 240 * 400 / 4
     out, full = on_crops(image, crops, blur), blur(image[None])[0]
     inside = torch.from_numpy(mask > 0)
@@ -118,7 +119,7 @@ def test_the_whole_frame_is_a_crop_like_others_and_crops_can_be_reduced() -> Non
     torch.testing.assert_close(on_crops(image, whole, blur), blur(image[None])[0])
     smooth = torch.full((3, 240, 400), 0.6)
     mask = region((100, 100, 130, 140))
-    crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
+    crops = crops_of(mask)
     out = on_crops(smooth, crops, lambda batch: run_reduced(batch, lambda small: small * 0.5 + 0.1, 0.5))
     inside = torch.from_numpy(mask > 0)
     torch.testing.assert_close(out[:, inside], torch.full_like(out[:, inside], 0.4))
@@ -137,7 +138,7 @@ def blocks(batch: Tensor) -> Tensor:
 def test_reduced_crops_see_the_blocks_of_the_reduced_frame(resolution: str, rows: int) -> None:
     image, scale = noise(rows, 960), scale_of(resolution, rows)
     mask = region((300, 310, 420, 430), (610, 610, 660, 660), (0, 0, 50, 60), shape=(rows, 960))
-    crops = choose_crops(mask, sizes=((200, 200), (256, 256)), margin_px=32, grid_px=grid_of(scale, 8))
+    crops = crops_of(mask, sizes=((200, 200), (256, 256)), margin_px=32, grid_px=grid_of(scale, 8))
     assert len(crops) == 3
 
     def network(batch: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from r3d2_ros.errors import InputError, MissingPackageError
-from r3d2_ros.harmonizer.checkpoints import empty_model
 from r3d2_ros.harmonizer.float8 import applied_float8, convolutions, linears, quantise
 from r3d2_ros.harmonizer.float8.convolutions import (
     Float8NormConv2d,
@@ -22,12 +21,13 @@ from r3d2_ros.harmonizer.float8.convolutions import (
 )
 from r3d2_ros.harmonizer.float8.linears import Float8GEGLU, Float8Linear, product_reference, quantise_linears
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.checkpoints import empty_model
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm, fuse_block
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
-from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.rewriting import operators, with_only
 from tests.harmonizer.small import KL, picture, seeded
 
@@ -132,11 +132,12 @@ def test_which_layers_are_exchanged() -> None:
     outputs for each input, and where they are joined queries, keys and values, with 3."""
     first = "down_blocks.1.attentions.0.transformer_blocks.0"
     unet = empty_model(VARIANTS["r3d2"]).unet
-    assert quantise_linears(unet) == 11
+    quantise_linears(unet)
     exchanged = {name for name, module in unet.named_modules() if isinstance(module, Float8Linear)}
     assert f"{first}.ff.net.0.proj" in exchanged and len(exchanged) == 11
     joined = with_only(empty_model(VARIANTS["r3d2"]), "join_projections").unet
-    assert quantise_linears(joined) == 22
+    quantise_linears(joined)
+    assert sum(isinstance(module, Float8Linear) for module in joined.modules()) == 22
     assert isinstance(joined.get_submodule(f"{first}.attn1.to_qkv"), Float8Linear)
     assert isinstance(joined.get_submodule(f"{first}.ff.net.2"), nn.Linear)
 
@@ -252,8 +253,9 @@ def test_which_convolutions_are_exchanged() -> None:
     which the first and the last stay; 2 convolutions each. R3D2-BIG's autoencoder has 10 and 14 more, less 2."""
     for name, count in (("r3d2", 2 * 20), ("r3d2-big", 2 * (20 + 22))):
         model = empty_model(VARIANTS[name])
-        assert quantise_convolutions(model) == count
+        quantise_convolutions(model)
         exchanged = {name for name, module in model.named_modules() if isinstance(module, Float8NormConv2d)}
+        assert len(exchanged) == count
         assert "unet.mid_block.resnets.1.conv2" in exchanged and "unet.up_blocks.3.resnets.1.conv1" in exchanged
         assert not any("unet.down_blocks.0.resnets.0" in name for name in exchanged)
         assert not any("unet.up_blocks.3.resnets.2" in name for name in exchanged)
@@ -263,7 +265,9 @@ def test_which_convolutions_are_exchanged() -> None:
 def test_the_ends_of_a_rewritten_autoencoder_stay() -> None:
     model = rewritten(seeded(KL_32), RewritesConfig())
     # UNet: one block on each of 4 levels down, 2 in the middle, 2 on each level up, less 2. KL: 4 + 2, then 2 + 4 * 2.
-    assert quantise_convolutions(model) == 2 * (14 - 2 + 6 + 10 - 2)
+    quantise_convolutions(model)
+    exchanged = [module for module in model.modules() if isinstance(module, Float8NormConv2d)]
+    assert len(exchanged) == 2 * (14 - 2 + 6 + 10 - 2)
     kept = (model.encoder.down_blocks[0].resnets[0], model.decoder.blocks[-1][-1])
     assert not any(isinstance(module, Float8NormConv2d) for block in kept for module in block.modules())
 
@@ -302,11 +306,14 @@ def test_neither_part_is_not_float8() -> None:
 
 
 @pytest.mark.slow
-def test_the_network_runs_with_them_in_one_graph() -> None:
+def test_the_network_runs_with_them_in_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = rewritten(seeded(VARIANTS["nano"]), RewritesConfig()), picture(64, 64)
     with torch.inference_mode():
         exact = model.harmonize_padded(images)
-        assert quantise_linears(model.unet, min_inputs=64) > 10 and quantise_convolutions(model) == 24
+        monkeypatch.setattr(linears, "MIN_INPUTS", 64)
+        quantise(model, BOTH)
+        counts = [sum(isinstance(m, kind) for m in model.modules()) for kind in (Float8Linear, Float8NormConv2d)]
+        assert counts[0] > 10 and counts[1] == 24
         output = model.harmonize_padded(images)
         compiled = torch.compile(model.harmonize_padded, fullgraph=True, backend="aot_eager")(images.clone())
     torch._dynamo.reset()
@@ -359,7 +366,7 @@ def test_a_gpu_without_them_is_named(
 
 
 def test_our_kernels_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("r3d2_ros.harmonizer.float8.find_spec", lambda name: None)
+    monkeypatch.setattr("r3d2_ros.harmonizer.packages.find_spec", lambda name: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     for config, part in ((BOTH, "products"), (PRODUCTS, "products"), (CONVOLUTIONS, "convolutions")):
         with pytest.raises(MissingPackageError, match=rf"harmonizer.float8.{part} needs .*pip install triton"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from r3d2_ros.harmonizer.flops import measure_size
-from r3d2_ros.harmonizer.variants import VARIANTS
+from r3d2_ros.harmonizer.model.flops import measure_size
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 
 
 def test_r3d2_at_full_size() -> None:

@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +20,11 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer import harmonizer as harmonizer_module
 from r3d2_ros.harmonizer.base import Shape
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
-from r3d2_ros.harmonizer.model_config import LATENT_PX
-from r3d2_ros.harmonizer.outcome import Harmonized
+from r3d2_ros.harmonizer.model.config import LATENT_PX
+from r3d2_ros.harmonizer.moment import Harmonized
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
+from r3d2_ros.harmonizer.temporal import blend as blending
+from r3d2_ros.harmonizer.temporal import motion
 from r3d2_ros.rendering.cuda_copies import CopyAside, aside
 from r3d2_ros.rendering.frames import HostImage
 from r3d2_ros.rendering.rgb8 import to_rgb8
@@ -171,6 +175,32 @@ def test_a_network_that_fails_takes_only_the_pictures_that_needed_it(error: Exce
     assert frame_set.failures[0].reason.startswith(f"the harmonizer's network failed: {reason}")
 
 
+def fails_for(camera: int, function: Callable[..., object]) -> Callable[..., object]:
+    """`function`, out of memory in its call of that number."""
+    calls = itertools.count()
+    return lambda *given: out_of_memory(*given[-1:]) if next(calls) == camera else function(*given)
+
+
+@pytest.mark.parametrize("camera", [0, 1])
+@pytest.mark.parametrize(
+    ("place", "name", "reason"),
+    [
+        (Harmonizer, "_input", "the harmonizer's upload failed: OutOfMemoryError"),
+        (harmonizer_module, "composited", "the harmonizer's composite failed: OutOfMemoryError"),
+    ],
+)
+def test_memory_that_lacks_for_one_camera_takes_its_picture_alone(
+    camera: int, place: object, name: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, name, fails_for(camera, getattr(place, name)))
+    frame_set = step(darker(), HarmonizerConfig(composite="full"))
+    names = ["front", "left"]
+    (failure,) = frame_set.failures
+    assert failure.camera.name == names.pop(camera) and failure.reason.startswith(f"{reason}: CUDA out of memory.")
+    assert [frame.camera.name for frame in frame_set.frames] == names
+    assert (frame_set.frames[0].mask == 1).all()
+
+
 @pytest.mark.parametrize("temporal", [False, True])
 def test_what_the_network_does_not_need_is_not_put_on_its_device(
     temporal: bool, monkeypatch: pytest.MonkeyPatch
@@ -253,7 +283,7 @@ def test_nothing_is_at_work_on_the_renders_when_harmonizing_has_failed(monkeypat
     monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     sim.step(state(), History())
     assert stream.waited == 1
-    monkeypatch.setattr(harmonizer_module, "CopyAside", out_of_memory)
+    monkeypatch.setattr(sim.harmonizer._finder, "areas", out_of_memory)
     with pytest.raises(torch.OutOfMemoryError):
         sim.step(state(), History())
     assert stream.waited == 2
@@ -307,18 +337,49 @@ def test_everything_that_a_frame_set_can_ask_for_is_prepared() -> None:
     """Two cameras of 160x120: alone and both; of crops any number up to max_batch at every size that fits."""
     network = darker()
     harmonizing(network).warm_up()
-    assert network.prepared == [(1, 120, 160), (2, 120, 160)], "there are never three whole frames"
-    assert {tuple(images.shape) for images in network.seen} == {(1, 3, 120, 160)}, "the way of a frame"
+    assert set(network.prepared) == {(1, 120, 160), (2, 120, 160)}, "there are never three whole frames"
+    assert {tuple(images.shape) for images in network.seen} == {(2, 3, 120, 160)}, "the way of both frames"
     roi = RoiConfig(enabled=True, sizes="64x64, 96x128, 128x128", margin_px=8)
-    crops = [(batch, *size) for size in [(32, 32), (48, 64)] for batch in (1, 2, 3)]
+    crops = {(batch, *size) for size in [(32, 32), (48, 64)] for batch in (1, 2, 3)}
     network = darker()
     harmonizing(network, HarmonizerConfig(roi=roi, resolution="half", runtime=RuntimeConfig(max_batch=3))).warm_up()
-    assert network.prepared == [*crops, (1, 60, 80), (2, 60, 80)]
+    assert set(network.prepared) == {*crops, (1, 60, 80), (2, 60, 80)}
     network = darker()
     harmonizing(network, HarmonizerConfig(roi=roi, runtime=RuntimeConfig(max_batch=2))).warm_up()
-    assert network.prepared == [
-        *((batch, *size) for size in [(64, 64), (96, 128), (120, 160)] for batch in (1, 2)),
-    ]
+    sizes = [(64, 64), (96, 128), (120, 160)]
+    assert sorted(network.prepared) == sorted((batch, *size) for size in sizes for batch in (1, 2)), "each once"
+
+
+def test_what_a_street_can_ask_for_is_met_before_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views of several cameras, one crop in a picture and several, actors that have moved."""
+    met: dict[str, set[int]] = {}
+
+    def noting(module: ModuleType, name: str, size: Callable[..., int]) -> None:
+        original = getattr(module, name)
+
+        def noted(*given: Any, **options: Any) -> Any:
+            met.setdefault(name, set()).add(size(*given))
+            return original(*given, **options)
+
+        monkeypatch.setattr(module, name, noted)
+
+    noting(harmonizer_module, "run_on_crops", lambda images, crops, network: max(map(len, crops)))
+    noting(motion, "_followers", lambda movers, *_: len(movers))
+    noting(blending, "bring_together", lambda patches, *_: len(patches))
+    roi = RoiConfig(enabled=True, sizes="64x64, 64x96", margin_px=8)
+    config = HarmonizerConfig(roi=roi, temporal=TemporalConfig(enabled=True, max_gap_s=0.01))
+    network = darker()
+    Harmonizer(config, network).warm_up([(120, 160)] * 3)
+    assert met == {"run_on_crops": {1, 2}, "_followers": {1}, "bring_together": {2}}
+    assert {tuple(images.shape[1:]) for images in network.seen} == {(3, 64, 64)}, "crops around each actor"
+
+
+def test_pictures_of_a_warm_up_are_parts_of_one_tensor() -> None:
+    """As a renderer's are: the second does not begin where the first would."""
+    moment = harmonizer_module._grey_moment((3, 5), torch.device("meta"), cameras=2)
+    surfaces = [frame.surfaces for frame in moment.frames]
+    assert [one is not None and one.rgb8.storage_offset() for one in surfaces] == [0, 3 * 3 * 5]
+    assert moment.names == ("warm-up 0", "warm-up 1")
 
 
 @pytest.mark.parametrize(
@@ -339,7 +400,7 @@ def test_a_network_that_fails_for_every_frame_is_not_ready(
 @pytest.mark.parametrize("roi", [False, True])
 def test_an_image_of_one_pixel_is_harmonized(roi: bool, temporal: bool) -> None:
     config = HarmonizerConfig(temporal=TemporalConfig(enabled=temporal), roi=RoiConfig(enabled=roi))
-    grey = harmonizer_module._one_actor((1, 1), torch.device("cpu"), stamp_ns=0)
+    grey = harmonizer_module._grey_moment((1, 1), torch.device("cpu"))
     ([picture], _) = Harmonizer(config, darker()).apply(grey)
     assert isinstance(picture, Harmonized)
     np.testing.assert_array_equal(picture.rgb, [[[102, 102, 102]]])
@@ -348,7 +409,7 @@ def test_an_image_of_one_pixel_is_harmonized(roi: bool, temporal: bool) -> None:
 def test_whole_frames_of_two_sizes_are_never_in_one_batch() -> None:
     network = darker()
     Harmonizer(HarmonizerConfig(runtime=RuntimeConfig(max_batch=2)), network).warm_up([(16, 24), (16, 32), (16, 24)])
-    assert network.prepared == [(1, 16, 24), (2, 16, 24), (1, 16, 32)]
+    assert set(network.prepared) == {(1, 16, 24), (2, 16, 24), (1, 16, 32)}
 
 
 def test_a_backend_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

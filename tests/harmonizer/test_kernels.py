@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 triton = pytest.importorskip("triton", reason="needs triton, which is not installed here")
 
-from r3d2_ros.harmonizer import kernels_composite, kernels_surroundings  # noqa: E402
+from r3d2_ros.geometry import Rigid  # noqa: E402
+from r3d2_ros.harmonizer.compositing import kernels_composite, kernels_device_region  # noqa: E402
+from r3d2_ros.harmonizer.compositing.device_region import find_device_regions  # noqa: E402
+from r3d2_ros.harmonizer.compositing.region import ActorBox  # noqa: E402
 from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_attention,
@@ -22,8 +27,10 @@ from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_norm,
     kernels_picture,
 )
+from r3d2_ros.harmonizer.settings import RegionConfig  # noqa: E402
 from r3d2_ros.harmonizer.triton_tiles import product_grid  # noqa: E402
 from r3d2_ros.rendering import gsplat_kernels  # noqa: E402
+from tests.gpu.surroundings import seen_actors  # noqa: E402
 
 HOPPER = 90
 SHARED_BYTES = 227 * 1024
@@ -63,6 +70,28 @@ def test_the_products_compile_for_hopper(tile: int, step: int, taps: int, tmp_pa
     assert re.search(r"wgmma\.mma_async\S*\.f32\.e4m3\.e4m3", ptx) and "cp.async.bulk.tensor.2d" in ptx
     assert re.search(r"st\.global\S*\.v4\.b32", ptx) and re.search(r"ld\.global\S*\.v4\.b32", ptx)
     assert_fits(program, tmp_path, stack=AT_ITS_END)
+
+
+@pytest.mark.parametrize("depth_test", [True, False])
+def test_a_moment_with_no_actor_in_view_needs_no_other_kernel(
+    depth_test: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One would be compiled in a live frame."""
+    variants = []
+
+    def marked(seen: Tensor, *_: Tensor, slope: float, anywhere: bool) -> Tensor:
+        variants.append(anywhere)
+        return torch.zeros_like(seen)
+
+    monkeypatch.setattr(kernels_device_region, "marked", marked)
+    monkeypatch.setattr(kernels_device_region, "feathered", lambda seen, around, feather_px: around.float())
+    street = seen_actors(0, (14, 530))
+    street.actor_weight[:] = 0
+    behind = ActorBox(Rigid.from_xyz_yaw(-10.0, 0.0, 0.0, 0.0), (4.0, 2.0, 1.0))
+    for boxes in (street.boxes, (behind,)):
+        config = RegionConfig(depth_test=depth_test)
+        assert find_device_regions([street.surfaces("cpu")], [street.view], boxes, config) == []
+    assert variants == [not depth_test] * 2
 
 
 @pytest.mark.parametrize("tile", [*kernels_products.TILES, *kernels_geglu.TILES], ids=str)
@@ -223,20 +252,20 @@ def test_the_norms_compile_for_hopper(name: str, tmp_path: Path) -> None:
 COUNTS = dict.fromkeys(("HEIGHT", "WIDTH"), "i32")
 IMAGES: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
     "bound": (
-        kernels_surroundings.bound,
+        kernels_device_region.bound,
         {"seen": "*u8", "windows": "*i32", "bounds": "*i32", **COUNTS},
-        {"PARTS": kernels_surroundings.PARTS, "TILE": kernels_surroundings.TILE},
+        {"PARTS": kernels_device_region.PARTS, "TILE": kernels_device_region.TILE},
     ),
     "mark": (
-        kernels_surroundings.mark,
+        kernels_device_region.mark,
         {"around": "*u8", "depth": "*fp32", "bounds": "*i32", "margins": "*fp64", "footprints": "*i32",
          "planes": "*fp32", "starts": "*i32", "SLOPE": "fp32", **COUNTS},
-        {"ANYWHERE": False, "TILE": kernels_surroundings.TILE},
+        {"ANYWHERE": False, "TILE": kernels_device_region.TILE},
     ),
     "look along": (
-        kernels_surroundings.look_along,
+        kernels_device_region.look_along,
         {"values": "*u8", "output": "*u8", **COUNTS, "REACH": "i32"},
-        {"WHAT": kernels_surroundings.NEAREST_OF_LINES.value, "ALONG_ROWS": True, "TILE": kernels_surroundings.TILE},
+        {"WHAT": kernels_device_region.NEAREST_OF_LINES.value, "ALONG_ROWS": True, "TILE": kernels_device_region.TILE},
     ),
     "mix": (
         kernels_composite.mix,

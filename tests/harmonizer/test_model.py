@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.autoencoders import TinyDecoder, kl_autoencoder, tiny_autoencoder
-from r3d2_ros.harmonizer.model import R3D2, alpha_bar, clean_latents, pad_image
-from r3d2_ros.harmonizer.model_config import ModelConfig, Padding, Schedule, SkipOptions
+from r3d2_ros.harmonizer.model.autoencoders import TinyDecoder, kl_autoencoder, tiny_autoencoder
+from r3d2_ros.harmonizer.model.config import ModelConfig, Padding, Schedule, SkipOptions
+from r3d2_ros.harmonizer.model.r3d2 import R3D2, alpha_bar, clean_latents, pad_image
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.settings import RewritesConfig
-from r3d2_ros.harmonizer.variants import VARIANTS
 from r3d2_ros.schema import validate
 from r3d2_ros.training.stages import begin_with_the_input
 from tests.harmonizer.small import KL, TINY, picture, seeded

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from r3d2_ros.cli import model as command
 from r3d2_ros.cli import model_arguments
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config
-from r3d2_ros.harmonizer.convert.diffusers import WEIGHTS
-from r3d2_ros.harmonizer.model_config import TinyConfig
+from r3d2_ros.harmonizer.diffusers_layout import WEIGHTS
+from r3d2_ros.harmonizer.model.autoencoders import tiny_autoencoder
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint, load_config
+from r3d2_ros.harmonizer.model.config import TinyConfig
 from tests.harmonizer.small import write_base, write_tiny
 
 
@@ -330,6 +330,6 @@ def test_wrong_arguments(words: tuple[str, ...]) -> None:
 
 
 def test_neither_the_command_nor_the_configuration_imports_torch() -> None:
-    names = "r3d2_ros.cli.model, r3d2_ros.harmonizer.base, r3d2_ros.harmonizer.variants"
+    names = "r3d2_ros.cli.model, r3d2_ros.harmonizer.base, r3d2_ros.harmonizer.model.variants"
     code = f"import sys, {names}; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer import variants
-from r3d2_ros.harmonizer.checkpoints import load_config
+from r3d2_ros.harmonizer.model import variants
+from r3d2_ros.harmonizer.model.checkpoints import load_config
 from tests.harmonizer.released import write_released
 from tests.harmonizer.small import TINY, seeded
 from tests.harmonizer.test_model_cli import run

@@ -25,8 +25,8 @@ from r3d2_ros.evaluation.inserts import DARKENED, darkening, luminance
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.backends import load_network
 from r3d2_ros.harmonizer.base import ImageNetwork
-from r3d2_ros.harmonizer.region import ActorBox, actor_region
-from r3d2_ros.harmonizer.residual import run_reduced
+from r3d2_ros.harmonizer.compositing.reduced import run_reduced
+from r3d2_ros.harmonizer.compositing.region import ActorBox, actor_region
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RegionConfig
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer

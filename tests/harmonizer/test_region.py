@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer import region
-from r3d2_ros.harmonizer.kernels_region import fill_spans, polygon_spans, project_polygon
-from r3d2_ros.harmonizer.region import ActorBox, actor_boxes, actor_region, find_region
+from r3d2_ros.harmonizer.compositing import region
+from r3d2_ros.harmonizer.compositing.region import ActorBox, actor_boxes, actor_region, find_region
+from r3d2_ros.harmonizer.compositing.region_cpu import fill_spans, polygon_spans, project_polygon
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.schema import validate
 from tests.test_simulator import simulator, state
@@ -27,6 +27,8 @@ RECTANGLE_ONLY = RegionConfig(shadow_length=0.0, ground_margin_m=0.0, depth_test
 GROUND_ONLY = RegionConfig(
     side=0, below=0, above=0, shadow_length=1.0, ground_margin_m=0.5, feather_px=0, depth_test=True
 )
+
+SHADOW_ONLY = replace(GROUND_ONLY, ground_margin_m=0.0, depth_test=False)
 
 
 def images(depth_m: float = 10.0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -187,6 +189,24 @@ def test_an_actor_that_is_not_seen_has_no_region() -> None:
     weight[:, :20] = 0.9
     one = make(weight, depth, ahead(), config=RegionConfig(), camera=FORWARD)
     assert one is not None and (one[:, 24:] == 0).all(), "the pixels belong to something else than the box ahead"
+
+
+def test_a_hidden_actor_adds_its_surroundings_as_if_it_were_seen() -> None:
+    """Pixels say that an actor is seen, and not which: where none is in an actor's window, it adds nothing."""
+    weight, depth = images()
+    weight[40:60, 90:110] = 0.9  # all of them the nearer one's
+    hidden, unseen = ahead(14.0), ahead(14.0, y_m=-5.0)  # 14 by 14 pixels: columns 93 to 107, and 129 to 143
+    alone, with_hidden, with_unseen = (
+        make(weight, depth, ahead(), *more, config=SHADOW_ONLY, camera=FORWARD) for more in ((), (hidden,), (unseen,))
+    )
+    assert alone is not None and with_hidden is not None
+    np.testing.assert_array_equal(with_unseen, alone)
+    # The shadows end 2 m from the actors. Of the ground a metre below the camera, row 57 shows what is 13.3 m away, and
+    # 1 m + sqrt(2^2 - 0.7^2) m to the left and right of the hidden one's middle: 21.6 pixels.
+    added = np.argwhere(with_hidden > alone)
+    assert set(added[:, 0]) == {56, 57} and (with_hidden >= alone).all()
+    columns = added[added[:, 0] == 57, 1]
+    assert (columns.min(), columns.max()) == (79, 120)
 
 
 @pytest.mark.parametrize("box", [ahead(-5.0), ahead(0.0, 0.0, 0.4), ahead(0.01), ahead(200.0), ahead(1e6)])

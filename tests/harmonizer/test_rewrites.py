@@ -10,11 +10,11 @@ import pytest
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.model.config import ModelConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.rewrites import REWRITES, rewritten
 from r3d2_ros.harmonizer.settings import RewritesConfig
-from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.rewriting import EXACT, operators, with_only, worst_difference
 from tests.harmonizer.small import KL, TINY, picture, seeded
 

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import SkipOptions
+from r3d2_ros.harmonizer.model.config import SkipOptions
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.rewrites.fold_upsample import FoldedUpsample
-from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.rewriting import EXACT, operators, relative, with_only
 from tests.harmonizer.small import KL, TINY, picture, seeded
 

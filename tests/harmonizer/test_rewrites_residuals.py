@@ -10,10 +10,11 @@ import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-from r3d2_ros.harmonizer.float8.linears import Float8Linear, quantise_linears
+from r3d2_ros.harmonizer.float8 import linears
+from r3d2_ros.harmonizer.float8.linears import Float8Linear
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
 from r3d2_ros.harmonizer.rewrites.merge_residuals import MergedBlock, MergedTransformer, ShiftedLayerNorm
-from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.rewriting import EXACT, operators, relative, with_only, worst_difference
 from tests.harmonizer.small import KL, TINY, UNET, picture, seeded
 
@@ -96,13 +97,15 @@ def test_projections_that_are_convolutions(config: object) -> None:
         assert worst_difference(model, with_only(model, *names), picture(120, 136, batch=2).double()) <= EXACT
 
 
-def test_8_bit_layers_stand_beside_sums() -> None:
+def test_8_bit_layers_stand_beside_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is added into the tokens stays a plain layer."""
     model, image = seeded(VARIANTS["nano"]), picture(64, 64)
     plain, merged = (with_only(model, "fuse_norm", *more) for more in ((), ("merge_residuals",)))
     exact = plain(image)
-    counts = [quantise_linears(other.unet, min_inputs=32) for other in (plain, merged)]
-    assert counts[0] == counts[1] == 10
+    monkeypatch.setattr(linears, "MIN_INPUTS", 32)
+    for other in (plain, merged):
+        linears.quantise_linears(other.unet)
+        assert sum(isinstance(module, Float8Linear) for module in other.modules()) == 10
     errors = [float((other(image) - exact).norm() / exact.norm()) for other in (plain, merged)]
     assert 0 < errors[1] < 1.25 * errors[0]
     summed = [m for block in merged.unet.modules() if isinstance(block, MergedBlock) for m in (block.out1, block.out2)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from r3d2_ros.harmonizer.model_config import ModelConfig, SkipOptions
+from r3d2_ros.harmonizer.model.config import ModelConfig, SkipOptions
 from r3d2_ros.harmonizer.rewrites.decoders import Skip
 from r3d2_ros.harmonizer.rewrites.merge_skips import AccumulatedSkip
 from tests.harmonizer.rewriting import EXACT, operators, relative, with_only, worst_difference

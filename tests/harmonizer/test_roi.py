@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.residual import reduced_size, scale_of
-from r3d2_ros.harmonizer.roi import Crop, _clusters, choose_crops, crop_sizes, crops_cost, grid_of, parse_sizes
+from r3d2_ros.harmonizer.compositing.reduced import reduced_size, scale_of
+from r3d2_ros.harmonizer.compositing.roi import (
+    BLOCK_PX,
+    Crop,
+    Size,
+    _clusters,
+    choose_crops,
+    crop_sizes,
+    crops_cost,
+    grid_of,
+    occupied_blocks,
+    parse_sizes,
+)
 from r3d2_ros.harmonizer.settings import RoiConfig
 
 SIZES = parse_sizes("64x64, 64x128, 128x128")
@@ -24,8 +37,16 @@ def region(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (240, 400
     return mask
 
 
+def crops_of(
+    mask: NDArray[np.float32], *, sizes: Sequence[Size] = SIZES, margin_px: int = MARGIN, grid_px: int = BLOCK_PX
+) -> tuple[Crop, ...]:
+    """Those of the region where `mask` is above 0."""
+    blocks = occupied_blocks(mask, 0, 0, *mask.shape)
+    return choose_crops(blocks, mask.shape, sizes=sizes, margin_px=margin_px, grid_px=grid_px)
+
+
 def chosen(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (240, 400)) -> tuple[Crop, ...]:
-    return choose_crops(region(*boxes, shape=shape), sizes=SIZES, margin_px=MARGIN)
+    return crops_of(region(*boxes, shape=shape))
 
 
 def test_sizes_are_parsed_sorted_by_pixels_and_checked() -> None:
@@ -50,9 +71,9 @@ def test_bounds_of_the_region_change_nothing() -> None:
     mask = region((83, 41, 131, 97), (150, 305, 161, 333))
     rows, columns = np.nonzero(mask)
     bounds = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
-    sizes = parse_sizes("64x64, 96x96")
-    crops = choose_crops(mask, sizes=sizes, margin_px=8)
-    assert choose_crops(mask, sizes=sizes, margin_px=8, bounds=bounds) == crops and len(crops) == 2
+    blocks = occupied_blocks(mask, *bounds)
+    np.testing.assert_array_equal(blocks, occupied_blocks(mask, 0, 0, *mask.shape))
+    assert blocks.sum() == 7 * 8 + 3 * 4, "rows 80 to 136 and columns 40 to 104; rows 144 to 168 and 304 to 336"
 
 
 def test_crops_are_moved_into_the_image() -> None:
@@ -82,8 +103,8 @@ def test_many_actors_cost_at_most_a_whole_frame_and_are_all_covered_in_a_fixed_o
     for count in (1, 3, 10, 100):
         tops, lefts = random.integers(0, 500, count), random.integers(0, 900, count)
         mask = region(*((t, x, t + 20, x + 30) for t, x in zip(tops, lefts, strict=True)), shape=(540, 960))
-        crops = choose_crops(mask, sizes=SIZES, margin_px=MARGIN)
-        assert crops == choose_crops(mask.copy(), sizes=SIZES[::-1], margin_px=MARGIN)
+        crops = crops_of(mask)
+        assert crops == crops_of(mask.copy(), sizes=SIZES[::-1])
         assert list(crops) == sorted(crops) and 0 < crops_cost(crops) <= 540 * 960
         assert all(c.top % 8 == 0 or c.top == 540 - c.height for c in crops) and all(c.left % 8 == 0 for c in crops)
         covered = np.zeros(mask.shape, bool)
@@ -126,7 +147,7 @@ def test_the_region_has_full_effect_up_to_the_last_row_and_column(shape: tuple[i
     sizes = parse_sizes(config.sizes)
     in_crops = 0
     for box in touching_the_ends(shape):
-        crops = choose_crops(region(box, shape=shape), sizes=sizes, margin_px=config.margin_px, grid_px=grid_px)
+        crops = crops_of(region(box, shape=shape), sizes=sizes, margin_px=config.margin_px, grid_px=grid_px)
         in_crops += len(crops) == 1 and crops[0].height < shape[0]
         assert all(c.top >= 0 and c.left >= 0 for c in crops)
         assert all(c.top + c.height <= shape[0] and c.left + c.width <= shape[1] for c in crops)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 import r3d2_ros.harmonizer.runtime.runtime as runtime_module
 from r3d2_ros.errors import InputError, MissingPackageError
-from r3d2_ros.harmonizer.checkpoints import save_checkpoint
-from r3d2_ros.harmonizer.model_config import ModelConfig, Padding, SkipOptions
+from r3d2_ros.harmonizer.model.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.model.config import ModelConfig, Padding, SkipOptions
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.runtime.numerics import CUBLAS_WORKSPACE, pin_cublas_workspace
 from r3d2_ros.harmonizer.runtime.runtime import OWN_KERNELS, applied_rewrites, load_runtime, make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
-from r3d2_ros.harmonizer.variants import VARIANTS
 from r3d2_ros.training.stages import begin_with_the_input
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
@@ -299,6 +299,6 @@ def test_own_kernels_are_taken_where_their_tiles_have_room(
 
 
 def test_own_kernels_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("r3d2_ros.harmonizer.runtime.runtime.find_spec", lambda name: None)
+    monkeypatch.setattr("r3d2_ros.harmonizer.packages.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"harmonizer.rewrites.fuse_norm needs .*pip install triton"):
         applied_rewrites(HarmonizerConfig(), CUDA)

@@ -14,7 +14,8 @@ import torch
 from torch.nn import functional
 
 from r3d2_ros.errors import InputError, MissingPackageError
-from r3d2_ros.harmonizer.model_config import SkipOptions
+from r3d2_ros.harmonizer.model.config import SkipOptions
+from r3d2_ros.harmonizer.model.variants import variant
 from r3d2_ros.harmonizer.runtime.attention import (
     FILE,
     AttentionKernels,
@@ -28,7 +29,6 @@ from r3d2_ros.harmonizer.runtime.attention_packages import PACKAGES, installed_p
 from r3d2_ros.harmonizer.runtime.kernel_cache import read_choices, write_choices
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
-from r3d2_ros.harmonizer.variants import variant
 from tests.harmonizer.small import TINY, picture, seeded
 
 CPU = torch.device("cpu")

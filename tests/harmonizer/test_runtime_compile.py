@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from r3d2_ros.errors import InputError, MissingPackageError
-from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.model.config import ModelConfig
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.runtime import compiled
-from r3d2_ros.harmonizer.runtime.compiled import compile_network
+from r3d2_ros.harmonizer.runtime.compiled import check_compiler, compile_network
 from r3d2_ros.harmonizer.runtime.kernel_cache import INDUCTOR, cache_folder, compiling_into
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
-from r3d2_ros.harmonizer.variants import VARIANTS
 from r3d2_ros.resources import cache_dir
 from r3d2_ros.triton_cache import TRITON, keep_triton_kernels
 from tests.harmonizer.small import KL, TINY, picture, seeded
@@ -194,6 +194,13 @@ def test_odd_sizes_in_the_unet(tmp_path: Path, patience: None) -> None:
     model, images = seeded(TINY), picture(72, 136)
     config = HarmonizerConfig(runtime=RuntimeConfig(kind="torch-compile", cache=str(tmp_path)))
     assert float((make_runtime(model, config)(images) - model(images)).abs().max()) <= LIMIT
+
+
+def test_a_gpu_without_triton_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r3d2_ros.harmonizer.packages.find_spec", lambda name: None)
+    check_compiler(torch.device("cpu"))
+    with pytest.raises(MissingPackageError, match=r"runtime.kind: torch-compile needs .*pip install triton"):
+        check_compiler(torch.device("cuda:0"))
 
 
 def test_what_a_killed_run_left_in_the_cache_is_named_with_the_folder(

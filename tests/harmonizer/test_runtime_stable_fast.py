@@ -8,13 +8,13 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from r3d2_ros.errors import MissingPackageError
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.model.config import ModelConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.shipped import shipped_model
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig
-from r3d2_ros.harmonizer.shipped import shipped_model
-from r3d2_ros.harmonizer.variants import VARIANTS
 from tests.harmonizer.small import KL, TINY, picture, seeded
 
 LIMIT = 1e-4

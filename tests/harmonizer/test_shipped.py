@@ -13,10 +13,10 @@ from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputError
 from r3d2_ros.evaluation.rows import HarmonizerRow, load_eval_config
 from r3d2_ros.harmonizer.backends import load_network
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint
-from r3d2_ros.harmonizer.licences import licence_of
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.model.licences import licence_of
+from r3d2_ros.harmonizer.model.shipped import model_folder, shipped_model, shipped_models
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.shipped import model_folder, shipped_model, shipped_models
 from r3d2_ros.training.config import load_train_config
 from r3d2_ros.training.sources import initial_model
 from tests.harmonizer.small import picture

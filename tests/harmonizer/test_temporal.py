@@ -17,10 +17,11 @@ from r3d2_ros.cameras import Camera, CameraView
 from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputErrors
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.region import ActorBox
+from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
-from r3d2_ros.harmonizer.temporal.blend import CameraResidual, TemporalHistory, blend
-from r3d2_ros.harmonizer.temporal.patch import Window
+from r3d2_ros.harmonizer.temporal.blend import TemporalHistory, blend
+from r3d2_ros.harmonizer.temporal.patch import CameraResidual
+from r3d2_ros.harmonizer.windows import Window
 
 HEIGHT, WIDTH = 80, 120
 # 10 m above the ground, looking down, the top of the image towards +x: 1 m of ground is 10 pixels.

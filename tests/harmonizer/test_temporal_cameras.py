@@ -14,8 +14,8 @@ from torch import Tensor
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
-from r3d2_ros.harmonizer.temporal.blend import CameraResidual, blend
-from r3d2_ros.harmonizer.temporal.patch import patch_of
+from r3d2_ros.harmonizer.temporal.blend import blend
+from r3d2_ros.harmonizer.temporal.patch import CameraResidual, patch_of
 from r3d2_ros.harmonizer.temporal.reprojection import LookUp, PixelMotion, look_up, positions
 from tests.harmonizer.moving import (
     FRONT,

@@ -13,12 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.region import ActorBox
+from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
 from r3d2_ros.harmonizer.temporal import cameras as cross_camera
-from r3d2_ros.harmonizer.temporal.blend import CameraResidual, blend
-from r3d2_ros.harmonizer.temporal.patch import Window
+from r3d2_ros.harmonizer.temporal.blend import blend
+from r3d2_ros.harmonizer.temporal.patch import CameraResidual
 from r3d2_ros.harmonizer.temporal.reprojection import bounds_in_image
+from r3d2_ros.harmonizer.windows import Window
 
 HEIGHT, WIDTH, CAMERAS, ACTORS = 96, 160, 6, 6
 

@@ -10,8 +10,8 @@ import pytest
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.temporal.overlap import NEAREST_M, seen_by
-from r3d2_ros.harmonizer.temporal.patch import Window
 from r3d2_ros.harmonizer.temporal.reprojection import PixelMotion
+from r3d2_ros.harmonizer.windows import Window
 
 HEIGHT, WIDTH = 60, 100
 WHOLE = Window(0, 0, HEIGHT, WIDTH)

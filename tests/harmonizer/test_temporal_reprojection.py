@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.temporal.patch import NOTHING, CameraResidual, Patch, Window, patch_of
+from r3d2_ros.harmonizer.temporal.patch import NOTHING, CameraResidual, Patch, patch_of
 from r3d2_ros.harmonizer.temporal.reprojection import (
     LookUp,
     PixelMotion,
@@ -21,6 +21,7 @@ from r3d2_ros.harmonizer.temporal.reprojection import (
     look_up,
     positions,
 )
+from r3d2_ros.harmonizer.windows import Window
 
 WIDTH, HEIGHT = 40, 24
 K = np.array([[100.0, 0, 20.0], [0, 100.0, 12.0], [0, 0, 1]])

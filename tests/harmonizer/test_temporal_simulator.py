@@ -11,7 +11,7 @@ from torch import Tensor
 from r3d2_ros.cameras import Camera, Rig
 from r3d2_ros.harmonizer.base import Shape
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
-from r3d2_ros.harmonizer.model_config import LATENT_PX
+from r3d2_ros.harmonizer.model.config import LATENT_PX
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer

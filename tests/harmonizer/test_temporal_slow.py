@@ -13,8 +13,9 @@ from r3d2_ros.harmonizer.temporal import cameras as cross_camera
 from r3d2_ros.harmonizer.temporal import reprojection
 from r3d2_ros.harmonizer.temporal.guard import SPREAD_BLOCKS, spread, trusted
 from r3d2_ros.harmonizer.temporal.motion import CameraHistory, carried_over
-from r3d2_ros.harmonizer.temporal.patch import Patch, Window, patch_of
+from r3d2_ros.harmonizer.temporal.patch import Patch, patch_of
 from r3d2_ros.harmonizer.temporal.reprojection import LookUp, PixelMotion, look_up, positions
+from r3d2_ros.harmonizer.windows import Window
 from tests.harmonizer import slow_temporal
 from tests.harmonizer.moving import CROSSING, FRONT, RIGHT, TURNING, Moment, as_tensor, noisy, run, sequence
 

@@ -209,7 +209,7 @@ def test_a_live_simulator_shows_what_a_replay_shows(tmp_path: Path, name: str, t
 @pytest.mark.parametrize("temporal", [True, False], ids=["temporal", "each by itself"])
 def test_a_live_simulator_with_a_harmonizer_shows_what_a_replay_shows(tmp_path: Path, temporal: bool) -> None:
     pytest.importorskip("torch", reason="the harmonizer needs torch: pip install 'r3d2_ros[harmonizer]'")
-    from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+    from r3d2_ros.harmonizer.model.checkpoints import save_checkpoint
     from tests.harmonizer.small import TINY, seeded
     from tests.replay.test_temporal import harmonize
 
@@ -335,3 +335,12 @@ def test_parameters_that_cannot_be_used(tmp_path: Path, parameters: dict[str, An
 def test_r3d2_play_says_what_is_no_bag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["play", str(tmp_path / "nothing.db3")]) == 1
     assert "expected a rosbag2 folder, .db3 or .mcap file, got no such file" in capsys.readouterr().err
+
+
+def test_r3d2_play_leaves_the_bag_to_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compressed one would be unpacked twice."""
+    seen: list[list[str]] = []
+    monkeypatch.setattr("r3d2_ros.nodes.bag_player.main", lambda words: (seen.append(words), 5)[1])
+    (tmp_path / "drive.db3.zstd").write_bytes(b"what is in it is looked at by the node")
+    assert main(["play", str(tmp_path / "drive.db3.zstd"), "--start", "2"]) == 5
+    assert f'bag:="{tmp_path / "drive.db3.zstd"}"' in seen[0] and "start_s:=2.0" in seen[0]

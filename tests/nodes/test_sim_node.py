@@ -33,7 +33,8 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.nodes.conversions import ns_to_stamp, write_pose
 from r3d2_ros.nodes.qos import reliable
-from r3d2_ros.nodes.sim_node import SimNode
+from r3d2_ros.nodes.sim_node import SimNode, ends
+from r3d2_ros.sync import MAX_QUEUE_LIMIT
 from tests.nodes.harness import MS, Client, Running, assembler, pixel, small_rig, wait_for
 
 
@@ -204,6 +205,20 @@ def test_pose_stamped_and_markers_are_the_standard_alternatives() -> None:
     assert list(client.frame_sets[0].instance_ids) == ["npc/4"]
 
 
+def test_markers_for_rviz_do_not_shut_out_the_actors_of_their_stamp() -> None:
+    with Running() as node, Client() as client:
+        markers = client.node.create_publisher(MarkerArray, "/sim_node/input/actor_markers", reliable(10))
+        node.start()
+        wait_for(lambda: markers.get_subscription_count() and client.matched(), "subscriptions")
+        wait_for(lambda: node.count_publishers("/sim_node/input/actors") > 0, "the publisher of actors")
+        markers.publish(MarkerArray(markers=[Marker(ns="rviz", type=Marker.CUBE)]))
+        wait_for(lambda: node._inputs.figures().get("actors.not_used") == 1, "the report")
+        client.publish_actors(0, car=10.0)
+        client.publish_ego(0, x_m=1.0)
+        wait_for(lambda: bool(client.images["front"]), "the image")
+    assert pixel(client.images["front"][0]) == (1, 1, 10)
+
+
 def test_time_that_jumps_back_begins_anew() -> None:
     with Running({"sync.actors": "static"}) as node, Client() as client:
         node.start()
@@ -214,6 +229,12 @@ def test_time_that_jumps_back_begins_anew() -> None:
         wait_for(lambda: len(client.images["front"]) == 6, "two laps")
         assert node._inputs.figures()["time_jump"] == 1
     assert [pixel(m)[0] for m in client.images["front"]] == [0, 1, 2, 10, 11, 12]
+
+
+def test_as_many_poses_may_wait_in_the_middleware_as_in_the_longest_queue() -> None:
+    with Running() as node:
+        assert node.start()
+        assert {s.qos_profile.depth for s in node._inputs._subscriptions} == {MAX_QUEUE_LIMIT}
 
 
 def test_depth_instance_and_jpeg_topics() -> None:
@@ -264,7 +285,8 @@ def test_overflow_stops_the_run_with_an_error() -> None:
         wait_for(lambda: any("queue_limit is 5" in text for text in errors), "the ERROR diagnostic")
 
 
-def call(client: Client, kind: type, name: str, request: object, timeout_s: float = 20.0) -> object:
+def call(client: Client, kind: type, name: str, request: object, timeout_s: float = 60.0) -> object:
+    """A service's answer. One of its name in a process that was killed is in the way until a lease of 20 s is over."""
     known = [service for service in client.node.clients if service.srv_name == name]
     service = known[0] if known else client.node.create_client(kind, name)
     assert service.wait_for_service(timeout_s), name
@@ -396,6 +418,24 @@ def test_latest_follows_the_simulated_clock() -> None:
     assert stamps(client) == [1000]
 
 
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_missing_clock_hides_no_fault_and_is_told_of_a_node_that_renders(
+    broken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(config: SimConfig, say: object) -> Assembled:
+        raise InputError("scene.source", "a scene", "a potato")
+
+    parameters = {"use_sim_time": True, "sync.mode": "latest"}
+    with Running(parameters, assemble=refuse if broken else None) as node:
+        told: list[DiagnosticStatus] = []
+        monkeypatch.setattr(node.diagnostics, "publish", lambda *statuses: told.append(statuses[0]))
+        node._diagnose()
+        assert told[-1].message == "unconfigured"
+        assert node.start() is not broken
+        node._diagnose()
+        assert ("a potato" if broken else "no /clock has arrived") in told[-1].message
+
+
 def test_reports_of_different_severity_follow_each_other() -> None:
     with Running({"sync.actors": "required"}) as node, Client() as client:
         node.start()
@@ -492,6 +532,66 @@ def test_a_signal_ends_the_process_without_a_traceback(number: int) -> None:
         output, _ = child.communicate(timeout=30)
     assert child.returncode == 0, output
     assert "Traceback" not in output and "FATAL" not in output
+
+
+def test_nothing_begins_to_load_when_the_process_ends() -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client:
+        assert node.stop()
+        assert not node.start(), "a thread that was about to start it comes too late"
+        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+        assert not call(client, ChangeState, "/sim_node/change_state", request).success
+        assert node._state_machine.current_state[1] == "unconfigured"
+
+
+BUSY_NODE = """
+import sys, time
+from r3d2_ros.nodes import sim_node
+
+sim_node.STOP_WAIT_S = 0.1
+
+class Node(sim_node.SimNode):
+    def destroy_node(self):
+        print("destroyed", file=sys.stderr)
+        super().destroy_node()
+
+def make_node():
+    node = Node()
+
+    def work():
+        print("at work", flush=True)
+        time.sleep(20.0)
+
+    node.create_timer(0.05, work)
+    return node
+
+sys.exit(sim_node.spin(make_node, ["--ros-args", "-p", "autostart:=false"]))
+"""
+
+
+def test_the_node_is_not_destroyed_under_a_callback_that_outlasts_the_signal() -> None:
+    command = [sys.executable, "-c", BUSY_NODE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline() == "at work\n"
+            child.send_signal(signal.SIGINT)
+            _, errors = child.communicate(timeout=15)
+        finally:
+            child.kill()
+    assert child.returncode == 0, errors
+    assert "destroyed" not in errors and "Traceback" not in errors
+
+
+def test_a_second_signal_is_taken_while_the_first_one_ends_the_wait() -> None:
+    ended = threading.Event()
+    take = ends(ended)
+    take(signal.SIGINT, None)
+    assert ended.is_set()
+    with ended._cond:  # held by the thread that wakes, which is the one that takes signals
+        second = threading.Thread(target=take, args=(signal.SIGINT, None), daemon=True)
+        second.start()
+        second.join(5.0)
+        assert not second.is_alive()
 
 
 FAILING_NODE = """

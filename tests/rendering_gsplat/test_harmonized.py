@@ -13,10 +13,9 @@ import torch
 
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer import harmonizer as harmonizer_module
+from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.harmonizer.harmonizer import Harmonizer
-from r3d2_ros.harmonizer.moment import Moment
-from r3d2_ros.harmonizer.outcome import Harmonized
-from r3d2_ros.harmonizer.region import ActorBox
+from r3d2_ros.harmonizer.moment import Harmonized, Moment
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, TemporalConfig
 from r3d2_ros.rendering.base import PlacedScene
 from r3d2_ros.rendering.frames import frame_of, render_frames

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 import zstandard
+from mcap.reader import make_reader
 from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.replay.bag import open_bag
+from r3d2_ros.replay.definitions import Decoder
 from tests.data import shared_data
 from tests.replay.bags import LOG_OFFSET_NS, STORE, Entry, drive, ns, oncoming, storage_file, write_bag
 
@@ -93,6 +97,109 @@ def test_a_missing_and_a_damaged_file_are_named_and_the_others_read(tmp_path: Pa
         assert len(bag.damage) == 2
         assert "bag_3.db3: is named in metadata.yaml and is not there" in bag.damage
         assert any(line.startswith("bag_1.db3: cannot be read") for line in bag.damage)
+
+
+def test_files_that_metadata_does_not_name_are_no_part_of_the_drive(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", drive(SECONDS))
+    shutil.copy(storage_file(write_bag(tmp_path / "other", drive([50.0]))), bag / "old_test.db3")
+    with open_bag(bag) as opened:
+        assert [record.log_ns for record in opened.records(["/odom"])] == LOGS
+        assert opened.damage == [] and [file.name for file in opened.files] == ["bag.db3"]
+        assert opened.notes == ["not named in metadata.yaml and not read: old_test.db3"]
+
+
+def test_files_under_other_names_than_in_metadata_are_read(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", drive(SECONDS))
+    storage_file(bag).rename(bag / "renamed.db3")
+    with open_bag(bag) as opened:
+        assert [record.log_ns for record in opened.records(["/odom"])] == LOGS
+        assert opened.damage == ["bag.db3: is named in metadata.yaml and is not there"] and opened.notes == []
+
+
+@pytest.mark.parametrize("metadata", [True, False], ids=["metadata", "bare"])
+@pytest.mark.parametrize("kept", [True, False], ids=["both", "unpacked"])
+def test_a_file_that_was_unpacked_is_the_same_file(tmp_path: Path, metadata: bool, kept: bool) -> None:
+    bag = write_bag(tmp_path / "bag", drive(SECONDS), compression=CompressionMode.FILE)
+    file = storage_file(bag)
+    with file.open("rb") as packed, (bag / "bag.db3").open("wb") as plain:
+        zstandard.ZstdDecompressor().copy_stream(packed, plain)
+    if not kept:
+        file.unlink()
+    if not metadata:
+        (bag / "metadata.yaml").unlink()
+    assert logs(bag) == LOGS
+    with open_bag(bag) as opened:
+        assert opened.notes == []
+
+
+def test_a_bag_that_is_open_already_is_not_unpacked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bag = write_bag(tmp_path / "bag", drive(SECONDS), compression=CompressionMode.FILE)
+    with open_bag(bag) as first:
+        monkeypatch.setattr(zstandard, "ZstdDecompressor", None)
+        with open_bag(bag, unpacked=first.unpacked) as second:
+            assert [record.log_ns for record in second.records(["/odom"])] == LOGS
+        assert [record.log_ns for record in first.records(["/odom"])] == LOGS
+
+
+@pytest.mark.parametrize("name", ["drive#1.db3", "what?.db3", "drive 100%25.db3", "größe.db3"])
+def test_names_that_mean_something_in_a_uri(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    shutil.copy(storage_file(write_bag(tmp_path / "bag", drive(SECONDS))), file)
+    assert logs(file) == LOGS
+
+
+def test_a_damaged_message_of_a_compressed_bag_is_one_message(tmp_path: Path) -> None:
+    file = storage_file(write_bag(tmp_path / "bag", drive(SECONDS), compression=CompressionMode.MESSAGE))
+    with sqlite3.connect(file) as database:
+        (data,) = database.execute("SELECT data FROM messages WHERE id = 2").fetchone()
+        database.execute("UPDATE messages SET data = ? WHERE id = 2", [data[:12] + b"\xff" * (len(data) - 12)])
+    database.close()
+    with open_bag(file) as bag:
+        found = list(bag.records(["/odom"]))
+        decoder = Decoder(bag.topics["/odom"])
+        assert ([record.log_ns for record in found], bag.damage) == (LOGS, [])
+    with pytest.raises(ValueError, match="does not begin as a CDR message"):
+        decoder.decode(found[1].data)
+    assert decoder.decode(found[2].data).pose.pose.position.x == 2.0
+
+
+def test_a_damaged_chunk_is_named_and_the_others_read(tmp_path: Path) -> None:
+    """Chunks of one message."""
+    out = BytesIO()
+    writer = McapWriter(out, chunk_size=1, compression=CompressionType.ZSTD)
+    writer.start(profile="ros2")
+    definition, _ = STORE.generate_msgdef("nav_msgs/msg/Odometry", ros_version=2)
+    schema = writer.register_schema("nav_msgs/msg/Odometry", "ros2msg", definition.encode())
+    channel = writer.register_channel("/odom", "cdr", schema)
+    for entry in drive(SECONDS):
+        data = bytes(STORE.serialize_cdr(entry.message, "nav_msgs/msg/Odometry"))
+        writer.add_message(channel, entry.log_ns, data, entry.log_ns)
+    writer.finish()
+    summary = make_reader(BytesIO(out.getvalue())).get_summary()
+    assert summary is not None
+    chunk = next(c for c in summary.chunk_indexes if c.message_start_time == LOGS[1])
+    damaged = bytearray(out.getvalue())
+    damaged[chunk.chunk_start_offset + chunk.chunk_length - 20] ^= 0xFF
+    file = tmp_path / "chunks.mcap"
+    file.write_bytes(damaged)
+    with open_bag(file) as bag:
+        assert [record.log_ns for record in bag.records(["/odom"])] == [LOGS[0], *LOGS[2:]]
+        (line,) = bag.damage
+    where = f"chunks.mcap: the chunk at byte {chunk.chunk_start_offset}, recorded from {LOGS[1]} to {LOGS[1]} ns"
+    assert line.startswith(f"{where}, cannot be read: ")
+
+
+def test_what_has_no_index_is_not_held_in_memory(tmp_path: Path) -> None:
+    """30 messages of 1 MB, of which a few are there at a time."""
+    file = tmp_path / "large.mcap"
+    big = [Entry("/odom", log_ns, STORE.types["std_msgs/msg/String"](data="x" * 2**20)) for log_ns in range(30)]
+    file.write_bytes(mcap_of(big, profile="ros2", index=False))
+    with open_bag(file) as bag:
+        tracemalloc.start()
+        assert [len(record.data) > 2**20 for record in bag.records(["/odom"])] == [True] * 30
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 15 * 2**20
 
 
 def cut(path: Path, share: float) -> Path:

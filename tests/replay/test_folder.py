@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from r3d2_ros.cli.main import main
 from r3d2_ros.config import load_config
 from r3d2_ros.geometry import Rigid
 from r3d2_ros.replay import folder_output
+from r3d2_ros.replay.options import ReplayOptions
+from r3d2_ros.replay.run import replay
 from r3d2_ros.simulator import CameraFailure, History, Simulator
 from r3d2_ros.world import ActorState, EgoState, WorldState
 from tests.data import shared_data
@@ -206,6 +209,74 @@ def test_files_that_are_named_from_the_home_folder_are_compared_too(
         file.write("# changed\n")
     assert place.run() == 1
     assert f"{home / name}" in capsys.readouterr().err
+
+
+def test_both_files_of_an_autoware_rig_are_compared(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    mount = "{x: 1.0, y: 0.0, z: 1.0, roll: 0.0, pitch: 0.0, yaw: 0.0}"
+    home = place.config.parent
+    (home / "sensor_kit_calibration.yaml").write_text(f"sensor_kit_base_link: {{camera0/camera_link: {mount}}}\n")
+    base = home / "sensors_calibration.yaml"
+    base.write_text(f"base_link: {{sensor_kit_base_link: {mount}}}\n")
+    rig = "{source: sensor_kit_calibration.yaml, fov_deg: 60}"
+    place.config.write_text(place.config.read_text().replace("{source: two.yaml}", rig))
+    assert place.run("--every", "7") == 0
+    base.write_text(base.read_text().replace("x: 1.0", "x: 2.0"))
+    capsys.readouterr()
+    assert place.run("--every", "7") == 1
+    assert f"one with files.{base}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("before", [(), ("--overwrite",)], ids=["new", "overwrite"])
+def test_what_is_refused_leaves_the_folder_as_it_was(
+    place: Place, capsys: pytest.CaptureFixture[str], before: tuple[str, ...]
+) -> None:
+    """A scene without the trajectory of its capture has no start."""
+    scene = place.config.parent / "scene.yaml"
+    scene.write_text(scene.read_text().replace("trajectory_file: capture.csv\n", ""))
+    if before:
+        assert place.run() == 0
+    held = {path: path.read_bytes() for path in place.out.rglob("*.*")}
+    assert place.run("--anchor", "start", *before) == 1
+    assert "--anchor start: expected a scene with the trajectory" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in place.out.rglob("*.*")} == held
+    assert place.run() == 0
+    assert (f"{8 if before else 0} of 8 frame sets are there" in capsys.readouterr().err) == bool(before)
+
+
+def test_a_run_that_is_ended_while_it_loads_leaves_the_folder_as_it_was(place: Place) -> None:
+    assert place.run() == 0
+    held = {path: path.read_bytes() for path in place.out.rglob("*.*")}
+    options = ReplayOptions(place.bag, place.out, load_config(place.config), overwrite=True)
+    stop = threading.Event()
+
+    def slow(*args: Any, **more: Any) -> Any:
+        stop.set()
+        return assemble(*args, **more)
+
+    outcome = replay(options, lambda text: None, stop=stop, assemble=slow)
+    assert outcome.interrupted and (outcome.done, outcome.left) == (0, 8)
+    assert {path: path.read_bytes() for path in place.out.rglob("*.*")} == held
+
+
+def test_a_run_that_was_ended_before_its_first_frame_set_is_no_earlier_run(place: Place) -> None:
+    place.out.mkdir()
+    (place.out / "summary.json").write_text("{}")
+    assert place.run("--every", "4") == 0
+    (place.out / "frames.jsonl").write_text("")
+    assert place.run("--every", "7") == 0 and sorted(place.hashes()) == [0, 7]
+
+
+def test_a_replay_without_a_picture_is_not_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = bags.detection("1", "car", bags.pose(10), (2.0, 1.0, 1.5))
+    entries = [recorded("/detections", s, bags.detections(s, [seen], frame="lidar")) for s in SECONDS]
+    place = Place(tmp_path, [*drive(SECONDS), *entries])
+    reason = "objects: expected the frame 'map', 'base_link' or a frame that /tf_static places, got 'lidar'"
+    for _ in range(2):
+        assert place.run() == 3
+        assert f"8 have no pictures: {reason}" in capsys.readouterr().out
+    assert place.summary()["complete"] is False
+    early = Place(tmp_path / "early", [*drive([0.0, 0.1]), *oncoming([0.2, 0.3])])
+    assert early.run() == 3 and early.summary()["frame_sets"]["outside_of_the_recording"] == 2
 
 
 def test_threads_and_the_log_do_not_make_another_replay(place: Place) -> None:

@@ -293,6 +293,19 @@ def test_another_replay_replaces_it_only_when_asked(place: Place, capsys: pytest
     assert sorted(hashes(place.out)) == [0, 4]
 
 
+def test_what_is_refused_leaves_the_bag_as_it_was(place: Place) -> None:
+    """A scene without the trajectory of its capture has no start."""
+    scene = place.config.parent / "scene.yaml"
+    scene.write_text(scene.read_text().replace("trajectory_file: capture.csv\n", ""))
+    assert place.run("--anchor", "start") == 1
+    assert sorted(path.name for path in place.out.parent.iterdir()) == ["bag", "sim"]
+    assert place.run() == 0
+    whole = place.out.read_bytes()
+    assert place.run("--anchor", "start", "--overwrite") == 1
+    assert place.out.read_bytes() == whole
+    assert sorted(path.name for path in place.out.parent.iterdir()) == ["bag", "run.mcap", "sim"]
+
+
 @pytest.mark.parametrize(
     ("out", "extra", "text"),
     [

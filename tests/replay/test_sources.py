@@ -80,7 +80,7 @@ def test_several_pose_topics_are_listed_and_one_can_be_chosen(tmp_path: Path) ->
 
 def test_a_bag_without_an_ego_says_what_it_has(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", oncoming(SECONDS))
-    with pytest.raises(InputError, match=r"nav_msgs/msg/Odometry.*or tf between.*got /actors.*tf: none"):
+    with pytest.raises(InputError, match=r"nav_msgs/msg/Odometry.*or tf between.*got /actors.*/tf: none"):
         inputs(bag)
     other = write_bag(tmp_path / "other", tf_entries("odom"))
     with pytest.raises(InputError, match="a chain that ends at 'odom'"):
@@ -144,7 +144,7 @@ def test_detections_of_a_sensor_are_placed_by_the_ego(tmp_path: Path) -> None:
     assert list(second.actors[0].position_m) == pytest.approx([2.5, 5.0, 0.0])
     assert list(first.actors[0].quat_wxyz) == pytest.approx([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
     faults = [fault.text for entry in found for fault in entry.faults]
-    assert faults == ["objects are left out: where the ego was at their stamp is not known"]
+    assert faults == ["objects are left out: their stamp lies outside of the drive"]
 
 
 def test_objects_of_an_unknown_frame_are_reported(tmp_path: Path) -> None:
@@ -163,3 +163,55 @@ def test_damaged_messages_are_faults_and_the_rest_is_read(tmp_path: Path) -> Non
     found = inputs(bag)
     assert [entry.topic for entry in found if entry.faults] == ["/odom", "/actors"]
     assert len(poses(found)) == 2 and len(actors(found)) == 2
+
+
+def test_transforms_of_another_robot_are_those_of_its_topic(tmp_path: Path) -> None:
+    """Two robots with frames of the same names; the second one's lidar is 2 m ahead of it, the first one's 1 m."""
+    mounted = {x: bags.tf(bags.transform(0, "base_link", "lidar", bags.pose(x))) for x in (1.0, 2.0)}
+    entries = [Entry("/tf_static", ns(-1), mounted[1.0]), Entry("/robot1/tf_static", ns(-1), mounted[2.0])]
+    for s in SECONDS:
+        moved = bags.tf(bags.transform(s, "map", "base_link", bags.pose(10 * s, 3.0)))
+        entries.append(recorded("/robot1/tf", s, moved))
+    seen = bags.detections(0.1, [bags.detection("1", "car", bags.pose(5, 0, 0.75), CAR)], frame="lidar")
+    entries.append(recorded("/detections", 0.1, seen))
+    with pytest.raises(InputError, match=r"/tf: the frames base_link, lidar\. Choose one with --ego TOPIC"):
+        inputs(write_bag(tmp_path / "only", entries))
+    bag = write_bag(tmp_path / "both", [*tf_entries(), *entries])
+    found = inputs(bag, ego="/robot1/tf")
+    assert poses(found) == EXPECTED
+    assert {entry.message.position_m[1] for entry in found if isinstance(entry.message, EgoMessage)} == {3.0}
+    assert list(actors(found)[0].actors[0].position_m) == pytest.approx([8.0, 3.0, 0.0])
+    assert list(actors(inputs(bag))[0].actors[0].position_m) == pytest.approx([7.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("mark", ["", "/"])
+def test_the_slash_in_front_of_frames_is_not_looked_at(tmp_path: Path, mark: str) -> None:
+    """Messages of ROS 1, and configurations that name frames as these do."""
+    config = load_config(None, {"frames.map": f"{mark}map", "frames.base_link": f"{mark}base_link"})
+    car = bags.autoware_object(1, 1, bags.pose(5, 2, 0.75), CAR)
+    for other in ("", "/"):
+        drive = [recorded("/odom", s, bags.odometry(s, bags.pose(10 * s), frame=f"{other}map")) for s in SECONDS]
+        frames = [f"{other}base_link", f"{other}map", f"{other}lidar"]
+        objects = [recorded("/objects", 0.1, bags.autoware_objects(0.1, [car], frame=frame)) for frame in frames]
+        lidar = bags.tf(bags.transform(0, f"{other}base_link", f"{other}lidar", bags.pose(1)))
+        bag = write_bag(tmp_path / f"bag{len(other)}", [*drive, Entry("/tf_static", ns(-1), lidar), *objects])
+        found = inputs(bag, config)
+        assert poses(found) == EXPECTED and not any(entry.faults for entry in found)
+        assert sorted(message.actors[0].position_m[0] for message in actors(found)) == pytest.approx([5.0, 6.0, 7.0])
+        moved = write_bag(tmp_path / f"tf{len(other)}", tf_entries(f"{other}map", f"{other}base_link"))
+        assert poses(inputs(moved, config)) == EXPECTED
+
+
+def test_a_topic_that_is_sparse_beside_tf_is_one_of_two(tmp_path: Path) -> None:
+    seconds = [0.01 * i for i in range(42)]
+    transforms = [bags.transform(s, "map", "base_link", bags.pose(10 * s)) for s in seconds]
+    moving = [recorded("/tf", s, bags.tf(one)) for s, one in zip(seconds, transforms, strict=True)]
+    initial = drive([0.05], topic="/initialpose", kind="PoseWithCovarianceStamped")
+    bag = write_bag(tmp_path / "bag", [*moving, *initial])
+    with pytest.raises(InputError, match=r"got 2: /initialpose .*, /tf \(map -> base_link, 42 poses\)\. Choose one"):
+        inputs(bag)
+    assert len(poses(inputs(bag, ego="/tf"))) == 42 and len(poses(inputs(bag, ego="/initialpose"))) == 1
+    often = write_bag(tmp_path / "often", [*moving, *drive([0.0, 0.1, 0.2], topic="/slow")])
+    assert len(poses(inputs(often))) == 3
+    of_another = [recorded("/tf", s, bags.tf(bags.transform(s, "wheel", "hub", bags.pose(0)))) for s in seconds]
+    assert len(poses(inputs(write_bag(tmp_path / "other", [*of_another, *initial])))) == 1

@@ -25,7 +25,7 @@ def twice(entries: list[Entry]) -> list[Entry]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    from r3d2_ros.harmonizer.checkpoints import save_checkpoint
+    from r3d2_ros.harmonizer.model.checkpoints import save_checkpoint
     from tests.harmonizer.small import TINY, seeded
 
     entries = twice([*drive(SECONDS, speed=1.0), *oncoming(SECONDS)])

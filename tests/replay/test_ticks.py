@@ -70,6 +70,38 @@ def test_actors_are_interpolated_and_ticks_outside_of_theirs_say_so(tmp_path: Pa
     assert [m.stamp_ns for m in moments] == [p.tick.stamp_ns for p in found]
 
 
+def detections(seconds: list[float], frame: str) -> list[Entry]:
+    seen = bags.detection("1", "car", bags.pose(10, 0, 0.75), (4.0, 2.0, 1.5))
+    return [recorded("/detections", s, bags.detections(s, [seen], frame=frame)) for s in seconds]
+
+
+def test_ticks_lack_actors_whose_messages_were_all_left_out(tmp_path: Path) -> None:
+    seconds = [i / 10 for i in range(5)]
+    found, _, reports = ticks(write_bag(tmp_path / "bag", [*drive(seconds), *detections(seconds, "lidar")]))
+    assert {p.tick.cause for p in found} == {"actors.refused"} and "actors.frame.lidar" in reports
+    assert found[0].tick.reason.endswith("a frame that /tf_static places, got 'lidar'")
+    odom = [recorded("/actors", s, bags.actor_array(s, "odom", other=(20.0, 2.0))) for s in seconds]
+    found, _, _ = ticks(write_bag(tmp_path / "array", [*drive(seconds), *odom]))
+    assert {p.tick.reason for p in found} == {"/actors: expected frame_id 'map', got 'odom'; set frames.map"}
+
+
+def test_ticks_lack_actors_whose_messages_were_left_out_before_and_after_others(tmp_path: Path) -> None:
+    """Objects that can be placed from 0.2 to 0.3 s, in a frame that nothing places from 0.1 and up to 0.4 s."""
+    seconds = [i / 10 for i in range(7)]
+    objects = [*detections([0.1, 0.4], "lidar"), *detections([0.2, 0.3], "base_link")]
+    found, _, _ = ticks(write_bag(tmp_path / "bag", [*drive(seconds), *objects]))
+    outside, lacking = ("actors.before_history", "end_of_inputs"), "actors.refused"
+    assert [p.tick.cause for p in found] == [outside[0], lacking, "", "", lacking, outside[1], outside[1]]
+
+
+def test_objects_from_before_and_after_the_drive_are_not_missed(tmp_path: Path) -> None:
+    found, _, reports = ticks(
+        write_bag(tmp_path / "bag", [*drive([0.0, 0.1, 0.2]), *detections([-0.05, 0.05, 0.15, 0.25], "base_link")])
+    )
+    assert [p.tick.cause for p in found] == ["actors.before_history", "", "end_of_inputs"]
+    assert "actors.outside_of_drive" in reports
+
+
 def test_without_actors_nothing_is_waited_for(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", [*drive([0.0, 0.1]), *oncoming([0.0])])
     static, _, _ = ticks(bag, load_config(None, {"sync.actors": "static"}))
@@ -120,6 +152,56 @@ def test_a_recorded_loop_gives_two_timelines(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert reports == ["time_jump"]
     assert Selection(1.0, 1.5).indices(moments) == [1, 2, 4, 5]
+
+
+def test_objects_are_placed_by_the_pass_of_time_that_they_belong_to(tmp_path: Path) -> None:
+    """The second pass drives 20 m further on and begins 0.2 s after the first; objects are recorded 0.4 s late."""
+    seconds = [i / 10 for i in range(21)]
+    entries = []
+    for number in (0, 1):
+        later_ns = number * int(2.2 * bags.NS)
+        entries += [
+            Entry("/odom", ns(s) + later_ns, bags.odometry(s, bags.pose(20 * number + s))) for s in seconds
+        ]
+        for entry in detections(seconds, "base_link"):
+            entries.append(Entry(entry.topic, entry.log_ns + later_ns + 400_000_000, entry.message))
+    found, _, _ = ticks(write_bag(tmp_path / "bag", entries))
+    assert [(p.tick.timeline, actor_x(p)) for p in found] == [
+        (number, pytest.approx(20 * number + s + 10)) for number in (0, 1) for s in seconds
+    ]
+
+
+def test_times_of_recording_are_those_of_the_pass_that_waited(tmp_path: Path) -> None:
+    """Actors come 1.5 s after the poses, when the second pass has begun."""
+    seconds = [i / 10 for i in range(21)]
+    entries = [
+        Entry(e.topic, e.log_ns + number * 3 * bags.NS + late_ns, e.message)
+        for number in (0, 1)
+        for late_ns, messages in ((0, drive(seconds)), (1_500_000_000, oncoming(seconds)))
+        for e in messages
+    ]
+    found, _, _ = ticks(write_bag(tmp_path / "bag", entries))
+    assert [p.log_ns for p in found] == [
+        ns(s) + LOG_OFFSET_NS + number * 3 * bags.NS for number in (0, 1) for s in seconds
+    ]
+
+
+def unfilled(log_second: float) -> Entry:
+    return Entry("/odom", ns(log_second), bags.odometry(-bags.START_NS / bags.NS, bags.pose(0)))
+
+
+@pytest.mark.parametrize("log_seconds", [[-0.1], [-0.2, -0.1], [0.05], [0.9]])
+def test_poses_whose_stamp_was_never_filled_are_left_out(tmp_path: Path, log_seconds: list[float]) -> None:
+    bag = write_bag(tmp_path / "bag", [*map(unfilled, log_seconds), *drive([0.0, 0.1, 0.2])])
+    found, moments, reports = ticks(bag)
+    assert [(p.tick.stamp_ns, p.tick.timeline) for p in found] == [(ns(s), 0) for s in (0.0, 0.1, 0.2)]
+    assert Selection(0.0, 0.15).indices(moments) == [0, 1] and reports == ["ego.no_stamp"]
+
+
+def test_a_drive_whose_time_begins_at_0_has_its_first_pose(tmp_path: Path) -> None:
+    entries = [Entry("/odom", ns(s), bags.odometry(s - bags.START_NS / bags.NS, bags.pose(s))) for s in (0, 1, 2)]
+    found, _, reports = ticks(write_bag(tmp_path / "bag", entries))
+    assert [p.tick.stamp_ns for p in found] == [0, bags.NS, 2 * bags.NS] and reports == []
 
 
 def test_actors_that_were_recorded_far_behind_or_ahead_of_the_poses_are_waited_for(tmp_path: Path) -> None:

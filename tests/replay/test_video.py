@@ -23,7 +23,7 @@ from r3d2_ros.replay import folder_output, video_store
 from r3d2_ros.replay.frames import RENDERING_FAILED
 from r3d2_ros.replay.output import Output
 from r3d2_ros.replay.ticks import PlannedTick
-from r3d2_ros.replay.video_store import VideoStore, show_times
+from r3d2_ros.replay.video_store import Steps, VideoStore, show_times, steps_of
 from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator
 from r3d2_ros.sync import Tick
 from tests.replay.bags import NS, Entry, drive, ns
@@ -126,6 +126,7 @@ class Grey:
         store = VideoStore(self.folder, self._cameras, OutputConfig(), fps=10)
         try:
             kept = store.begin({}, overwrite=False)
+            store.take()
             for number, part in enumerate(parts):
                 output = store.output(number)
                 for index in part:
@@ -269,8 +270,34 @@ def test_where_time_goes_back_the_video_goes_on(tmp_path: Path) -> None:
 def test_times_follow_the_message_time() -> None:
     stamps = [(0, 0), (100, 0), (300, 0), (50, 1), (150, 1)]
     entries = {i: {"stamp_ns": ns(0) + ms * 1_000_000, "timeline": t} for i, (ms, t) in enumerate(stamps)}
-    times = [round(value, 6) for value in show_times(entries).values()]
+    times = [round(value, 6) for value in show_times(entries, Steps()).values()]
     assert times == [0.0, 0.1, 0.3, 0.4, 0.5], "the usual step is 0.1 s"
+
+
+def test_pauses_are_told_from_usual_steps() -> None:
+    def found(*seconds: float) -> tuple[Steps, int]:
+        return steps_of([(0, ns(s)) for s in seconds], leap_ns=10 * NS)
+
+    assert found(0, 0.1, 0.2, 11, 11.1) == (Steps(NS // 10, 10 * NS), 1)
+    assert found(0, 30, 60, 92) == (Steps(30 * NS, 60 * NS), 0), "every 300th frame set"
+    assert found(0, 8 * 3600) == (Steps(NS // 10, 10 * NS), 1)
+    assert found(0) == (Steps(NS // 10, 10 * NS), 0)
+    assert steps_of([(0, ns(50)), (1, ns(0)), (1, ns(1))], leap_ns=10 * NS) == (Steps(NS, 10 * NS), 0)
+
+
+def test_a_pause_of_hours_is_one_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An MP4 that holds a step of 7 h shows all pictures at once."""
+    place = Place(tmp_path, drive([0.0, 0.1, 0.2, 7 * 3600, 7 * 3600 + 0.1]))
+    assert place.run("--format", "mp4") == 0
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    told = "note: videos: a pause of more than 10 s is shown as 0.1 s (1 times)"
+    assert told in capsys.readouterr().err
+
+
+def test_pictures_far_apart_are_shown_so(tmp_path: Path) -> None:
+    place = Place(tmp_path, drive([0, 1800, 3600]))
+    assert place.run("--format", "mp4") == 0
+    assert [time for time, _ in shown(place.out / "eye.mp4")] == [0, 1800, 3600]
 
 
 def test_an_earlier_video_is_replaced_when_asked(place: Place) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.replay.ticks import Moment
-from r3d2_ros.replay.workers import PartEnded, _heard, _Worker, split
+from r3d2_ros.replay.workers import PartEnded, _heard, _let_begin, _ToParent, _Worker, split
 from tests.replay.bags import drive, ns, oncoming
 from tests.replay.test_folder import Place, started, wait_for_pictures
 from tests.replay.test_mcap import hashes as bag_hashes
@@ -83,6 +84,35 @@ def test_a_process_that_was_asked_before_it_could_hear_ended_well(
     events: Any = None
     with ours:
         assert (_heard(worker, events, []) is not None) is is_a_fault and worker.finished
+
+
+def test_a_part_begins_when_it_may() -> None:
+    """Not when its process is asked to end first, nor when the one that started it has gone."""
+    ours, theirs = multiprocessing.Pipe()
+    stop = threading.Event()
+    parent = _ToParent(theirs, stop)
+    process: Any = SimpleNamespace()
+    worker = _Worker(process, ours, 0)
+    _let_begin([worker])
+    assert parent.ready("cpu", ["a note"])
+    assert _heard(worker, process, []) is None and worker.ready == ("cpu", ["a note"])
+    stop.set()
+    assert not parent.ready("cpu", [])
+    stop.clear()
+    ours.close()
+    assert not parent.ready("cpu", []) and stop.is_set()
+    theirs.close()
+
+
+@pytest.mark.slow
+def test_no_process_begins_when_one_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    assert place.run("--workers", "2") == 0
+    held = {path: path.read_bytes() for path in place.out.rglob("*.*")}
+    scene = place.config.parent / "scene.yaml"
+    scene.write_text(scene.read_text().replace("trajectory_file: capture.csv\n", ""))
+    assert place.run("--workers", "2", "--anchor", "start", "--overwrite") == 1
+    assert {path: path.read_bytes() for path in place.out.rglob("*.*")} == held
 
 
 @pytest.mark.slow

@@ -330,3 +330,39 @@ def test_a_field_of_view_in_radians_is_noted(tmp_path: Path, place: str, fov: fl
 def test_a_calibrators_file_is_told_what_a_rig_needs_besides(tmp_path: Path) -> None:
     faults = faults_of(write(tmp_path, "image_width: 9\ncamera_matrix: {rows: 3}\n"))
     assert "Copy K and D into a rig file" in faults[""].hint
+
+
+@pytest.mark.parametrize(
+    ("text", "got", "hint"),
+    [
+        ("height: 9\nwidth: 9\nd: []\nk: [5]\nr: [1]\np: [5]\n---\n", "a CameraInfo message", "k[5] (K: [fx, fy"),
+        ("cam0: {camera_model: pinhole, intrinsics: [5, 5, 4, 4]}\n", "a camchain of Kalibr", "add the pose of each"),
+        ('[{"sensor_token": "b", "camera_intrinsic": []}]', "nuScenes' calibrated_sensor.json", "with axes: optical"),
+    ],
+    ids=["echo", "kalibr", "nuscenes"],
+)
+def test_other_calibrations_are_told_the_same(tmp_path: Path, text: str, got: str, hint: str) -> None:
+    fault = faults_of(write(tmp_path, text))[""]
+    assert fault.got.startswith(got) and hint in fault.hint
+
+
+def test_lens_distortion_is_noted(tmp_path: Path) -> None:
+    path = one_camera(tmp_path, D="[0.1, 0, 0, 0, 0]")
+    text = "the lens distortion of cam is not applied: pictures are pinholes with the file's K, camera_info says zeros"
+    assert load_rig(path).notes == (f"{path}: {text}",)
+    assert load_rig(one_camera(tmp_path, D="[0, 0, 0, 0, 0]")).notes == ()
+
+
+@pytest.mark.parametrize(("K", "noted"), [("959.5, 539.5", True), ("319.5, 120", False), ("319.5, 119", True)])
+def test_intrinsics_of_another_image_size_are_noted(tmp_path: Path, K: str, noted: bool) -> None:
+    """The image has 640x480 pixels."""
+    notes = load_rig(one_camera(tmp_path, K=f"[1000, 1000, {K}]")).notes
+    assert bool(notes) is noted
+    assert all("far from the middle of 640x480 pixels: is K that of another image size?" in note for note in notes)
+
+
+def test_another_order_of_a_quaternion_is_named(tmp_path: Path) -> None:
+    """Renamed as it is, (0, 0, 0, 1) would be a valid camera that is turned by 180 degrees."""
+    faults = faults_of(one_camera(tmp_path, pose="{xyz_m: [0, 0, 0], quat_xyzw: [0, 0, 0, 1]}"))
+    hint = "Did you mean 'quat_wxyz'? Its numbers have the order w, x, y, z"
+    assert faults["cameras.cam.pose.quat_xyzw"].hint == hint

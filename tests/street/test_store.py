@@ -27,6 +27,7 @@ from r3d2_ros.lane_map import (
     load_lane_map,
 )
 from r3d2_ros.street import Street, StreetOptions, build_street, cached_street, load_lanes, store, write_street
+from tests.replay.bags import drive, write_bag
 
 OPTIONS = StreetOptions(path=((100.0, 50.0, 7.0), (140.0, 50.0, 7.0)), detail=0.3)
 
@@ -184,6 +185,23 @@ def test_a_street_replaces_an_earlier_one_and_leaves_other_files(tmp_path: Path,
     assert load_scene(tmp_path).procedural and (tmp_path / "rig.yaml").read_text() == "mine"
 
 
+def test_what_an_interrupted_run_left_is_replaced(
+    tmp_path: Path, street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **_keys: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "write_scene", interrupt)
+        write_street(tmp_path, street)
+    assert (tmp_path / "labels.npy").is_file() and not (tmp_path / "scene.yaml").exists()
+    write_street(tmp_path, street)
+    assert load_scene(tmp_path).procedural
+    (tmp_path / "scene.yaml").write_text("gaussians: mine.ply\n")
+    with pytest.raises(InputError, match="--force"):
+        write_street(tmp_path, street)
+
+
 def test_command_looks_at_the_folder_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, street: Street
 ) -> None:
@@ -234,6 +252,19 @@ def test_the_unfinished_street_of_another_user_is_left_alone(
     monkeypatch.setattr(store, "KEPT", 1)
     cached_street(replace(OPTIONS, seed=5))
     assert theirs.is_dir() and len(cache) == 2
+
+
+def test_command_takes_the_topic_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[StreetOptions] = []
+    monkeypatch.setattr(command, "cached_street", lambda options, say: (seen.append(options), tmp_path)[1])
+    bag = write_bag(tmp_path / "bag", [*drive([0.0, 1.0], topic="/a"), *drive([0.0, 2.0], topic="/b")])
+    with pytest.raises(InputError, match="--topic"):
+        command.run(parse("--along", str(bag)))
+    assert command.run(parse("--along", str(bag), "--topic", "/b")) == 0
+    assert seen[0].path == ((0.0, 0.0, 0.0), (20.0, 0.0, 0.0))
+    for useless in ([], ["--along", "path.csv"]):
+        with pytest.raises(InputError, match="--topic: expected --along with a bag"):
+            command.run(parse("--topic", "/b", *useless))
 
 
 def test_command_refuses_a_length_with_a_path(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from r3d2_ros.harmonizer.variants import VARIANTS
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from tests.training.small import MODEL
 
 

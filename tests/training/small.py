@@ -14,7 +14,7 @@ from r3d2_ros.cameras import CameraView
 from r3d2_ros.dataset.meta import SampleActor, SampleCamera, SampleMeta, SampleSun, rows
 from r3d2_ros.dataset.samples import DatasetWriter, Pair
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.harmonizer.model_config import ModelConfig, Padding
+from r3d2_ros.harmonizer.model.config import ModelConfig, Padding
 from r3d2_ros.schema import validate
 from r3d2_ros.training.config import TrainConfig
 from r3d2_ros.training.train import train

@@ -19,8 +19,8 @@ import yaml
 
 from r3d2_ros.cli import train as command
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import save_checkpoint
-from r3d2_ros.harmonizer.tensor_files import read_tensors
+from r3d2_ros.harmonizer.model.checkpoints import save_checkpoint
+from r3d2_ros.harmonizer.model.tensor_files import read_tensors
 from r3d2_ros.training.endings import ended_from_outside
 from tests.harmonizer.small import TINY, seeded
 from tests.training.small import config, write_pairs

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from r3d2_ros.errors import InputErrors
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.training import stages
 from r3d2_ros.training.config import LoraConfig, TrainConfig
 from r3d2_ros.training.train import train

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from r3d2_ros.harmonizer.residual import run_reduced
+from r3d2_ros.harmonizer.compositing.reduced import run_reduced
 from r3d2_ros.training.config import LossConfig
 from r3d2_ros.training.data import Batch
 from r3d2_ros.training.losses import TrainingLoss

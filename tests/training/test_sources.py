@@ -11,10 +11,10 @@ import pytest
 
 from r3d2_ros.cli import train as command
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import check_commercial, load_checkpoint, load_config
-from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
-from r3d2_ros.harmonizer.random_weights import RANDOM_LICENCE, is_random
-from r3d2_ros.harmonizer.shipped import model_folder
+from r3d2_ros.harmonizer.model.checkpoints import check_commercial, load_checkpoint, load_config
+from r3d2_ros.harmonizer.model.config import Licence, ModelConfig
+from r3d2_ros.harmonizer.model.random_weights import RANDOM_LICENCE, is_random
+from r3d2_ros.harmonizer.model.shipped import model_folder
 from r3d2_ros.training.config import load_train_config
 from r3d2_ros.training.sources import open_datasets, with_origin
 from r3d2_ros.training.train import train

@@ -15,9 +15,9 @@ import torch
 
 from r3d2_ros.dataset.samples import open_dataset
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint, save_checkpoint
-from r3d2_ros.harmonizer.model_config import Padding, SkipOptions
-from r3d2_ros.harmonizer.tensor_files import read_tensors
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint, save_checkpoint
+from r3d2_ros.harmonizer.model.config import Padding, SkipOptions
+from r3d2_ros.harmonizer.model.tensor_files import read_tensors
 from r3d2_ros.replay.locks import lock
 from r3d2_ros.training import states
 from r3d2_ros.training.config import LoraConfig

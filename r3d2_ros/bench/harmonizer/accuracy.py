@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r3d2_ros.bench.harmonizer.faults import BrokenPathError
 from r3d2_ros.harmonizer.base import ImageModel
-from r3d2_ros.harmonizer.model import DTYPES, R3D2
+from r3d2_ros.harmonizer.model.r3d2 import DTYPES, R3D2
 from r3d2_ros.harmonizer.runtime.numerics import numerics
 
 RATIO_L2, RATIO_MAX = 1.25, 1.5

@@ -15,9 +15,9 @@ from r3d2_ros.bench.harmonizer.protocol import QUICK_CPU
 from r3d2_ros.bench.harmonizer.rig import measure_frames
 from r3d2_ros.bench.harmonizer.setting import RigSize, rig_config, street_drive
 from r3d2_ros.errors import InputError, MissingPackageError
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.model.shipped import shipped_model
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig
-from r3d2_ros.harmonizer.shipped import shipped_model
 
 SIZE = (540, 960)
 TICKS, QUICK_TICKS = 20, 5

@@ -29,8 +29,8 @@ from r3d2_ros.bench.harmonizer.stopwatch import Stopwatch, stopwatch_for
 from r3d2_ros.bench.harmonizer.telemetry import Telemetry
 from r3d2_ros.bench.machine import gpu_id
 from r3d2_ros.harmonizer.base import ImageModel
-from r3d2_ros.harmonizer.flops import measure_size
-from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
+from r3d2_ros.harmonizer.model.flops import measure_size
+from r3d2_ros.harmonizer.model.r3d2 import DTYPES, R3D2, dtype_name
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig
 
 Row = dict[str, Any]

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import load_checkpoint, load_config, save_checkpoint
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import ModelConfig
-from r3d2_ros.harmonizer.random_weights import is_random, random_model
-from r3d2_ros.harmonizer.shipped import model_folder
-from r3d2_ros.harmonizer.variants import variant
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint, load_config, save_checkpoint
+from r3d2_ros.harmonizer.model.config import ModelConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.random_weights import is_random, random_model
+from r3d2_ros.harmonizer.model.shipped import model_folder
+from r3d2_ros.harmonizer.model.variants import variant
 
 
 def model_to_measure(checkpoint: str | None, name: str, *, seed: int) -> R3D2:

@@ -6,6 +6,7 @@ boxes that are 2 % smaller and have round corners, as there.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,19 @@ def alpasim(data: RunData, lane_map: LaneMap | None) -> Score:
     return Score(0.0 if at_fault or offroad else part, parts=parts)
 
 
+def off_road_s(data: RunData, lane_map: LaneMap | None) -> float | None:
+    """When the stack was first off the road as this score has it, also far from the reference; infinity: never.
+
+    None without edges of the road, which nobody can leave.
+    """
+    if lane_map is None or not lane_map.road_edges:
+        return None
+    road = _Road(lane_map)
+    driven = (k for k in _ticks(data) if data.driven[k])
+    left = (k for k in driven if road.is_left(_Rounded.of_ego(data, k).polygon, data.ego[k, [X, Y]]))
+    return next((float(data.t_s[k]) for k in left), math.inf)
+
+
 def _kept(steps: list[_Step]) -> list[_Step]:
     """Up to the first collision or step off the road, then up to the first that is too far from the reference."""
     end = next((k for k, step in enumerate(steps) if step.collision or step.offroad), len(steps) - 1)
@@ -73,11 +87,15 @@ def _kept(steps: list[_Step]) -> list[_Step]:
     return steps[: end + 1]
 
 
+def _ticks(data: RunData) -> list[int]:
+    return sorted({*(int(k) for k in data.frames), len(data.t_s) - 1})
+
+
 def _steps(data: RunData, lane_map: LaneMap | None) -> list[_Step]:
-    ticks = sorted({*(int(k) for k in data.frames), len(data.t_s) - 1})
+    ticks = _ticks(data)
     reference = shapely.LineString(data.reference.line.points[:, :2])
     centres = [shapely.Point(data.centres[k]) for k in ticks]
-    along = [float(shapely.line_locate_point(reference, centre, normalized=True)) for centre in centres]
+    along = _along(data, ticks)
     if len(along) > 2:  # the first two are interpolated in the original
         along[:2] = np.linspace(0.0, along[2], 3)[:2].tolist()
     deviations = [0.0, 0.0, *(float(reference.distance(centre)) for centre in centres[2:])]
@@ -89,6 +107,15 @@ def _steps(data: RunData, lane_map: LaneMap | None) -> list[_Step]:
         offroad = road is not None and road.is_left(ego.polygon, data.ego[k, [X, Y]])
         steps.append(_Step(front, rear, lateral, offroad, along[number], deviations[number]))
     return steps
+
+
+def _along(data: RunData, ticks: list[int]) -> list[float]:
+    """Shares of the reference, 0 to 1. Followed step by step, so that the reference may come back to where it was."""
+    line, s, found = data.reference.line, data.reference.s_at(0.0), []
+    for k in ticks:
+        s = line.project(data.centres[k], near_m=s)
+        found.append(min(max(s / line.length_m, 0.0), 1.0))
+    return found
 
 
 class _Rounded:

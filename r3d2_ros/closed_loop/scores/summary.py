@@ -11,7 +11,7 @@ import numpy as np
 from r3d2_ros.closed_loop.run_log import RunLog
 from r3d2_ros.closed_loop.runs import RunSpec, configuration_hash
 from r3d2_ros.closed_loop.scenario import Criteria
-from r3d2_ros.closed_loop.scores.alpasim import alpasim
+from r3d2_ros.closed_loop.scores.alpasim import alpasim, off_road_s
 from r3d2_ros.closed_loop.scores.collisions import first_contact, margins, unseen
 from r3d2_ros.closed_loop.scores.data import RunData, SceneFacts, Score, run_data
 from r3d2_ros.closed_loop.scores.driving import comfort, finite_or_none, off_path, progress
@@ -106,6 +106,7 @@ def _last_time(log: RunLog) -> float:
 
 
 def _figures(data: RunData, scene: SceneFacts, *, compat: bool) -> Figures:
+    end = data.log.end
     contact = first_contact(data)
     # After a collision the run goes on for a moment, for a score whose boxes are smaller. The others end with it.
     whole, data = data, data if contact is None else data.until(contact.tick)
@@ -113,6 +114,8 @@ def _figures(data: RunData, scene: SceneFacts, *, compat: bool) -> Figures:
     return Figures(
         collision_with=contact.actor.id if contact is not None else "",
         note=unseen(contact, float(data.t_s[contact.tick])) if contact is not None else "",
+        beside=end["detail"] if end is not None and end["reason"] == "off_reference" else "",
+        off_road_s=off_road_s(data, scene.lane_map),
         neuroncap=neuroncap(data, compat=compat),
         hd=hd_score(data, scene),
         alpasim=alpasim(whole, scene.lane_map),

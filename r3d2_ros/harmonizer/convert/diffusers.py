@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.autoencoders import kl_autoencoder, tiny_autoencoder
-from r3d2_ros.harmonizer.checkpoints import read_json
+from r3d2_ros.harmonizer.convert.defaults import constructor_defaults
 from r3d2_ros.harmonizer.convert.taesd import DECODER_NAME, ENCODER_NAME, SUFFIXES, read_taesd, tiny_config
-from r3d2_ros.harmonizer.model import build_unet, check_part
-from r3d2_ros.harmonizer.model_config import KLConfig, TinyConfig, UNetConfig
-from r3d2_ros.harmonizer.tensor_files import joined, read_tensors, renamed
+from r3d2_ros.harmonizer.diffusers_layout import WEIGHTS, in_one_precision, weight_file
+from r3d2_ros.harmonizer.model.autoencoders import kl_autoencoder, tiny_autoencoder
+from r3d2_ros.harmonizer.model.checkpoints import read_json
+from r3d2_ros.harmonizer.model.config import KLConfig, TinyConfig, UNetConfig
+from r3d2_ros.harmonizer.model.r3d2 import build_unet, check_part
+from r3d2_ros.harmonizer.model.tensor_files import joined, modern_attention, read_tensors, renamed
 from r3d2_ros.schema import validate
 
-WEIGHTS = "diffusion_pytorch_model"
 FREE_KEYS = {"sample_size", "upcast_attention", "force_upcast"}
 """Keys that change nothing here: sizes are free, attention and x0 are computed as the runtime says."""
-
-OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ def read_unet(folder: Path) -> UNetFolder:
     """The UNet of a pipeline folder (in `unet/`) or a UNet's own folder. InputError(s) for another architecture."""
     folder = folder / "unet" if (folder / "unet").is_dir() else folder
     path = folder / "config.json"
-    data = _class_config(path, "UNet2DConditionModel")
-    heads, blocks = data.get("attention_head_dim"), data.get("block_out_channels")
+    data = _class_config(path, UNet2DConditionModel)
+    heads = data["attention_head_dim"]
     fields = {
-        "block_out_channels": blocks,
+        "block_out_channels": data["block_out_channels"],
         "attention_heads": [heads] * 4 if isinstance(heads, int) else heads,
-        "cross_attention_dim": data.get("cross_attention_dim"),
-        "layers_per_block": data.get("layers_per_block"),
-        "norm_groups": data.get("norm_num_groups"),
-        "linear_projection": data.get("use_linear_projection"),
+        "cross_attention_dim": data["cross_attention_dim"],
+        "layers_per_block": data["layers_per_block"],
+        "norm_groups": data["norm_num_groups"],
+        "linear_projection": data["use_linear_projection"],
     }
-    config = validate(UNetConfig, {key: value for key, value in fields.items() if value is not None}, str(path))
+    config = validate(UNetConfig, {key: _plain(value) for key, value in fields.items()}, str(path))
     check_part(config, where=str(path))
     built = _built_unet(config)
     _check_rest(path, data, built | {"attention_head_dim": heads})
@@ -77,17 +77,17 @@ def read_autoencoder(folder: Path) -> AutoencoderFolder:
         return AutoencoderFolder(tiny_config(tensors, where=str(folder)), tensors)
     folder = folder / "vae" if (folder / "vae").is_dir() else folder
     path = folder / "config.json"
-    data = _class_config(path, "AutoencoderTiny", "AutoencoderKL")
+    data = _class_config(path, AutoencoderTiny, AutoencoderKL)
     config = _tiny_fields(data, path) if data["_class_name"] == "AutoencoderTiny" else _kl_fields(data, path)
     return AutoencoderFolder(config, modern_attention(read_weights(folder)))
 
 
 def _tiny_fields(data: dict[str, Any], path: Path) -> TinyConfig:
-    channels = data.get("encoder_block_out_channels", [64])
+    channels = _plain(data["encoder_block_out_channels"])
     fields = {
         "channels": channels[0] if isinstance(channels, list) and channels else channels,
-        "encoder_blocks": data.get("num_encoder_blocks", TinyConfig.encoder_blocks),
-        "decoder_blocks": data.get("num_decoder_blocks", TinyConfig.decoder_blocks),
+        "encoder_blocks": _plain(data["num_encoder_blocks"]),
+        "decoder_blocks": _plain(data["num_decoder_blocks"]),
     }
     config = validate(TinyConfig, fields, str(path))
     with torch.device("meta"):
@@ -103,7 +103,7 @@ def _kl_fields(data: dict[str, Any], path: Path) -> KLConfig:
         "norm_num_groups": "norm_groups",
         "scaling_factor": "scaling_factor",
     }
-    config = validate(KLConfig, {ours: data[key] for key, ours in names.items() if key in data}, str(path))
+    config = validate(KLConfig, {ours: _plain(data[key]) for key, ours in names.items()}, str(path))
     check_part(config, where=str(path))
     with torch.device("meta"):
         built = dict(kl_autoencoder(config).config)
@@ -112,7 +112,7 @@ def _kl_fields(data: dict[str, Any], path: Path) -> KLConfig:
 
 
 def _check_rest(path: Path, data: Mapping[str, Any], built: Mapping[str, Any]) -> None:
-    """InputErrors for each setting in the file that the built model does not have; null means the default."""
+    """InputErrors for each setting that the built model does not have."""
     faults = []
     for key, value in data.items():
         if key.startswith("_") or key in FREE_KEYS or value is None or _plain(value) == _plain(built.get(key)):
@@ -128,42 +128,33 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | list) else value
 
 
-def _class_config(path: Path, *classes: str) -> dict[str, Any]:
+def _class_config(path: Path, *classes: type) -> dict[str, Any]:
+    """The settings of a file, complete as diffusers completes them; null is taken as nothing."""
     data = read_json(path)
     name = data.get("_class_name") if isinstance(data, dict) else None
-    if name not in classes:
-        raise InputError(f"{path}: _class_name", " or ".join(classes), repr(name))
-    return data
+    known = next((one for one in classes if one.__name__ == name), None)
+    if known is None:
+        raise InputError(f"{path}: _class_name", " or ".join(one.__name__ for one in classes), repr(name))
+    return constructor_defaults(known) | {key: value for key, value in data.items() if value is not None}
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a model folder: one safetensors file, its shards, or the half-precision copy of it."""
-    for name in (f"{WEIGHTS}.safetensors", f"{WEIGHTS}.fp16.safetensors"):
-        if (folder / name).is_file():
+    """The tensors of a model folder: one safetensors file or its shards, of those in half precision only where there
+    are no others.
+    """
+    every = {path.name: file for path in folder.glob("*.safetensors") if (file := weight_file(path.name))}
+    names = in_one_precision(name for name, file in every.items() if file.network == WEIGHTS)
+    for name in names:
+        if every[name].shards is None:
             return read_tensors(folder / name)
-    shards = sorted(folder.glob(f"{WEIGHTS}-*-of-*.safetensors"))
-    if not shards:
+    if not names:
         pickled = [path.name for path in folder.glob("*.bin")]
         got = f"only {', '.join(pickled)}" if pickled else "no such file"
         raise InputError(str(folder), f"{WEIGHTS}.safetensors", got, "Get the repository's safetensors files")
-    total = int(re.sub(r"\D", "", shards[0].stem.rpartition("-of-")[2]) or 0)
-    if len(shards) != total:
-        raise InputError(str(folder), f"{total} shards of {WEIGHTS}", f"{len(shards)}")
-    return joined((read_tensors(shard) for shard in shards), where=str(folder))
-
-
-def modern_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Attention keys of old diffusers releases under their present names; 1x1 convolutions become linear layers."""
-    present = renamed(tensors, _modern_name, where="an autoencoder's attention")
-    linear = [key for key, tensor in present.items() if ".attentions." in key and ".to_" in key and tensor.ndim == 4]
-    return present | {key: present[key].flatten(1) for key in linear}
-
-
-def _modern_name(key: str) -> str:
-    parts = key.split(".")
-    if len(parts) > 2 and parts[-4:-2] == ["attentions", "0"] and parts[-2] in OLD_ATTENTION:
-        return ".".join([*parts[:-2], OLD_ATTENTION[parts[-2]], parts[-1]])
-    return key
+    total = every[names[0]].shards
+    if len(names) != total:
+        raise InputError(str(folder), f"{total} shards of {WEIGHTS}", f"{len(names)}")
+    return joined((read_tensors(folder / name) for name in names), where=str(folder))
 
 
 def own_autoencoder_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.convert.diffusers import WEIGHTS
 from r3d2_ros.harmonizer.convert.released import ELSEWHERE
 from r3d2_ros.harmonizer.convert.schedules import SCHEDULER_FILE
 from r3d2_ros.harmonizer.convert.taesd import DECODER_NAME, ENCODER_NAME
+from r3d2_ros.harmonizer.diffusers_layout import INDEX_FILE, WEIGHTS, in_one_precision
 
 Part = Literal["unet", "autoencoder", "text_encoder", "taesd", "released"]
 
-ALWAYS = ("README.md", "model_index.json", SCHEDULER_FILE.as_posix())
-_FOLDER = ("config.json", *(f"{WEIGHTS}{end}.safetensors" for end in ("", ".fp16", "-*-of-*")))
+ALWAYS = ("README.md", INDEX_FILE, SCHEDULER_FILE.as_posix())
+_FOLDER = ("config.json", *(f"{WEIGHTS}{end}.safetensors" for end in ("", ".fp16", "-*-of-*", ".fp16-*-of-*")))
 _TAESD = (f"{ENCODER_NAME}.safetensors", f"{DECODER_NAME}.safetensors")
 
 FILES: dict[Part, tuple[str, ...]] = {
@@ -71,11 +71,9 @@ def _patterns(repository: str, reads: tuple[Part, ...]) -> list[str]:
 
 
 def files_to_fetch(names: Iterable[str], reads: Iterable[Part]) -> list[str]:
-    """Those of a repository's files that are read; of a file in half precision and its plain twin only the latter."""
+    """Those of a repository's files that are read; of weights in half precision only what there is in no other."""
     parts = tuple(reads)
-    chosen = {name for name in names if name in ALWAYS or any(_is_read(name, part) for part in parts)}
-    twins = {name for name in chosen if ".fp16." in name and name.replace(".fp16.", ".") in chosen}
-    return sorted(chosen - twins)
+    return in_one_precision({name for name in names if name in ALWAYS or any(_is_read(name, part) for part in parts)})
 
 
 def _is_read(name: str, part: Part) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.tensor_files import check_kinds, renamed
+from r3d2_ros.harmonizer.model.tensor_files import check_kinds, renamed
 
 PEFT_DEFAULT_ALPHA = 8
 """`LoraConfig.lora_alpha` where a training script does not set it; it is in no state dictionary."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.harmonizer.model.tensor_files import listed, read_tensors
 from r3d2_ros.harmonizer.pipelines.code import reported
-from r3d2_ros.harmonizer.tensor_files import listed, read_tensors
 
 KEY = "prompt_embedding"
 

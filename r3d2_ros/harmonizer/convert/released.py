@@ -14,17 +14,18 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import empty_model, float32_model, read_json
-from r3d2_ros.harmonizer.convert.base import Choices, PromptInput
-from r3d2_ros.harmonizer.convert.diffusers import modern_attention, own_autoencoder_keys, own_unet_keys
+from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys
 from r3d2_ros.harmonizer.convert.lora import merge, take_apart
 from r3d2_ros.harmonizer.convert.prompts import as_prompt
 from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
 from r3d2_ros.harmonizer.convert.taesd import taesd_keys
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import Licence, ModelConfig, Prompt, SkipOptions
-from r3d2_ros.harmonizer.tensor_files import joined, listed, read_tensors, renamed
-from r3d2_ros.harmonizer.variants import variant
+from r3d2_ros.harmonizer.diffusers_layout import INDEX_FILE, in_one_precision
+from r3d2_ros.harmonizer.model.checkpoints import empty_model, float32_model, read_json
+from r3d2_ros.harmonizer.model.config import Licence, ModelConfig, Prompt, SkipOptions
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.tensor_files import joined, listed, modern_attention, read_tensors, renamed
+from r3d2_ros.harmonizer.model.variants import variant
 
 WRAPPERS = {"model", "module", "_orig_mod", "base_model", "net", "pipeline"}
 NAMES = {"unet": "unet", "denoiser": "unet", "vae": "vae", "autoencoder": "vae", "taesd": "vae", "tiny_vae": "vae"}
@@ -120,12 +121,11 @@ def _read_all(folder: Path) -> dict[str, Tensor]:
     if not folder.is_dir():
         raise InputError(str(folder), "a folder with safetensors files", "no such folder")
     parts: list[dict[str, Tensor]] = []
-    for path in sorted(folder.rglob("*.safetensors")):
-        between = path.relative_to(folder).parent.parts
-        full_precision = path.with_name(path.name.replace(".fp16.", "."))
-        if (between and between[0] in ELSEWHERE) or (full_precision != path and full_precision.is_file()):
+    for name in in_one_precision(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")):
+        between = name.split("/")[:-1]
+        if between and between[0] in ELSEWHERE:
             continue
-        parts.append({".".join([*between, key]): tensor for key, tensor in read_tensors(path).items()})
+        parts.append({".".join([*between, key]): tensor for key, tensor in read_tensors(folder / name).items()})
     if not any(parts):
         raise InputError(str(folder), "safetensors files", "none")
     return joined(parts, where=str(folder))
@@ -181,7 +181,7 @@ def _stored_prompt(tensors: Mapping[str, Tensor], config: ModelConfig, where: st
 
 
 def _stored_timestep(folder: Path) -> int | None:
-    for name in ("model_index.json", "config.json"):
+    for name in (INDEX_FILE, "config.json"):
         data = read_json(folder / name) if (folder / name).is_file() else None
         value = data.get("timestep") if isinstance(data, dict) else None
         value = value[0] if isinstance(value, list) and len(value) == 1 else value

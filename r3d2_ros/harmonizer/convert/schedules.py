@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.checkpoints import read_json
-from r3d2_ros.harmonizer.model_config import Schedule
+from r3d2_ros.harmonizer.convert.defaults import constructor_defaults
+from r3d2_ros.harmonizer.diffusers_layout import places_of
+from r3d2_ros.harmonizer.model.checkpoints import read_json
+from r3d2_ros.harmonizer.model.config import Schedule
 from r3d2_ros.schema import validate
 
 SCHEDULER_FILE = Path("scheduler/scheduler_config.json")
@@ -37,24 +39,30 @@ class Stated:
 def read_schedule(folder: Path) -> Stated | None:
     """The schedule of a pipeline's folder, or of the one that a part lies in; None where there is no scheduler.
 
-    InputErrors for a diffusion of another kind than a checkpoint computes: its pictures would be wrong.
+    InputErrors: `stated_in`'s.
     """
-    part = (folder.absolute().parent / "model_index.json").is_file()
-    places = (folder, folder.absolute().parent) if part else (folder,)
-    path = next((place / SCHEDULER_FILE for place in places if (place / SCHEDULER_FILE).is_file()), None)
+    paths = [place / SCHEDULER_FILE for place in places_of(folder)]
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
         return None
     data = read_json(path)
     if not isinstance(data, dict):
         raise InputError(str(path), "an object", type(data).__name__)
-    stated = _defaults(data.get("_class_name")) | data
-    faults = [_fault(path, key, repr(stated[key])) for key, value in ONLY.items() if stated.get(key, value) != value]
+    return stated_in(_defaults(data.get("_class_name")) | data, str(path))
+
+
+def stated_in(stated: Mapping[str, Any], where: str) -> Stated:
+    """What a scheduler's complete configuration says.
+
+    InputErrors for a diffusion of another kind than a checkpoint computes: its pictures would be wrong.
+    """
+    faults = [_fault(where, key, repr(stated[key])) for key, value in ONLY.items() if stated.get(key, value) != value]
     for key in ("beta_schedule", *FIELDS.values()):
         if key not in stated:
-            faults.append(_fault(path, key, "nothing, and its class has no default"))
+            faults.append(_fault(where, key, "nothing, and its class has no default"))
     if faults:
         raise InputErrors(faults)
-    schedule = validate(Schedule, {ours: stated[key] for ours, key in FIELDS.items()}, str(path))
+    schedule = validate(Schedule, {ours: stated[key] for ours, key in FIELDS.items()}, where)
     return Stated(schedule, tuple(name for name in CLIPPING if stated.get(name)))
 
 
@@ -65,13 +73,13 @@ def schedule_notes(stated: Stated | None) -> tuple[str, ...]:
     return tuple(f"the scheduler has {name}, and may clip x0; a checkpoint does not" for name in stated.clipped_by)
 
 
-def _fault(path: Path, key: str, got: str) -> InputError:
+def _fault(where: str, key: str, got: str) -> InputError:
     hint = (
         "Checkpoints compute no other diffusion. Take another folder, such as SD-Turbo's, or run this one as it is "
         "with harmonizer.backend: pipeline"
     )
     expected = repr(ONLY[key]) if key in ONLY else "a number"
-    return InputError(f"{path}: {key}", expected, got[:100], hint)
+    return InputError(f"{where}: {key}", expected, got[:100], hint)
 
 
 def _defaults(class_name: Any) -> dict[str, Any]:
@@ -81,5 +89,4 @@ def _defaults(class_name: Any) -> dict[str, Any]:
     known = getattr(diffusers, class_name, None) if isinstance(class_name, str) else None
     if not (isinstance(known, type) and issubclass(known, diffusers.SchedulerMixin)):
         return {}
-    parameters = inspect.signature(known).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    return constructor_defaults(known)

@@ -12,11 +12,12 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.autoencoders import tiny_autoencoder
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
-from r3d2_ros.harmonizer.licences import write_readme
-from r3d2_ros.harmonizer.model_config import Licence, TinyConfig
-from r3d2_ros.harmonizer.tensor_files import network_tensors, read_tensors, renamed, shapes_of, write_tensors
+from r3d2_ros.harmonizer.diffusers_layout import WEIGHTS
+from r3d2_ros.harmonizer.model.autoencoders import tiny_autoencoder
+from r3d2_ros.harmonizer.model.config import Licence, TinyConfig
+from r3d2_ros.harmonizer.model.licences import write_readme
+from r3d2_ros.harmonizer.model.tensor_files import network_tensors, read_tensors, renamed, shapes_of, write_tensors
 from r3d2_ros.schema import validate
 
 ENCODER_NAME, DECODER_NAME = "taesd_encoder", "taesd_decoder"
@@ -82,5 +83,5 @@ def write_taesd(tensors: Mapping[str, Tensor], folder: Path, licences: Sequence[
     model = _empty(tiny_config(tensors, where=str(folder)))
     config = {key: value for key, value in model.config.items() if not key.startswith("_")}
     config = {"_class_name": "AutoencoderTiny", **config}
-    write_tensors(folder / "diffusion_pytorch_model.safetensors", tensors)
+    write_tensors(folder / f"{WEIGHTS}.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -9,16 +9,16 @@ from typing import Any
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import empty_model, float32_model
-from r3d2_ros.harmonizer.convert.base import CUSTOM, Choices, PromptInput, configure
+from r3d2_ros.harmonizer.convert.choices import CUSTOM, Choices, PromptInput, configure
 from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys, read_autoencoder, read_unet
 from r3d2_ros.harmonizer.convert.lora import PEFT_DEFAULT_ALPHA, Adapted, check_rank, merge, take_apart
 from r3d2_ros.harmonizer.convert.pickles import read_pickle, tensor_dict
 from r3d2_ros.harmonizer.convert.schedules import read_schedule
-from r3d2_ros.harmonizer.licences import licences_of
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import InputRange, KLConfig, Licence, ModelConfig, Schedule, SkipOptions
-from r3d2_ros.harmonizer.tensor_files import check_keys, check_kinds, shapes_of
+from r3d2_ros.harmonizer.model.checkpoints import empty_model, float32_model
+from r3d2_ros.harmonizer.model.config import InputRange, KLConfig, Licence, ModelConfig, Schedule, SkipOptions
+from r3d2_ros.harmonizer.model.licences import licences_of
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.tensor_files import check_keys, check_kinds, shapes_of
 
 PIX2PIX_TURBO, DIFIX = "pix2pix-turbo", "difix"
 

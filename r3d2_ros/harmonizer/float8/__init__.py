@@ -6,14 +6,13 @@ with the same numbers, more slowly than without, so that quality can be measured
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 
-from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.float8.convolutions import quantise_convolutions
 from r3d2_ros.harmonizer.float8.linears import PRODUCTS_CAPABILITY, quantise_linears
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.packages import need_triton
 from r3d2_ros.harmonizer.settings import Float8Config
 
 MIN_CAPABILITY = {"products": (8, 9), "convolutions": PRODUCTS_CAPABILITY}
@@ -43,7 +42,6 @@ def applied_float8(config: Float8Config, device: torch.device) -> Float8Config:
         expected = f"a GPU of compute capability {'.'.join(map(str, least))} or newer for float8"
         got = f"{torch.cuda.get_device_name(device)} with {'.'.join(map(str, capability))}"
         raise InputError("harmonizer.dtype", expected, got, "Use float16")
-    if capability >= PRODUCTS_CAPABILITY and find_spec("triton") is None:
-        first = next(name for name, on in switches.items() if on)
-        raise MissingPackageError("triton", f"harmonizer.float8.{first}", "pip install triton")
+    if capability >= PRODUCTS_CAPABILITY:
+        need_triton(f"harmonizer.float8.{next(name for name, on in switches.items() if on)}")
     return Float8Config(**switches)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from r3d2_ros.harmonizer.float8.numbers import FLOAT8, SILU_DEPTH, quantised, scale_of, scaled
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.copies import summed
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm, channels_last, fuse_block, normalised
 
@@ -152,17 +152,14 @@ def _(
     return bias.new_empty((batch, height - 1, width - 1, weight.shape[0]))
 
 
-def quantise_convolutions(model: R3D2) -> int:
-    """Exchange the model's residual blocks in place, those whose convolutions fit; how many convolutions that are."""
+def quantise_convolutions(model: R3D2) -> None:
+    """Exchange the model's residual blocks in place, those whose convolutions fit."""
     kept = set(map(id, _ends(model)))
-    count = 0
     for parent in list(model.modules()):
         for name, block in list(parent.named_children()):
             if isinstance(block, ResnetBlock2D) and id(block) not in kept and _fits(block.conv1) and _fits(block.conv2):
                 fuse_block(block)
                 parent.add_module(name, Float8ResnetBlock(block))
-                count += 2
-    return count
 
 
 def _ends(model: R3D2) -> Iterator[ResnetBlock2D]:

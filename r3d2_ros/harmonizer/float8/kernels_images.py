@@ -50,13 +50,10 @@ def quantise_tile(
     tl.store(output + place, result.to(output.dtype.element_ty), mask=inside)
 
 
-def launch(
-    x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor, *, dtype: torch.dtype = FLOAT8
-) -> tuple[Tensor, Tensor]:
-    """`convolutions.quantised_images` on the device of its arguments. In a wider `dtype` the numbers are as before
-    they are rounded."""
+def launch(x: Tensor, gain: Tensor, shift: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
+    """`convolutions.quantised_images` on the device of its arguments."""
     batch, channels, height, width = x.shape
-    output = torch.empty((batch, height + 1, width + 1, channels), dtype=dtype, device=x.device)
+    output = torch.empty((batch, height + 1, width + 1, channels), dtype=FLOAT8, device=x.device)
     scale = torch.empty(batch, dtype=torch.float32, device=x.device)
     frame_pixels, groups = (height + 1) * (width + 1), largest.shape[1]
     grid = triton.cdiv(frame_pixels, TILE_ROWS), triton.cdiv(channels, TILE_CHANNELS), batch

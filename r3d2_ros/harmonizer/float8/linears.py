@@ -126,12 +126,12 @@ def _check_factors(tokens: Tensor, weight: Tensor) -> None:
     torch._check(tokens.shape[1] % INPUTS_MULTIPLE == 0, lambda: f"inputs in multiples of {INPUTS_MULTIPLE}")
 
 
-def quantise_linears(unet: nn.Module, *, min_inputs: int = MIN_INPUTS) -> int:
-    """Exchange the linear layers of the UNet's transformers in place; how many there were."""
+def quantise_linears(unet: nn.Module) -> None:
+    """Exchange the linear layers of the UNet's transformers, those for which it is worth it, in place."""
     chosen = {
         name: module
         for name, module in unet.named_modules()
-        if isinstance(module, nn.Linear) and _is_worth_it(name, module, min_inputs)
+        if isinstance(module, nn.Linear) and _is_worth_it(name, module)
     }
     for name, linear in chosen.items():
         parent, _, _ = name.rpartition(".")
@@ -139,12 +139,11 @@ def quantise_linears(unet: nn.Module, *, min_inputs: int = MIN_INPUTS) -> int:
             unet.set_submodule(parent, Float8GEGLU(linear))
         else:
             unet.set_submodule(name, Float8Linear(linear))
-    return len(chosen)
 
 
-def _is_worth_it(name: str, linear: nn.Linear, min_inputs: int) -> bool:
+def _is_worth_it(name: str, linear: nn.Linear) -> bool:
     of_prompt = name.endswith(("attn2.to_k", "attn2.to_v"))
     fits = linear.in_features % INPUTS_MULTIPLE == linear.out_features % OUTPUTS_MULTIPLE == 0
     if not fits or of_prompt or ".attentions." not in f".{name}":
         return False
-    return linear.in_features >= min_inputs and linear.out_features >= OUTPUTS_PER_INPUT * linear.in_features
+    return linear.in_features >= MIN_INPUTS and linear.out_features >= OUTPUTS_PER_INPUT * linear.in_features

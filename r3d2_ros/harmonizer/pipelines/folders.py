@@ -10,17 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
-from r3d2_ros.harmonizer.checkpoints import read_json
-from r3d2_ros.harmonizer.tensor_files import listed, read_shapes
+from r3d2_ros.harmonizer.diffusers_layout import (
+    INDEX_FILE,
+    WEIGHTS,
+    WeightFile,
+    in_one_precision,
+    is_pipeline_folder,
+    weight_file,
+)
+from r3d2_ros.harmonizer.model.checkpoints import read_json
+from r3d2_ros.harmonizer.model.tensor_files import listed, read_shapes
 
-INDEX_FILE = "model_index.json"
 CODE_FILE = "pipeline.py"
 """The file that diffusers runs where a folder is given to it as `custom_pipeline`."""
 
 LIBRARIES = ("diffusers", "transformers")
 """Whose classes read weights and never run what lies beside them."""
 
-WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors")
 PICKLES = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)\S*\.bin|\S+\.(ckpt|pt|pth|pkl)")
 MAX_INDEX_BYTES = 2**24
 """SD-Turbo's UNet has 686 tensors; an index names each."""
@@ -56,14 +62,8 @@ class PipelineFolder:
 
     def weight_files(self, component: str) -> list[Path]:
         """The safetensors files that diffusers and transformers read for a part."""
-        files = [file for file in sorted((self.path / component).glob("*.safetensors")) if WEIGHTS.fullmatch(file.name)]
-        half = [file for file in files if ".fp16" in file.name]
-        return half if self.variant and half else [file for file in files if file not in half]
-
-
-def is_pipeline_folder(path: Path) -> bool:
-    """Whether `path` has the index of a diffusers pipeline."""
-    return (path / INDEX_FILE).is_file()
+        inside = self.path / component
+        return [inside / name for name in in_one_precision(_weights(inside), half=self.variant is not None)]
 
 
 def read_pipeline_folder(path: Path) -> PipelineFolder:
@@ -169,8 +169,14 @@ def _component_code(path: Path, components: tuple[Component, ...]) -> list[str]:
 
 
 def _half_only(path: Path) -> bool:
-    names = [file.name for file in path.glob("*.safetensors") if WEIGHTS.fullmatch(file.name)]
-    return bool(names) and all(".fp16" in name for name in names)
+    files = _weights(path).values()
+    return bool(files) and all(file.half for file in files)
+
+
+def _weights(path: Path) -> dict[str, WeightFile]:
+    """By their names, the files that diffusers and transformers look for."""
+    files = {file.name: weight_file(file.name) for file in path.glob("*.safetensors")}
+    return {name: file for name, file in files.items() if file is not None and file.network in (WEIGHTS, "model")}
 
 
 def _names_code(path: Path) -> bool:

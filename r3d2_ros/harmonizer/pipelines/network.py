@@ -17,10 +17,14 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import check_commercial
-from r3d2_ros.harmonizer.licences import licence_of
-from r3d2_ros.harmonizer.model import DTYPES, check_image
-from r3d2_ros.harmonizer.model_config import LATENT_PX
+from r3d2_ros.harmonizer.base import Shape
+from r3d2_ros.harmonizer.model.checkpoints import check_commercial
+from r3d2_ros.harmonizer.model.config import LATENT_PX
+from r3d2_ros.harmonizer.model.licences import licence_of
+from r3d2_ros.harmonizer.model.r3d2 import DTYPES, check_image
+from r3d2_ros.harmonizer.model.shipped import model_folder
+from r3d2_ros.harmonizer.model.tensor_files import count_dtypes
+from r3d2_ros.harmonizer.noise import noise
 from r3d2_ros.harmonizer.pipelines.calls import CallForm, call, choose_form, read_signature, resized
 from r3d2_ros.harmonizer.pipelines.code import no_progress_bars, offline, reported, separate_modules
 from r3d2_ros.harmonizer.pipelines.folders import (
@@ -33,8 +37,6 @@ from r3d2_ros.harmonizer.pipelines.weights import check_filled, check_weights, n
 from r3d2_ros.harmonizer.runtime.device import find_device
 from r3d2_ros.harmonizer.runtime.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.shipped import model_folder
-from r3d2_ros.harmonizer.tensor_files import count_dtypes
 
 
 def load_pipeline(config: HarmonizerConfig) -> Pipeline:
@@ -95,11 +97,10 @@ class Pipeline:
             outputs = [resized(self._run(image), height, width) for image in images]
         return torch.stack(outputs).clamp(0, 1)
 
-    def warm_up(self, shapes: Iterable[tuple[int, int, int]]) -> None:
-        """Run noise of each shape (images, rows, columns) once; the first run finds how the pipeline is called."""
-        generator = torch.Generator().manual_seed(0)
-        for height, width in sorted({shape[1:] for shape in shapes}):
-            self(torch.rand(1, 3, height, width, generator=generator).to(self.device))
+    def warm_up(self, shapes: Iterable[Shape]) -> None:
+        """Run noise of each size once; the first run finds how the pipeline is called."""
+        for size in sorted({shape[1:] for shape in shapes}):
+            self(noise(1, *size).to(self.device))
 
     def _run(self, image: Tensor) -> Tensor:
         if self.form is None:

@@ -20,9 +20,8 @@ from diffusers.utils import is_transformers_available
 from torch import Tensor, nn
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.convert.diffusers import modern_attention
+from r3d2_ros.harmonizer.model.tensor_files import Shapes, check_keys, listed, modern_attention, read_shapes, shapes_of
 from r3d2_ros.harmonizer.pipelines.folders import Component, PipelineFolder
-from r3d2_ros.harmonizer.tensor_files import Shapes, check_keys, listed, read_shapes, shapes_of
 
 HINT = "Get the whole repository again"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.chunked_attention import chunk_attention
 from r3d2_ros.harmonizer.rewrites.constant_prompt import fix_prompt
 from r3d2_ros.harmonizer.rewrites.constant_timestep import fix_timestep

@@ -16,8 +16,8 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from r3d2_ros.harmonizer.autoencoders import KLEncoder
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.autoencoders import KLEncoder
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.copies import exact, linear_of, rounded
 
 SCORES_BYTES = 2**28

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.autoencoders import TINY_LATENT_BOUND, KLDecoder, TinyDecoder
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.autoencoders import TINY_LATENT_BOUND, KLDecoder, TinyDecoder
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 
 
 class NoSkip(nn.Module):

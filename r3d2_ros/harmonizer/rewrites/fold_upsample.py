@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.copies import exact, rounded
 from r3d2_ros.harmonizer.rewrites.decoders import Enlarge, SumAfter, stage_decoder
 

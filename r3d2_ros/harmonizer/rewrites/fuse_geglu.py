@@ -7,7 +7,7 @@ from diffusers.models.activations import GEGLU
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 
 MULTIPLE = 8
 """Rows begin at multiples of 16 bytes."""

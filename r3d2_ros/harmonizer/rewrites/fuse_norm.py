@@ -18,8 +18,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.autoencoders import KLEncoder
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.autoencoders import KLEncoder
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.copies import exact, summed
 from r3d2_ros.harmonizer.rewrites.decoders import Enlarge, StagedKLDecoder, SumAfter
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.autoencoders import KLDecoder, KLEncoder, TinyDecoder, TinyEncoder
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.autoencoders import KLDecoder, KLEncoder, TinyDecoder, TinyEncoder
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.decoders import StagedKLDecoder, StagedTinyDecoder
 from r3d2_ros.harmonizer.rewrites.fuse_norm import channels_last
 

@@ -14,8 +14,8 @@ from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.autoencoders import TinyEncoder
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.autoencoders import TinyEncoder
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.decoders import StagedTinyDecoder, stage_decoder
 
 CUDNN_DTYPES = (torch.float16, torch.bfloat16)

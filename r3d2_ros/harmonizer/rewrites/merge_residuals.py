@@ -22,7 +22,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.copies import exact, fixed, linear_of, rounded, summed
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm
 from r3d2_ros.harmonizer.rewrites.in_place import sum_of_pictures, sum_of_tokens

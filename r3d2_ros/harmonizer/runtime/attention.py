@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.model_config import ModelConfig
+from r3d2_ros.harmonizer.model.config import ModelConfig
 from r3d2_ros.harmonizer.rewrites.join_projections import JoinedSelfAttention
 from r3d2_ros.harmonizer.runtime.attention_packages import (
     PACKAGES,

@@ -11,7 +11,8 @@ from torch import _dynamo, _inductor
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.packages import need_triton
 from r3d2_ros.harmonizer.runtime.kernel_cache import INDUCTOR
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 
@@ -68,12 +69,11 @@ def check_compiler(device: torch.device) -> None:
     """MissingPackageError unless there is what torch.compile needs for `device`."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
-    from torch.utils._triton import has_triton
 
     try:
         get_cpp_compiler()
     except InvalidCxxCompiler as error:
         install = "apt install g++, or set CXX to the path of a C++ compiler"
         raise MissingPackageError("g++", NEEDED_FOR, install) from error
-    if device.type == "cuda" and not has_triton():
-        raise MissingPackageError("triton", NEEDED_FOR, "pip install triton")
+    if device.type == "cuda":
+        need_triton(NEEDED_FOR)

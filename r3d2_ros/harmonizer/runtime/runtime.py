@@ -15,27 +15,28 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from r3d2_ros.errors import InputError, MissingPackageError
+from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.base import ImageModel, Shape
-from r3d2_ros.harmonizer.batches import batches_of
-from r3d2_ros.harmonizer.checkpoints import WEIGHTS_FILE, load_checkpoint
-from r3d2_ros.harmonizer.finite import check_finite
 from r3d2_ros.harmonizer.float8 import applied_float8, quantise
-from r3d2_ros.harmonizer.model import DTYPES, R3D2, check_image, pad_image
+from r3d2_ros.harmonizer.model.checkpoints import WEIGHTS_FILE, load_checkpoint
+from r3d2_ros.harmonizer.model.r3d2 import DTYPES, R3D2, check_image, pad_image
+from r3d2_ros.harmonizer.model.shipped import model_folder
+from r3d2_ros.harmonizer.model.tensor_files import check_finite
+from r3d2_ros.harmonizer.noise import noise
+from r3d2_ros.harmonizer.packages import need_triton
 from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
+from r3d2_ros.harmonizer.runtime.batches import batches_of
 from r3d2_ros.harmonizer.runtime.cuda_graphs import CudaGraphs
 from r3d2_ros.harmonizer.runtime.device import find_device
 from r3d2_ros.harmonizer.runtime.kernel_cache import cache_folder, compiling_into
 from r3d2_ros.harmonizer.runtime.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
-from r3d2_ros.harmonizer.shipped import model_folder
 from r3d2_ros.triton_cache import keep_triton_kernels
 
 log = logging.getLogger(__name__)
@@ -124,9 +125,7 @@ class Runtime:
         """
         parts = {(part, *size) for batch, *size in shapes for part in self._batches(batch)}
         for batch, height, width in sorted(parts, key=math.prod, reverse=True):  # the largest sets the memory
-            generator = torch.Generator().manual_seed(0)
-            images = torch.rand(batch, 3, height, width, generator=generator).to(self.device)
-            if not bool(self(images).isfinite().all()):
+            if not bool(self(noise(batch, height, width).to(self.device)).isfinite().all()):
                 if self._weights is not None:
                     check_finite(self._weights)
                 raise InputError(
@@ -222,8 +221,8 @@ def applied_rewrites(config: HarmonizerConfig, device: torch.device) -> Rewrites
     if device.type != "cuda":
         return replace(config.rewrites, **dict.fromkeys(OWN_KERNELS, False))
     for name in OWN_KERNELS:
-        if getattr(config.rewrites, name) and find_spec("triton") is None:
-            raise MissingPackageError("triton", f"harmonizer.rewrites.{name}", "pip install triton")
+        if getattr(config.rewrites, name):
+            need_triton(f"harmonizer.rewrites.{name}")
     if torch.cuda.get_device_capability(device)[0] not in DATA_CENTRE:
         return replace(config.rewrites, fuse_attention=False, fuse_geglu=False)
     return config.rewrites

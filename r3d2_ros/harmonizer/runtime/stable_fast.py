@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from r3d2_ros.errors import MissingPackageError
 from r3d2_ros.harmonizer.base import ImageModel
-from r3d2_ros.harmonizer.model import R3D2
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
 from r3d2_ros.harmonizer.settings import RuntimeConfig
 

@@ -22,15 +22,13 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from r3d2_ros.harmonizer.region import ActorBox
+from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.cameras import bring_together
 from r3d2_ros.harmonizer.temporal.guard import spread, trusted
 from r3d2_ros.harmonizer.temporal.motion import CameraHistory, carried_over
 from r3d2_ros.harmonizer.temporal.patch import CameraResidual, Patch, block_px_of, patch_of, whole_picture
 from r3d2_ros.harmonizer.temporal.reprojection import LookUp
-
-__all__ = ["CameraResidual", "TemporalHistory", "blend"]
 
 
 @dataclass(frozen=True, eq=False)

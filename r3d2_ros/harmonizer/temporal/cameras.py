@@ -25,8 +25,9 @@ from r3d2_ros.cameras import CameraView
 from r3d2_ros.harmonizer.settings import TemporalConfig
 from r3d2_ros.harmonizer.temporal.guard import spread
 from r3d2_ros.harmonizer.temporal.overlap import seen_by
-from r3d2_ros.harmonizer.temporal.patch import Patch, Window, block_px_of, bounds_of
+from r3d2_ros.harmonizer.temporal.patch import Patch, block_px_of, bounds_of
 from r3d2_ros.harmonizer.temporal.reprojection import LookUp, PixelMotion, Taps, positions, taps_at
+from r3d2_ros.harmonizer.windows import Window
 from r3d2_ros.rendering.cuda_copies import to_device
 
 PASSES = 2
@@ -89,7 +90,7 @@ def _overlaps(
         patch, side_px = patches[i], block_px_of(views[i].height_px)
         part = parts[k].seen_from(patch.window).with_blocks_around(side_px, patch.window.shape)
         at = positions(patch.pixels[:, *part.slices], patch.inverse_depth[part.slices], row[:12])
-        say = _rise(at[:2], row[12:, None, None], config.taper * views[j].height_px).prod(0)
+        say = _smoothstep(at[:2], row[12:, None, None], config.taper * views[j].height_px).prod(0)
         exact = bounds_of(say)
         if exact.is_empty:
             continue
@@ -131,13 +132,13 @@ def _own_says(patches: Sequence[Patch], views: Sequence[CameraView], config: Tem
             places.append(torch.arange(first, last, dtype=torch.float32))
             edges.append(torch.full((last - first,), size - 0.5))
             tapers.append(torch.full((last - first,), config.taper * view.height_px))
-    rises = _rise(torch.cat(places), torch.cat(edges), torch.cat(tapers))
+    rises = _smoothstep(torch.cat(places), torch.cat(edges), torch.cat(tapers))
     parts = to_device(rises.numpy(), patches[0].residual.device).split([len(place) for place in places])
     return [columns * rows[:, None] for columns, rows in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _rise(place: Tensor, edge: Tensor, taper_px: Tensor | float) -> Tensor:
-    """1 in the middle of an image, falling smoothly to 0 at its edges over `taper_px`, 0 outside; along one axis.
+def _smoothstep(place: Tensor, edge: Tensor, taper_px: Tensor | float) -> Tensor:
+    """1 in the middle of an image, 0 outside, between them 3 t^2 - 2 t^3 over `taper_px` at its edges; along one axis.
 
     place  of pixels; the first pixel's centre is at 0, and `edge` is the image's end there
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array
-from r3d2_ros.harmonizer.region import BOX_CORNERS, ActorBox
+from r3d2_ros.harmonizer.compositing.region import BOX_CORNERS, ActorBox
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, TemporalConfig
-from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch, Window
+from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch
 from r3d2_ros.harmonizer.temporal.reprojection import (
     LookUp,
     PixelMotion,
@@ -22,6 +22,7 @@ from r3d2_ros.harmonizer.temporal.reprojection import (
     look_up,
     positions,
 )
+from r3d2_ros.harmonizer.windows import Window
 from r3d2_ros.rendering.cuda_copies import to_device
 
 MOVED_M = 1e-3

@@ -15,8 +15,8 @@ import numpy as np
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array
-from r3d2_ros.harmonizer.temporal.patch import Window
 from r3d2_ros.harmonizer.temporal.reprojection import PixelMotion
+from r3d2_ros.harmonizer.windows import Window
 
 NEAREST_M = 0.01
 """Nothing is seen nearer to a camera than this."""

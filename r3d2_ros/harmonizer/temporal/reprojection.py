@@ -17,8 +17,9 @@ from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.harmonizer.region import NEAR_PLANE_M
-from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch, Window
+from r3d2_ros.harmonizer.compositing.region import NEAR_PLANE_M
+from r3d2_ros.harmonizer.temporal.patch import NOTHING, Patch
+from r3d2_ros.harmonizer.windows import Window
 
 CHUNK_PX = {"cpu": 2**16, "cuda": 2**22}
 """Of pixels that are worked on at once: what the caches hold, and what keeps a GPU busy with little memory."""

@@ -20,13 +20,17 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import FrameSet, VehicleCommand
 from r3d2_ros.nodes.conversions import ns_to_stamp
-from r3d2_ros.nodes.qos import reliable
+from r3d2_ros.nodes.qos import explained, reliable
 
 DEPTH = 100
 ODOMETRY = "odometry"
 POLL_S = 0.2
 KEPT_STAMPS = 200
 """Of messages whose counterparts never come, the oldest are forgotten."""
+
+USER_ERRORS = (InputError, InputErrors)
+START_ERRORS = (ParameterException, RuntimeError)
+"""What rclpy raises for parameters and arguments that cannot be used."""
 
 
 class Stack(Node):
@@ -39,7 +43,9 @@ class Stack(Node):
         super().__init__(name, parameter_overrides=[Parameter("use_sim_time", value=True)] if use_sim_time else [])
         self.simulator = str(self.declare_parameter("simulator", "/closed_loop_node").value).rstrip("/")
         self.vehicle: Vehicle = load_vehicle(str(self.declare_parameter("vehicle", "car").value))
-        self._commands = self.create_publisher(VehicleCommand, f"{self.simulator}/input/command", reliable(DEPTH))
+        command = f"{self.simulator}/input/command"
+        with explained(command):
+            self._commands = self.create_publisher(VehicleCommand, command, reliable(DEPTH))
         self._now_ns = 0
         self.begin()
 
@@ -85,10 +91,11 @@ class FrameStack(Stack):
                 self.see_time(message)
             self._add(stamp_to_ns(message.header.stamp), part, message)
 
-        self.create_subscription(kind, topic, take, reliable(DEPTH))
+        with explained(topic):
+            self.create_subscription(kind, topic, take, reliable(DEPTH))
 
-    def ready(self) -> bool:
-        """Whether the stack knows what it needs beside the parts; until then it answers nothing."""
+    def ready(self, parts: dict[str, Any]) -> bool:
+        """Whether the stack knows what it needs beside the `parts` of a frame set, which it does not answer else."""
         return True
 
     def answer(self, parts: dict[str, Any]) -> Actuation:
@@ -98,7 +105,7 @@ class FrameStack(Stack):
     def _add(self, stamp_ns: int, part: str, message: Any) -> None:
         parts = self._parts.setdefault(stamp_ns, {})
         parts[part] = message
-        if self._needed <= parts.keys() and self.ready():
+        if self._needed <= parts.keys() and self.ready(parts):
             del self._parts[stamp_ns]
             self.send(stamp_ns, self.answer(parts))
         while len(self._parts) > KEPT_STAMPS:
@@ -106,20 +113,22 @@ class FrameStack(Stack):
 
 
 def run_stack(make: Callable[[], Stack], args: list[str] | None = None) -> int:
-    """Run a stack until a signal ends it. Exit status 1 for parameters that cannot be used."""
+    """Run a stack until a signal ends it. Exit status 1 for arguments that cannot be used."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, _interrupted)
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        stack = make()
+        try:
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+            stack = make()
+        except (*USER_ERRORS, *START_ERRORS) as error:
+            what = "" if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: "
+            print(f"stack: {what}{error}", file=sys.stderr)
+            return 1
         executor = SingleThreadedExecutor()
         executor.add_node(stack)
         stack.get_logger().info("ready")
         while True:  # a wait without end would not let Python see a signal
             executor.spin_once(timeout_sec=POLL_S)
-    except (InputError, InputErrors, ParameterException) as error:
-        print(f"stack: {error}", file=sys.stderr)
-        return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:

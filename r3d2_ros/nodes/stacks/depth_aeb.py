@@ -34,8 +34,12 @@ class DepthAebStack(FrameStack):
         super().begin()
         self._stack = DepthAeb(front_m=self.vehicle.front_m, width_m=self.vehicle.width_m)
 
-    def ready(self) -> bool:
-        return bool(self._T_ego)
+    def ready(self, parts: dict[str, Any]) -> bool:
+        frame = parts["depth"].header.frame_id
+        if frame not in self._T_ego:  # at the start it may come a moment later than the first picture
+            text = f"no command: /tf_static does not say where the frame '{frame}' of the depth images is"
+            self.get_logger().warning(text, skip_first=True, throttle_duration_sec=5.0)
+        return frame in self._T_ego
 
     def answer(self, parts: dict[str, Any]) -> Actuation:
         image, speed_mps = parts["depth"], parts["odometry"].twist.twist.linear.x

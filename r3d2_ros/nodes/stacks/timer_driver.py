@@ -8,9 +8,12 @@ import numpy as np
 from nav_msgs.msg import Odometry, Path
 
 from r3d2_ros.closed_loop.stacks.path_follower import PathFollower
+from r3d2_ros.errors import InputError
 from r3d2_ros.message_fields import position, quat_wxyz
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.stacks.base import Stack, run_stack
+
+RATE_HZ = (1e-3, 1e3)
 
 
 class TimerDriver(Stack):
@@ -22,6 +25,9 @@ class TimerDriver(Stack):
     def __init__(self) -> None:
         super().__init__("timer_driver", use_sim_time=True)
         rate_hz = float(self.declare_parameter("rate_hz", 20.0).value)
+        if not RATE_HZ[0] <= rate_hz <= RATE_HZ[1]:
+            expected = f"a number from {RATE_HZ[0]:g} to {RATE_HZ[1]:g}"
+            raise InputError("parameter rate_hz", expected, f"{rate_hz:g}")
         self._given_mps = float(self.declare_parameter("speed_mps", 0.0).value)
         self._path: np.ndarray | None = None
         self.create_subscription(

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.harmonizer.region import ActorBox, Outlines, outlined, placed_boxes
-from r3d2_ros.harmonizer.roi import BLOCK_PX
+from r3d2_ros.harmonizer.compositing.region import ActorBox, Outlines, outlined, placed_boxes
+from r3d2_ros.harmonizer.compositing.roi import BLOCK_PX
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.rendering.cuda_copies import to_device, to_host
 from r3d2_ros.rendering.frames import DeviceSurfaces
@@ -48,10 +48,10 @@ def find_device_regions(
 ) -> list[DeviceRegion]:
     """Of each camera whose picture may be changed, where: what `find_region` finds, but for rounding in float32.
 
-    All is on one GPU that `kernels_run_on`. The host's part takes 0.2 ms a camera: handing it to threads would take
-    longer.
+    Surfaces and views go by position. All is on one GPU that `kernels_run_on`, whose errors pass, out of memory among
+    them. The host's part takes 0.2 ms a camera: handing it to threads would take longer.
     """
-    from r3d2_ros.harmonizer import kernels_surroundings as kernels
+    from r3d2_ros.harmonizer.compositing import kernels_device_region as kernels
 
     shapes = [(view.height_px, view.width_px) for view in views]
     placed = zip(placed_boxes(boxes, views, config), shapes, strict=True) if boxes else ()
@@ -61,7 +61,7 @@ def find_device_regions(
     for group in groups:
         seen = (_stack(surfaces, group, "actor_weight") >= config.min_weight).to(torch.uint8)
         outlined_here = [outlines[k] for k in group] if boxes else []
-        around = _around(seen, _stack(surfaces, group, "depth"), outlined_here, config.shadow_length)
+        around = _around(seen, _stack(surfaces, group, "depth"), outlined_here, config)
         masks.append(kernels.feathered(seen, around, config.feather_px))
         summaries.append([seen.flatten(1).amax(dim=1), *_summaries(masks[-1])])
     on_host = iter(to_host(list(itertools.chain(*summaries))))
@@ -76,9 +76,9 @@ def _stack(surfaces: Sequence[DeviceSurfaces], numbers: Sequence[int], name: str
     return torch.stack([getattr(surfaces[number], name) for number in numbers])
 
 
-def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines], slope: float) -> Tensor:
+def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines], config: RegionConfig) -> Tensor:
     """[C, H, W] uint8, 1 where `mark_surroundings` marks."""
-    from r3d2_ros.harmonizer import kernels_surroundings as kernels
+    from r3d2_ros.harmonizer.compositing import kernels_device_region as kernels
 
     if not outlines:
         return torch.zeros_like(seen)
@@ -88,11 +88,11 @@ def _around(seen: Tensor, depth: Tensor, outlines: Sequence[Outlines], slope: fl
     margins, footprints, reaches = (
         np.concatenate([getattr(one, name) for one in outlines]) for name in ("margins_px", "footprints", "reaches")
     )
-    anywhere = bool(np.isinf(reaches[:, :, 4:]).any())
     origins = -reaches[:, :, 3:4]
     planes = np.concatenate([reaches[:, :, :3], origins, reaches[:, :, 4:] + origins], axis=2).astype(np.float32)
     on_device = [to_device(part, depth.device) for part in (windows, margins, footprints, planes, starts)]
-    return kernels.marked(seen, depth, *on_device, slope=slope, anywhere=anywhere)
+    # By the configuration and not by the bounds, of which there are none where no actor is in view: a kernel each.
+    return kernels.marked(seen, depth, *on_device, slope=config.shadow_length, anywhere=not config.depth_test)
 
 
 def _region(

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn import functional
 
-from r3d2_ros.harmonizer.model_config import KLConfig, SkipOptions, TinyConfig
+from r3d2_ros.harmonizer.model.config import KLConfig, SkipOptions, TinyConfig
 
 TINY_LATENT_BOUND = 3
 """TAESD squashes latents softly into [-3, 3] before it decodes them."""

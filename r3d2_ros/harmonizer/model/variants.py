@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.model_config import KLConfig, ModelConfig, Padding, Prompt, TinyConfig, UNetConfig
+from r3d2_ros.harmonizer.model.config import KLConfig, ModelConfig, Padding, Prompt, TinyConfig, UNetConfig
 
 _R3D2 = ModelConfig(variant="r3d2", autoencoder=TinyConfig())
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.checkpoints import empty_model, filled
-from r3d2_ros.harmonizer.model import R3D2
-from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
-from r3d2_ros.harmonizer.tensor_files import shapes_of
+from r3d2_ros.harmonizer.model.checkpoints import empty_model, filled
+from r3d2_ros.harmonizer.model.config import Licence, ModelConfig
+from r3d2_ros.harmonizer.model.r3d2 import R3D2
+from r3d2_ros.harmonizer.model.tensor_files import shapes_of
 
 RANDOM_LICENCE = Licence(name="none needed", source="random numbers", commercial=True)
 

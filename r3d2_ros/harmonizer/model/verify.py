@@ -13,6 +13,7 @@ from torch import Tensor
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.images import read_image
 from r3d2_ros.harmonizer.base import ImageModel
+from r3d2_ros.harmonizer.noise import noise
 from r3d2_ros.harmonizer.runtime.numerics import numerics
 
 
@@ -67,5 +68,4 @@ def read_images(paths: Iterable[Path]) -> list[Tensor]:
 
 def noise_images(height_px: int, width_px: int, *, count: int = 2, seed: int = 0) -> list[Tensor]:
     """Uniform noise [3,H,W] in [0, 1], the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.rand(3, height_px, width_px, generator=generator) for _ in range(count)]
+    return list(noise(count, height_px, width_px, seed=seed))

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.model_config import Licence
+from r3d2_ros.harmonizer.diffusers_layout import places_of
+from r3d2_ros.harmonizer.model.config import Licence
 from r3d2_ros.schema import parse_yaml, validate
 
 COMMERCIAL = {"mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense"}
@@ -49,8 +50,7 @@ def licence_of(folder: Path) -> Licence:
     It is looked for in `folder`, and above it where `folder` is a part of a pipeline: a folder of unrelated models may
     have a README too.
     """
-    part = (folder.absolute().parent / "model_index.json").is_file()
-    for place in (folder, folder.absolute().parent) if part else (folder,):
+    for place in places_of(folder):
         stated = _front_matter(place / "README.md")
         name = stated.get("license_name") if stated.get("license") == "other" else stated.get("license")
         if isinstance(name, str):

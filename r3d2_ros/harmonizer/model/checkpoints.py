@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from r3d2_ros.errors import InputError, InputErrors, printable
-from r3d2_ros.harmonizer.model import DTYPES, R3D2, dtype_name
-from r3d2_ros.harmonizer.model_config import Licence, ModelConfig
-from r3d2_ros.harmonizer.tensor_files import (
+from r3d2_ros.harmonizer.model.config import Licence, ModelConfig
+from r3d2_ros.harmonizer.model.r3d2 import DTYPES, R3D2, dtype_name
+from r3d2_ros.harmonizer.model.tensor_files import (
     appearing,
     check_floating,
     check_keys,

@@ -192,10 +192,10 @@ def mark_surroundings(
     reaches: Array,
     slope: float,
 ) -> None:
-    """mask [H, W] = 255 around the actors [P] of which something is `seen` [H, W], not 0 there.
+    """mask [H, W] = 255 around the actors [P] in whose window something is `seen` [H, W], not 0 there, of any actor.
 
-    That is in the bounds of what is seen of an actor in its window, with margins, and in its footprint, where a surface
-    is within the reach [P, 3, 6] and slope of `fill_spans`. The others: `actor_outlines`.
+    That is in the bounds of what is seen in the window, with margins, and in the actor's footprint, where a surface is
+    within the reach [P, 3, 6] and slope of `fill_spans`. The others: `actor_outlines`.
     """
     height, width = mask.shape
     rectangle = np.empty((height, 2), np.int32)

@@ -13,7 +13,7 @@ def composited(render: Tensor, harmonized: Tensor, mask: Tensor | None) -> tuple
     """What `composite_region` gives, or `composite_full` without a mask, and the number of `bad_pixels`."""
     _check_sizes(render, harmonized, harmonized[0] if mask is None else mask)
     if kernels_run_on(render.device):
-        from r3d2_ros.harmonizer.kernels_composite import mixed
+        from r3d2_ros.harmonizer.compositing.kernels_composite import mixed
 
         return mixed(render, harmonized, mask)
     bad = bad_pixels(harmonized, mask)

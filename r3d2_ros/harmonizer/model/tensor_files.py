@@ -19,6 +19,9 @@ NAMED = 5
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names of an attention's layers in old diffusers releases, and now."""
+
 STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Names of floating dtypes in the header of a safetensors file."""
 
@@ -129,6 +132,20 @@ def renamed(
     return {new: tensors[old] for new, old in origin.items()}
 
 
+def modern_attention(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Attention keys of old diffusers releases under their present names; 1x1 convolutions become linear layers."""
+    present = renamed(tensors, _modern_name, where="an autoencoder's attention")
+    linear = [key for key, tensor in present.items() if ".attentions." in key and ".to_" in key and tensor.ndim == 4]
+    return present | {key: present[key].flatten(1) for key in linear}
+
+
+def _modern_name(key: str) -> str:
+    parts = key.split(".")
+    if len(parts) > 2 and parts[-4:-2] == ["attentions", "0"] and parts[-2] in OLD_ATTENTION:
+        return ".".join([*parts[:-2], OLD_ATTENTION[parts[-2]], parts[-1]])
+    return key
+
+
 def joined(parts: Iterable[Mapping[str, torch.Tensor]], *, where: str) -> dict[str, torch.Tensor]:
     """All tensors of several files or dictionaries. InputError for a key that two of them have."""
     every: dict[str, torch.Tensor] = {}
@@ -208,3 +225,19 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(
         str(path), "a complete safetensors file", f"'{text}'", "It is truncated or of another kind: get it again"
     )
+
+
+def check_finite(path: Path) -> None:
+    """InputError with the keys of tensors that hold NaN or infinity, in the dtype in which they are stored.
+
+    path  a safetensors file with which nothing else is wrong; it is read a tensor at a time
+    """
+    bad = []
+    with safe_open(path, framework="pt") as file:
+        for key in sorted(file.keys()):
+            tensor = file.get_tensor(key)
+            if count := int((~tensor.isfinite()).sum()):
+                bad.append(f"{key} ({count} of {tensor.numel()} numbers)")
+    if bad:
+        hint = "The training that made it has diverged, or the file is damaged: use another checkpoint"
+        raise InputError(str(path), "finite numbers", f"NaN or infinity in {listed(bad)}", hint)

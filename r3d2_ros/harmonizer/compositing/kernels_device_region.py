@@ -43,7 +43,7 @@ def bound(seen, windows, bounds, HEIGHT, WIDTH, PARTS: tl.constexpr, TILE: tl.co
 
 @triton.jit
 def first_pixel(position, size):
-    """`kernels_region._first_pixel` in float64."""
+    """`region_cpu._first_pixel` in float64."""
     within = tl.minimum(tl.maximum(position - 0.5, 0.0), size.to(tl.float64))
     whole = within.to(tl.int32)
     return whole + (whole < within).to(tl.int32)
@@ -98,7 +98,7 @@ def marked(
     seen: Tensor, depth: Tensor, windows: Tensor, margins: Tensor, footprints: Tensor, planes: Tensor, starts: Tensor,
     *, slope: float, anywhere: bool,
 ) -> Tensor:  # fmt: skip
-    """What `kernels_region.mark_surroundings` marks in cameras of one size, 1 there: [C, H, W] uint8.
+    """What `region_cpu.mark_surroundings` marks in cameras of one size, 1 there: [C, H, W] uint8.
 
     seen        [C, H, W] uint8, 1 where any actor is seen; depth [C, H, W] float32
     windows     [P, 5] int32: camera and window of each actor, whose margins [P, 3] are float64, footprints

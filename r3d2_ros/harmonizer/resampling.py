@@ -1,14 +1,8 @@
-"""Reduced resolution: harmonize a smaller image, and add what changed, enlarged, to the full one.
-
-Light and shadow are smooth, texture is not: the residual (output minus input) of the small image carries the former,
-the full-resolution render keeps the latter. A residual is added, so that a shadow on fine texture dims its mean but
-not its contrast.
-"""
+"""Images in other sizes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -16,40 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Network = Callable[[Tensor], Tensor]
-"""Images [B, 3, H, W] float32 in [0, 1] to images of the same shape, on the same device."""
 
-
-def scale_of(resolution: str, height_px: int) -> float:
-    """Factor in (0, 1] between a frame of `height_px` rows and what the network sees; rows such as 720p never enlarge.
-
-    resolution  of `HarmonizerConfig`
-    """
-    if resolution in ("full", "half"):
-        return 1.0 if resolution == "full" else 0.5
-    return min(1.0, int(resolution.removesuffix("p")) / height_px)
-
-
-def reduced_size(height_px: int, width_px: int, scale: float) -> tuple[int, int]:
-    """Rows and columns of an image at `scale`, at least one of each."""
-    return max(1, round(height_px * scale)), max(1, round(width_px * scale))
-
-
-def run_reduced(images: Tensor, network: Network, scale: float) -> Tensor:
-    """`network` at `scale` (see `scale_of`): images [B, 3, H, W] in [0, 1] to the same, clamped to [0, 1].
-
-    With a scale of 1 this is the network itself. A network that changes nothing changes no bit.
-    """
-    if scale == 1.0:
-        return network(images)
-    height, width = images.shape[-2:]
-    small = area_mean(images, reduced_size(height, width, scale))
-    return (images + enlarged(network(small) - small, (height, width))).clamp(0, 1)
-
-
-def enlarged(residual: Tensor, size: tuple[int, int]) -> Tensor:
-    """What was changed in small images, [B, C, h, w], at a larger `size` (rows, columns)."""
-    return functional.interpolate(residual, size=size, mode="bilinear", align_corners=False)
+def enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images [B, C, h, w] at a larger `size` (rows, columns), bilinear."""
+    return functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 def area_mean(images: Tensor, size: tuple[int, int]) -> Tensor:

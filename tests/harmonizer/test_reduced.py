@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from r3d2_ros.harmonizer.residual import area_mean, run_reduced, scale_of
+from r3d2_ros.harmonizer.compositing.reduced import run_reduced, scale_of
+from r3d2_ros.harmonizer.resampling import area_mean
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from tests.harmonizer.small import picture
 from tests.test_simulator import simulator, state

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.harmonizer.autoencoders import build_autoencoder
-from r3d2_ros.harmonizer.model_config import DTypeName, KLConfig, ModelConfig, Padding, Schedule, UNetConfig
+from r3d2_ros.harmonizer.model.autoencoders import build_autoencoder
+from r3d2_ros.harmonizer.model.config import DTypeName, KLConfig, ModelConfig, Padding, Schedule, UNetConfig
+from r3d2_ros.harmonizer.resampling import enlarged
 
 DTYPES: dict[DTypeName, torch.dtype] = {
     "float32": torch.float32,
@@ -67,31 +68,34 @@ class R3D2(nn.Module):
         return self.harmonize_padded(padded)[..., :height, :width].to(image.dtype)
 
     def harmonize_padded(self, image: Tensor) -> Tensor:
-        """`forward` for an image in `image_dtype` whose size already is a multiple of the padding rule's."""
+        """`forward` for images [B,3,H,W] in `image_dtype` whose size already is a multiple of the padding rule's."""
         latents, taps = self.encode(image)
         return self.finish(image, self.harmonize_latents(latents, taps)).clamp(0, 1)
 
     def encode(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Latents and taps of a padded image in [0, 1]."""
+        """Of padded images [B,3,H,W] in [0, 1] the latents [B,4,H/p,W/p], p = `config.latent_px`, and the taps.
+
+        Each tap [B,C,h,w] is an activation of the encoder (see `autoencoders`), the coarsest first.
+        """
         signed, reduction = self.config.input_range == "signed", self.config.skips.reduction
         seen = (functional.avg_pool2d(image, reduction) if reduction > 1 else image).to(self.dtype)
         return self.encoder(seen if signed else (seen + 1) / 2)
 
     def harmonize_latents(self, latents: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
-        """What the decoder makes of what the encoder gave."""
+        """What the decoder makes of what `encode` gave: [B,3,H/r,W/r], r = `config.skips.reduction`."""
         epsilon = self.predict_epsilon(latents)
         return self.decoder(clean_latents(latents, epsilon, self.alpha_bar), taps)
 
     def finish(self, image: Tensor, decoded: Tensor) -> Tensor:
-        """The output for a padded image, unclamped."""
+        """The output [B,3,H,W] for padded images of that shape, unclamped; `decoded` is `harmonize_latents`'s."""
         return image + self.enlarged(decoded) if self.config.skips.image else decoded
 
     def enlarged(self, decoded: Tensor) -> Tensor:
-        """What the decoder gives, in the size of the image."""
+        """What the decoder gives, [B,3,H/r,W/r], in the size of the images: [B,3,H,W]."""
         reduction = self.config.skips.reduction
         if reduction == 1:
             return decoded
-        return functional.interpolate(decoded, scale_factor=reduction, mode="bilinear", align_corners=False)
+        return enlarged(decoded, (decoded.shape[-2] * reduction, decoded.shape[-1] * reduction))
 
     def predict_epsilon(self, latents: Tensor) -> Tensor:
         """The UNet's noise prediction [B,4,h,w] for latents of that shape."""
@@ -156,7 +160,7 @@ def alpha_bar(schedule: Schedule, timestep: int) -> float:
 
 
 def clean_latents(latents: Tensor, epsilon: Tensor, alpha_bar: float) -> Tensor:
-    """x0 = (z - sqrt(1 - abar) eps) / sqrt(abar), DDPM's last step.
+    """x0 = (z - sqrt(1 - abar) eps) / sqrt(abar), DDPM's estimate (arXiv 2006.11239, eq. 15), all of its last step.
 
     At timestep 999 it multiplies errors by 14.6, hence float32 whatever the dtype of the parts.
     """

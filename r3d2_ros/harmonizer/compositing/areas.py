@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from r3d2_ros.cameras import CameraView
-from r3d2_ros.harmonizer.device_region import DeviceRegion, find_device_regions
+from r3d2_ros.harmonizer.compositing.device_region import find_device_regions
+from r3d2_ros.harmonizer.compositing.reduced import scale_of
+from r3d2_ros.harmonizer.compositing.region import ActorBox, find_region
+from r3d2_ros.harmonizer.compositing.roi import Crop, choose_crops, grid_of, occupied_blocks, parse_sizes
 from r3d2_ros.harmonizer.moment import Moment
 from r3d2_ros.harmonizer.packages import kernels_run_on
-from r3d2_ros.harmonizer.region import ActorBox, find_region
-from r3d2_ros.harmonizer.residual import scale_of
-from r3d2_ros.harmonizer.roi import Crop, choose_crops, crops_over, grid_of, parse_sizes
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.harmonizer.temporal.patch import Window
+from r3d2_ros.harmonizer.windows import Window
 from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame
 
 
@@ -66,13 +65,8 @@ class AreaFinder:
 
     def _areas_on_device(self, moment: Moment, surfaces: Sequence[DeviceSurfaces]) -> Iterator[tuple[int, Area]]:
         for region in find_device_regions(surfaces, moment.views, moment.actors, self._config.region):
-            crops = self._device_crops(region, moment.views[region.number])
+            crops = self._crops(region.blocks, moment.views[region.number]) if self._config.roi.enabled else ()
             yield region.number, Area(region.mask, Window(*region.bounds), crops)
-
-    def _device_crops(self, region: DeviceRegion, view: CameraView) -> tuple[Crop, ...]:
-        if not self._config.roi.enabled:
-            return ()
-        return crops_over(region.blocks, (view.height_px, view.width_px), **self._crop_rules(view))
 
     def _area(self, frame: RenderedFrame, view: CameraView, actors: tuple[ActorBox, ...]) -> Area | None:
         found = find_region(
@@ -80,14 +74,13 @@ class AreaFinder:
         )
         if found is None:
             return None
-        crops: tuple[Crop, ...] = ()
-        if self._config.roi.enabled:
-            crops = choose_crops(found.mask, bounds=found.bounds, **self._crop_rules(view))
+        crops = self._crops(occupied_blocks(found.mask, *found.bounds), view) if self._config.roi.enabled else ()
         return Area(found.mask, Window(*found.bounds), crops)
 
-    def _crop_rules(self, view: CameraView) -> dict[str, Any]:
+    def _crops(self, blocks: NDArray[np.uint8], view: CameraView) -> tuple[Crop, ...]:
         grid_px = grid_of(scale_of(self._config.resolution, view.height_px), self._latent_px)
-        return {"sizes": self._crop_sizes, "margin_px": self._config.roi.margin_px, "grid_px": grid_px}
+        frame, margin_px = (view.height_px, view.width_px), self._config.roi.margin_px
+        return choose_crops(blocks, frame, sizes=self._crop_sizes, margin_px=margin_px, grid_px=grid_px)
 
 
 def whole_window(view: CameraView) -> Window:

@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from r3d2_ros.harmonizer.roi import Crop
+from r3d2_ros.harmonizer.compositing.roi import Crop
 
 PIXELS = 512
 """For one program."""

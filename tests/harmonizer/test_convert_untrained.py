@@ -9,18 +9,21 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
-from r3d2_ros.harmonizer.checkpoints import empty_model
-from r3d2_ros.harmonizer.convert.base import Choices, PromptInput, model_from_base
-from r3d2_ros.harmonizer.convert.diffusers import WEIGHTS, read_autoencoder, read_unet
+from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.diffusers import read_autoencoder, read_unet, read_weights
 from r3d2_ros.harmonizer.convert.folders import files_to_fetch, local_folder
 from r3d2_ros.harmonizer.convert.prompts import embed_prompt, read_prompt
-from r3d2_ros.harmonizer.licences import licence_of, licences_of, parse_licence, write_readme
-from r3d2_ros.harmonizer.model_config import Licence, Padding, SkipOptions
-from r3d2_ros.harmonizer.variants import VARIANTS
+from r3d2_ros.harmonizer.convert.untrained import model_from_base
+from r3d2_ros.harmonizer.diffusers_layout import WEIGHTS
+from r3d2_ros.harmonizer.model.checkpoints import empty_model
+from r3d2_ros.harmonizer.model.config import Licence, Padding, SkipOptions
+from r3d2_ros.harmonizer.model.licences import licence_of, licences_of, parse_licence, write_readme
+from r3d2_ros.harmonizer.model.variants import VARIANTS
 from tests.harmonizer.small import TINY, picture, write_base, write_tiny
 
 PROMPT = PromptInput(embedding=torch.ones(1, 5, 8))
@@ -88,6 +91,28 @@ def test_one_number_of_heads_stands_for_all(base: Path) -> None:
     assert read_unet(base).config.attention_heads == (2, 2, 2, 2)
 
 
+def test_what_a_file_leaves_out_is_diffusers_default(base: Path) -> None:
+    """Not SD-Turbo's, whose configuration has 5 to 20 heads and linear projections."""
+    path = base / "unet/config.json"
+    data = json.loads(path.read_text())
+    del data["attention_head_dim"], data["mid_block_type"]
+    path.write_text(json.dumps({**data, "use_linear_projection": None}))
+    built = UNet2DConditionModel.from_config(json.loads(path.read_text()))
+    config = read_unet(base).config
+    assert config.attention_heads == (built.config.attention_head_dim,) * 4 == (8, 8, 8, 8)
+    assert config.linear_projection is False
+
+
+def test_an_autoencoder_of_one_level_is_not_taken_for_sds(base: Path) -> None:
+    """As diffusers has one whose file does not say how many."""
+    path = base / "vae/config.json"
+    data = json.loads(path.read_text())
+    del data["block_out_channels"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputErrors, match="block_out_channels"):
+        read_autoencoder(base)
+
+
 def test_other_classes_are_named(base: Path) -> None:
     edit(base / "vae/config.json", _class_name="VQModel")
     with pytest.raises(InputError, match="AutoencoderTiny or AutoencoderKL, got 'VQModel'"):
@@ -146,6 +171,51 @@ def test_shards_are_joined_and_counted(base: Path) -> None:
     (folder / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()
     with pytest.raises(InputError, match="2 shards of diffusion_pytorch_model, got 1"):
         read_unet(base)
+
+
+def write_shards(folder: Path, tensors: dict[str, torch.Tensor], name: str, count: int) -> list[Path]:
+    """`name` has the places {} of what tells the shards apart."""
+    keys, files = sorted(tensors), []
+    for number in range(count):
+        files.append(folder / name.format(f"-{number + 1:05d}-of-{count:05d}"))
+        save_file({key: tensors[key] for key in keys[number::count]}, files[-1])
+    return files
+
+
+HALF_SHARDS = pytest.mark.parametrize("half", [f"{WEIGHTS}.fp16{{}}.safetensors", f"{WEIGHTS}{{}}.fp16.safetensors"])
+"""The names that diffusers writes now, and wrote before."""
+
+
+@HALF_SHARDS
+def test_of_weights_in_both_precisions_the_full_ones_are_read(half: str, base: Path) -> None:
+    folder = base / "unet"
+    tensors = load_file(folder / f"{WEIGHTS}.safetensors")
+    halves = {key: tensor.half() for key, tensor in tensors.items()}
+    (folder / f"{WEIGHTS}.safetensors").unlink()
+    in_half = write_shards(folder, halves, half, 3)
+    read = read_weights(folder)
+    assert read.keys() == tensors.keys() and {tensor.dtype for tensor in read.values()} == {torch.float16}
+    in_full = write_shards(folder, tensors, f"{WEIGHTS}{{}}.safetensors", 2)
+    read = read_weights(folder)
+    assert read.keys() == tensors.keys() and {tensor.dtype for tensor in read.values()} == {torch.float32}
+    names = [f"unet/{path.name}" for path in (*in_half, *in_full)]
+    assert files_to_fetch(names, ["unet"]) == files_to_fetch(names, ["released"]) == sorted(names[3:])
+    assert files_to_fetch(names[:3], ["unet"]) == names[:3]
+    in_half[0].unlink()
+    for path in in_full:
+        path.unlink()
+    with pytest.raises(InputError, match=f"3 shards of {WEIGHTS}, got 2"):
+        read_weights(folder)
+
+
+def test_half_precision_in_one_file_beside_full_shards(base: Path) -> None:
+    folder = base / "unet"
+    (folder / f"{WEIGHTS}.safetensors").rename(folder / f"{WEIGHTS}.fp16.safetensors")
+    tensors = load_file(folder / f"{WEIGHTS}.fp16.safetensors")
+    shards = write_shards(folder, {key: 2 * tensor for key, tensor in tensors.items()}, f"{WEIGHTS}{{}}.safetensors", 2)
+    assert all(torch.equal(tensor, 2 * tensors[key]) for key, tensor in read_weights(folder).items())
+    names = [f"unet/{WEIGHTS}.fp16.safetensors", *(f"unet/{path.name}" for path in shards)]
+    assert files_to_fetch(names, ["unet"]) == names[1:]
 
 
 def test_pickled_weights_are_not_opened(base: Path) -> None:

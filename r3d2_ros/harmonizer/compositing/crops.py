@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from r3d2_ros.harmonizer.base import ImageModel
+from r3d2_ros.harmonizer.compositing.roi import Crop
 from r3d2_ros.harmonizer.packages import kernels_run_on
-from r3d2_ros.harmonizer.residual import Network
-from r3d2_ros.harmonizer.roi import Crop
 
 
 def run_on_crops(
-    images: Sequence[Tensor], crops: Sequence[Sequence[Crop]], network: Network, *, margin_px: int
+    images: Sequence[Tensor], crops: Sequence[Sequence[Crop]], network: ImageModel, *, margin_px: int
 ) -> Iterator[tuple[int, Tensor]]:
     """Number of each image [3, H, W] in [0, 1], and the image with what `network` changes in its crops, which
     `choose_crops` gave. It comes when the last of its crops has been run.
@@ -36,7 +36,7 @@ def run_on_crops(
 
 def _with_changes(image: Tensor, residuals: dict[Crop, Tensor], margin_px: int) -> Tensor:
     if len(residuals) == 1 and kernels_run_on(image.device):
-        from r3d2_ros.harmonizer.kernels_composite import added_inside
+        from r3d2_ros.harmonizer.compositing.kernels_composite import added_inside
 
         return added_inside(image, *next(iter(residuals.items())), margin_px)
     return with_changes(image, residuals, margin_px)

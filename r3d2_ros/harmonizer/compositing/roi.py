@@ -69,30 +69,16 @@ def crops_cost(crops: Sequence[Crop]) -> int:
 
 
 def choose_crops(
-    mask: NDArray[np.float32],
-    *,
-    sizes: Sequence[Size],
-    margin_px: int,
-    grid_px: int = BLOCK_PX,
-    bounds: tuple[int, int, int, int] | None = None,
+    blocks: NDArray[np.uint8], frame: Size, *, sizes: Sequence[Size], margin_px: int, grid_px: int
 ) -> tuple[Crop, ...]:
-    """Crops that cover where `mask` [H, W] is above 0 with `margin_px` around it, as far as the image goes; sorted.
+    """Crops that cover a region of a frame with `margin_px` around it, as far as the image goes; sorted.
 
     Each cluster of the region gets the smallest of `crop_sizes` that holds it, else the whole frame; clusters share a
     crop where that costs no more than one each. An empty region needs no crop.
 
+    blocks   [rows, columns] of `BLOCK_PX` pixels, 1 for those with a part of the region (`occupied_blocks`)
     grid_px  crops begin at its multiples, a multiple of `BLOCK_PX`, or end with the image
-    bounds   (top, left, bottom, right) in pixels, outside of which the mask is 0; None: it is looked at everywhere
     """
-    frame: Size = (mask.shape[0], mask.shape[1])
-    blocks = occupied_blocks(np.ascontiguousarray(mask), *((0, 0, *frame) if bounds is None else bounds))
-    return crops_over(blocks, frame, sizes=sizes, margin_px=margin_px, grid_px=grid_px)
-
-
-def crops_over(
-    blocks: NDArray[np.uint8], frame: Size, *, sizes: Sequence[Size], margin_px: int, grid_px: int = BLOCK_PX
-) -> tuple[Crop, ...]:
-    """The same for a region of which is known in which blocks of `BLOCK_PX` pixels it is: [rows, columns], 1 there."""
     table = np.array([*crop_sizes(sizes, frame, grid_px=grid_px), frame], np.int64)
     clusters = _clusters(blocks)
     if not len(clusters):
