@@ -10,7 +10,7 @@ from typing import Annotated
 import yaml
 from pydantic import Field
 
-from r3d2_ros.assembly import load_config_rig, scene_path
+from r3d2_ros.assembly import scene_path
 from r3d2_ros.campaign.keys import Campaign, CommonKeys, GpuShare, Name, Threads, beside, faults_of, settings
 from r3d2_ros.campaign.scenarios import Driver, Means, run_file, scenario_task
 from r3d2_ros.campaign.task import Task
@@ -18,7 +18,7 @@ from r3d2_ros.closed_loop.controllers import CONTROLLERS
 from r3d2_ros.closed_loop.example_stacks import example_stack, stack_command
 from r3d2_ros.closed_loop.runs import RunSpec, check_differ, described, load_runs, scenario_path, with_seeds
 from r3d2_ros.closed_loop.session import Scenes
-from r3d2_ros.config import RigConfig, Scalar, SimConfig, config_from
+from r3d2_ros.config import Scalar, SimConfig, config_from
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.scenes import find_scene
 from r3d2_ros.replay.manifest import described_files
@@ -83,7 +83,6 @@ class _Maker:
         self._scenes = Scenes()
         self._faults: list[InputError] = []
         self._inputs: dict[SimConfig, tuple[Path, ...]] = {}
-        self._rigs: set[RigConfig] = set()
 
     def campaign(self) -> Campaign:
         keys = self._keys
@@ -194,9 +193,7 @@ class _Maker:
         """InputError for what the run names and is not there."""
         # A plan depends on nothing else of the configuration, so that libraries are read once for many of them.
         self._scenes.plan(replace(spec, sim=SimConfig(scene=spec.sim.scene, assets=spec.sim.assets)))
-        if spec.sim.rig not in self._rigs:
-            load_config_rig(spec.sim)
-            self._rigs.add(spec.sim.rig)
+        self._scenes.check_rig(spec)
         if spec.sim not in self._inputs:
             self._inputs[spec.sim] = _input_files(spec.sim)
 

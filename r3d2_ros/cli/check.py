@@ -348,6 +348,7 @@ def _check_scenario(path: Path, findings: Findings) -> None:
         _check_harmonizer(path, harmonizer, findings)
     for spec in runs:
         scenes.plan(spec)
+        scenes.check_rig(spec)
     findings.notes.append(f"{path}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
 
 

@@ -123,6 +123,14 @@ def test_every_fault_is_named_at_once(world: Path) -> None:
         assert part in said
 
 
+def test_a_rig_that_is_not_there_names_the_scenario(world: Path) -> None:
+    (world / "no_rig.yaml").write_text((world / "parked.yaml").read_text().replace("rig.yaml", "rigg.yaml"))
+    with pytest.raises(InputErrors) as error:
+        load_campaign(write(world, "scenarios: [no_rig.yaml]\nstacks: {a: {controller: depth_aeb}}"))
+    (fault,) = str(error.value).splitlines()
+    assert "no_rig.yaml" in fault and "rigg.yaml" in fault
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [

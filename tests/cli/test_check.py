@@ -64,6 +64,16 @@ def test_good_files_have_no_faults(folder: Path, kind: str, capsys: pytest.Captu
     assert result["valid"] is True
 
 
+def test_the_rig_of_a_scenario_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "assets.yaml").write_text(GOOD["assets"] or "")
+    path = folder / "file.yaml"
+    path.write_text((GOOD["scenario"] or "").replace("sim: {", "sim: {rig: {source: nope.yaml}, "))
+    status, result = check(path, capsys)
+    assert status == 1
+    (fault,) = result["faults"]
+    assert fault["where"].startswith(str(path)) and "nope.yaml" in fault["got"], fault
+
+
 BAD = {
     "configuration": (
         "sync: {mode: lockstepp}\nrig: {source: nope}\noutputs: {raw: true}\nscene: {source: nope.ply}\n",
