@@ -130,7 +130,8 @@ class Client:
         self.infos: dict[str, list[CameraInfo]] = {name: [] for name in cameras}
         self.odometry = self.node.create_publisher(Odometry, "/sim_node/input/odometry", reliable(1000))
         self.actors = self.node.create_publisher(ActorArray, "/sim_node/input/actors", reliable(1000))
-        self.node.create_subscription(FrameSet, "/sim_node/frame_set", self.frame_sets.append, reliable(1000))
+        sets = self.node.create_subscription(FrameSet, "/sim_node/frame_set", self.frame_sets.append, reliable(1000))
+        self._sets = sets
         for name in cameras:
             base = f"/camera/{name}"
             self.node.create_subscription(Image, f"{base}/image_raw", self.images[name].append, reliable(depth))
@@ -149,7 +150,9 @@ class Client:
         self.node.destroy_node()
 
     def matched(self) -> bool:
-        return self.odometry.get_subscription_count() > 0 and self.actors.get_subscription_count() > 0
+        """Whether node and client have found each other; what another process publishes may still come too early."""
+        inputs = self.odometry.get_subscription_count() > 0 and self.actors.get_subscription_count() > 0
+        return inputs and self._sets.get_publisher_count() > 0
 
     def publish_ego(self, stamp_ns: int, x_m: float, **changes: Any) -> None:
         message = Odometry()
