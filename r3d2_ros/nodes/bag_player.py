@@ -18,13 +18,12 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from r3d2_ros.assembly import open_config_library
 from r3d2_ros.config import SimConfig
-from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.errors import InputError
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import FrameSet
 from r3d2_ros.nodes.executor import LastingSingleThreadedExecutor, spin_until_shutdown
@@ -32,6 +31,7 @@ from r3d2_ros.nodes.parameters import ConfigParameters
 from r3d2_ros.nodes.play_loop import PlayLoop, Timing
 from r3d2_ros.nodes.play_topics import Clock, Passed, SimulatorInputs
 from r3d2_ros.nodes.qos import explained, reliable
+from r3d2_ros.nodes.start_errors import START_ERRORS, USER_ERRORS, tell
 from r3d2_ros.replay.bag import Bag, open_bag
 from r3d2_ros.replay.recording import Recording, open_recording
 from r3d2_ros.replay.sources import EgoSource, find_ego
@@ -44,9 +44,6 @@ POLL_S = 0.05
 REMIND_S = 5.0
 GIVE_UP_S, GIVE_UP_AT_END_S = 30.0, 5.0
 """A simulator that says nothing for so long is not waited for any more, while the bag is played and at its end."""
-
-USER_ERRORS = (InputError, InputErrors)
-START_ERRORS = (ParameterException, RuntimeError)
 
 PARAMETERS: dict[str, tuple[Any, str]] = {
     "bag": ("", "folder, .db3 or .mcap file of a rosbag2"),
@@ -247,9 +244,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         player = BagPlayer()
-    except (*USER_ERRORS, *START_ERRORS) as error:
-        what = "" if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: "
-        print(f"bag_player: {what}{error}", file=sys.stderr)
+    except START_ERRORS as error:
+        tell(error, program="bag_player")
         rclpy.try_shutdown()
         return 1
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -15,7 +15,6 @@ import rclpy
 from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -23,7 +22,6 @@ from tf2_msgs.msg import TFMessage
 
 from r3d2_ros.assembly import Assembled, assemble
 from r3d2_ros.config import SimConfig
-from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonize_thread import HarmonizeThread
 from r3d2_ros.nodes.conversions import camera_transforms
 from r3d2_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -33,6 +31,7 @@ from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.parameters import ConfigParameters
 from r3d2_ros.nodes.qos import overridable, reliable
 from r3d2_ros.nodes.render_loop import RenderLoop
+from r3d2_ros.nodes.start_errors import START_ERRORS, USER_ERRORS, tell
 from r3d2_ros.nodes.statistics import Statistics
 from r3d2_ros.nodes.transport import Transport, prepare_transport, transport_fault
 from r3d2_ros.turns import take_short_turns
@@ -44,10 +43,6 @@ EXECUTOR_THREADS = 4
 """One for inputs, one for a transition that takes long, two for services and timers meanwhile."""
 
 STOP_WAIT_S = 1.0
-USER_ERRORS = (InputError, InputErrors, MissingPackageError)
-
-START_ERRORS = (ParameterException, RuntimeError)
-"""What rclpy raises for parameters, arguments, domains and log folders that cannot be used."""
 
 
 class SimNode(LifecycleNodeMixin, Node):
@@ -336,9 +331,8 @@ def spin(make_node: Callable[[], SimNode], args: list[str] | None = None) -> int
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-    except (*USER_ERRORS, *START_ERRORS) as error:
-        what = "" if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: "
-        print(f"sim_node: {what}{error}", file=sys.stderr)
+    except START_ERRORS as error:
+        tell(error, program="sim_node")
         rclpy.try_shutdown()
         return 1
     executor = LastingExecutor(num_threads=EXECUTOR_THREADS)

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
 from nav_msgs.msg import Odometry
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from r3d2_ros.closed_loop.vehicle import Actuation, Vehicle, load_vehicle
-from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.message_fields import stamp_to_ns
 from r3d2_ros.msg import FrameSet, VehicleCommand
 from r3d2_ros.nodes.conversions import ns_to_stamp
 from r3d2_ros.nodes.qos import explained, reliable
+from r3d2_ros.nodes.start_errors import START_ERRORS, tell
 
 DEPTH = 100
 ODOMETRY = "odometry"
 POLL_S = 0.2
 KEPT_STAMPS = 200
 """Of messages whose counterparts never come, the oldest are forgotten."""
-
-USER_ERRORS = (InputError, InputErrors)
-START_ERRORS = (ParameterException, RuntimeError)
-"""What rclpy raises for parameters and arguments that cannot be used."""
 
 
 class Stack(Node):
@@ -120,9 +114,8 @@ def run_stack(make: Callable[[], Stack], args: list[str] | None = None) -> int:
         try:
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
             stack = make()
-        except (*USER_ERRORS, *START_ERRORS) as error:
-            what = "" if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: "
-            print(f"stack: {what}{error}", file=sys.stderr)
+        except START_ERRORS as error:
+            tell(error, program="stack")
             return 1
         executor = SingleThreadedExecutor()
         executor.add_node(stack)
