@@ -87,7 +87,9 @@ def add_parser(subparsers: Any) -> None:
 def _add_path(group: Any) -> None:
     group.add_argument("--runtime", choices=RUNTIMES, help=DEFAULTS["runtime"])
     group.add_argument("--dtype", choices=DTYPES, help="float16 on a GPU, float32 on a CPU")
-    group.add_argument("--float8", metavar="A,B", help="what --dtype float8 is for: products, convolutions (both)")
+    group.add_argument(
+        "--float8", metavar="A,B", help="what --dtype float8 is for: products, convolutions, attention (the first two)"
+    )
     group.add_argument("--device", help="auto (cuda:0 where CUDA works, else cpu), cpu or cuda:N")
     group.add_argument("--attention", choices=ATTENTION, help=DEFAULTS["attention"])
     group.add_argument("--no-cuda-graph", action="store_true", help="launch every kernel from the host")

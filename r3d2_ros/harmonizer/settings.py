@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -237,6 +237,9 @@ class Float8Config:
         bool,
         Field(description="3x3 convolutions of residual blocks, in UNet and AutoencoderKL, with the norms before them"),
     ] = True
+    attention: Annotated[
+        bool, Field(description="both products of the attention in the middle of AutoencoderKL; not measured on a GPU")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -311,8 +314,9 @@ class HarmonizerConfig:
     def __post_init__(self) -> None:
         if self.backend != "none" and not self.checkpoint:
             raise ValueError(f"the folder of a checkpoint in 'checkpoint', because backend is {self.backend}")
-        if self.dtype == "float8" and not (self.float8.products or self.float8.convolutions):
-            raise ValueError("float8.products or float8.convolutions true, because dtype is float8; else float16")
+        if self.dtype == "float8" and not any(asdict(self.float8).values()):
+            parts = "products, convolutions or attention"
+            raise ValueError(f"{parts} of float8 true, because dtype is float8; else float16")
         if self.dtype == "float8" and self.runtime.kind == "stable-fast":
             expected = "eager or torch-compile, because harmonizer.dtype is float8"
             raise InputError("harmonizer.runtime.kind", expected, self.runtime.kind)

@@ -108,7 +108,7 @@ def test_a_path_that_cannot_be_made_is_a_row_and_a_failure(tiny: Path, capsys: p
         (["--protocol", "paper"], "expected size 1080x1920 and batch 1, got 32x48 and 1"),
         (["--rewrites", "fold"], "got 'fold'"),
         (["--float8", "products"], "--float8: expected --dtype float8 with it, got no --dtype"),
-        (["--dtype", "float8", "--float8", "attention"], "products, convolutions, got 'attention'"),
+        (["--dtype", "float8", "--float8", "linears"], "products, convolutions, attention, got 'linears'"),
         (["--quality"], "expected trained weights given by --checkpoint, got random weights. Quality is unmeasured"),
         (["--quality", "--rig", "2"], "--quality: expected nothing with --rig"),
         *(

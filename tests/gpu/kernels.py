@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from r3d2_ros.harmonizer.float8.attention import attended_in_8_bit
 from r3d2_ros.harmonizer.float8.convolutions import (
     CHANNELS_MULTIPLE,
     OUTPUTS_MULTIPLE,
@@ -93,6 +94,7 @@ def _attention_forms(setting: Setting, shape: Attention, dtype: torch.dtype, bat
     if shape.head_dim > 256:
         forms["chunked"] = lambda: _chunked(query, key, value)
         forms["one kernel"] = lambda: attended_at_once(query[:, 0], key[:, 0])  # values are the keys
+        forms["8 bit, with rounding"] = lambda: attended_in_8_bit(query[:, 0], key[:, 0])
     return forms
 
 

@@ -42,6 +42,10 @@ RUNGS = (
     Rung("5 compiled, cuDNN's attention", replace(COMPILED, attention="cudnn"), ALL),
     Rung("4 compiled, upsampling folded, skips merged", COMPILED, rewrites_of(f"{CONSTANTS},{STEP_4}")),
     Rung("7 compiled, float8", COMPILED, ALL, dtype="float8"),
+    Rung(
+        "7 compiled, float8 with attention", COMPILED, ALL, dtype="float8", float8=Float8Config(attention=True),
+        of=("r3d2-big",),
+    ),
     Rung("5 compiled, all but fuse_norm", COMPILED, replace(ALL, fuse_norm=False)),
     Rung("5 compiled, all but fuse_attention", COMPILED, replace(ALL, fuse_attention=False)),
     Rung("5 compiled, all but fuse_geglu", COMPILED, replace(ALL, fuse_geglu=False)),
@@ -89,7 +93,7 @@ REHEARSAL_PACE = Pace(0.0, 1.0)
 
 def measure_ladder(setting: Setting, part: Part, *, variant: str) -> None:
     """Every rung in protocol quick, with the kernels of the best 16-bit one."""
-    rungs = [rung for rung in RUNGS if rung.name in REHEARSED] if setting.rehearsal else RUNGS
+    rungs = [rung for rung in RUNGS if variant in rung.of and (rung.name in REHEARSED or not setting.rehearsal)]
     _measure(setting, part, variant, rungs, protocol=QUICK, pace=QUICK_PACE[variant], most=MOST)
 
 

@@ -17,7 +17,7 @@ TASK = "task.pickle"
 
 @dataclass(frozen=True)
 class Rung:
-    """One row: `size` None is the paper's."""
+    """One row: `size` None is the paper's. `of`: the variants in which it is a row of its own."""
 
     name: str
     runtime: RuntimeConfig
@@ -26,6 +26,7 @@ class Rung:
     float8: Float8Config = field(default_factory=Float8Config)
     batch: int = 1
     size: tuple[int, int] | None = None
+    of: tuple[str, ...] = ("r3d2", "r3d2-big")
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,35 @@ def test_float8_multiplies_as_on_a_cpu() -> None:
     assert bool(output.isfinite().all()) and not torch.equal(output, runtime("r3d2")(images))
 
 
+def test_attention_in_8_bit_is_that_of_a_cpu() -> None:
+    """Of images of different brightness, with tokens that no tile divides, and with queries in two parts."""
+    import torch
+
+    from r3d2_ros.errors import InputError
+    from r3d2_ros.harmonizer.float8 import applied_float8
+    from r3d2_ros.harmonizer.float8.attention import attended_in_8_bit
+    from r3d2_ros.harmonizer.settings import Float8Config
+
+    try:
+        on = applied_float8(Float8Config(attention=True), torch.device("cuda:0")).attention
+    except InputError as error:
+        pytest.skip(str(error))
+    if not on:
+        pytest.skip("this GPU has no 8-bit attention")
+    generator = torch.Generator().manual_seed(0)
+    for tokens, width in ((130, 128), (1000, 512), (8200, 512)):
+        brightness = torch.tensor([1.0, 30.0])[:, None, None]
+        x = (brightness * torch.randn(2, tokens, width, generator=generator)).half()
+        queries = (0.1 / brightness * torch.randn(2, tokens, width, generator=generator)).half()
+        expected = attended_in_8_bit(queries, x)
+        output = attended_in_8_bit(queries.to("cuda:0"), x.to("cuda:0")).cpu()
+        # Sums keep about 14 bits, and a weight half way between two of 8 bits may go either way.
+        assert max(relative_l2(output[k], expected[k]) for k in range(2)) < 1e-2
+    x[1, 5, 3] = torch.nan
+    output = attended_in_8_bit(queries.to("cuda:0"), x.to("cuda:0"))
+    assert bool(output[0].isfinite().all()) and bool(output[1].isnan().any())
+
+
 def eight_bit(channels: int, outputs: int) -> Any:
     from torch import nn
 

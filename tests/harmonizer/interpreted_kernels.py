@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from r3d2_ros.harmonizer.compositing.composite import bad_pixels, composite_full
 from r3d2_ros.harmonizer.compositing.crops import with_changes  # noqa: E402
 from r3d2_ros.harmonizer.compositing.device_region import find_device_regions  # noqa: E402
 from r3d2_ros.harmonizer.compositing.roi import Crop, occupied_blocks  # noqa: E402
-from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
+from r3d2_ros.harmonizer.float8 import attention, kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.float8.convolutions import (  # noqa: E402
     framed_convolution_reference,
     quantised_images_reference,
@@ -42,7 +43,7 @@ from r3d2_ros.harmonizer.rewrites.fuse_geglu import geglu_reference  # noqa: E40
 from r3d2_ros.harmonizer.rewrites.fuse_norm import group_affine_reference, normalised  # noqa: E402
 from r3d2_ros.harmonizer.rewrites.fuse_picture import convolved_picture_reference  # noqa: E402
 from r3d2_ros.harmonizer.settings import RegionConfig  # noqa: E402
-from r3d2_ros.harmonizer.triton_tiles import TiledKernel  # noqa: E402
+from r3d2_ros.harmonizer.triton_tiles import TiledKernel, descriptor  # noqa: E402
 from r3d2_ros.rendering import gsplat_kernels  # noqa: E402
 from r3d2_ros.rendering.cuda_copies import rgb8_tensor  # noqa: E402
 from r3d2_ros.rendering.gsplat_images import finished_reference  # noqa: E402
@@ -93,6 +94,13 @@ def test_convolution_in_16_bit() -> None:
     expected = framed_convolution_reference(*tensors)
     output = convolved(kernels_products.TILES[0], *tensors)
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-3 * 448)
+
+
+def factors_in_8_bit(queries: Tensor, tokens: Tensor, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The arguments that `float8.attention.attended` gets."""
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "attended", lambda *arguments: arguments)
+        return attention.attended_in_8_bit(queries, tokens)
 
 
 def rows_in_8_bit(rows: int, inputs: int, outputs: int) -> tuple[Tensor, ...]:
@@ -325,6 +333,36 @@ def test_attention(tile: int, tokens: int, width: int, spread: float, monkeypatc
     torch.testing.assert_close(output.double(), expected, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("tile", range(len(kernels_attention.ATTEND.tiles)))
+@pytest.mark.parametrize(("tokens", "width"), [(1, 256), (130, 512), (300, 128)])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_attention_in_8_bit(
+    tile: int, tokens: int, width: int, spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are rounded to 8 bit by PyTorch here, since the interpreter does it wrongly."""
+    generator = torch.Generator().manual_seed(tokens)
+    x = torch.randn(1, tokens, width, generator=generator).half()
+    queries = (spread * torch.randn(1, tokens, width, generator=generator)).half()
+    monkeypatch.setattr(kernels_attention, "PART", 256)
+    query, token, across, scale, token_scale, dtype = factors_in_8_bit(queries, x, monkeypatch)
+    output = torch.full(queries.shape[1:], torch.nan, dtype=dtype)
+    for first in range(0, tokens, 256):
+        weighing, attending = kernels_attention.arguments_of(
+            query[0], token[0], output, first, across=across[0], scale=scale[0], token_scale=token_scale[0]
+        )
+        rounded = attending["weights"].base
+        exact = torch.full(rounded.shape, torch.nan)
+        weighing["weights"] = descriptor(exact)
+        kernels_attention.WEIGH.run(kernels_attention.WEIGH.tiles[0], weighing)
+        assert 447.9 < float(exact.max()) < 448.1, "all that 8 bits can hold is made use of"
+        rounded.copy_(exact.clamp(max=448).to(FLOAT8))
+        weighing["sums"].copy_(rounded.float().unflatten(1, (-1, kernels_attention.TILE_TOKENS)).sum(2).T)
+        kernels_attention.ATTEND.run(kernels_attention.ATTEND.tiles[tile], attending)
+    expected = attention.attended_reference(query, token, across, scale, token_scale, torch.float32)[0]
+    # Of a weight that lies between two numbers of 8 bit either may be taken.
+    torch.testing.assert_close(output.float(), expected, rtol=2e-3, atol=5e-3 if spread > 1 else 5e-4)
+
+
 @pytest.mark.parametrize("tile", range(len(kernels_geglu.TILES)))
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 64, 8), (130, 96, 72), (200, 320, 128)])
 def test_gated_product(tile: int, rows: int, inputs: int, outputs: int) -> None:
@@ -424,7 +462,7 @@ repeatable = pytest.fixture(deterministic)
 
 
 @pytest.mark.usefixtures("repeatable")
-def test_each_launch_may_be_an_operator() -> None:
+def test_each_launch_may_be_an_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's operators may not give what they got, nor two results that share memory."""
     x = pictures(2, 64, (6, 5), torch.float16)
     tokens, wide = torch.randn(2, 12, 64).half(), torch.randn(2, 12, 128).half()
@@ -434,6 +472,7 @@ def test_each_launch_may_be_an_operator() -> None:
         "to picture": (kernels_picture.launch_to_picture, (x, torch.randn(3, 64, 3, 3).half(), torch.randn(3).half())),
         "images": (kernels_images.launch, (x, torch.ones(2, 64), torch.zeros(2, 64), torch.ones(2, 8))),
         "attention": (kernels_attention.launch, (wide, wide)),
+        "attention in 8 bit": (kernels_attention.launch_8_bit, factors_in_8_bit(wide, wide, monkeypatch)),
         "geglu": (kernels_geglu.launch, (tokens, torch.randn(32, 64).half(), torch.randn(32).half())),
         "convolution": (kernels_products.launch_convolution, (*operands(1, 64, 72, (5, 7)), torch.randn(1, 5, 7, 72))),
         "product": (kernels_products.launch_product, rows_in_8_bit(3, 64, 16)),

@@ -1,4 +1,4 @@
-"""8-bit linear layers and convolutions against the same arithmetic written out in float32."""
+"""8-bit linear layers, convolutions and attention against the same arithmetic written out in float32."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from r3d2_ros.errors import InputError, MissingPackageError
 from r3d2_ros.harmonizer.float8 import applied_float8, convolutions, linears, quantise
+from r3d2_ros.harmonizer.float8.attention import attended_in_8_bit
 from r3d2_ros.harmonizer.float8.convolutions import (
     Float8NormConv2d,
     Float8ResnetBlock,
@@ -25,6 +26,7 @@ from r3d2_ros.harmonizer.model.checkpoints import empty_model
 from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.model.variants import VARIANTS
 from r3d2_ros.harmonizer.rewrites import rewritten
+from r3d2_ros.harmonizer.rewrites.chunked_attention import ChunkedAttention, in_parts
 from r3d2_ros.harmonizer.rewrites.fuse_norm import FusedGroupNorm, fuse_block
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import Float8Config, HarmonizerConfig, RewritesConfig, RuntimeConfig
@@ -300,8 +302,65 @@ def test_the_published_sizes_meet_the_products_conditions(name: str, monkeypatch
     assert ran.count["group_affine"] == {"r3d2": 61, "r3d2-big": 61 + 52}[name]
 
 
-def test_neither_part_is_not_float8() -> None:
-    with pytest.raises(ValueError, match=r"float8.products or float8.convolutions true, because dtype is float8"):
+def test_attention_equals_the_arithmetic_written_out() -> None:
+    """Of 130 tokens two are in a second tile, which has a largest weight of its own."""
+    queries, tokens = 0.3 * images(2, 130, 128), images(3, 130, 128)[1:]
+    output = attended_in_8_bit(queries, tokens)
+    for image in range(2):
+        token_scale = tokens[image].abs().max() / 448
+        token = (tokens[image] / token_scale).to(FLOAT8).float()
+        for query, result in zip(queries[image], output[image], strict=True):
+            scale = query.abs().max() / 448
+            scores = (query / scale).to(FLOAT8).float() @ token.T * scale * token_scale
+            weights = [
+                (448 * (part - part.max()).exp()).to(FLOAT8).float() * part.max().exp() for part in scores.split(128)
+            ]
+            weight = torch.cat(weights)
+            torch.testing.assert_close(result, weight @ token * token_scale / weight.sum(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("spread", "most"), [(0.05, 0.05), (0.3, 0.12)])
+def test_attention_errs_by_what_8_bits_lose(spread: float, most: float) -> None:
+    """Queries that look at many tokens, with scores that spread by 1, and such that look at a few, by 7: there 4 % of a
+    score are much of a weight."""
+    queries, tokens = spread * images(1, 1000, 512), images(2, 1000, 512)[1:]
+    exact = in_parts(queries.double(), tokens.double())
+    errors = [
+        float((attend(queries.half(), tokens.half()).double() - exact).norm() / exact.norm())
+        for attend in (in_parts, attended_in_8_bit)
+    ]
+    assert errors[0] < 1e-3 and 0.01 < errors[1] < most, errors
+
+
+@pytest.mark.parametrize("value", [0.0, 6e4, 6e-8])
+def test_extreme_tokens_of_attention_stay_finite(value: float) -> None:
+    tokens = torch.zeros(1, 3, 128).half()
+    tokens[0, 1, 5] = value
+    output = attended_in_8_bit(tokens, tokens)
+    assert output.dtype == torch.float16 and bool(output.isfinite().all())
+    torch.testing.assert_close(output, in_parts(tokens, tokens), rtol=0.07, atol=1e-7)
+
+
+def test_what_is_not_a_number_is_not_hidden_by_attention() -> None:
+    tokens = images(2, 5, 128)
+    tokens[1, 2, 3] = torch.nan
+    assert attended_in_8_bit(tokens, tokens).isnan().any(dim=(1, 2)).tolist() == [False, True]
+
+
+def test_which_attention_is_exchanged() -> None:
+    """AutoencoderKL's two, 512 wide; R3D2's tiny autoencoder has none, and a narrow one stays as it is."""
+    for config, count in ((VARIANTS["r3d2"], 0), (VARIANTS["r3d2-big"], 2), (KL, 0)):
+        model = empty_model(config) if config is not KL else seeded(KL)
+        quantise(model, Float8Config(products=False, convolutions=False, attention=True))
+        kept = [module.attend for module in model.modules() if isinstance(module, ChunkedAttention)]
+        assert kept.count(attended_in_8_bit) == count
+    by_default = empty_model(VARIANTS["r3d2-big"])
+    quantise(by_default, Float8Config())
+    assert not any(isinstance(module, ChunkedAttention) for module in by_default.modules())
+
+
+def test_nothing_in_8_bit_is_not_float8() -> None:
+    with pytest.raises(ValueError, match=r"convolutions or attention of float8 true, because dtype is float8"):
         HarmonizerConfig(dtype="float8", float8=Float8Config(products=False, convolutions=False))
 
 
@@ -363,6 +422,15 @@ def test_a_gpu_without_them_is_named(
     expected = f"capability {least} .* for float8, got a GPU with {'.'.join(map(str, capability))}. Use float16"
     with pytest.raises(InputError, match=expected):
         applied_float8(config, CUDA)
+
+
+@pytest.mark.parametrize(("capability", "on"), [((8, 9), False), ((9, 0), True), ((10, 0), True), ((12, 0), False)])
+def test_where_there_is_attention_in_8_bit(
+    capability: tuple[int, int], on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tiles need the shared memory of data centres' GPUs."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert applied_float8(Float8Config(attention=True), CUDA).attention == on
 
 
 def test_our_kernels_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from r3d2_ros.geometry import Rigid  # noqa: E402
 from r3d2_ros.harmonizer.compositing import kernels_composite, kernels_device_region  # noqa: E402
 from r3d2_ros.harmonizer.compositing.device_region import find_device_regions  # noqa: E402
 from r3d2_ros.harmonizer.compositing.region import ActorBox  # noqa: E402
-from r3d2_ros.harmonizer.float8 import kernels_images, kernels_products  # noqa: E402
+from r3d2_ros.harmonizer.float8 import attention, kernels_images, kernels_products  # noqa: E402
 from r3d2_ros.harmonizer.rewrites import (  # noqa: E402
     kernels_attention,
     kernels_geglu,
@@ -35,6 +35,15 @@ from tests.gpu.surroundings import seen_actors  # noqa: E402
 HOPPER = 90
 SHARED_BYTES = 227 * 1024
 """Of a multiprocessor of Hopper that one program can have."""
+
+FACTORS = {
+    "fp16": r"wgmma\.mma_async\S*\.f32\.f16\.f16",
+    "fp8e4nv": r"wgmma\.mma_async\S*\.f32\.e4m3\.e4m3",
+}
+"""How its matrix units are told to multiply two of these."""
+
+MEASURED_WEIGHTS = dict.fromkeys(("largest", "sums", "scale"), "*fp32")
+"""Of the wide attention."""
 
 
 @pytest.mark.slow
@@ -105,43 +114,51 @@ def test_grids_end_before_cudas(tile: Any) -> None:
         assert 0 <= down[0] * down[1] - rows < down[1]
 
 
-def test_the_wide_attentions_weights_compile_for_hopper(tmp_path: Path) -> None:
+def test_the_reference_of_8_bit_attention_has_the_kernels_tiles() -> None:
+    assert attention.TILE == kernels_attention.TILE_TOKENS
+
+
+@pytest.mark.parametrize(("number", "step"), [("fp16", 64), ("fp8e4nv", 128)])
+def test_the_wide_attentions_weights_compile_for_hopper(number: str, step: int, tmp_path: Path) -> None:
     """Of two programs on a multiprocessor one multiplies while the other forms its weights."""
     [chosen] = kernels_attention.WEIGH.tiles
-    queries, tokens, step = (getattr(kernels_attention, name) for name in ("TILE_QUERIES", "TILE_TOKENS", "STEP"))
+    queries, tokens = kernels_attention.TILE_QUERIES, kernels_attention.TILE_TOKENS
     constants = {
-        "LOG2_E": kernels_attention.LOG2_E, "WIDTH": 512, "STEP": step, "TILE_QUERIES": queries, "TILE_TOKENS": tokens,
+        "LOG2_E": kernels_attention.LOG2_E, "LOG2_MOST": 0.0, "SCALED": number != "fp16", "WIDTH": 512, "STEP": step,
+        "TILE_QUERIES": queries, "TILE_TOKENS": tokens,
     }  # fmt: skip
     signature = {
-        "queries": f"tensordesc<fp16[{queries},{step}]>",
-        "tokens": f"tensordesc<fp16[{tokens},{step}]>",
-        "weights": f"tensordesc<fp16[{queries},{tokens}]>",
-        **dict.fromkeys(("largest", "sums"), "*fp32"), **dict.fromkeys(("FIRST", "TOKENS", "ROWS"), "i32"),
+        "queries": f"tensordesc<{number}[{queries},{step}]>",
+        "tokens": f"tensordesc<{number}[{tokens},{step}]>",
+        "weights": f"tensordesc<{number}[{queries},{tokens}]>",
+        **MEASURED_WEIGHTS, **dict.fromkeys(("FIRST", "TOKENS", "ROWS"), "i32"),
     }  # fmt: skip
     options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
     program = compiled(kernels_attention.weigh, signature, constants, **options)
-    assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.2d" in program.asm["ptx"]
+    assert re.search(FACTORS[number], program.asm["ptx"]) and "cp.async.bulk.tensor.2d" in program.asm["ptx"]
     assert_fits(program, tmp_path)
     assert 2 * program.metadata.shared <= SHARED_BYTES
 
 
+@pytest.mark.parametrize("number", ["fp16", "fp8e4nv"])
 @pytest.mark.parametrize("tile", range(len(kernels_attention.ATTEND.tiles)))
-def test_the_wide_attention_compiles_for_hopper(tile: int, tmp_path: Path) -> None:
+def test_the_wide_attention_compiles_for_hopper(tile: int, number: str, tmp_path: Path) -> None:
     chosen = kernels_attention.ATTEND.tiles[tile]
     queries, piece, width = kernels_attention.TILE_QUERIES, chosen.kwargs["PIECE"], chosen.kwargs["TILE_WIDTH"]
     constants = {
-        "TILES_AT_A_TIME": kernels_attention.TILES_AT_A_TIME, "TILE_QUERIES": queries,
+        "SCALED": number != "fp16", "TILES_AT_A_TIME": kernels_attention.TILES_AT_A_TIME, "TILE_QUERIES": queries,
         "TILE_TOKENS": kernels_attention.TILE_TOKENS, **chosen.kwargs,
     }  # fmt: skip
+    tokens = (piece, width) if number == "fp16" else (width, piece)
     signature = {
-        "weights": f"tensordesc<fp16[{queries},{piece}]>",
-        "tokens": f"tensordesc<fp16[{piece},{width}]>",
+        "weights": f"tensordesc<{number}[{queries},{piece}]>",
+        "tokens": f"tensordesc<{number}[{tokens[0]},{tokens[1]}]>",
         "output": f"tensordesc<fp16[{queries},{width}]>",
-        **dict.fromkeys(("largest", "sums"), "*fp32"), **dict.fromkeys(("FIRST", "TILES", "ROWS"), "i32"),
+        **MEASURED_WEIGHTS, **dict.fromkeys(("FIRST", "TILES", "ROWS"), "i32"),
     }  # fmt: skip
     options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
     program = compiled(kernels_attention.attend, signature, constants, **options)
-    assert "wgmma.mma_async" in program.asm["ptx"] and "cp.async.bulk.tensor.2d" in program.asm["ptx"]
+    assert re.search(FACTORS[number], program.asm["ptx"]) and "cp.async.bulk.tensor.2d" in program.asm["ptx"]
     assert_fits(program, tmp_path)
 
 
@@ -160,8 +177,7 @@ def test_the_gated_product_compiles_for_hopper(number: str, chosen: Any, tmp_pat
     options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
     constants = {"STEP": step, "SCALED": number != "fp16", **chosen.kwargs}
     program = compiled(kernels_geglu.multiply, signature, constants, **options)
-    factors = "f16.f16" if number == "fp16" else "e4m3.e4m3"
-    assert re.search(rf"wgmma\.mma_async\S*\.f32\.{factors}", program.asm["ptx"])
+    assert re.search(FACTORS[number], program.asm["ptx"])
     assert "cp.async.bulk.tensor.2d" in program.asm["ptx"]
     assert_fits(program, tmp_path, stack=AT_ITS_END if number != "fp16" else 0)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import torch
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.harmonizer.float8.attention import quantise_attention
 from r3d2_ros.harmonizer.float8.convolutions import quantise_convolutions
 from r3d2_ros.harmonizer.float8.linears import PRODUCTS_CAPABILITY, quantise_linears
 from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.packages import need_triton
+from r3d2_ros.harmonizer.runtime.device import DATA_CENTRE
 from r3d2_ros.harmonizer.settings import Float8Config
 
-MIN_CAPABILITY = {"products": (8, 9), "convolutions": PRODUCTS_CAPABILITY}
+MIN_CAPABILITY = {"products": (8, 9), "convolutions": PRODUCTS_CAPABILITY, "attention": PRODUCTS_CAPABILITY}
 """Ada multiplies 8-bit numbers too; for linear layers PyTorch has a product there."""
 
 
@@ -26,6 +28,8 @@ def quantise(model: R3D2, config: Float8Config) -> None:
         quantise_linears(model.unet)
     if config.convolutions:
         quantise_convolutions(model)
+    if config.attention:
+        quantise_attention(model)
 
 
 def applied_float8(config: Float8Config, device: torch.device) -> Float8Config:
@@ -37,6 +41,7 @@ def applied_float8(config: Float8Config, device: torch.device) -> Float8Config:
         return config
     capability = torch.cuda.get_device_capability(device)
     switches = {name: getattr(config, name) and capability >= least for name, least in MIN_CAPABILITY.items()}
+    switches["attention"] &= capability[0] in DATA_CENTRE
     if not any(switches.values()):
         least = min(MIN_CAPABILITY[name] for name in MIN_CAPABILITY if getattr(config, name))
         expected = f"a GPU of compute capability {'.'.join(map(str, least))} or newer for float8"

@@ -8,11 +8,14 @@ from torch import Tensor
 from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.harmonizer.rewrites.chunked_attention import ChunkedAttention, chunk_attention, in_parts
 
+WIDTHS = (128, 256, 512)
+"""Numbers of a token that the kernels take."""
+
 
 @torch.library.custom_op("r3d2_ros::attended_at_once", mutates_args=(), device_types="cuda")
 def attended_at_once(queries: Tensor, tokens: Tensor) -> Tensor:
     """softmax(queries tokens^T) tokens: [B, N, C] twice -> [B, N, C]. In parts where the kernels have no such form."""
-    from r3d2_ros.harmonizer.rewrites.kernels_attention import WIDTHS, launch
+    from r3d2_ros.harmonizer.rewrites.kernels_attention import launch
 
     if queries.dtype.itemsize == 2 and queries.shape[-1] in WIDTHS:
         return launch(queries.contiguous(), tokens.contiguous())

@@ -6,6 +6,9 @@ import torch
 
 from r3d2_ros.errors import InputError
 
+DATA_CENTRE = (9, 10)
+"""Major compute capabilities of Hopper and data centres' Blackwell: 227 KiB of shared memory for a program."""
+
 
 def find_device(name: str, where: str = "harmonizer.device") -> torch.device:
     """The device that `name` means, with its index: CUDA or the CPU. InputError, naming `where`, for any other."""

@@ -33,7 +33,7 @@ from r3d2_ros.harmonizer.rewrites import rewritten
 from r3d2_ros.harmonizer.runtime.attention import AttentionKernels, attention_shapes
 from r3d2_ros.harmonizer.runtime.batches import batches_of
 from r3d2_ros.harmonizer.runtime.cuda_graphs import CudaGraphs
-from r3d2_ros.harmonizer.runtime.device import find_device
+from r3d2_ros.harmonizer.runtime.device import DATA_CENTRE, find_device
 from r3d2_ros.harmonizer.runtime.kernel_cache import cache_folder, compiling_into
 from r3d2_ros.harmonizer.runtime.numerics import numerics, pin_cublas_workspace
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RewritesConfig, RuntimeConfig
@@ -46,9 +46,6 @@ OWN_KERNELS = ("fuse_norm", "fuse_attention", "fuse_geglu", "fuse_picture")
 
 IN_PLACE = ("merge_skips", "merge_residuals")
 """Rewrites that add to a tensor which is there already."""
-
-DATA_CENTRE = (9, 10)
-"""Major compute capabilities of Hopper and data centres' Blackwell: 227 KiB of shared memory for a program."""
 
 
 def load_runtime(config: HarmonizerConfig) -> Runtime:
