@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.model.shipped import model_folder
     from r3d2_ros.harmonizer.model.variants import variant
 
-    path = model_folder(args.path, "PATH") if args.path else None
+    path = None if args.path is None else model_folder(args.path, "PATH")
     if path and is_pipeline_folder(path):
         if args.size:
             raise InputError("--size", "nothing with a pipeline, whose FLOP are not known", "a value")
@@ -80,11 +80,13 @@ def describe_pipeline(path: Path, *, require_commercial: bool = False) -> dict[s
     from r3d2_ros.harmonizer.model.licences import licence_of
     from r3d2_ros.harmonizer.model.tensor_files import read_shapes
     from r3d2_ros.harmonizer.pipelines.folders import check_parts, read_pipeline_folder
+    from r3d2_ros.harmonizer.pipelines.weights import check_weights
 
     folder, licence = read_pipeline_folder(path), licence_of(path)
     if require_commercial:
         check_commercial((licence,), where=str(path))
     check_parts(folder)
+    check_weights(folder)
     parts = {
         part.name: {
             "library": part.library,

@@ -50,6 +50,7 @@ def _of_checkpoint(config: HarmonizerConfig, folder: Path) -> list[InputError]:
 
 def _of_pipeline(config: HarmonizerConfig, path: Path) -> list[InputError]:
     from r3d2_ros.harmonizer.pipelines.network import check_settings  # imports diffusers' pipelines: seconds
+    from r3d2_ros.harmonizer.pipelines.weights import check_weights
 
     faults = _faults(lambda: check_settings(config))
     try:
@@ -59,7 +60,7 @@ def _of_pipeline(config: HarmonizerConfig, path: Path) -> list[InputError]:
     if config.require_commercial:
         faults += _faults(lambda: check_commercial((licence_of(path),), where=str(path)))
     faults += _faults(lambda: check_code(folder, allow_remote_code=config.allow_remote_code))
-    return faults + _faults(lambda: check_parts(folder))
+    return faults + (_faults(lambda: check_parts(folder)) or _faults(lambda: check_weights(folder)))
 
 
 def _faults(check: Callable[[], object]) -> list[InputError]:

@@ -258,7 +258,8 @@ class HarmonizerConfig:
         str, Field(description="folder of the checkpoint or of the pipeline, or the name of a shipped checkpoint: nano")
     ] = ""
     allow_remote_code: Annotated[
-        bool, Field(description="backend pipeline: run Python code that lies in the folder. It can do anything")
+        bool,
+        Field(strict=True, description="backend pipeline: run Python code that lies in the folder. It can do anything"),
     ] = False
     device: Annotated[
         str, Field(description="auto (cuda:0 where CUDA works, else cpu), cpu, or a CUDA device such as cuda:0")
@@ -287,7 +288,7 @@ class HarmonizerConfig:
         AfterValidator(_checked_resolution),
     ] = "full"
     require_commercial: Annotated[
-        bool, Field(description="refuse checkpoints whose licences do not all allow commercial use")
+        bool, Field(strict=True, description="refuse checkpoints whose licences do not all allow commercial use")
     ] = False
     on_deadline: Annotated[
         Literal["wait", "drop", "raw"],

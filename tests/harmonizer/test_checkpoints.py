@@ -156,6 +156,11 @@ def test_a_pickle_under_our_name_is_not_opened(folder: Path, tmp_path: Path) -> 
         ({"version": 2}, "version: expected 1, got 2"),
         ({"timestep": 1000}, "timestep: expected 0 to 999"),
         ({"timestep": "soon"}, "timestep"),
+        ({"timestep": "999"}, "timestep"),
+        ({"timestep": True}, "timestep"),
+        ({"timestep": 999.0}, "timestep"),
+        ({"schedule": {"beta_end": True}}, "schedule.beta_end"),
+        ({"skips": {"image": "false"}}, "skips.image"),
         ({"weights": "../../elsewhere"}, "weights: expected one of the keys"),
         ({"padding": {"mode": "zeros"}}, "padding.mode"),
         ({"padding": {"multiple_px": 7}}, "padding.multiple_px"),
@@ -164,6 +169,7 @@ def test_a_pickle_under_our_name_is_not_opened(folder: Path, tmp_path: Path) -> 
         ({"unet": {"layers_per_block": 10**9}}, "unet.layers_per_block"),
         ({"unet": {"norm_groups": 7}}, "unet.norm_groups: expected a divisor of 320"),
         ({"licences": [{"name": "MIT", "source": "x"}]}, "licences.0.commercial"),
+        ({"licences": [{"name": "MIT", "source": "x", "commercial": "yes"}]}, "licences.0.commercial"),
     ],
 )
 def test_wrong_configuration(folder: Path, changes: dict[str, Any], fault: str) -> None:

@@ -150,6 +150,12 @@ def test_difix_without_most_of_the_unet_is_refused(base: Path, tmp_path: Path) -
         convert(data, base, tmp_path, "difix")
 
 
+def test_difix_is_not_taken_for_pix2pix_turbo(base: Path, tmp_path: Path) -> None:
+    """It would have another timestep, another range of images and a licence that allows commercial use."""
+    with pytest.raises(InputError, match=r"state_dict_unet: expected adapters .* got none. .*convert difix"):
+        convert(difix(base), base, tmp_path, "pix2pix-turbo")
+
+
 def test_faults_are_named(base: Path, tmp_path: Path) -> None:
     data = pix2pix(base)
     with pytest.raises(InputError, match="state_dict_unet: expected a dictionary of tensors, got only the keys step"):

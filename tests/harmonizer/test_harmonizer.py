@@ -19,9 +19,10 @@ from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer import harmonizer as harmonizer_module
 from r3d2_ros.harmonizer.base import Shape
-from r3d2_ros.harmonizer.harmonizer import Harmonizer
+from r3d2_ros.harmonizer.harmonizer import Harmonizer, _grey_moment
 from r3d2_ros.harmonizer.model.config import LATENT_PX
 from r3d2_ros.harmonizer.moment import Harmonized
+from r3d2_ros.harmonizer.runtime.runtime import make_runtime
 from r3d2_ros.harmonizer.settings import HarmonizerConfig, RoiConfig, RuntimeConfig, TemporalConfig
 from r3d2_ros.harmonizer.temporal import blend as blending
 from r3d2_ros.harmonizer.temporal import motion
@@ -30,6 +31,7 @@ from r3d2_ros.rendering.frames import HostImage
 from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.simulator import FrameSet, History, Simulator
 from r3d2_ros.world import WorldState
+from tests.harmonizer.small import TINY, seeded
 from tests.test_simulator import hashes, simulator, state
 
 
@@ -141,6 +143,22 @@ def test_a_camera_whose_output_is_not_a_number_has_no_picture_and_the_others_do(
     (failure,) = frame_set.failures
     assert failure.camera.name == "front"
     assert failure.reason == "the harmonizer's output has NaN or infinite values in 1 pixels"
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"roi": RoiConfig(enabled=True, sizes="32x32, 64x64")}, {"resolution": "half"}], ids=str
+)
+def test_sums_beyond_16_bit_are_a_failure_and_no_white_picture(changes: dict[str, Any]) -> None:
+    """Weights of 60000 are finite, and what the last convolution makes of them is not."""
+    model = seeded(TINY)
+    last = [weight for weight in model.decoder.parameters() if weight.ndim == 4 and weight.shape[0] == 3]
+    last[-1].data.fill_(60_000.0)
+    config = HarmonizerConfig(device="cpu", dtype="float16", **changes)
+    runtime = make_runtime(model, config)
+    outcomes, _ = Harmonizer(config, runtime).apply(_grey_moment((48, 64), torch.device("cpu"), cameras=1, seen=1))
+    assert "NaN or infinite" in str(outcomes[0])
+    with pytest.raises(InputError, match=r"harmonizer.dtype: .*NaN or infinity from noise .* Try bfloat16"):
+        runtime.warm_up([(1, 48, 64)])
 
 
 def test_not_a_number_where_nothing_of_it_is_shown_is_no_fault() -> None:

@@ -322,6 +322,11 @@ def test_convert_needs_a_base_and_the_file_for_changes(tmp_path: Path) -> None:
         run("convert", "difix", tmp_path / "x.pkl", tmp_path / "out", "--base", tmp_path / "base", "--prompt", "x")
 
 
+def test_an_empty_path_is_no_variant() -> None:
+    with pytest.raises(InputError, match=r"config\.json: expected a JSON file"):
+        run("info", "")
+
+
 @pytest.mark.parametrize("words", [("info",), ("info", "--variant", "huge"), ("info", "x", "--size", "1080")])
 def test_wrong_arguments(words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.harmonizer.checking import harmonizer_faults
 from r3d2_ros.harmonizer.model import variants
 from r3d2_ros.harmonizer.model.checkpoints import load_config
+from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from tests.harmonizer.released import write_released
 from tests.harmonizer.small import TINY, seeded
 from tests.harmonizer.test_model_cli import run
@@ -94,6 +97,18 @@ def test_info_of_a_pipeline(released: Path, capsys: pytest.CaptureFixture[str]) 
         run("info", released, "--require-commercial")
     with pytest.raises(InputError, match="--size: expected nothing with a pipeline"):
         run("info", released, "--size", "64x64")
+
+
+def test_info_of_a_pipeline_that_lacks_a_tensor(tmp_path: Path) -> None:
+    folder = write_released(tmp_path / "released", seeded(replace(NANO, timestep=199)))
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    del tensors["conv_in.weight"]
+    save_file(tensors, weights)
+    with pytest.raises(InputErrors, match=r"unet.* 1 missing: conv_in\.weight"):
+        run("info", folder)
+    config = HarmonizerConfig(backend="pipeline", checkpoint=str(folder), allow_remote_code=True)
+    assert [fault.where for fault in harmonizer_faults(config)] == [str(folder / "unet")]
 
 
 def test_options_that_the_pipeline_answers_itself(released: Path, tmp_path: Path) -> None:

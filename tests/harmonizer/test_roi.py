@@ -13,9 +13,11 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.compositing.reduced import reduced_size, scale_of
 from r3d2_ros.harmonizer.compositing.roi import (
     BLOCK_PX,
+    MOST_CLUSTERS,
     Crop,
     Size,
     _clusters,
+    _halved,
     choose_crops,
     crop_sizes,
     crops_cost,
@@ -114,6 +116,23 @@ def test_many_actors_cost_at_most_a_whole_frame_and_are_all_covered_in_a_fixed_o
             # Far enough from edges other than the image's for the network's full effect.
             covered |= cv2.erode(inner.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8)) > 0
         assert covered[mask > 0].all()
+
+
+def test_a_region_of_a_thousand_parts_is_covered() -> None:
+    """As leaves before the sky are. Parts near each other count as one then, and still everything is in a crop."""
+    random = np.random.default_rng(2)
+    mask = np.zeros((540, 960), np.float32)
+    mask[random.integers(0, 20, 1000) * 9, random.integers(0, 100, 1000) * 9] = 1
+    blocks = occupied_blocks(mask, 0, 0, *mask.shape)
+    assert len(_clusters(blocks)) > MOST_CLUSTERS
+    crops = choose_crops(blocks, mask.shape, sizes=[(256, 960), (64, 64)], margin_px=MARGIN, grid_px=8)
+    assert crops == (Crop(256, 960, 0, 0),)
+    assert fully_covered(crops, mask.shape, MARGIN)[mask > 0].all()
+
+
+def test_blocks_of_twice_the_size() -> None:
+    blocks = np.array([[0, 1, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], np.uint8)
+    assert _halved(blocks).tolist() == [[1, 0, 1], [0, 0, 0]]
 
 
 def fully_covered(crops: tuple[Crop, ...], shape: tuple[int, int], margin_px: int) -> NDArray[np.bool_]:

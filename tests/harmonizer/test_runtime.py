@@ -74,7 +74,8 @@ def test_a_large_batch_is_run_in_parts(batch: int) -> None:
 
 def test_each_part_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for any number of images up to four gets the parts that four, three and two are run in."""
-    runtime = make_runtime(seeded(TINY), eager(runtime=RuntimeConfig(channels_last=False, max_batch=4)))
+    config = RuntimeConfig(kind="torch-compile", channels_last=False, max_batch=4)
+    runtime = make_runtime(seeded(TINY), eager(runtime=config))
     prepared: list[int] = []
 
     def network(images: Tensor) -> Tensor:
@@ -84,6 +85,16 @@ def test_each_part_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "_network", network)
     runtime.warm_up((batch, 32, 40) for batch in (1, 2, 3, 4))
     assert prepared == [4, 2, 1]
+
+
+def test_a_cpu_that_compiles_nothing_runs_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = make_runtime(seeded(TINY), eager(runtime=RuntimeConfig(max_batch=4)))
+    shapes: list[torch.Size] = []
+    network = runtime._network
+    monkeypatch.setattr(runtime, "_network", lambda images: (shapes.append(images.shape), network(images))[1])  # type: ignore[func-returns-value]
+    runtime.warm_up([(4, 64, 80), (2, 32, 40), (3, 32, 40)])
+    assert shapes == [(1, 3, 32, 40)]
+    runtime.warm_up([])
 
 
 def test_a_result_outlives_the_next_call_and_can_be_changed() -> None:

@@ -57,6 +57,10 @@ def model_from_turbo(path: Path, base: Path, prompt: PromptInput, choices: Choic
     changes = {part: _changes(data, part, path) for part in ("unet", "vae")}
     if layout == DIFIX:
         _check_full(data["state_dict_unet"], unet.tensors, path)
+    elif not changes["unet"].pairs:
+        expected = "adapters (LoRA) of the UNet, which pix2pix-turbo trains"
+        hint = "A whole UNet is Difix's layout: `r3d2 model convert difix`"
+        raise InputError(f"{path}: state_dict_unet", expected, "none", hint)
     choices = replace(
         choices,
         variant=CUSTOM,

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from r3d2_ros.schema import STRICT
 
-Count = Annotated[int, Field(ge=1, le=4096)]
+Count = Annotated[int, Field(ge=1, le=4096, strict=True)]
 DTypeName = Literal["float32", "float16", "bfloat16"]
-Few = Annotated[int, Field(ge=1, le=16)]
+Few = Annotated[int, Field(ge=1, le=16, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 InputRange = Literal["signed", "unit"]
 Position = Literal["after_upsample", "after_convolution"]
 Four = tuple[Count, Count, Count, Count]
@@ -27,7 +28,7 @@ class UNetConfig:
     cross_attention_dim: Count = 1024
     layers_per_block: Few = 2
     norm_groups: Count = 32
-    linear_projection: bool = True
+    linear_projection: Flag = True
 
     __pydantic_config__ = STRICT
 
@@ -52,7 +53,7 @@ class KLConfig:
     block_out_channels: Four = (128, 256, 512, 512)
     layers_per_block: Few = 2
     norm_groups: Count = 32
-    scaling_factor: Annotated[float, Field(gt=0)] = 0.18215
+    scaling_factor: Annotated[float, Field(gt=0, strict=True)] = 0.18215
 
     __pydantic_config__ = STRICT
 
@@ -68,11 +69,11 @@ class SkipOptions:
     enlarged: light and shadow are smooth, and cost a quarter.
     """
 
-    enabled: bool = True
+    enabled: Flag = True
     kernel_size: Literal[1, 3] = 1
-    bias: bool = False
+    bias: Flag = False
     position: Position = "after_convolution"
-    image: bool = False
+    image: Flag = False
     reduction: Literal[1, 2] = 1
 
     __pydantic_config__ = STRICT
@@ -100,9 +101,9 @@ class Padding:
 class Schedule:
     """Betas of the diffusion, linear in their square roots ("scaled_linear"); epsilon prediction."""
 
-    beta_start: Annotated[float, Field(gt=0, lt=1)] = 0.00085
-    beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.012
-    steps: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    beta_start: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.00085
+    beta_end: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.012
+    steps: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 1000
 
     __pydantic_config__ = STRICT
 
@@ -123,7 +124,7 @@ class Licence:
 
     name: str
     source: str
-    commercial: bool
+    commercial: Flag
 
     __pydantic_config__ = STRICT
 
@@ -151,7 +152,7 @@ class ModelConfig:
     unet: UNetConfig = field(default_factory=UNetConfig)
     autoencoder: Annotated[TinyConfig | KLConfig, Field(discriminator="kind")]
     skips: SkipOptions = field(default_factory=SkipOptions)
-    timestep: Annotated[int, Field(ge=0, le=9999)] = 999
+    timestep: Annotated[int, Field(ge=0, le=9999, strict=True)] = 999
     schedule: Schedule = field(default_factory=Schedule)
     prompt: Prompt = field(default_factory=Prompt)
     padding: Padding = field(default_factory=Padding)

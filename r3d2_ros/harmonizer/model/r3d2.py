@@ -70,7 +70,7 @@ class R3D2(nn.Module):
     def harmonize_padded(self, image: Tensor) -> Tensor:
         """`forward` for images [B,3,H,W] in `image_dtype` whose size already is a multiple of the padding rule's."""
         latents, taps = self.encode(image)
-        return self.finish(image, self.harmonize_latents(latents, taps)).clamp(0, 1)
+        return limited(self.finish(image, self.harmonize_latents(latents, taps)))
 
     def encode(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Of padded images [B,3,H,W] in [0, 1] the latents [B,4,H/p,W/p], p = `config.latent_px`, and the taps.
@@ -101,6 +101,11 @@ class R3D2(nn.Module):
         """The UNet's noise prediction [B,4,h,w] for latents of that shape."""
         prompt = self.prompt_embedding.expand(latents.shape[0], -1, -1)
         return self.unet(latents, self.timestep, encoder_hidden_states=prompt, return_dict=False)[0]
+
+
+def limited(image: Tensor) -> Tensor:
+    """The image in [0, 1]. What is infinite is NaN then, as what follows from it would be: 0 or 1 would hide it."""
+    return torch.where(image.isfinite(), image, torch.nan).clamp(0, 1)
 
 
 def build_unet(config: UNetConfig) -> UNet2DConditionModel:

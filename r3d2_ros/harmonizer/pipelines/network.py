@@ -21,7 +21,7 @@ from r3d2_ros.harmonizer.base import Shape
 from r3d2_ros.harmonizer.model.checkpoints import check_commercial
 from r3d2_ros.harmonizer.model.config import LATENT_PX
 from r3d2_ros.harmonizer.model.licences import licence_of
-from r3d2_ros.harmonizer.model.r3d2 import DTYPES, check_image
+from r3d2_ros.harmonizer.model.r3d2 import DTYPES, check_image, limited
 from r3d2_ros.harmonizer.model.shipped import model_folder
 from r3d2_ros.harmonizer.model.tensor_files import count_dtypes
 from r3d2_ros.harmonizer.noise import noise
@@ -89,13 +89,13 @@ class Pipeline:
     def __call__(self, images: Tensor) -> Tensor:
         """Harmonize images [B,3,H,W], float32 in [0, 1] on `device`, to the same; another size is resized back.
 
-        NaN passes; where the pipeline makes 8-bit images of it, the whole picture is NaN.
+        NaN passes, infinity as NaN; where the pipeline makes 8-bit images of it, the whole picture is NaN.
         """
         check_image(images)
         height, width = images.shape[-2:]
         with numerics(self.device, deterministic=self._deterministic):
             outputs = [resized(self._run(image), height, width) for image in images]
-        return torch.stack(outputs).clamp(0, 1)
+        return limited(torch.stack(outputs))
 
     def warm_up(self, shapes: Iterable[Shape]) -> None:
         """Run noise of each size once; the first run finds how the pipeline is called."""

@@ -117,11 +117,15 @@ class Runtime:
     def warm_up(self, shapes: Iterable[Shape]) -> None:
         """Do for images of these shapes whatever is done once: choose kernels, compile, record graphs.
 
+        On a CPU that runs PyTorch as it is there is nothing of the kind, and one of the shapes is run.
+
         A batch beyond `max_batch` stands for the parts it is split into. InputError when the network gives NaN: of its
         weights where some are not finite, else of the dtype.
         """
-        parts = {(part, *size) for batch, *size in shapes for part in self._batches(batch)}
-        for batch, height, width in sorted(parts, key=math.prod, reverse=True):  # the largest sets the memory
+        parts = sorted({(part, *size) for batch, *size in shapes for part in self._batches(batch)}, key=math.prod)
+        if self.device.type == "cpu" and self.config.kind == "eager":
+            parts = parts[:1]  # nothing is kept for a shape there: one run tells of the weights and the dtype
+        for batch, height, width in reversed(parts):  # the largest sets the memory
             if not bool(self(noise(batch, height, width).to(self.device)).isfinite().all()):
                 if self._weights is not None:
                     check_finite(self._weights)
