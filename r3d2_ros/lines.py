@@ -41,7 +41,13 @@ class Line:
 
     def __init__(self, points: ArrayLike) -> None:
         self.points = distinct(points)
-        self.s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(self.points[:, :2], axis=0), axis=1))])
+        self._steps = np.diff(self.points[:, :2], axis=0)
+        self.s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(self._steps, axis=1))])
+        self._squares, self._spans = np.einsum("ij,ij->i", self._steps, self._steps), np.diff(self.s)
+        # Parts of each step that are the line's: all of it, and EXTENSION_M beyond both ends.
+        self._low, self._high = np.zeros(len(self._steps)), np.ones(len(self._steps))
+        self._low[0] -= EXTENSION_M / self._spans[0]
+        self._high[-1] += EXTENSION_M / self._spans[-1]
 
     @property
     def length_m(self) -> float:
@@ -86,14 +92,12 @@ class Line:
 
     def _nearest(self, xy: Array, from_m: float, to_m: float) -> tuple[float, float]:
         """Distance along the line of the first nearest place between two others, and how far it is from `xy`."""
-        start, step = self.points[:-1, :2], np.diff(self.points[:, :2], axis=0)
-        low, high = np.zeros(len(start)), np.ones(len(start))
-        low[0] -= EXTENSION_M / (self.s[1] - self.s[0])
-        high[-1] += EXTENSION_M / (self.s[-1] - self.s[-2])
-        low = np.maximum(low, (from_m - self.s[:-1]) / np.diff(self.s))
-        high = np.minimum(high, (to_m - self.s[:-1]) / np.diff(self.s))
-        along = np.clip(np.einsum("ij,ij->i", xy - start, step) / np.einsum("ij,ij->i", step, step), low, high)
-        distance = np.where(low <= high, np.linalg.norm(start + along[:, None] * step - xy, axis=1), np.inf)
+        start, low, high = self.points[:-1, :2], self._low, self._high
+        if from_m > -np.inf or to_m < np.inf:
+            low = np.maximum(low, (from_m - self.s[:-1]) / self._spans)
+            high = np.minimum(high, (to_m - self.s[:-1]) / self._spans)
+        along = np.clip(np.einsum("ij,ij->i", xy - start, self._steps) / self._squares, low, high)
+        distance = np.where(low <= high, np.linalg.norm(start + along[:, None] * self._steps - xy, axis=1), np.inf)
         i = int(np.argmax(distance <= distance.min() + ROUNDING_M))
         return float(self.s[i] + along[i] * (self.s[i + 1] - self.s[i])), float(distance[i])
 
