@@ -9,5 +9,5 @@ To be read in this order:
 - model: the network and its files
 - runtime: how it is executed, with rewrites (the same function in fewer operations) and float8 (in 8-bit numbers)
 - pipelines, convert: networks as others publish them, run as they are or made ours
-- settings, checking, packages: what can be configured, and what is found before a start
+- settings, checking, grey_moments, packages: what can be configured, and what is found before a start
 """

@@ -16,32 +16,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from r3d2_ros.cameras import CameraView
 from r3d2_ros.errors import InputError
-from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.base import ImageNetwork
 from r3d2_ros.harmonizer.compositing.areas import Area, AreaFinder, whole_window
 from r3d2_ros.harmonizer.compositing.composite import bad_pixels, composited
 from r3d2_ros.harmonizer.compositing.crops import run_on_crops
 from r3d2_ros.harmonizer.compositing.reduced import reduced_size, run_reduced, scale_of
-from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.harmonizer.compositing.roi import Size, crop_sizes, grid_of, parse_sizes
+from r3d2_ros.harmonizer.grey_moments import grey_moment
 from r3d2_ros.harmonizer.moment import Failed, Harmonized, Moment
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.harmonizer.temporal.blend import TemporalHistory, blend
 from r3d2_ros.harmonizer.temporal.patch import CameraResidual
 from r3d2_ros.harmonizer.windows import Window
-from r3d2_ros.rendering.base import RenderedImage
 from r3d2_ros.rendering.cuda_copies import CopyAside, to_device, to_host
-from r3d2_ros.rendering.frames import DeviceSurfaces, RenderedFrame, frame_of
+from r3d2_ros.rendering.frames import RenderedFrame
 from r3d2_ros.triton_cache import keep_triton_kernels
 
 log = logging.getLogger(__name__)
 
 MOST_THREADS = 8
-
-DISTANCE_M = 30.0
-"""Of the actors of a warm-up: near enough for a region around them, and too far for it to fill the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +147,10 @@ class Harmonizer:
     def _try_grey_frames(self, size: Size, renderer: torch.device, cameras: int) -> None:
         """As `warm_up`, for some cameras of one size."""
         temporal = self.config.temporal
-        moments, history = [_grey_moment(size, renderer, cameras=cameras)], None
+        moments, history = [grey_moment(size, renderer, cameras=cameras)], None
         if temporal.enabled or self.config.roi.enabled:
             gap_ns = int(min(0.1, temporal.max_gap_s) * 1e9)
-            moments.append(_grey_moment(size, renderer, cameras=cameras, seen=1, stamp_ns=gap_ns, moved_m=0.01))
+            moments.append(grey_moment(size, renderer, cameras=cameras, seen=1, stamp_ns=gap_ns, moved_m=0.01))
         for moment in moments:
             outcomes, history = self.apply(moment, history)
             for outcome in outcomes:
@@ -353,39 +347,6 @@ def _pasted(seen: _Input, render: NDArray[np.uint8], bad: CopyAside, part: CopyA
 
 def _not_finite(pixels: int) -> Failed:
     return Failed(f"the harmonizer's output has NaN or infinite values in {pixels} pixels")
-
-
-def _grey_moment(
-    size: Size, renderer: torch.device, *, cameras: int = 1, seen: int = 2, stamp_ns: int = 0, moved_m: float = 0.0
-) -> Moment:
-    """Grey frames from a renderer on a device, of cameras in one place, with two actors of a metre that are far apart.
-
-    seen     of the actors: with both a picture has several crops, with one a single one, which other kernels make
-    moved_m  to the right
-    """
-    rows, columns = size
-    grey, weight = np.full((*size, 3), 0.5, np.float32), np.zeros(size, np.float32)
-    depth, instance = np.full(size, DISTANCE_M, np.float32), np.zeros(size, np.uint16)
-    actors = []
-    for number, place in enumerate((0.15, 0.85), start=1):
-        first = int(place * columns)
-        middle = np.s_[rows // 2 : rows // 2 + 8, first : first + 8]
-        if number <= seen:
-            weight[middle], instance[middle] = 1, number
-        x_m = (place - 0.5) * DISTANCE_M + moved_m
-        T_world_actor = Rigid(np.eye(3), np.array([x_m, 0.0, DISTANCE_M]))
-        actors.append(ActorBox(T_world_actor, (1.0, 1.0, 1.0), f"warm-up {number}", number))
-    frames = [frame_of(RenderedImage(grey, depth, weight, weight, instance))] * cameras
-    if renderer.type != "cpu":
-        arrays = (frames[0].rgb8, depth, weight, instance.astype(np.int32))
-        # Parts of one tensor, as a renderer gives them: not all begin where Triton's fastest loads do.
-        stacks = [torch.from_numpy(np.stack([array] * cameras)).to(renderer) for array in arrays]
-        surfaces = [DeviceSurfaces(*parts) for parts in zip(*stacks, strict=True)]
-        frames = [replace(frame, surfaces=one) for frame, one in zip(frames, surfaces, strict=True)]
-    K = np.array([[columns, 0, columns / 2], [0, columns, rows / 2], [0, 0, 1]], np.float64)
-    view = CameraView(K, width_px=columns, height_px=rows, T_camera_world=Rigid.identity())
-    names = tuple(f"warm-up {k}" for k in range(cameras))
-    return Moment(stamp_ns, names, (view,) * cameras, tuple(frames), tuple(actors))
 
 
 def _first_line(error: Exception) -> str:

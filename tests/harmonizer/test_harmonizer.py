@@ -19,7 +19,8 @@ from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer import harmonizer as harmonizer_module
 from r3d2_ros.harmonizer.base import Shape
-from r3d2_ros.harmonizer.harmonizer import Harmonizer, _grey_moment
+from r3d2_ros.harmonizer.grey_moments import grey_moment
+from r3d2_ros.harmonizer.harmonizer import Harmonizer
 from r3d2_ros.harmonizer.model.config import LATENT_PX
 from r3d2_ros.harmonizer.moment import Harmonized
 from r3d2_ros.harmonizer.runtime.runtime import make_runtime
@@ -155,7 +156,7 @@ def test_sums_beyond_16_bit_are_a_failure_and_no_white_picture(changes: dict[str
     last[-1].data.fill_(60_000.0)
     config = HarmonizerConfig(device="cpu", dtype="float16", **changes)
     runtime = make_runtime(model, config)
-    outcomes, _ = Harmonizer(config, runtime).apply(_grey_moment((48, 64), torch.device("cpu"), cameras=1, seen=1))
+    outcomes, _ = Harmonizer(config, runtime).apply(grey_moment((48, 64), torch.device("cpu"), cameras=1, seen=1))
     assert "NaN or infinite" in str(outcomes[0])
     with pytest.raises(InputError, match=r"harmonizer.dtype: .*NaN or infinity from noise .* Try bfloat16"):
         runtime.warm_up([(1, 48, 64)])
@@ -394,7 +395,7 @@ def test_what_a_street_can_ask_for_is_met_before_the_first_frame(monkeypatch: py
 
 def test_pictures_of_a_warm_up_are_parts_of_one_tensor() -> None:
     """As a renderer's are: the second does not begin where the first would."""
-    moment = harmonizer_module._grey_moment((3, 5), torch.device("meta"), cameras=2)
+    moment = grey_moment((3, 5), torch.device("meta"), cameras=2)
     surfaces = [frame.surfaces for frame in moment.frames]
     assert [one is not None and one.rgb8.storage_offset() for one in surfaces] == [0, 3 * 3 * 5]
     assert moment.names == ("warm-up 0", "warm-up 1")
@@ -418,7 +419,7 @@ def test_a_network_that_fails_for_every_frame_is_not_ready(
 @pytest.mark.parametrize("roi", [False, True])
 def test_an_image_of_one_pixel_is_harmonized(roi: bool, temporal: bool) -> None:
     config = HarmonizerConfig(temporal=TemporalConfig(enabled=temporal), roi=RoiConfig(enabled=roi))
-    grey = harmonizer_module._grey_moment((1, 1), torch.device("cpu"))
+    grey = grey_moment((1, 1), torch.device("cpu"))
     ([picture], _) = Harmonizer(config, darker()).apply(grey)
     assert isinstance(picture, Harmonized)
     np.testing.assert_array_equal(picture.rgb, [[[102, 102, 102]]])
