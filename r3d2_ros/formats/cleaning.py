@@ -46,7 +46,7 @@ class LoadedGaussians:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Activated rows as a reader found them, not yet checked; NaN marks a value that has no activation.
+    """Activated rows as a reader found them, not yet checked.
 
     means      [N, 3] float64 when the file holds more than float32, else float32
     quats      [N, 4] float32 wxyz of any length
@@ -68,16 +68,15 @@ class Rows:
 
 
 def exp_scales(log_scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """exp, with NaN where the input is not finite."""
+    """exp. -inf, which some programs write for flat Gaussians, is 0; NaN and inf stay, and `clean` drops them."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return np.where(np.isfinite(log_scales), np.exp(log_scales), np.float32(np.nan))
+        return np.exp(log_scales)
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)) in float64, rounded to float32, with NaN where the input is not finite."""
-    x = logits.astype(np.float64)
+    """1 / (1 + exp(-x)) in float64, rounded to float32. Of -inf and inf, which some programs write, it is 0 and 1."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return np.where(np.isfinite(x), 1.0 / (1.0 + np.exp(-x)), np.nan).astype(np.float32)
+        return (1.0 / (1.0 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
 
 
 def logit(opacities: NDArray[np.float32]) -> NDArray[np.float32]:

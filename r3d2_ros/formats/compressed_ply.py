@@ -98,8 +98,8 @@ def _unpack_rotation(packed: NDArray[np.uint32]) -> NDArray[np.float32]:
 
 
 def _read_sh(file: BinaryIO, header: Header, count: int) -> NDArray[np.float32]:
-    """Higher SH coefficients [N, K, 3]; K = 0 without the element `sh`."""
-    if "sh" not in header.elements:
+    """Higher SH coefficients [N, K, 3]; K = 0 without the element `sh`, or where it has no columns, as gsplat's."""
+    if "sh" not in header.elements or not header.elements["sh"].types:
         return np.zeros((count, 0, 3), np.float32)
     element = header.element("sh", required=("f_rest_0",))
     columns = len(element.types)

@@ -165,11 +165,11 @@ BAD_ROWS = {
     "absurd position": ({"z": 2e8}, "position: 1"),
     "overflowing scale": ({"scale_1": 100.0}, "scale: 1"),
     "absurd scale": ({"scale_1": 20.0}, "scale: 1"),
-    "infinite log scale": ({"scale_0": -np.inf}, "scale: 1"),
+    "infinite log scale": ({"scale_0": np.inf}, "scale: 1"),
+    "NaN log scale": ({"scale_0": np.nan}, "scale: 1"),
     "zero quaternion": ({f"rot_{i}": 0.0 for i in range(4)}, "rotation: 1"),
     "NaN quaternion": ({"rot_2": np.nan}, "rotation: 1"),
     "NaN opacity": ({"opacity": np.nan}, "opacity: 1"),
-    "infinite opacity": ({"opacity": np.inf}, "opacity: 1"),
     "absurd colour": ({"f_dc_1": 1e20}, "colour: 1"),
     "NaN colour": ({"f_rest_3": np.nan}, "colour: 1"),
 }

@@ -86,6 +86,12 @@ def test_spherical_harmonics(tmp_path: Path, columns: int, degree: int) -> None:
     assert gaussians.sh[0, 1].tolist() == [-4.0, 4.0, (128.5 / 256 - 0.5) * 8]
 
 
+def test_an_sh_element_without_columns_holds_nothing(tmp_path: Path) -> None:
+    """What gsplat 1.5.3 writes of splats without spherical harmonics."""
+    loaded = load(tmp_path, compressed_bytes(3).replace(b"end_header", b"element sh 3\nend_header"))
+    assert (len(loaded.gaussians), loaded.gaussians.sh_degree, loaded.notes) == (3, 0, ())
+
+
 def test_the_second_chunk_has_its_own_range(tmp_path: Path) -> None:
     data = compressed_bytes(257)
     start = data.index(b"end_header\n") + len(b"end_header\n")

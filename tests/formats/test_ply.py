@@ -149,6 +149,19 @@ def test_saturated_values_stay_finite_in_the_file(tmp_path: Path) -> None:
     assert (loaded.gaussians.opacities < 1).all() and (loaded.gaussians.scales > 0).all()
 
 
+def test_infinite_logits_are_opaque_or_unseen_and_log_scales_of_minus_infinity_flat(tmp_path: Path) -> None:
+    """What PlayCanvas splat-transform writes for alpha 255 and 0, and for a thickness of 0, in every row."""
+    columns = gaussian_columns(2) | {"opacity": [np.inf, -np.inf], "scale_1": [-np.inf, -np.inf]}
+    loaded = load_gaussians(write_ply(tmp_path / "a.ply", columns))
+    assert (loaded.dropped, loaded.notes) == (0, ())
+    np.testing.assert_allclose(loaded.gaussians.opacities, [1, 0], atol=1e-7)
+    np.testing.assert_allclose(loaded.gaussians.scales[0], np.exp([-1, -np.inf, -3]), rtol=1e-6, atol=1e-11)
+    write_inria_ply(tmp_path / "b.ply", loaded.gaussians)
+    again = load_gaussians(tmp_path / "b.ply").gaussians
+    np.testing.assert_allclose(again.opacities, loaded.gaussians.opacities, atol=2e-7)
+    np.testing.assert_allclose(again.scales, loaded.gaussians.scales, rtol=1e-5)
+
+
 def test_far_double_coordinates_keep_their_detail(tmp_path: Path) -> None:
     utm = np.array([500_123.4, 4_600_567.8, 31.25])
     columns = gaussian_columns(101)
