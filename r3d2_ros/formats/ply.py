@@ -36,6 +36,8 @@ RGB = ("red", "green", "blue")
 NORMAL = ("nx", "ny", "nz")
 REST_COUNTS = {0: 0, 9: 3, 24: 8, 45: 15, 72: 24}
 """Number of f_rest columns -> coefficients per channel, for SH degree 0 to 4."""
+BACKGROUND = "vertex_background"
+"""The static part of a scene file of Street Gaussians; their other elements, such as vertex_obj_001, are actors."""
 MAX_REST = 15
 WRITE_ROWS = 65_536
 
@@ -45,14 +47,15 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
 
     nerfstudio's uchar red/green/blue stand in for absent f_dc (SH degree 0). SH of degree 4 is cut to
     degree 3, with a note. A Mip-Splatting `filter_3D` column is baked into scales and opacities, with a note.
-    Other columns and elements are ignored. InputError names missing columns, missing rows and more than 1 %
-    of unusable rows.
+    Of a scene of Street Gaussians the background is read, and colours that change with time at their mean, with
+    notes. Other columns and elements are ignored. InputError names missing columns, missing rows and more than
+    1 % of unusable rows.
     """
     path = header.path
-    colour = _colour_columns(header)
-    element = header.element("vertex", required=(*POSITION, "opacity", *SCALE, *ROTATION, *colour))
-    rest, notes = _rest_columns(element, path) if colour == DC else ((), ())
-    rows = read_rows(file, header, "vertex")
+    name, notes = _element_name(header)
+    colour = _colour_columns(header, name)
+    element = header.element(name, required=(*POSITION, "opacity", *SCALE, *ROTATION, *colour))
+    rows = read_rows(file, header, name)
     exact = any(rows.dtype[name].itemsize > 4 for name in POSITION)
     log_scales, logits = stack_columns(rows, SCALE), stack_columns(rows, ("opacity",))[:, 0]
     notes = (*notes, *_activated_note(path, log_scales, logits))
@@ -61,7 +64,9 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
         scales, opacities = _bake_3d_filter(scales, opacities, stack_columns(rows, ("filter_3D",)))
         notes = (*notes, f"{path}: Mip-Splatting's filter_3D was baked into scales and opacities")
     if colour == DC:
-        sh = stack_columns(rows, (*DC, *rest)).reshape(len(rows), -1, 3)
+        columns, sh_notes = _sh_columns(element, path)
+        notes = (*notes, *sh_notes)
+        sh = stack_columns(rows, columns).reshape(len(rows), -1, 3)
     else:
         sh = unit_rgb_to_sh(stack_columns(rows, RGB) / 255.0)
     unchecked = Rows(
@@ -74,24 +79,68 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
     return clean(path, "inria-ply", unchecked, notes)
 
 
-def _colour_columns(header: Header) -> tuple[str, ...]:
-    vertex = header.elements.get("vertex")
-    types = vertex.types if vertex else {}
-    return RGB if "f_dc_0" not in types and all(types.get(name) == "u1" for name in RGB) else DC
+def _element_name(header: Header) -> tuple[str, tuple[str, ...]]:
+    """The element that holds the Gaussians, and notes on those beside it."""
+    if "vertex" in header.elements or BACKGROUND not in header.elements:
+        return "vertex", ()
+    others = [name for name in header.elements if name.startswith("vertex_") and name != BACKGROUND]
+    note = (
+        f"{header.path}: a scene of Street Gaussians: of its models the background is read, and not "
+        f"{', '.join(others)}. An asset is a file of its own, with the model's element under the name 'vertex'"
+    )
+    return BACKGROUND, (note,) if others else ()
+
+
+def _colour_columns(header: Header, name: str) -> tuple[str, ...]:
+    element = header.elements.get(name)
+    types = element.types if element else {}
+    return RGB if "f_dc_0" not in types and all(types.get(column) == "u1" for column in RGB) else DC
+
+
+def _sh_columns(element: Element, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the f_dc and f_rest columns in [K, 3] order, and notes."""
+    dc, dc_notes = _dc_columns(element, path)
+    rest, rest_notes = _rest_columns(element, path)
+    return (*dc, *rest), (*dc_notes, *rest_notes)
+
+
+def _dc_columns(element: Element, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of three f_dc columns, and notes.
+
+    An actor of Street Gaussians (Yan et al., ECCV 2024) has F terms per channel, channel-major: at the share t of its
+    track a channel is the sum of term k times cos(k pi t) for even k, sin((k + 1) pi t) for odd k. Those are whole
+    periods, so the mean over the track is term 0.
+    """
+    count, gaps = _numbered(element, "f_dc")
+    terms, left = divmod(count, 3)
+    if left or gaps:
+        raise InputError(path, "3 columns f_dc_0, f_dc_1, f_dc_2, or a multiple of 3", f"{count} f_dc columns{gaps}")
+    if terms == 1:
+        return DC, ()
+    note = (
+        f"{path}: {count} f_dc columns: colours that change with time ({terms} Fourier terms per channel, as Street "
+        "Gaussians writes them) are read at their mean"
+    )
+    return tuple(f"f_dc_{channel * terms}" for channel in range(3)), (note,)
 
 
 def _rest_columns(element: Element, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the f_rest columns in [K, 3] order, and notes."""
-    found = [name for name in element.types if re.fullmatch(r"f_rest_\d+", name)]
-    per_channel = REST_COUNTS.get(len(found))
-    if per_channel is None or any(f"f_rest_{i}" not in element.types for i in range(len(found))):
+    count, gaps = _numbered(element, "f_rest")
+    per_channel = REST_COUNTS.get(count)
+    if per_channel is None or gaps:
         expected = "0, 9, 24, 45 or 72 columns f_rest_0, f_rest_1, ... (SH degree 0 to 4)"
-        gaps = ", with gaps" if per_channel else ""
-        raise InputError(path, expected, f"{len(found)} f_rest columns{gaps}")
+        raise InputError(path, expected, f"{count} f_rest columns{gaps}")
     kept = min(per_channel, MAX_REST)
     columns = tuple(f"f_rest_{channel * per_channel + k}" for k in range(kept) for channel in range(3))
     cut = f"{path}: spherical harmonics of degree 4 cut to degree 3"
     return columns, (cut,) if kept < per_channel else ()
+
+
+def _numbered(element: Element, name: str) -> tuple[int, str]:
+    """How many columns `name`_0, `name`_1, ... there are, and words for the case that some are left out."""
+    count = sum(re.fullmatch(rf"{name}_\d+", column) is not None for column in element.types)
+    return count, "" if all(f"{name}_{i}" in element.types for i in range(count)) else ", with gaps"
 
 
 def _activated_note(

@@ -55,8 +55,10 @@ class Header:
     def element(self, name: str, *, required: Sequence[str]) -> Element:
         """The element `name`. InputError when it is absent, empty, too long, has lists, or lacks a column."""
         if name not in self.elements:
-            known = ", ".join(self.elements) or "none"
-            raise InputError(self.path, f"a PLY element '{name}'", f"the elements {known}")
+            models = [key for key in self.elements if key.startswith("vertex_")]
+            hint = "They are models of Street Gaussians: write the one that is meant to a file, as 'vertex'"
+            got = f"the elements {_short(list(self.elements)) or 'none'}"
+            raise InputError(self.path, f"a PLY element '{name}'", got, hint if models else "")
         element = self.elements[name]
         if element.has_lists:
             lists = [key for key, code in element.types.items() if code == "list"]

@@ -93,6 +93,38 @@ def test_uchar_colours_stand_in_for_f_dc(tmp_path: Path) -> None:
     np.testing.assert_allclose(SH_C0 * gaussians.sh[:, 0] + 0.5, [[1, 0.2, 0], [0, 0, 0.4]], atol=1e-6)
 
 
+def street_gaussians_columns(count: int, *, terms: int, rest: int = 9) -> dict[str, np.ndarray]:
+    """Columns of a model; term k of channel c, f_dc_{c * terms + k}, is 10 c + k."""
+    columns = {name: v for name, v in gaussian_columns(count, rest=rest).items() if not name.startswith("f_dc")}
+    dc = {f"f_dc_{c * terms + k}": np.full(count, 10.0 * c + k) for c in range(3) for k in range(terms)}
+    return columns | dc | {"semantic_0": np.zeros(count)}
+
+
+def test_colours_that_change_with_time_are_read_at_their_mean(tmp_path: Path) -> None:
+    loaded = load_gaussians(write_ply(tmp_path / "obj_001.ply", street_gaussians_columns(2, terms=5)))
+    assert loaded.gaussians.sh[1, 0].tolist() == [0, 10, 20]
+    assert loaded.gaussians.sh[0, 1:].tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    assert loaded.notes == (
+        f"{tmp_path / 'obj_001.ply'}: 15 f_dc columns: colours that change with time (5 Fourier terms per channel, as "
+        "Street Gaussians writes them) are read at their mean",
+    )
+
+
+def test_the_background_of_a_street_gaussians_scene_is_read(tmp_path: Path) -> None:
+    background = ply_bytes(gaussian_columns(3)).replace(b"element vertex", b"element vertex_background")
+    header, rows = background.split(b"end_header\n")
+    path = tmp_path / "scene.ply"
+    path.write_bytes(background)
+    assert load_gaussians(path).notes == ()
+    model, values = ply_bytes(street_gaussians_columns(2, terms=5)).split(b"end_header\n")
+    actor = model[model.index(b"element") :].replace(b"element vertex", b"element vertex_obj_001")
+    path.write_bytes(header + actor + b"end_header\n" + rows + values)
+    loaded = load_gaussians(path)
+    assert loaded.gaussians.means[:, 0].tolist() == [1, 2, 3]
+    (note,) = loaded.notes
+    assert "a scene of Street Gaussians: of its models the background is read, and not vertex_obj_001. An" in note
+
+
 def test_mip_splatting_filter_is_baked_in(tmp_path: Path) -> None:
     columns = gaussian_columns(1) | {"filter_3D": [4.0], "opacity": [0.0]}
     columns |= {f"scale_{a}": [np.log(3.0)] for a in range(3)}
