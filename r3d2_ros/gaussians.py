@@ -26,8 +26,8 @@ class Gaussians:
     opacities  [N]    float32 in (0, 1)
     sh         [N, K, 3] float32, K = 1, 4, 9 or 16; colour = max(0, SH(direction) + 0.5) where the
                direction goes from the camera to the mean, in this frame
-    origin     [3]    float64. Zero unless the frame's coordinates are too large for float32
-               (UTM, MGRS); it depends on the file alone.
+    origin     [3]    float64. Zero unless the frame's coordinates are too large for exact pictures in float32
+               (UTM, MGRS, or a kilometre from the frame's zero); it depends on the file alone.
     """
 
     means: NDArray[np.float32]

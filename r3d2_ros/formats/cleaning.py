@@ -20,8 +20,11 @@ MIN_OPACITY = np.float32(1e-8)
 MAX_OPACITY = np.float32(1 - 2**-24)
 """The largest float32 below 1, so that every opacity has a finite logit."""
 
-FAR_FLOAT32 = 10_000.0
-FAR_FLOAT64 = 128.0
+FAR = 128.0
+"""From here on positions are relative to an origin: as float32 they, and a camera among them, would be rounded to 8
+micrometres at 128 m and to a millimetre at 10 km, which pictures show."""
+LOST_FLOAT32 = 10_000.0
+"""From here on a file of float32 positions has itself lost a millimetre."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,20 +143,15 @@ def _unit(quats: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def local_origin(means: NDArray) -> NDArray[np.float64]:
-    """The whole-metre median [3] of positions [N, 3] that are too far out for float32, else zero.
-
-    float64 positions count as far from 128 m on, where float32 would round to 8 micrometres; float32 ones
-    from 10 km on, where moving the origin only helps what comes after.
-    """
+    """The median [3] of positions [N, 3] in whole units where it is FAR out or further, else zero."""
     median = np.median(means, axis=0).astype(np.float64)
-    far = FAR_FLOAT64 if means.dtype == np.float64 else FAR_FLOAT32
-    return np.round(median) + 0.0 if np.abs(median).max() >= far else np.zeros(3)  # + 0.0: never -0.0
+    return np.round(median) + 0.0 if np.abs(median).max() >= FAR else np.zeros(3)  # + 0.0: never -0.0
 
 
 def float32_loss_note(path: str, means: NDArray) -> tuple[str, ...]:
     """A note when most positions lie where float32 resolves no better than about a millimetre."""
     furthest = float(np.abs(np.median(means, axis=0)).max())
-    if furthest < FAR_FLOAT32:
+    if furthest < LOST_FLOAT32:
         return ()
     spacing_m = float(np.spacing(np.float32(furthest)))
     note = (

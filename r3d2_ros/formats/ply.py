@@ -168,7 +168,7 @@ def write_inria_ply(path: str | Path, gaussians: Gaussians) -> None:
     """Write INRIA PLY, binary little-endian float32, in the column order of the original trainer.
 
     When `gaussians.origin` is not zero, x y z are double columns: far coordinates keep float64 resolution.
-    Otherwise means come back bit for bit, as quaternions and SH always do; scales and opacities within the
+    Means around zero come back bit for bit, as quaternions and SH always do; scales and opacities within the
     float32 rounding of log and logit. `path` appears only when it is complete. InputError when it cannot be
     written.
     """

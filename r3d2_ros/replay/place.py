@@ -84,7 +84,7 @@ def _outside_m(points: Array, scene: Scene) -> tuple[Array, str]:
     means = scene.background.means
     if len(means) == 0:
         return np.zeros(len(points)), "the scene"
-    low, high = np.quantile(means[:: max(1, len(means) // 100_000)], QUANTILES, axis=0)
+    low, high = scene.background.origin + np.quantile(means[:: max(1, len(means) // 100_000)], QUANTILES, axis=0)
     local = scene.T_map_scene.inverse().apply(points)
     distance = np.linalg.norm(np.maximum(np.maximum(low - local, local - high), 0.0), axis=1)
     return distance * scene.T_map_scene.scale, "the scene (the box that holds 98 % of it)"

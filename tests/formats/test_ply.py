@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from r3d2_ros.cameras import R_BODY_OPTICAL
 from r3d2_ros.formats import load_gaussians, write_inria_ply
 from r3d2_ros.gaussians import SH_C0, Gaussians
+from r3d2_ros.geometry import Rigid, rotation_from_rpy
+from r3d2_ros.rendering.base import RenderSettings
+from r3d2_ros.rendering.cpu import CpuRenderer
+from r3d2_ros.rendering.reference import ReferenceRenderer
 from tests.formats.plys import gaussian_columns, ply_bytes, write_ply
+from tests.rendering.cpu_scenes import cloud, psnr_db, scene_of, view_of
 
 
 def random_gaussians(count: int = 500, *, degree: int = 3, seed: int = 0) -> Gaussians:
@@ -217,6 +223,34 @@ def test_far_float_coordinates_are_warned_about(tmp_path: Path) -> None:
     assert loaded.gaussians.origin.tolist() == [500_000, 4_600_001, -3]
     assert loaded.gaussians.means[:, 1].tolist() == [-1, 0, 1]
     assert len(loaded.notes) == 1 and "baked.ply" in loaded.notes[0] and "0.5 m" in loaded.notes[0]
+
+
+@pytest.mark.parametrize("distance_m", [200, 9900])
+def test_far_float_coordinates_are_rendered_as_precisely_as_near_ones(tmp_path: Path, distance_m: int) -> None:
+    place = np.array([distance_m, -0.9 * distance_m, 0.0])
+    near = cloud(300, centre=(5, 0, 0))
+    far = Gaussians((near.means + place).astype(np.float32), near.quats, near.scales, near.opacities, near.sh)
+    write_inria_ply(tmp_path / "far.ply", far)
+    loaded = load_gaussians(tmp_path / "far.ply")
+    assert loaded.notes == () and np.abs(loaded.gaussians.origin - place).max() < 10
+    T_world_camera = Rigid(rotation_from_rpy(0.01, 0.02, 0.1) @ R_BODY_OPTICAL, place + [0.0123, 0.0456, 0.0789])
+    view = view_of(width=96, height=64, focal=400, principal=(0.5, 0.5), T_camera_world=T_world_camera.inverse())
+    (frame,) = CpuRenderer(RenderSettings(), 1).render(scene_of(loaded.gaussians), [view])
+    (expected,) = ReferenceRenderer(RenderSettings()).render(scene_of(far), [view])
+    assert psnr_db(frame.rgb, expected.rgb) > 100
+
+
+def test_far_float_coordinates_come_back_from_a_file_written_again(tmp_path: Path) -> None:
+    """Means become relative to an origin once, and double columns keep them from there on."""
+    far = random_gaussians()
+    far = Gaussians(far.means + [3000.0, 0, 0], far.quats, far.scales, far.opacities, far.sh)
+    write_inria_ply(tmp_path / "a.ply", far)
+    once = load_gaussians(tmp_path / "a.ply").gaussians
+    np.testing.assert_allclose(once.origin + once.means, far.means.astype(np.float64), rtol=0, atol=1e-5)
+    write_inria_ply(tmp_path / "b.ply", once)
+    again = load_gaussians(tmp_path / "b.ply").gaussians
+    for name in ("origin", "means", "quats", "sh"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(once, name), err_msg=name)
 
 
 def test_a_few_far_rows_neither_move_the_origin_nor_warn(tmp_path: Path) -> None:
