@@ -83,6 +83,7 @@ def assemble(
     notes = (
         *rig.notes,
         *scene.notes,
+        *library.notes,
         *_temporal_notes(config, rig),
         *harmonizer_notes(config.harmonizer, scene),
     )

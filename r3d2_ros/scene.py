@@ -21,7 +21,7 @@ from r3d2_ros.world import ActorState
 class Asset:
     """A named object in the vehicle frame: x forward, y left, z up, origin at the ground centre of its box.
 
-    size_m is (length, width, height) of the box.
+    size_m is (length, width, height) of the box; notes are what the loader wants the user to know once.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Asset:
     size_m: tuple[float, float, float]
     category: str = ""
     licence: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,11 @@ class AssetLibrary:
         if name not in self.assets:
             raise KeyError(f"unknown asset '{name}', known: {', '.join(sorted(self.assets)) or 'none'}")
         return self.assets[name]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of all assets, each once. Assets that have not been read are read for it."""
+        return tuple(dict.fromkeys(note for asset in self.assets.values() for note in asset.notes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from r3d2_ros.harmonizer.model.shipped import shipped_model
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.scene import AssetLibrary, Scene
 from tests.cli.small import RIG, blobs, write_inputs
+from tests.formats.plys import gaussian_columns, write_ply
 from tests.harmonizer.released import write_released
 from tests.harmonizer.small import TINY, seeded
 
@@ -50,6 +51,14 @@ def test_a_camera_that_is_too_slow_for_the_temporal_mode_is_named(folder: Path) 
         "max_gap_s, 0.5 s"
     ]
     assert notes(sync__tick="ego") == [], "the rate of the ego is not known"
+
+
+def test_what_is_known_of_the_librarys_files_is_noted(folder: Path) -> None:
+    car = write_ply(folder / "car.ply", gaussian_columns(4, rest=72))
+    (folder / "assets.yaml").write_text("assets: {car: {file: car.ply}}\n")
+    library = str(folder / "assets.yaml")
+    config = load_config(folder / "sim.yaml", {"assets.library": library, "harmonizer.backend": "none"})
+    assert f"{car}: spherical harmonics of degree 4 cut to degree 3" in assemble(config).notes
 
 
 def test_a_harmonizer_that_saw_procedural_streets_only_says_so_elsewhere(tmp_path: Path) -> None:

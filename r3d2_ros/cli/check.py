@@ -329,12 +329,18 @@ def _check_library(path: Path, findings: Findings) -> None:
     library = load_library(path)
     for name in library.assets:
         with findings.collect():
-            library[name]
+            _note(library[name].notes, findings)
+
+
+def _note(notes: Sequence[str], findings: Findings) -> None:
+    """Add those that are new: several assets may be of one file."""
+    findings.notes += [note for note in notes if note not in findings.notes]
 
 
 def _check_actors(path: Path, findings: Findings) -> None:
     entries = load_actors(path)
     assets = load_assets(entries, path=path, library=None)
+    _note(assets.notes, findings)
     names = sorted({entry.asset for entry in entries} - set(assets.assets))
     if names:
         findings.notes.append(f"{path}: expected in the library that it is used with: {', '.join(names)}")

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     scene = load_config_scene(config.scene, _say)
     library = load_assets(entries, path=args.actors or "", library=lambda: load_config_library(config, _say))
     frame_set, renderer = _frame_set(args, config, scene=scene, library=library, rig=rig, entries=entries)
-    notes = [*_notes(scene, rig, frame_set), *harmonizer_notes(config.harmonizer, scene)]
+    notes = [*_notes(scene, library, rig, frame_set), *harmonizer_notes(config.harmonizer, scene)]
     facts: dict[str, Any] = {
         "out": str(args.out),
         "renderer": renderer,
@@ -225,8 +225,8 @@ def write_npy(path: Path, array: NDArray) -> None:
         file.write(encoded.getbuffer())
 
 
-def _notes(scene: Scene, rig: Rig, frame_set: FrameSet) -> list[str]:
-    notes = [*rig.notes, *scene.notes]
+def _notes(scene: Scene, library: AssetLibrary, rig: Rig, frame_set: FrameSet) -> list[str]:
+    notes = [*rig.notes, *scene.notes, *library.notes]
     if frame_set.out_of_bounds_m > 0:
         notes.append(f"the vehicle is {frame_set.out_of_bounds_m:.2f} m outside the scene's bounds")
     if not math.isnan(frame_set.off_path_m):

@@ -60,8 +60,9 @@ def load_library(path: str | Path) -> AssetLibrary:
 
 def load_asset(path: str | Path) -> Asset:
     """One Gaussian file, already in the vehicle frame, as an asset named after it, with its measured size."""
-    gaussians = load_gaussians(path).gaussians
-    return Asset(name=Path(path).stem, gaussians=gaussians, size_m=measure_size(gaussians))
+    loaded = load_gaussians(path)
+    size_m = measure_size(loaded.gaussians)
+    return Asset(name=Path(path).stem, gaussians=loaded.gaussians, size_m=size_m, notes=loaded.notes)
 
 
 def write_library(folder: str | Path, library: AssetLibrary) -> Path:
@@ -114,18 +115,19 @@ class _Entry:
 
     def load(self) -> Asset:
         try:
-            gaussians = load_gaussians(self.file).gaussians
+            loaded = load_gaussians(self.file)
         except InputError as error:
             hint = f"{error.hint}. " if error.hint else ""
             named = f"{hint}It is the file of the asset '{self.name}' in {self.where}"
             raise InputError(error.where, error.expected, error.got, named) from error
-        gaussians = transform_gaussians(gaussians, self.T_asset_file)
+        gaussians = transform_gaussians(loaded.gaussians, self.T_asset_file)
         return Asset(
             name=self.name,
             gaussians=gaussians,
             size_m=self.keys.size_m or measure_size(gaussians),
             category=self.keys.category,
             licence=self.keys.licence,
+            notes=loaded.notes,
         )
 
 

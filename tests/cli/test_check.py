@@ -13,6 +13,7 @@ from r3d2_ros.cli.check import CHECKS
 from r3d2_ros.cli.main import main
 from tests.cli.small import write_inputs
 from tests.data import shared_data
+from tests.formats.plys import gaussian_columns, write_ply
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -312,6 +313,18 @@ def test_the_same_fault_in_every_entry_is_not_printed_without_end(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 102 and lines[-2] == "... and 60 more like these; --json has all"
     assert len(check(folder / "file.yaml", capsys)[1]["faults"]) == 160
+
+
+@pytest.mark.parametrize("kind", ["configuration", "scene", "assets", "actors"])
+def test_what_is_known_of_assets_is_noted_once(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    car = write_ply(folder / "car.ply", gaussian_columns(4, rest=72))
+    (folder / "assets.yaml").write_text("assets:\n  car: {file: car.ply}\n  again: {file: car.ply}\n")
+    text = {"assets": (folder / "assets.yaml").read_text(), "actors": GOOD["actors"]}
+    text["configuration"] = f"{GOOD['configuration']}assets: {{library: assets.yaml}}\n"
+    text["scene"] = "gaussians: wall.ply\nassets: assets.yaml\n"
+    (folder / "file.yaml").write_text(text[kind] or "")
+    notes = check(folder / "file.yaml", capsys)[1]["notes"]
+    assert [note for note in notes if str(car) in note] == [f"{car}: spherical harmonics of degree 4 cut to degree 3"]
 
 
 def test_what_is_not_rendered_of_a_configurations_rig_is_noted(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from r3d2_ros.cli.main import main
 from r3d2_ros.rendering import RENDERERS
 from tests.cli.small import CENTRE, HEIGHT, WIDTH, write_inputs
+from tests.formats.plys import gaussian_columns, write_ply
 
 
 @pytest.fixture
@@ -90,6 +91,14 @@ def test_a_turned_actor_shows_its_other_end(folder: Path, yaw_deg: int, strong: 
     pixel = image(folder)[CENTRE].astype(int)
     assert pixel[strong] > 200
     assert pixel[2 - strong] < 40
+
+
+def test_what_is_known_of_an_assets_file_is_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    car = write_ply(folder / "car.ply", gaussian_columns(4, rest=72))
+    assert render(folder, "--json", actors="[{id: a, asset: car.ply, x: 9, y: 0, z: 0, yaw_deg: 0}]") == 0
+    captured = capsys.readouterr()
+    note = f"{car}: spherical harmonics of degree 4 cut to degree 3"
+    assert note in json.loads(captured.out)["notes"] and f"note: {note}" in captured.err
 
 
 def test_a_size_stretches_the_actor(folder: Path) -> None:

@@ -12,6 +12,7 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats import load_asset, load_library, write_inria_ply, write_library
 from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.scene import Asset, AssetLibrary
+from tests.formats.plys import gaussian_columns, write_ply
 
 
 def box(size: tuple[float, float, float], count: int = 4000, *, sh_degree: int = 0) -> Gaussians:
@@ -78,6 +79,14 @@ def test_files_are_read_on_first_use_and_faults_name_asset_and_file(tmp_path: Pa
         InputError, match=r"broken\.ply.*unterminated.*asset 'broken' in .*assets\.yaml: assets\.broken"
     ):
         library["broken"]
+
+
+def test_what_is_known_of_a_file_is_said_of_its_assets(tmp_path: Path) -> None:
+    path = library_file(tmp_path, {"car": {"file": "car.ply"}, "a": {"file": "cut.ply"}, "b": {"file": "cut.ply"}})
+    cut = write_ply(tmp_path / "cut.ply", gaussian_columns(4, rest=72))
+    library, note = load_library(path), f"{cut}: spherical harmonics of degree 4 cut to degree 3"
+    assert (library["car"].notes, library["a"].notes, load_asset(cut).notes) == ((), (note,), (note,))
+    assert library.notes == (note,)
 
 
 def test_every_fault_is_found_at_once(tmp_path: Path) -> None:
