@@ -27,7 +27,7 @@ from r3d2_ros.config import (
 )
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.formats.libraries import load_library
-from r3d2_ros.formats.load import FOREIGN_MAGIC, load_gaussians
+from r3d2_ros.formats.load import FOREIGN_MAGIC, load_gaussians, refuse_sog
 from r3d2_ros.formats.ply_elements import is_ply
 from r3d2_ros.formats.scenes import SIDECAR, SceneFiles, build_scene, find_scene
 from r3d2_ros.formats.sidecar import SceneKeys
@@ -106,7 +106,10 @@ def run(args: argparse.Namespace) -> int:
     findings = Findings()
     path, kind = args.file, args.kind
     with findings.collect():
-        path = path / SIDECAR if path.is_dir() else path
+        if path.is_dir():
+            path = path / SIDECAR
+            if not path.exists():
+                refuse_sog(path.parent)
         kind = kind or kind_of_file(path)
         CHECKS[kind](path, findings)
     if args.json:
@@ -118,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 def kind_of_file(path: Path) -> str:
     """Name in CHECKS of what a file is. InputError when it is none, or cannot be read."""
+    refuse_sog(path)
     with open_input(path, expected=f"a file to check: {KINDS}") as file:
         start = file.read(16)
     if is_ply(start) or path.suffix.lower() in GAUSSIAN_SUFFIXES:

@@ -11,10 +11,15 @@ from r3d2_ros.formats.compressed_ply import is_compressed, read_compressed_ply
 from r3d2_ros.formats.ply import read_inria_ply
 from r3d2_ros.formats.ply_elements import is_ply, leftover_note, read_header
 from r3d2_ros.formats.splat import read_splat
-from r3d2_ros.input_files import open_input
+from r3d2_ros.input_files import not_a_file, open_input
 
 SUPPORTED = "INRIA PLY, SuperSplat compressed PLY or .splat"
 CONVERT_HINT = "Convert it to PLY, for example with PlayCanvas splat-transform"
+EXPORT_HINT = "Export PLY with the program that made it"
+CHECKPOINT_HINT = f"{EXPORT_HINT}, for example nerfstudio's `ns-export gaussian-splat` or `gsplat.export_splats`"
+CONVERTIBLE = (".sog", ".spz", ".ksplat", ".lcc")
+CHECKPOINTS = (".ckpt", ".pt", ".pth", ".npz")
+SOG_INDEX = "meta.json"
 FOREIGN_MAGIC = {
     b"\x1f\x8b": "gzip data (.spz or a packed file)",
     b"PK\x03\x04": "a zip archive (.sog, .pt, .npz or a packed file)",
@@ -32,6 +37,7 @@ def load_gaussians(path: str | Path) -> LoadedGaussians:
     """
     path = Path(path)
     name = str(path)
+    refuse_sog(path)
     with open_input(path, expected=f"a Gaussian file ({SUPPORTED})") as file:
         start = file.read(16)
         if not start:
@@ -49,7 +55,22 @@ def load_gaussians(path: str | Path) -> LoadedGaussians:
                 if not foreign:  # the first bytes are a coordinate, which may look like the start of another format
                     raise
     if foreign:
-        raise InputError(name, SUPPORTED, foreign, CONVERT_HINT)
+        raise InputError(name, SUPPORTED, foreign, _hint(path, start))
     if path.suffix.lower() == ".ply":
         raise InputError(name, "a PLY file (first line 'ply')", f"a file that starts with {start[:8]!r}")
-    raise InputError(name, SUPPORTED, f"an unknown format (extension '{path.suffix}')", CONVERT_HINT)
+    raise InputError(name, SUPPORTED, f"an unknown format (extension '{path.suffix}')", _hint(path, start))
+
+
+def refuse_sog(path: Path) -> None:
+    """InputError for a folder of SOG (meta.json beside WebP images), or that meta.json: other folders are no faults."""
+    folder = path.parent if path.name == SOG_INDEX else path
+    if not_a_file(folder / SOG_INDEX) is None and any(folder.glob("*.webp")):
+        raise InputError(str(path), SUPPORTED, "a SOG folder", CONVERT_HINT)
+
+
+def _hint(path: Path, start: bytes) -> str:
+    """How to get PLY from a file of another format."""
+    suffix = path.suffix.lower()
+    if suffix in CHECKPOINTS:
+        return CHECKPOINT_HINT
+    return CONVERT_HINT if suffix in CONVERTIBLE or start.startswith((b"\x1f\x8b", b"NGSP")) else EXPORT_HINT

@@ -13,7 +13,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.formats.cleaning import LoadedGaussians
 from r3d2_ros.formats.files import make_folder
 from r3d2_ros.formats.images import read_image, write_png
-from r3d2_ros.formats.load import load_gaussians
+from r3d2_ros.formats.load import load_gaussians, refuse_sog
 from r3d2_ros.formats.ply import write_inria_ply
 from r3d2_ros.formats.sidecar import BoundsKeys, SceneKeys, SkyKeys, resolve_path, transform_keys, write_yaml
 from r3d2_ros.formats.trajectories import poses_from_rows, read_trajectory_csv, write_trajectory_csv
@@ -122,6 +122,7 @@ def build_scene(files: SceneFiles, loaded: LoadedGaussians) -> Scene:
 
 def _read_keys(path: Path) -> SceneKeys:
     if (got := not_a_file(path)) is not None:
+        refuse_sog(path.parent)
         hint = "A scene folder holds it beside the Gaussian file; without one, give the Gaussian file itself"
         raise InputError(str(path), f"a {SIDECAR}", got, hint)
     data = load_yaml(path)

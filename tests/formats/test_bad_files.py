@@ -10,10 +10,12 @@ from typing import IO
 import numpy as np
 import pytest
 
+from r3d2_ros.cli.main import main
 from r3d2_ros.cli.render import write_npy, write_png
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats import load_gaussians, write_inria_ply
+from r3d2_ros.formats import load_gaussians, load_scene, write_inria_ply
 from r3d2_ros.formats.images import write_png as write_sky
+from r3d2_ros.formats.scenes import find_scene
 from r3d2_ros.formats.sidecar import write_yaml
 from r3d2_ros.formats.trajectories import write_trajectory_csv
 from r3d2_ros.geometry import Rigid
@@ -155,11 +157,41 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_gaussians(path)
 
 
-def test_foreign_extensions_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.ksplat"
-    path.write_bytes(bytes(64))
-    with pytest.raises(InputError, match=r"unknown format \(extension '.ksplat'\).*splat-transform"):
-        load_gaussians(path)
+FOREIGN = {
+    "a.ksplat": (bytes(64), "an unknown format (extension '.ksplat')", "with PlayCanvas splat-transform"),
+    "a.sog": (b"PK\x03\x04", "a zip archive", "with PlayCanvas splat-transform"),
+    "a.spz": (b"NGSP", "an .spz file", "with PlayCanvas splat-transform"),
+    "packed": (b"\x1f\x8b", "gzip data", "with PlayCanvas splat-transform"),
+    "step-1.ckpt": (b"PK\x03\x04", "a zip archive", "`ns-export gaussian-splat` or `gsplat.export_splats`"),
+    "old.pth": (b"\x80\x02}q\x00", "an unknown format (extension '.pth')", "`gsplat.export_splats`"),
+    "a.npz": (b"PK\x03\x04", "a zip archive", "`gsplat.export_splats`"),
+    "a.glb": (b"glTF", "binary glTF", "Export PLY with the program that made it"),
+    "a.vol": (bytes(64), "an unknown format (extension '.vol')", "Export PLY with the program that made it"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_formats_are_told_how_they_become_ply(tmp_path: Path, name: str) -> None:
+    data, got, hint = FOREIGN[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        load_gaussians(tmp_path / name)
+    assert caught.value.got.startswith(got) and caught.value.hint.endswith(hint)
+
+
+def test_a_folder_of_sog_is_called_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "meta.json").write_text("{}")
+    with pytest.raises(InputError, match=r"scene\.yaml.*no such file"):
+        find_scene(tmp_path)
+    (tmp_path / "means_l.webp").touch()
+    for path in (tmp_path, tmp_path / "meta.json"):
+        for read in (load_gaussians, load_scene):
+            with pytest.raises(InputError, match="got a SOG folder.*splat-transform"):
+                read(path)
+        assert main(["check", str(path)]) == 1 and "got a SOG folder" in capsys.readouterr().out
+    write_ply(tmp_path / "a.ply", gaussian_columns(4))
+    (tmp_path / "scene.yaml").write_text("gaussians: a.ply\n")
+    assert len(load_scene(tmp_path).background) == 4 and main(["check", str(tmp_path)]) == 0
 
 
 BAD_ROWS = {
