@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.street import StreetOptions, build_street, cached_street, check_street_folder, write_street
+from r3d2_ros.street import StreetOptions, cached_street, check_street_folder, write_street
 
 MAX_SEED = 2**32 - 1
 
@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         folder = args.out
         if not args.force:
             check_street_folder(folder)  # before the work
+        from r3d2_ros.street.build import build_street
+
         write_street(folder, build_street(options, _progress), force=args.force)
         print(file=sys.stderr)
     facts = {

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,9 +23,11 @@ from r3d2_ros.input_files import not_a_file
 from r3d2_ros.lane_map import LABELS, LANE_MAP, write_lane_map
 from r3d2_ros.resources import cache_dir
 from r3d2_ros.schema import load_yaml
-from r3d2_ros.street.build import LICENCE, Street, build_street
 from r3d2_ros.street.lanes import LANES, write_lanes
-from r3d2_ros.street.options import StreetOptions
+from r3d2_ros.street.options import LICENCE, StreetOptions
+
+if TYPE_CHECKING:
+    from r3d2_ros.street.build import Street
 
 KEPT = 8
 UNFINISHED = ".street-unfinished"
@@ -99,6 +102,8 @@ def cached_street(options: StreetOptions | None = None, *, say: Callable[[str], 
         with suppress(OSError):  # where several share a cache, it may be another user's
             os.utime(folder)
         return folder
+    from r3d2_ros.street.build import build_street  # takes longer than all of the above
+
     if say:
         say(f"making the procedural street (once, about 15 s) in {folder}")
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +28,8 @@ from r3d2_ros.lane_map import (
     load_labels,
     load_lane_map,
 )
-from r3d2_ros.street import Street, StreetOptions, build_street, cached_street, load_lanes, store, write_street
+from r3d2_ros.street import StreetOptions, build, cached_street, load_lanes, store, write_street
+from r3d2_ros.street.build import Street, build_street
 from tests.replay.bags import drive, write_bag
 
 OPTIONS = StreetOptions(path=((100.0, 50.0, 7.0), (140.0, 50.0, 7.0)), detail=0.3)
@@ -43,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, street: Street) -> li
     monkeypatch.setenv("R3D2_CACHE_DIR", str(tmp_path / "cache"))
     resources.cache_dir.cache_clear()
     made: list[int] = []
-    monkeypatch.setattr(store, "build_street", lambda _options: (made.append(1), street)[1])
+    monkeypatch.setattr(build, "build_street", lambda _options: (made.append(1), street)[1])
     yield made
     resources.cache_dir.cache_clear()
 
@@ -111,6 +114,17 @@ def test_other_options_have_another_folder(cache: list[int]) -> None:
     assert len(cache) == 2
 
 
+def test_a_street_that_is_there_is_found_without_what_makes_one(cache: list[int]) -> None:
+    """Which takes a second to import, at every start."""
+    folder = cached_street()
+    code = (
+        "import sys, r3d2_ros.cli.street; from r3d2_ros.street import cached_street; print(cached_street()); "
+        "print([name for name in sys.modules if name in ('r3d2_ros.street.build', 'scipy.spatial')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [str(folder), "[]"]
+
+
 def test_two_processes_may_make_the_same_street(cache: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """While this process makes the street another one finishes it: its folder is kept and used."""
     make = store.write_street
@@ -154,7 +168,7 @@ def test_command_writes_a_street_along_a_csv(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, street: Street
 ) -> None:
     seen: list[StreetOptions] = []
-    monkeypatch.setattr(command, "build_street", lambda options, _progress: (seen.append(options), street)[1])
+    monkeypatch.setattr(build, "build_street", lambda options, _progress: (seen.append(options), street)[1])
     (tmp_path / "path.csv").write_text("x,y,z\n10,20,1\n30,20,1\n30,45,1\n")
     out = tmp_path / "town"
     status = command.run(parse("--along", str(tmp_path / "path.csv"), "--seed", "3", "--out", str(out), "--json"))
@@ -206,7 +220,7 @@ def test_command_looks_at_the_folder_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, street: Street
 ) -> None:
     made: list[int] = []
-    monkeypatch.setattr(command, "build_street", lambda _options, _progress: (made.append(1), street)[1])
+    monkeypatch.setattr(build, "build_street", lambda _options, _progress: (made.append(1), street)[1])
     (tmp_path / "scene.yaml").write_text("gaussians: mine.ply\n")
     with pytest.raises(InputError, match="--force"):
         command.run(parse("--out", str(tmp_path)))

@@ -12,7 +12,8 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Rigid, rotation_from_rpy
 from r3d2_ros.rendering.base import PlacedGaussians, PlacedScene, RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
-from r3d2_ros.street import Street, StreetOptions, build_street
+from r3d2_ros.street.build import Street, build_street
+from r3d2_ros.street.options import StreetOptions
 
 BENT_PATH = ((0.0, 0.0, 3.0), (30.0, 0.0, 3.0), (36.0, 3.0, 3.0), (39.0, 9.0, 3.0), (39.0, 40.0, 4.0))
 BENT = StreetOptions(path=BENT_PATH, detail=0.5)
