@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -109,8 +110,8 @@ def write_lane_map(path: Path, lane_map: LaneMap) -> None:
 def load_lane_map(path: Path) -> LaneMap:
     """The lane map of a file. InputError(s) with file and key."""
     keys = validate(LaneMapKeys, load_yaml(path), str(path))
-    names = [lane.id for lane in keys.lanes] + list(keys.lines)
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    counts = Counter([*(lane.id for lane in keys.lanes), *keys.lines])
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         raise InputError(str(path), "names of lanes and lines once each", f"{', '.join(twice)} again")
     return LaneMap(
         lanes=tuple(MapLane(k.id, _line(k.centre), _line(k.left), _line(k.right)) for k in keys.lanes),

@@ -48,6 +48,9 @@ def test_faults_of_a_file(tmp_path: Path) -> None:
     path.write_text(f"lanes: [{two}, {two}]\n")
     with pytest.raises(InputError, match="names of lanes and lines once each, got a again"):
         load_lane_map(path)
+    path.write_text(f"lanes: [{two}]\nlines: {{b: [[0, 0, 0], [1, 0, 0]], a: [[0, 0, 0], [1, 0, 0]]}}\n")
+    with pytest.raises(InputError, match="names of lanes and lines once each, got a again"):
+        load_lane_map(path)
 
 
 @pytest.mark.parametrize("line", ["[[0, 0, 0], [0, 0, 0]]", "[[3, 1, 0], [3, 1, 5]]"])
