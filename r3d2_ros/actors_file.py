@@ -32,7 +32,8 @@ EXAMPLE = "[{id: car_1, asset: car, x: 20, y: 3.5, z: 0, yaw_deg: 180}]"
 class ActorEntry:
     """One actor: its frame (ground centre of the box, x forward) in the map, metres and degrees.
 
-    asset  name of an asset of the library, or a Gaussian file in the vehicle frame, relative to the actors file
+    asset  a Gaussian file in the vehicle frame, relative to the actors file, where it has a '/' or ends in .ply or
+           .splat; else the name of an asset of the library
     size   length, width, height instead of the asset's own
     """
 
@@ -110,8 +111,8 @@ def load_assets(
 ) -> AssetLibrary:
     """The assets that the entries of the actors file `path` use, under the names they use.
 
-    An `asset` that is an existing file is that file; any other is looked up in `library()`, which is called only then
-    (None: names are not checked and stay out of the result). InputErrors for what is neither, and for unusable files.
+    Names are looked up in `library()`, which is called only for them (None: they are not checked and stay out of the
+    result), whatever lies beside the file. InputErrors for names and files that are not there, and for unusable files.
     """
     path = Path(path)
     assets: dict[str, Asset] = {}
@@ -122,16 +123,15 @@ def load_assets(
             continue
         where = f"{path}: actor {number} ('{entry.id}'): asset"
         try:
-            file = path.parent / user_path(entry.asset, where)
-            if (got := not_a_file(file)) is None:
-                assets[entry.asset] = _file_asset(file, where)
-            elif _means_file(entry.asset):
-                raise InputError(where, "an existing Gaussian file", f"{file}: {got}")
+            if _means_file(entry.asset):
+                assets[entry.asset] = _file_asset(path.parent / user_path(entry.asset, where), where)
             elif library is not None:
                 names = names or library()
                 if entry.asset not in names:
                     expected = f"one of {', '.join(sorted(names.assets)) or 'no assets'}, or a Gaussian file"
-                    raise InputError(where, expected, f"'{entry.asset}'")
+                    is_file = not_a_file(path.parent / entry.asset) is None
+                    hint = f"The file of that name is './{entry.asset}'" if is_file else ""
+                    raise InputError(where, expected, f"'{entry.asset}'", hint)
                 assets[entry.asset] = names[entry.asset]
         except InputError as error:
             faults.append(error)
@@ -141,6 +141,8 @@ def load_assets(
 
 
 def _file_asset(file: Path, where: str) -> Asset:
+    if (got := not_a_file(file)) is not None:
+        raise InputError(where, "an existing Gaussian file", f"{file}: {got}")
     try:
         return load_asset(file)
     except InputError as error:

@@ -81,6 +81,20 @@ def test_assets_are_files_beside_it_or_names_of_the_library(tmp_path: Path) -> N
     assert assets["car.ply"].size_m == pytest.approx((2.0, 1.0, 1.0), abs=1e-6)
 
 
+def test_a_file_that_is_called_like_an_asset_is_not_the_asset(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    (tmp_path / "car.ply").rename(tmp_path / "car")
+    text = "- {id: a, asset: car, x: 0, y: 0, z: 0, yaw_deg: 0}\n"
+    path = written(tmp_path, text)
+    car = Asset("car", blobs([(0, 0, 1)], [(1, 1, 1)], 0.3), (1.0, 1.0, 1.0))
+    assert load_assets(load_actors(path), path=path, library=lambda: AssetLibrary({"car": car}))["car"] is car
+    assert not load_assets(load_actors(path), path=path, library=None).assets
+    with pytest.raises(InputErrors, match=r"expected one of no assets.*got 'car'\. The file of that name is './car'"):
+        load_assets(load_actors(path), path=path, library=lambda: AssetLibrary())
+    path.write_text(text.replace("asset: car", "asset: ./car"))
+    assert len(load_assets(load_actors(path), path=path, library=None)["./car"].gaussians) == 18
+
+
 def test_the_library_is_left_alone_when_every_asset_is_a_file(tmp_path: Path) -> None:
     write_inputs(tmp_path)
     path = written(tmp_path, "- {id: a, asset: car.ply, x: 0, y: 0, z: 0, yaw_deg: 0}\n")
