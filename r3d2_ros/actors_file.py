@@ -16,9 +16,8 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.input_files import not_a_file
 from r3d2_ros.resources import user_path
-from r3d2_ros.rigs.fields import Number
 from r3d2_ros.scene import Asset, AssetLibrary
-from r3d2_ros.schema import STRICT, load_yaml, validate
+from r3d2_ros.schema import STRICT, Number, load_yaml, validate
 from r3d2_ros.state_buffer import MAX_INSTANCES
 from r3d2_ros.world import ActorState
 

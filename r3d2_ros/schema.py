@@ -12,10 +12,11 @@ import re
 import reprlib
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.input_files import read_input
@@ -33,6 +34,16 @@ LAST_MARK = re.compile(r"\n---\s*\Z")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 T = TypeVar("T")
+
+
+def refuse_bool(value: Any) -> Any:
+    """For BeforeValidator: `yes` and `true` are no numbers, which Python takes them for."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(refuse_bool)]
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 """By dataclass: making one takes milliseconds, and a dataset has thousands of files."""

@@ -13,8 +13,7 @@ from r3d2_ros.campaign.task import Task
 from r3d2_ros.config import PATH_KEYS, Scalar
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.resources import user_path
-from r3d2_ros.rigs.fields import Number
-from r3d2_ros.schema import STRICT
+from r3d2_ros.schema import STRICT, Number
 
 Kind = Literal["replay", "scenario"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]

@@ -17,8 +17,7 @@ from r3d2_ros.replay.manifest import WITHOUT_EFFECT, described_files
 from r3d2_ros.replay.options import BAG_SUFFIX, ReplayOptions, checked
 from r3d2_ros.replay.output import ALSO
 from r3d2_ros.replay.ticks import replay_rig
-from r3d2_ros.rigs.fields import Number
-from r3d2_ros.schema import STRICT
+from r3d2_ros.schema import STRICT, Number
 from r3d2_ros.versions import own_version
 
 Seconds = Annotated[Number, Field(ge=0)]

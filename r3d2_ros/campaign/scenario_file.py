@@ -23,8 +23,7 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.scenes import find_scene
 from r3d2_ros.replay.manifest import described_files
 from r3d2_ros.resources import user_path
-from r3d2_ros.rigs.fields import Number
-from r3d2_ros.schema import STRICT
+from r3d2_ros.schema import STRICT, Number
 
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MAX_NAME_BYTES = 200

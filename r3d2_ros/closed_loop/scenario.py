@@ -10,8 +10,7 @@ from pydantic import Discriminator, Field, Tag
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.input_checks import MAX_COORDINATE_M
-from r3d2_ros.rigs.fields import Number
-from r3d2_ros.schema import STRICT
+from r3d2_ros.schema import STRICT, Number
 
 Metres = Annotated[Number, Field(ge=-MAX_COORDINATE_M, le=MAX_COORDINATE_M)]
 Distance = Annotated[Number, Field(ge=0, le=1e6)]

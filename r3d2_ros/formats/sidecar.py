@@ -15,12 +15,12 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.geometry import Similarity, matrix_to_quat, quat_to_matrix
 from r3d2_ros.input_checks import MAX_COORDINATE_M, SIZE_RANGE_M
-from r3d2_ros.schema import STRICT
+from r3d2_ros.schema import STRICT, Number
 
-Unit = Annotated[float, Field(ge=0, le=1)]
-Triple = tuple[float, float, float]
-Metres = Annotated[float, Field(ge=-MAX_COORDINATE_M, le=MAX_COORDINATE_M)]
-Side = Annotated[float, Field(ge=SIZE_RANGE_M[0], le=SIZE_RANGE_M[1])]
+Unit = Annotated[Number, Field(ge=0, le=1)]
+Triple = tuple[Number, Number, Number]
+Metres = Annotated[Number, Field(ge=-MAX_COORDINATE_M, le=MAX_COORDINATE_M)]
+Side = Annotated[Number, Field(ge=SIZE_RANGE_M[0], le=SIZE_RANGE_M[1])]
 MIN_SCALE, MAX_SCALE = 1e-6, 1e6
 """Metres per unit: beyond micrometres and thousands of kilometres, float32 pictures show nothing of the scene."""
 
@@ -31,11 +31,11 @@ class TransformKeys:
 
     __pydantic_config__ = STRICT
     rotation_wxyz: Annotated[
-        tuple[float, float, float, float], Field(description="quaternion, normalised on load")
+        tuple[Number, Number, Number, Number], Field(description="quaternion, normalised on load")
     ] = (1.0, 0.0, 0.0, 0.0)
     translation_m: Annotated[tuple[Metres, Metres, Metres], Field(description="metres")] = (0.0, 0.0, 0.0)
     scale: Annotated[
-        float, Field(ge=MIN_SCALE, le=MAX_SCALE, description="metres per unit of the source frame")
+        Number, Field(ge=MIN_SCALE, le=MAX_SCALE, description="metres per unit of the source frame")
     ] = 1.0
 
     def similarity(self, where: str) -> Similarity:
@@ -79,10 +79,10 @@ class SceneKeys:
     T_map_scene: Annotated[TransformKeys, Field(description="where the scene lies in the map")] = field(
         default_factory=TransformKeys
     )
-    time_offset_s: Annotated[float, Field(description="has no effect; earlier versions wrote it")] = 0.0
+    time_offset_s: Annotated[Number, Field(description="has no effect; earlier versions wrote it")] = 0.0
     sky: SkyKeys = field(default_factory=SkyKeys)
     trajectory: Annotated[
-        list[list[float]],
+        list[list[Number]],
         Field(description="base_link during the capture: [x, y, z] or [x, y, z, qw, qx, qy, qz]"),
     ] = field(default_factory=list)
     trajectory_file: Annotated[str, Field(description="CSV with the same columns")] = ""

@@ -16,8 +16,8 @@ import numpy as np
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.rigs.fields import FOREIGN, Metres, Number, centred_K, fov_notes, ros_name, validate_at
-from r3d2_ros.schema import load_yaml
+from r3d2_ros.rigs.fields import FOREIGN, Metres, centred_K, fov_notes, ros_name, validate_at
+from r3d2_ros.schema import Number, load_yaml
 
 KIT_FILE, BASE_FILE = "sensor_kit_calibration.yaml", "sensors_calibration.yaml"
 CAMERA_SUFFIX = "camera_link"

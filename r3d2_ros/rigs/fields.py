@@ -9,10 +9,9 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.schema import validate
+from r3d2_ros.schema import Number, refuse_bool, validate
 
 MAX_SIDE_PX = 8192
 MAX_PIXELS = 64_000_000
@@ -28,18 +27,11 @@ NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_]*"
 """One token of a ROS 2 topic name (design.ros2.org/articles/topic_and_service_names.html)."""
 
 
-def _refuse_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise PydanticCustomError("number", "a number")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_refuse_bool)]
-SidePx = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=MAX_SIDE_PX)]
-FocalPx = Annotated[float, BeforeValidator(_refuse_bool), Field(gt=0, le=1e6)]
-PrincipalPx = Annotated[float, BeforeValidator(_refuse_bool), Field(ge=-1e6, le=1e6)]
-FovDeg = Annotated[float, BeforeValidator(_refuse_bool), Field(gt=0, lt=180)]
-Metres = Annotated[float, BeforeValidator(_refuse_bool), Field(ge=-1000, le=1000)]
+SidePx = Annotated[int, BeforeValidator(refuse_bool), Field(ge=1, le=MAX_SIDE_PX)]
+FocalPx = Annotated[Number, Field(gt=0, le=1e6)]
+PrincipalPx = Annotated[Number, Field(ge=-1e6, le=1e6)]
+FovDeg = Annotated[Number, Field(gt=0, lt=180)]
+Metres = Annotated[Number, Field(ge=-1000, le=1000)]
 
 T = TypeVar("T")
 

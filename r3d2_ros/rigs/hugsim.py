@@ -22,7 +22,6 @@ from r3d2_ros.rigs.fields import (
     FOREIGN,
     FovDeg,
     Metres,
-    Number,
     PrincipalPx,
     SidePx,
     focal_from_fov,
@@ -31,7 +30,7 @@ from r3d2_ros.rigs.fields import (
     size_faults,
     validate_at,
 )
-from r3d2_ros.schema import validate
+from r3d2_ros.schema import Number, validate
 
 AnglesDeg = tuple[Number, Number, Number]
 TranslationM = tuple[Metres, Metres, Metres]

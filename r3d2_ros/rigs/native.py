@@ -18,7 +18,6 @@ from r3d2_ros.rigs.fields import (
     FocalPx,
     FovDeg,
     Metres,
-    Number,
     PrincipalPx,
     SidePx,
     centred_K,
@@ -28,7 +27,7 @@ from r3d2_ros.rigs.fields import (
     size_faults,
     validate_at,
 )
-from r3d2_ros.schema import STRICT, validate
+from r3d2_ros.schema import STRICT, Number, validate
 
 TOPIC_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*$"
 FRAME_PATTERN = r"^[^\s/]\S*$"

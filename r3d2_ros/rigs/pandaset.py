@@ -15,7 +15,8 @@ import numpy as np
 from r3d2_ros.cameras import Camera, Rig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.rigs.fields import FOREIGN, Metres, Number, intrinsic_matrix, quat_faults, ros_name, validate_at
+from r3d2_ros.rigs.fields import FOREIGN, Metres, intrinsic_matrix, quat_faults, ros_name, validate_at
+from r3d2_ros.schema import Number
 
 WIDTH_PX, HEIGHT_PX = 1920, 1080
 """All six cameras, PandaSet paper (arXiv:2112.12610), section III."""

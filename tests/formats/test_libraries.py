@@ -96,6 +96,7 @@ def test_every_fault_is_found_at_once(tmp_path: Path) -> None:
         "bus": {"file": "../bus.ply"},
         "flat": {"file": "car.ply", "size_m": [1, 1e-310, 1]},
         "vast": {"file": "car.ply", "size_m": [1, 1, 1001]},
+        "wide": {"file": "car.ply", "size_m": [1, True, 1]},
         "turned": {"file": "car.ply", "T_asset_file": {"rotation_wxyz": [0, 0, 0, 0]}},
         "none": None,
         1: {"file": "car.ply"},
@@ -109,11 +110,12 @@ def test_every_fault_is_found_at_once(tmp_path: Path) -> None:
     assert "a path inside the folder" in lines["bus.file"]
     assert "greater than or equal to 0.001" in lines["flat: size_m.1"]
     assert "less than or equal to 1000" in lines["vast: size_m.2"]
+    assert "expected a number, got True" in lines["wide: size_m.1"]
     assert "non-zero length" in lines["turned.T_asset_file.rotation_wxyz"]
     assert "the key is missing" in lines["none: file"]
     assert "a name, which is text, got 1. Put it in quotes" in lines["1"]
     assert "less than or equal to 1000000" in lines["huge: T_asset_file.scale"]
-    assert len(lines) == 9
+    assert len(lines) == 10
 
 
 def test_a_library_without_assets_is_refused(tmp_path: Path) -> None:
