@@ -11,11 +11,6 @@ SH_C0 = 0.28209479177387814
 """Value of the degree-0 real spherical harmonic: colour = SH_C0 * sh[0] + 0.5."""
 
 
-def sh_coefficient_count(degree: int) -> int:
-    """Coefficients per colour channel up to and including `degree`: (degree + 1)^2."""
-    return (degree + 1) ** 2
-
-
 @dataclass(frozen=True, eq=False)
 class Gaussians:
     """Activated Gaussian parameters (INRIA conventions after activation).

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.formats.number_rows import read_number_rows
 from r3d2_ros.geometry import Array
 from r3d2_ros.input_checks import MAX_COORDINATE_M
-from r3d2_ros.input_files import read_input
 from r3d2_ros.replay.ego_path import read_ego_path
 from r3d2_ros.resources import user_path
 
 COLUMNS = ("x", "y", "z", "yaw_deg")
-MAX_CSV_BYTES = 64 * 2**20
 
 
 def read_polyline(path: str | Path, *, topic: str | None = None, spacing_m: float = 1.0) -> Array:
@@ -49,43 +48,20 @@ def thinned(points: Array, spacing_m: float) -> Array:
 
 def read_points_csv(path: Path) -> Array:
     """Positions [N, 3] of a CSV file as `read_polyline` describes it."""
-    data = read_input(path, expected="a CSV file", most_bytes=MAX_CSV_BYTES)
-    try:
-        rows = list(csv.reader(data.decode("utf-8-sig").splitlines(), skipinitialspace=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(path), "a CSV file in UTF-8", str(error)) from error
-    numbered = [(i, row) for i, row in enumerate(rows, start=1) if any(cell.strip() for cell in row)]
-    order = list(COLUMNS)
-    if numbered and not _is_number(numbered[0][1][0]):
-        order = _header(numbered.pop(0)[1], path)
-    points = [_point(row, order, f"{path}: line {i}") for i, row in numbered]
+    table = read_number_rows(
+        path,
+        expected="a CSV file",
+        columns="the columns x, y and optionally z, yaw_deg",
+        usable=lambda names: len(set(names)) == len(names) and {"x", "y"} <= set(names) <= set(COLUMNS),
+    )
+    points = [_point(row, table.names or COLUMNS, f"{path}: line {number}") for number, row in table.rows.items()]
     return np.array(points, np.float64).reshape(-1, 3)
 
 
-def _header(row: list[str], path: Path) -> list[str]:
-    names = [cell.strip() for cell in row]
-    if len(set(names)) < len(names) or not {"x", "y"} <= set(names) <= set(COLUMNS):
-        raise InputError(
-            f"{path}: header", "the columns x, y and optionally z, yaw_deg", ", ".join(names)[:80]
-        )
-    return names
-
-
-def _point(row: list[str], order: list[str], where: str) -> tuple[float, float, float]:
+def _point(row: list[float], order: Sequence[str], where: str) -> tuple[float, float, float]:
     if not 2 <= len(row) <= len(order):
-        raise InputError(where, f"the numbers {', '.join(order)}", ",".join(row)[:80])
-    try:
-        values = dict(zip(order, map(float, row), strict=False))
-    except ValueError:
-        raise InputError(where, "numbers", ",".join(row)[:80]) from None
+        raise InputError(where, f"the numbers {', '.join(order)}", f"{len(row)} numbers")
+    values = dict(zip(order, row, strict=False))
     if not {"x", "y"} <= values.keys() or not all(abs(v) <= MAX_COORDINATE_M for v in values.values()):
-        raise InputError(where, "finite coordinates x and y", ",".join(row)[:80])
+        raise InputError(where, "finite coordinates x and y", str(row))
     return values["x"], values["y"], values.get("z", 0.0)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

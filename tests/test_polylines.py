@@ -63,6 +63,7 @@ def test_thinning_keeps_points_at_least_the_spacing_apart():
         ("x,y,speed\n0,0,3\n", ": header", "the columns x, y"),
         ("x,y,x\n0,0,3\n", ": header", "the columns x, y"),
         ("0,0\n\n1,one\n", ": line 3", "numbers"),
+        ('"0","0\n"\n1,one\n', ": line 3", "numbers"),
         ("0,0\n5\n", ": line 2", "the numbers x, y, z, yaw_deg"),
         ("0,0\n1,2,3,4,5\n", ": line 2", "the numbers x, y, z, yaw_deg"),
         ("0,0\nnan,1\n", ": line 2", "finite coordinates"),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.gaussians import SH_C0, Gaussians
+from r3d2_ros.gaussians import Gaussians
 
 MAX_DROPPED_SHARE = 0.01
 MAX_COORDINATE = 1e8
@@ -86,11 +86,6 @@ def logit(opacities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Inverse of `sigmoid`, finite for every input: opacities are clamped to what float32 can invert."""
     p = np.clip(opacities, MIN_OPACITY, MAX_OPACITY).astype(np.float64)
     return (np.log(p) - np.log1p(-p)).astype(np.float32)
-
-
-def unit_rgb_to_sh(rgb: NDArray) -> NDArray[np.float32]:
-    """Degree-0 coefficients [N, 1, 3] of colours [N, 3] in [0, 1]."""
-    return ((rgb - 0.5) / SH_C0).astype(np.float32)[:, None, :]
 
 
 def clean(path: str, file_format: str, rows: Rows, notes: tuple[str, ...] = ()) -> LoadedGaussians:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.cleaning import LoadedGaussians, Rows, clean, exp_scales, unit_rgb_to_sh
+from r3d2_ros.formats.cleaning import LoadedGaussians, Rows, clean, exp_scales
 from r3d2_ros.formats.ply_elements import Header, read_rows, stack_columns
+from r3d2_ros.gaussians import rgb_to_sh
 
 CHUNK_ROWS = 256
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
@@ -65,7 +66,7 @@ def read_compressed_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
             quats=_unpack_rotation(rotation),
             scales=exp_scales(log_scales.astype(np.float32)),
             opacities=rgba[:, 3].astype(np.float32),
-            sh=np.concatenate([unit_rgb_to_sh(rgb), sh_rest], axis=1),
+            sh=np.concatenate([rgb_to_sh(rgb), sh_rest], axis=1),
         )
     return clean(path, "compressed-ply", unchecked)
 

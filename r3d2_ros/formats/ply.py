@@ -14,19 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.cleaning import (
-    MIN_SCALE,
-    LoadedGaussians,
-    Rows,
-    clean,
-    exp_scales,
-    logit,
-    sigmoid,
-    unit_rgb_to_sh,
-)
+from r3d2_ros.formats.cleaning import MIN_SCALE, LoadedGaussians, Rows, clean, exp_scales, logit, sigmoid
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.formats.ply_elements import Element, Header, read_rows, stack_columns
-from r3d2_ros.gaussians import Gaussians
+from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 
 POSITION = ("x", "y", "z")
 SCALE = ("scale_0", "scale_1", "scale_2")
@@ -68,7 +59,7 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
         notes = (*notes, *sh_notes)
         sh = stack_columns(rows, columns).reshape(len(rows), -1, 3)
     else:
-        sh = unit_rgb_to_sh(stack_columns(rows, RGB) / 255.0)
+        sh = rgb_to_sh(stack_columns(rows, RGB) / 255.0)
     unchecked = Rows(
         means=stack_columns(rows, POSITION, np.float64 if exact else np.float32),
         quats=stack_columns(rows, ROTATION),

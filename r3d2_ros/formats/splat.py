@@ -7,8 +7,9 @@ from typing import BinaryIO
 import numpy as np
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.formats.cleaning import LoadedGaussians, Rows, clean, unit_rgb_to_sh
+from r3d2_ros.formats.cleaning import LoadedGaussians, Rows, clean
 from r3d2_ros.formats.files import MAX_ROWS, file_size
+from r3d2_ros.gaussians import rgb_to_sh
 
 RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("quats", "u1", 4)])
 ALPHA_MARGIN = 1e-6
@@ -32,6 +33,6 @@ def read_splat(file: BinaryIO, path: str) -> LoadedGaussians:
         quats=((records["quats"].astype(np.float32) - 128) / 128).astype(np.float32),
         scales=np.ascontiguousarray(records["scales"]),
         opacities=np.clip(rgba[:, 3], ALPHA_MARGIN, 1 - ALPHA_MARGIN).astype(np.float32),
-        sh=unit_rgb_to_sh(rgba[:, :3]),
+        sh=rgb_to_sh(rgba[:, :3]),
     )
     return clean(path, "splat", rows)

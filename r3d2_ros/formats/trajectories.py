@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,12 +9,11 @@ import numpy as np
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
+from r3d2_ros.formats.number_rows import read_number_rows
 from r3d2_ros.geometry import Array, Rigid, matrix_to_quat
 from r3d2_ros.input_checks import MAX_COORDINATE_M
-from r3d2_ros.input_files import read_input
 
 COLUMNS = ("x", "y", "z", "qw", "qx", "qy", "qz")
-MAX_CSV_BYTES = 64 * 2**20
 
 
 def poses_from_rows(rows: Mapping[int, Sequence[float]], R_map_scene: Array, where: str) -> tuple[Rigid, ...]:
@@ -68,43 +66,27 @@ def read_trajectory_csv(path: Path) -> dict[int, list[float]]:
 
     With a header the columns may come in any order. InputError naming file and line.
     """
-    data = read_input(path, expected="a CSV file with a trajectory", most_bytes=MAX_CSV_BYTES)
-    try:
-        reader = csv.reader(data.decode("utf-8-sig").splitlines())
-        lines = [(reader.line_num, line) for line in reader if any(map(str.strip, line))]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(path), "a CSV file in UTF-8", str(error)) from error
-    order: Sequence[int] | None = None
-    if lines and not _is_number(lines[0][1][0]):
-        names = [name.strip() for name in lines.pop(0)[1]]
-        if sorted(names) not in (sorted(COLUMNS), sorted(COLUMNS[:3])):
-            expected = f"the columns {', '.join(COLUMNS[:3])} and optionally {', '.join(COLUMNS[3:])}"
-            raise InputError(f"{path}: header", expected, ", ".join(names))
-        order = [names.index(name) for name in COLUMNS[: len(names)]]
-    if not lines:
-        got = "none" if order is None else "a header only"
+    table = read_number_rows(
+        path,
+        expected="a CSV file with a trajectory",
+        columns=f"the columns {', '.join(COLUMNS[:3])} and optionally {', '.join(COLUMNS[3:])}",
+        usable=lambda names: sorted(names) in (sorted(COLUMNS), sorted(COLUMNS[:3])),
+    )
+    if not table.rows:
+        got = "none" if table.names is None else "a header only"
         raise InputError(str(path), "at least one row of x, y, z", got, "Or leave trajectory_file out of scene.yaml")
-    return {number: _numbers(line, order, f"{path}: line {number}") for number, line in lines}
+    return {number: _in_order(row, table.names, f"{path}: line {number}") for number, row in table.rows.items()}
 
 
-def _numbers(line: list[str], order: Sequence[int] | None, where: str) -> list[float]:
-    try:
-        values = [float(text) for text in line]
-    except ValueError as error:
-        raise InputError(where, "numbers", ", ".join(line)[:80]) from error
-    if order is None and len(values) not in (3, 7):
-        raise InputError(where, "3 or 7 numbers", f"{len(values)} numbers")
-    if order is not None and len(values) != len(order):
-        raise InputError(where, f"{len(order)} numbers, as the header says", f"{len(values)} numbers")
-    return values if order is None else [values[i] for i in order]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _in_order(row: list[float], names: tuple[str, ...] | None, where: str) -> list[float]:
+    """The numbers of a row in the order of COLUMNS."""
+    if names is None:
+        if len(row) not in (3, 7):
+            raise InputError(where, "3 or 7 numbers", f"{len(row)} numbers")
+        return row
+    if len(row) != len(names):
+        raise InputError(where, f"{len(names)} numbers, as the header says", f"{len(row)} numbers")
+    return [row[names.index(name)] for name in COLUMNS[: len(names)]]
 
 
 def write_trajectory_csv(path: Path, poses: Sequence[Rigid]) -> None:

@@ -101,6 +101,7 @@ def test_one_position_and_a_vertical_path_have_a_level_pose(tmp_path: Path) -> N
         "1,2,3,0,0,0,1\n4,5,6,1,0,0,1\n",
         "x,y,z,qw,qx,qy,qz\n1,2,3,0,0,0,1\n\n4,5,6,1,0,0,1\n",
         "qw, qx, qy, qz, z, y, x\r\n0,0,0,1,3,2,1\r\n1,0,0,1,6,5,4\r\n",
+        '"x", "y", "z", "qw", "qx", "qy", "qz"\n"1", "2", "3", 0, 0, 0, 1\n4, 5, 6, 1, 0, 0, 1\n',
     ],
 )
 def test_trajectory_files(tmp_path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, CameraView
-from r3d2_ros.gaussians import Gaussians, sh_coefficient_count
+from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Affine, Rigid, rotation_from_rpy
 from r3d2_ros.rendering.base import PlacedGaussians, PlacedScene
 from r3d2_ros.sky import Sky
@@ -25,7 +25,7 @@ def gaussians(
     """Random orientations, opacities and colours at means [n, 3] with standard deviations [n, 3]."""
     n = len(means)
     quats = rng.normal(size=(n, 4))
-    sh = rng.normal(scale=0.15, size=(n, sh_coefficient_count(sh_degree), 3))
+    sh = rng.normal(scale=0.15, size=(n, (sh_degree + 1) ** 2, 3))
     sh[:, 0] = rng.normal(scale=0.8, size=(n, 3))
     return Gaussians(
         means=means.astype(np.float32),
