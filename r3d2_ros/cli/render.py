@@ -49,8 +49,8 @@ EXAMPLES = """examples:
   r3d2 render --scene street --rig sensors_calibration.yaml --fov 90 --ego 0 0 0 0 --out out/view
   r3d2 render --config sim.yaml --harmonizer my_checkpoint --ego 60 0 0 0 --actors actors.yaml --out out/view
 
-An actors file is a YAML list; asset is a name of the library, or a Gaussian file in the vehicle frame, relative to the
-actors file; size (length, width, height) may replace the asset's own:
+An actors file is a YAML list; asset is a name of the library, or, with a '/' or ending in .ply or .splat, a Gaussian
+file in the vehicle frame, relative to the actors file; size (length, width, height) may replace the asset's own:
   - {id: bus_1, asset: bus, x: 85, y: 3.5, z: 0, yaw_deg: 180}
   - {id: mine, asset: my_car.ply, x: 75, y: 0, z: 0, yaw_deg: 0, size: [4.2, 1.8, 1.5]}
 
