@@ -46,20 +46,19 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
     name, notes = _element_name(header)
     colour = _colour_columns(header, name)
     element = header.element(name, required=(*POSITION, "opacity", *SCALE, *ROTATION, *colour))
+    columns, sh_notes = _sh_columns(element, path) if colour == DC else (RGB, ())
     rows = read_rows(file, header, name)
     exact = any(rows.dtype[name].itemsize > 4 for name in POSITION)
     log_scales, logits = stack_columns(rows, SCALE), stack_columns(rows, ("opacity",))[:, 0]
-    notes = (*notes, *_activated_note(path, log_scales, logits))
+    notes = (*notes, *sh_notes, *_activated_note(path, log_scales, logits))
     scales, opacities = exp_scales(log_scales), sigmoid(logits)
     if "filter_3D" in element.types:
         scales, opacities = _bake_3d_filter(scales, opacities, stack_columns(rows, ("filter_3D",)))
         notes = (*notes, f"{path}: Mip-Splatting's filter_3D was baked into scales and opacities")
     if colour == DC:
-        columns, sh_notes = _sh_columns(element, path)
-        notes = (*notes, *sh_notes)
         sh = stack_columns(rows, columns).reshape(len(rows), -1, 3)
     else:
-        sh = rgb_to_sh(stack_columns(rows, RGB) / 255.0)
+        sh = rgb_to_sh(stack_columns(rows, columns) / 255.0)
     unchecked = Rows(
         means=stack_columns(rows, POSITION, np.float64 if exact else np.float32),
         quats=stack_columns(rows, ROTATION),
@@ -99,8 +98,8 @@ def _dc_columns(element: Element, path: str) -> tuple[tuple[str, ...], tuple[str
     """Names of three f_dc columns, and notes.
 
     An actor of Street Gaussians (Yan et al., ECCV 2024) has F terms per channel, channel-major: at the share t of its
-    track a channel is the sum of term k times cos(k pi t) for even k, sin((k + 1) pi t) for odd k. Those are whole
-    periods, so the mean over the track is term 0.
+    track (times a `fourier_scale`, 1 unless configured) a channel is the sum of term k times cos(k pi t) for even k,
+    sin((k + 1) pi t) for odd k. Those are whole periods, so the mean over the track is term 0.
     """
     count, gaps = _numbered(element, "f_dc")
     terms, left = divmod(count, 3)
