@@ -15,7 +15,6 @@ from typing import Any
 from r3d2_ros.actors_file import load_actors, load_assets
 from r3d2_ros.closed_loop.runs import load_runs
 from r3d2_ros.closed_loop.scenario import Scenario
-from r3d2_ros.closed_loop.session import Scenes
 from r3d2_ros.closed_loop.vehicle import Vehicle, load_vehicle
 from r3d2_ros.config import (
     AssetsConfig,
@@ -352,6 +351,8 @@ def _check_actors(path: Path, findings: Findings) -> None:
 
 def _check_scenario(path: Path, findings: Findings) -> None:
     """Every run is resolved; the scene's Gaussians are not read."""
+    from r3d2_ros.closed_loop.session import Scenes  # imports the renderer's kernels: half a second
+
     scenes = Scenes()
     runs = load_runs(path)
     for harmonizer in dict.fromkeys(spec.sim.harmonizer for spec in runs):

@@ -66,6 +66,7 @@ def read_inria_ply(file: BinaryIO, header: Header) -> LoadedGaussians:
         opacities=opacities,
         sh=sh,
     )
+    del rows  # as much memory as the file has bytes
     return clean(path, "inria-ply", unchecked, notes)
 
 
