@@ -59,6 +59,25 @@ class _Mover:
     reach: Array
 
 
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """What pixels are moved by, on their device: column 0 is the camera alone, column k the k-th mover.
+
+    motions  [12, 1 + movers] of `PixelMotion.factors`
+    reaches  [15, 1 + movers] of the movers' `reach`, by column
+    """
+
+    motions: Tensor
+    reaches: Tensor
+
+    @classmethod
+    def of(cls, camera: PixelMotion, movers: Sequence[_Mover], device: torch.device) -> _Table:
+        motions = np.stack([camera.factors(), *(mover.motion.factors() for mover in movers)], axis=1)
+        reaches = np.stack([np.zeros(15), *(mover.reach.T.ravel() for mover in movers)], axis=1)
+        both = to_device(np.concatenate([motions, reaches]).astype(np.float32), device)  # one copy
+        return cls(both[:12], both[12:])
+
+
 def carried_over(
     patch: Patch,
     view: CameraView,
@@ -81,31 +100,21 @@ def carried_over(
     movers = [
         mover for now, last in followed if (mover := _mover(now, last, patch, view, history.view, config)) is not None
     ]
-    motions = np.stack([camera_motion.factors(), *(mover.motion.factors() for mover in movers)], axis=1)
-    reaches = np.stack([np.zeros(15), *(mover.reach.T.ravel() for mover in movers)], axis=1)
-    table = to_device(np.concatenate([motions, reaches]).astype(np.float32), identity.device)
-    at = positions(patch.pixels, patch.inverse_depth, table[:12, 0])
+    table = _Table.of(camera_motion, movers, identity.device)
+    at = positions(patch.pixels, patch.inverse_depth, table.motions[:, 0])
     if not movers:
         return _differences(look_up(history.last, at, identity, tolerance)[None], patch)
     around = _union([window for mover in movers for window in (mover.surface, mover.shadow) if not window.is_empty])
     part = around.slices
-    followers = _followers(movers, patch, around, table[12:])
-    pixels, inverse_depth = patch.pixels[:, None, *part], patch.inverse_depth[part]
-    moved = at.new_empty(3, *followers.shape)
-    for rows in chunks(around.shape[0], at.device, each=followers[:, 0].numel()):
-        its_own = followers[:, rows]
-        motion = table[:12].index_select(1, its_own.flatten()).unflatten(1, its_own.shape)
-        moved[:, :, rows] = positions(pixels[:, :, rows], inverse_depth[rows], motion)
-    at[:, *part] = moved[:, 0]
-    if len(followers) == 1:
+    surfaces, *shadows = _moved(patch, around, _followers(movers, patch, around, table.reaches), table.motions)
+    at[:, *part] = surfaces
+    if not shadows:
         return _differences(look_up(history.last, at, identity, tolerance)[None], patch)
-    both = torch.cat([at.flatten(1), moved[:, 1].flatten(1)], dim=1)
+    # Both are looked up at once: on a GPU half as many kernels.
+    both = torch.cat([at.flatten(1), shadows[0].flatten(1)], dim=1)
     identities = torch.cat([identity.flatten(), identity[part].flatten()])
-    first, second = look_up(history.last, both, identities, tolerance).split(
-        [identity.numel(), moved[0, 1].numel()], dim=1
-    )
-    first = first.unflatten(1, identity.shape)
-    found = torch.stack([first, first])
+    first, second = look_up(history.last, both, identities, tolerance).tensor_split([identity.numel()], dim=1)
+    found = first.unflatten(1, identity.shape).repeat(2, 1, 1, 1)
     found[1][:, *part] = second.unflatten(1, around.shape)
     return _differences(found, patch)
 
@@ -196,6 +205,16 @@ def _followers(movers: Sequence[_Mover], patch: Patch, around: Window, reaches: 
             where = _in_reach(patch, mover.shadow, reaches[:, number])
             followers[1, *mover.shadow.seen_from(around).slices].masked_fill_(where, number)
     return followers
+
+
+def _moved(patch: Patch, around: Window, followers: Tensor, motions: Tensor) -> Tensor:
+    """`positions` of the window's pixels by the motion of what they follow: [K, 3, h, w] for `followers` [K, h, w]."""
+    pixels, inverse_depth = patch.pixels[:, None, *around.slices], patch.inverse_depth[around.slices]
+    moved = patch.residual.new_empty(3, *followers.shape)
+    for rows in chunks(around.shape[0], followers.device, each=followers[:, 0].numel()):
+        motion = motions.index_select(1, followers[:, rows].flatten()).unflatten(1, followers[:, rows].shape)
+        moved[:, :, rows] = positions(pixels[:, :, rows], inverse_depth[rows], motion)
+    return moved.movedim(1, 0)
 
 
 def _in_reach(patch: Patch, part: Window, reach: Tensor) -> Tensor:
