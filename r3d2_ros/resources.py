@@ -63,32 +63,46 @@ def _places(package_dir: Path) -> Iterator[Path]:
 def cache_dir() -> Path:
     """Writable folder for built scenes and compiled kernels, created here.
 
-    $R3D2_CACHE_DIR, else $XDG_CACHE_HOME/r3d2_ros, else ~/.cache/r3d2_ros. Where that cannot be written, a temporary
+    $R3D2_CACHE_DIR, else $XDG_CACHE_HOME/r3d2_ros, else ~/.cache/r3d2_ros, else (without a home) a folder of this
+    user beside other temporary ones. Where that cannot be written, or somebody else has put one there, a temporary
     folder that goes when the process ends, with a line in the log: then nothing is kept for the next run.
     """
-    wanted = _cache_location()
+    wanted, home = _cache_location()
     try:
-        wanted.mkdir(parents=True, exist_ok=True)
+        wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=wanted):
-            return wanted
+            facts = wanted.stat() if home else wanted.lstat()  # everybody can put a link among the temporary folders
     except OSError as error:
         return _temporary_folder(f"the cache folder {wanted} cannot be written ({error.strerror or error})")
+    if not home and not (stat.S_ISDIR(facts.st_mode) and _is_private(facts)):
+        return _temporary_folder(f"the cache folder {wanted} may have been put there by another user")
+    return wanted
 
 
-def code_folder(folder: Path, where: str) -> Path:
+def code_folder(folder: Path, where: str, *, within: Path | None = None) -> Path:
     """A folder of compiled code, created. InputError, naming `where`, for one that cannot be written, or into which
-    everybody could put code of their own."""
+    everybody could put code of their own, also by putting another folder `within` the given one in its place."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            facts = folder.stat()
+            facts = {folder: folder.stat()}
+        if within is not None:
+            facts[within] = within.stat()
     except OSError as error:
         raise InputError(where, "a folder that can be written", f"'{folder}': {error.strerror or error}") from error
-    if facts.st_uid not in (os.getuid(), 0) or facts.st_mode & stat.S_IWOTH:
-        whose = f"'{folder}' of user {facts.st_uid} with mode {stat.filemode(facts.st_mode)}"
-        hint = "What lies in it is run: name a folder of your own, here or in R3D2_CACHE_DIR"
-        raise InputError(where, "a folder of this user that not everybody can write", whose, hint)
+    for path, fact in facts.items():
+        if not _is_private(fact, sticky_will_do=path != folder):
+            whose = f"'{path}' of user {fact.st_uid} with mode {stat.filemode(fact.st_mode)}"
+            hint = "What lies in it is run: name a folder of your own, here or in R3D2_CACHE_DIR"
+            raise InputError(where, "a folder of this user that not everybody can write", whose, hint)
     return folder
+
+
+def _is_private(facts: os.stat_result, *, sticky_will_do: bool = False) -> bool:
+    """Whether neither another user, but for root, nor everybody can write there, or, where `sticky_will_do`, can
+    replace what lies there."""
+    everybody = facts.st_mode & stat.S_IWOTH and not (sticky_will_do and facts.st_mode & stat.S_ISVTX)
+    return facts.st_uid in (os.getuid(), 0) and not everybody
 
 
 _temporary_lock = threading.Lock()
@@ -116,12 +130,13 @@ def _remove(folder: Path, pid: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _cache_location() -> Path:
+def _cache_location() -> tuple[Path, bool]:
+    """The wanted folder, and whether it was named or is in a home: then links in it are as the user wants them."""
     if named := os.environ.get("R3D2_CACHE_DIR"):
-        return user_path(named, "R3D2_CACHE_DIR").absolute()
+        return user_path(named, "R3D2_CACHE_DIR").absolute(), True
     if base := os.environ.get("XDG_CACHE_HOME"):
-        return user_path(base, "XDG_CACHE_HOME").absolute() / "r3d2_ros"
+        return user_path(base, "XDG_CACHE_HOME").absolute() / "r3d2_ros", True
     try:
-        return Path.home() / ".cache" / "r3d2_ros"
+        return Path.home() / ".cache" / "r3d2_ros", True
     except RuntimeError:  # no HOME and no passwd entry, as in some containers
-        return Path(tempfile.gettempdir()) / "r3d2_ros"
+        return Path(tempfile.gettempdir()) / f"r3d2_ros-{os.getuid()}", False

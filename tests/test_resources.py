@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,41 @@ def test_cache_dir_follows_xdg(
     if xdg:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / xdg))
     assert resources.cache_dir() == tmp_path / expected
+
+
+@pytest.fixture
+def without_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder of a user who has neither HOME nor an entry in passwd."""
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("R3D2_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(resources, "_temporary", [])
+    return tmp_path / f"r3d2_ros-{os.getuid()}"
+
+
+def test_without_a_home_the_cache_is_the_users_own_among_the_temporary_folders(without_home: Path):
+    assert resources.cache_dir() == without_home
+    assert without_home.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("trap", ["for everybody", "link"])
+def test_without_a_home_no_folder_is_used_that_another_user_may_have_put_there(
+    trap: str, without_home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    if trap == "link":
+        (tmp_path / "elsewhere").mkdir()
+        without_home.symlink_to(tmp_path / "elsewhere")
+    else:
+        without_home.mkdir()
+        without_home.chmod(0o777)
+    folder = resources.cache_dir()
+    assert folder != without_home and folder.parent == tmp_path
+    assert f"the cache folder {without_home} may have been put there by another user" in caplog.text
 
 
 def test_an_unwritable_cache_becomes_one_temporary_folder_that_goes_with_the_process(tmp_path: Path):

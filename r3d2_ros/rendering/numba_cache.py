@@ -2,15 +2,16 @@
 
 numba looks for a cache folder when a function is decorated, and raises when it finds none, which would break the
 import on a read-only installation with an unwritable home. `kernel` therefore chooses and tries the folder itself.
+Nor may what lies there end a run, a file that a power cut left empty or a full disk: see `KernelCache`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -19,8 +20,10 @@ from typing import Any
 
 import llvmlite.binding
 import numba
+from numba.core.caching import FunctionCache
 
-from r3d2_ros.resources import cache_dir
+from r3d2_ros.errors import InputError
+from r3d2_ros.resources import cache_dir, code_folder
 
 log = logging.getLogger(__name__)
 
@@ -90,17 +93,52 @@ def kernel(**options: Any) -> Callable[[Callable], Callable]:
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(folder or "")
         try:
-            return numba.njit(
-                cache=folder is not None,
-                nogil=True,
-                error_model="numpy",
-                fastmath={"contract", "nsz", "arcp"},
-                **options,
+            compiled = numba.njit(
+                nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"}, **options
             )(function)
+            if folder is not None:
+                compiled._cache = KernelCache(function)  # as its enable_caching() does with numba's own
+            return compiled
         finally:
             numba.config.CACHE_DIR = before
 
     return decorate
+
+
+class KernelCache(FunctionCache):
+    """The compiled code of one kernel on disk. What cannot be read is compiled again, and what cannot be written is
+    not kept; the log says so once."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # of a damaged pickle, anything
+            self._forget()
+            _warn_once("cannot be read, they are compiled again", self.cache_path, error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            self._forget()
+            _warn_once("cannot be written, the next start compiles them again", self.cache_path, error)
+
+    def _forget(self) -> None:
+        """Without the index nobody reads the code files, which may be older than what it says of them."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._cache_file._index_path)
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(what: str, folder: str, error: Exception) -> None:
+    """Of all kernels the first one speaks."""
+    if what not in _warned:
+        _warned.add(what)
+        hint = "If this comes again, make room there, delete that folder, or name another in R3D2_CACHE_DIR"
+        log.warning("compiled kernels in %s %s (%s: %s). %s.", folder, what, type(error).__name__, error, hint)
 
 
 def block_width() -> int:
@@ -112,25 +150,20 @@ def block_width() -> int:
 
 
 def kernel_cache_folder(named: str | None = None) -> Path | None:
-    """Folder for compiled kernels, created and tried; None, with a line in the log, where none can be written.
+    """Folder for compiled kernels, created and tried; None, with a line in the log, where none can be written, or where
+    others could put code of theirs.
 
     In `named` (by default $NUMBA_CACHE_DIR) or else the project's cache folder, one folder per numba version and
     kernel source: numba does not see that a function which a kernel calls in another file has changed.
     """
     named = named or os.environ.get("NUMBA_CACHE_DIR")
+    base = Path(named).absolute() if named else cache_dir()
     try:
-        base = Path(named).absolute() if named else cache_dir()
-        folder = base / f"numba-{numba.__version__}-{_kernel_digest()}"
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        log.warning(
-            "compiled kernels are not kept, every start compiles them again: %s. Set NUMBA_CACHE_DIR or "
-            "R3D2_CACHE_DIR to a folder that can be written.",
-            error,
-        )
+        return code_folder(base / f"numba-{numba.__version__}-{_kernel_digest()}", "NUMBA_CACHE_DIR", within=base)
+    except InputError as error:
+        hint = "" if error.hint else ". Set NUMBA_CACHE_DIR or R3D2_CACHE_DIR to a folder that can be written"
+        log.warning("compiled kernels are not kept, every start compiles them again. %s%s.", error, hint)
         return None
-    return folder
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from r3d2_ros.rendering import numba_cache
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
 from r3d2_ros.rendering.kernels_layout import BLOCK
@@ -70,6 +72,77 @@ def test_an_unwritable_folder_is_reported(tmp_path: Path, caplog: pytest.LogCapt
     (tmp_path / "file").touch()
     assert kernel_cache_folder(str(tmp_path / "file" / "x")) is None
     assert "not kept" in caplog.text
+
+
+@pytest.mark.parametrize("writable", ["base", "folder"])
+def test_kernels_are_not_run_from_a_folder_that_everybody_can_write(
+    writable: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = tmp_path / "kernels"
+    folder = kernel_cache_folder(str(base))
+    assert folder is not None and folder.parent == base and not caplog.text
+    (base if writable == "base" else folder).chmod(0o777)
+    assert kernel_cache_folder(str(base)) is None
+    (line,) = caplog.messages
+    assert line.startswith("compiled kernels are not kept, every start compiles them again. NUMBA_CACHE_DIR: ")
+    assert f"'{base if writable == 'base' else folder}' of user" in line and "What lies in it is run" in line
+
+
+def test_a_folder_where_nobody_can_replace_anothers_files_may_hold_kernels(tmp_path: Path) -> None:
+    """As /tmp."""
+    tmp_path.chmod(0o1777)
+    folder = kernel_cache_folder(str(tmp_path))
+    assert folder is not None and folder.stat().st_mode & 0o777 == 0o700
+
+
+def triple(x: int) -> int:
+    return 3 * x
+
+
+def quadruple(x: int) -> int:
+    return 4 * x
+
+
+@pytest.fixture
+def kernels_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which `results` keeps its kernels."""
+    monkeypatch.setattr(numba_cache, "_process_cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(numba_cache, "_warned", set())
+    return tmp_path
+
+
+def results() -> tuple[list[int], int]:
+    """What two kernels give, as a process does that has not called them before; how many were kept from another."""
+    kernels = [numba_cache.kernel()(function) for function in (triple, quadruple)]
+    return [kernel(5) for kernel in kernels], sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels)
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("left", [0, 20, -1])
+def test_damaged_kernels_are_compiled_again_with_one_warning(
+    kind: str, left: int, kernels_in: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files that lost their end or all of it, as when the power failed."""
+    assert results() == ([15, 20], 0)
+    damaged = list(kernels_in.rglob(f"*.{kind}"))
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:left])
+    assert len(damaged) == 2 and results() == ([15, 20], 0)
+    (line,) = caplog.messages
+    assert line.startswith(f"compiled kernels in {damaged[0].parent} cannot be read, they are compiled again (")
+    assert results() == ([15, 20], 2) and len(caplog.messages) == 1
+
+
+def test_a_full_disk_ends_no_run(kernels_in: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # enough for an index, not for code
+    try:
+        assert results() == ([15, 20], 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (line,) = caplog.messages
+    assert line.startswith(f"compiled kernels in {kernels_in}") and "cannot be written" in line
+    assert results() == ([15, 20], 0) and results() == ([15, 20], 2)
 
 
 FORKED = """
