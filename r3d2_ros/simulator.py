@@ -17,7 +17,7 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.harmonizer.compositing.region import actor_boxes
 from r3d2_ros.harmonizer.moment import Failed, Harmonized, Moment
 from r3d2_ros.rendering.base import Renderer
-from r3d2_ros.rendering.frames import HostImage, RenderedFrame, render_frames
+from r3d2_ros.rendering.frames import DeviceRenderer, HostImage, RenderedFrame, render_frames
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.world import EgoState, WorldState
 
@@ -223,8 +223,9 @@ class Simulator:
     def warm_up_renderer(self) -> None:
         """The part of `render`."""
         state = self._first_state()
-        placed = self.scene.compose(state.actors, self.library)
-        self.renderer.warm_up(placed, [camera.view(state.ego.T_world_ego) for camera in self.rig.cameras])
+        if isinstance(self.renderer, DeviceRenderer):
+            placed = self.scene.compose(state.actors, self.library)
+            self.renderer.warm_up(placed, [camera.view(state.ego.T_world_ego) for camera in self.rig.cameras])
         self.render(state)
 
     def warm_up_harmonizer(self) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import xxhash
 
-from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
+from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, CameraView, Rig
 from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.rendering.base import RenderSettings
+from r3d2_ros.rendering.base import PlacedScene, RenderedImage, RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
+from r3d2_ros.rendering.frames import RenderedFrame, frame_of
 from r3d2_ros.scene import Asset, AssetLibrary, Scene
 from r3d2_ros.simulator import FrameSet, History, Simulator
 from r3d2_ros.world import ActorState, EgoState, WorldState
@@ -68,6 +71,42 @@ def test_same_state_same_bytes_whatever_was_rendered_before() -> None:
     again = sim.step(state(), History())[0]
     assert hashes(first) == hashes(again)
     assert hashes(first) != hashes(sim.step(state(5.0), History())[0])
+
+
+class Counting(CpuRenderer):
+    """Writes down the number of views of each call."""
+
+    def __init__(self) -> None:
+        super().__init__(RenderSettings())
+        self.calls: list[int] = []
+
+    def render(
+        self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
+    ) -> list[RenderedImage]:
+        self.calls.append(len(views))
+        return super().render(scene, views, instances=instances)
+
+
+class CountingDevice(Counting):
+    """As a renderer on a GPU does."""
+
+    def render_frames(
+        self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
+    ) -> list[RenderedFrame]:
+        return [frame_of(image) for image in self.render(scene, views, instances=instances)]
+
+    def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
+        self.calls.append(-len(views))
+
+
+@pytest.mark.parametrize("renderer, calls", [(Counting, [2]), (CountingDevice, [-2, 2])])
+def test_a_warm_up_renders_the_rig_once_and_more_only_where_a_gpu_does(
+    renderer: type[Counting], calls: list[int]
+) -> None:
+    sim = simulator()
+    sim.renderer = counting = renderer()
+    sim.warm_up()
+    assert counting.calls == calls
 
 
 def test_another_process_and_another_number_of_threads_give_the_same_bytes() -> None:

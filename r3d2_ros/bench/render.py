@@ -112,7 +112,8 @@ def _measure(
     renderer: Renderer, scene: PlacedScene, views: Sequence[CameraView], repeats: int
 ) -> tuple[list[float], list[float], list[tuple[ViewStats, ...]]]:
     """Wall and processor ms of each `render` call after the warm-up, and the CPU renderer's statistics of each."""
-    renderer.warm_up(scene, views)
+    if isinstance(renderer, CpuRenderer):
+        renderer.render(scene, views)
     times_ms, cpu_ms, stats = [], [], []
     for _ in range(repeats):
         start, cpu_start = time.perf_counter(), time.process_time()

@@ -31,9 +31,6 @@ class PreparedPictures:
     ) -> list[RenderedImage]:
         return [self._image(view.height_px, view.width_px) for view in views]
 
-    def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
-        self.render(scene, views)
-
     def _image(self, height: int, width: int) -> RenderedImage:
         if (height, width) not in self._images:
             ramp = np.linspace(0, 1, width, dtype=np.float32)

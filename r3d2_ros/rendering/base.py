@@ -85,9 +85,8 @@ class Renderer(Protocol):
     def render(
         self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
     ) -> list[RenderedImage]:
-        """Render each view. `instances=True` also makes the instance images."""
-        ...
+        """Render each view. `instances=True` also makes the instance images.
 
-    def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
-        """Do what is done once: compile kernels, upload the background."""
+        The first call also does what is done once: compile kernels, upload the background.
+        """
         ...

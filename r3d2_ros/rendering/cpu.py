@@ -86,10 +86,6 @@ class CpuRenderer:
             self.stats = tuple(stats for _, stats in results)
         return [image for image, _ in results]
 
-    def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
-        """Compile the kernels, or load them from the cache."""
-        self.render(scene, views, instances=True)
-
     def _arrays_of(self, gaussians: Gaussians) -> NodeArrays:
         if gaussians not in self._arrays:
             self._arrays[gaussians] = NodeArrays.of(gaussians)

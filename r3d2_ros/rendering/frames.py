@@ -95,6 +95,10 @@ class DeviceRenderer(Protocol):
         self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
     ) -> list[RenderedFrame]: ...
 
+    def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
+        """Upload what stays and load the kernels, before the first frame makes room for the others."""
+        ...
+
 
 def render_frames(
     renderer: Renderer, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False

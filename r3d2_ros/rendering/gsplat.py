@@ -86,17 +86,8 @@ class GsplatRenderer:
                 frames[i] = _frame(tensors[k], rgb8[k], instance)
         return [frames[i] for i in range(len(views))]
 
-    def render_tensors(
-        self, scene: PlacedScene, views: Sequence[CameraView], *, instances: bool = False
-    ) -> list[ImageTensors]:
-        """The same images, left on the device, which may still be at work on them: one per view."""
-        images: dict[int, ImageTensors] = {}
-        for numbers, tensors in self._render_groups(scene, views, instances):
-            images.update((i, tensors[k]) for k, i in enumerate(numbers))
-        return [images[i] for i in range(len(views))]
-
     def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
-        """Upload the background and the sky, and load the kernels."""
+        """See `DeviceRenderer`."""
         self.render(scene, views, instances=True)
 
     @torch.no_grad()

@@ -127,7 +127,7 @@ class KernelCache(FunctionCache):
     def _forget(self) -> None:
         """Without the index nobody reads the code files, which may be older than what it says of them."""
         with contextlib.suppress(OSError):
-            os.unlink(self._cache_file._index_path)
+            Path(self._cache_file._index_path).unlink()
 
 
 _warned: set[str] = set()

@@ -74,9 +74,6 @@ class ReferenceRenderer:
         """See `Renderer.render`. Memory: H * W * 8 bytes per node of the scene."""
         return [self._render_view(scene, view, instances) for view in views]
 
-    def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
-        """Nothing is prepared."""
-
     def _render_view(self, scene: PlacedScene, view: CameraView, instances: bool) -> RenderedImage:
         parts = [project(node, view, self.settings, number=i) for i, node in enumerate(scene.nodes)]
         sums = composite(Splats.concatenate(parts).depth_ordered(), view, nodes=len(scene.nodes))

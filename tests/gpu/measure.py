@@ -37,7 +37,7 @@ class Case:
 class Measurement:
     """Times in milliseconds: the median and the slowest of REPEATS frames.
 
-    device_ms  images left on the device, synchronised
+    device_ms  as the simulator renders: bytes on the host, all else left on the device, synchronised
     host_ms    the whole `render`, images as numpy arrays
     """
 
@@ -130,7 +130,7 @@ def measure(case: Case, make: MakeRenderer, setting: Setting) -> Measurement:
     first_ms = (time.perf_counter() - start) * 1e3
 
     def on_device(scene: PlacedScene) -> None:
-        renderer.render_tensors(scene, case.views, instances=case.instances)
+        renderer.render_frames(scene, case.views, instances=case.instances)
         setting.synchronize()
 
     def on_host(scene: PlacedScene) -> None:

@@ -56,9 +56,6 @@ class PoseRenderer:
         instance = np.full(shape, scene.actors[0].instance if scene.actors else 0, np.uint16) if instances else None
         return RenderedImage(rgb=rgb, depth=flat * 7.5, alpha=flat, actor_weight=flat * 0, instance=instance)
 
-    def warm_up(self, scene: PlacedScene, views: Sequence[CameraView]) -> None:
-        pass
-
 
 def gaussians() -> Gaussians:
     return Gaussians(

@@ -84,7 +84,7 @@ def test_a_hundred_actors_copy_nothing() -> None:
     )
     scene, view = scene_of(background, actors), view_of(width=64, height=36)
     renderer = CpuRenderer(RenderSettings())
-    renderer.warm_up(scene, [view])
+    renderer.render(scene, [view])
     tracemalloc.start()
     renderer.render(scene, [view])
     peak_bytes = tracemalloc.get_traced_memory()[1]

@@ -108,16 +108,6 @@ def test_several_cameras_at_once_give_the_bytes_of_each_alone(kernels: Kernels) 
         assert_same_bytes([image], renderer(kernels).render(scene, [view], instances=True))
 
 
-def test_images_left_on_the_device_are_the_same(kernels: Kernels) -> None:
-    scene = scenes.crossing(background=300, asset=50)
-    r = renderer(kernels)
-    tensors, images = r.render_tensors(scene, VIEWS, instances=True), r.render(scene, VIEWS, instances=True)
-    for tensor, image in zip(tensors, images, strict=True):
-        assert np.array_equal(tensor.rgb.numpy(), image.rgb)
-        assert np.array_equal(tensor.actor_weight.numpy(), image.actor_weight)
-        assert np.array_equal(tensor.instance.numpy(), image.instance)
-
-
 @pytest.mark.parametrize("where", ["T_map_scene", "file"])
 def test_far_from_the_origin_the_pixels_stay(kernels: Kernels, where: str) -> None:
     """UTM coordinates, whether the placement or the file's float64 origin holds them."""
