@@ -158,7 +158,7 @@ class CpuRenderer:
             tiles = (projected.rows, offsets, lists, columns, first, last, self.threads)
             composite(*tiles, image.rgb, image.depth, image.alpha, image.actor_weight, has_actor)
             if image.instance is not None:
-                write_instances(*tiles, has_actor, numbers, image.instance)
+                write_instances(*tiles, has_actor, image.actor_weight, numbers, image.instance)
         return image, int(offsets[-1])
 
 

@@ -1,41 +1,73 @@
-"""CPU kernel: which actor a pixel shows. Runs only over the tiles in which the raster kernel saw an actor."""
+"""CPU kernel: which actor a pixel shows. It can be one only where the actors together outweigh all else.
+
+That the raster kernel has summed. Where one actor alone is in a tile, nothing else needs to be known; where there are
+several, the blocks that may show one are composited again, with a plane of weights for each actor.
+"""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numba import prange
 
-from r3d2_ros.rendering.kernels_layout import (
-    ALPHA_MAX,
-    ALPHA_MIN,
-    BLOCK,
-    HALF_A,
-    HALF_C,
-    OPACITY,
-    REACH_U,
-    REACH_V,
-    SLANT,
-    SLOT,
-    TILE,
-    TRANSMITTANCE_STOP,
-    U,
-    V,
-)
-from r3d2_ros.rendering.kernels_raster import BLOCKS, EXPONENT_MAX, PLANE, clipped, exp_negative
-from r3d2_ros.rendering.kernels_sharing import fetch_add
+from r3d2_ros.rendering.kernels_layout import ACTOR, BLOCK, HALF_A, HALF_C, OPACITY, SLANT, SLOT, TILE
+from r3d2_ros.rendering.kernels_raster import AHEAD, BLOCKS, LIVE_CHECK, PLANE, absorb, live_blocks, reach_in_tile
+from r3d2_ros.rendering.kernels_sharing import fetch_add, prefetch
 from r3d2_ros.rendering.numba_cache import kernel
 
 F = np.float32
 UINT = np.uintp
+SEVERAL = -1
 
 
 @kernel()
-def weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots):
+def outweighs(actor_weight):
+    """Whether actors of this weight outweigh what is left of 1: the background and the sky."""
+    return actor_weight > F(1) - actor_weight
+
+
+@kernel()
+def blocks_with_actors(actor_weight, x0, y0, live):
+    """Set `live` [TILE * BLOCKS] to 1 where a pixel of the block may show an actor, else 0; returns how many may."""
+    height, width = actor_weight.shape
+    live[:] = 0
+    for y in range(y0, min(y0 + TILE, height)):
+        for x in range(x0, min(x0 + TILE, width)):
+            live[(y - y0) * BLOCKS + (x - x0) // BLOCK] |= outweighs(actor_weight[y, x])
+    return live.sum()
+
+
+@kernel()
+def find_actors(rows, ids):
+    """The slot of the actors in a list, SEVERAL where they differ, and how far down the list the last one is.
+
+    0 where there is none, and for actors without a number.
+    """
+    slot, end = 0, 0
+    for k in range(len(ids)):
+        row = rows[ids[k]]
+        if row[ACTOR] != 0:
+            here = np.int64(row[SLOT])
+            slot = here if end == 0 or here == slot else SEVERAL
+            end = k + 1
+    return slot, end
+
+
+@kernel()
+def write_where_seen(actor_weight, number, x0, y0, instance):
+    """Write `number` where the tile's only actor outweighs all else."""
+    height, width = instance.shape
+    for y in range(y0, min(y0 + TILE, height)):
+        for x in range(x0, min(x0 + TILE, width)):
+            if outweighs(actor_weight[y, x]):
+                instance[y, x] = number
+
+
+@kernel()
+def weigh_tile(rows, ids, x0, y0, light, live, weights, plane_of, slots):
     """Sum the compositing weights of the tile's pixels by slot; returns the number of planes in use.
 
     light     [PLANE] receives the transmittance, negative where a pixel has stopped
+    live      [TILE * BLOCKS] uint8, 0 for blocks that are left out; those whose pixels have all stopped become 0
     weights   [>= planes * PLANE]; plane 0 is slot 0, further planes are given to slots as they are met
     plane_of  [slots] int64 work space, slots [planes] int64 receives the slot of each plane
     """
@@ -46,6 +78,7 @@ def weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots):
     weights[:PLANE] = F(0)
     planes = 1
     for k in range(len(ids)):
+        prefetch(rows, ids[min(k + AHEAD, len(ids) - 1)])
         row = rows[ids[k]]
         slot = np.int64(row[SLOT])
         if plane_of[slot] < 0:
@@ -54,36 +87,33 @@ def weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots):
             weights[planes * PLANE : (planes + 1) * PLANE] = F(0)
             planes += 1
         plane = UINT(plane_of[slot] * PLANE)
-        u, v = row[U] - F(x0) - F(0.5), row[V] - F(y0) - F(0.5)
+        u, v, line_begin, line_end, block_begin, block_end = reach_in_tile(row, x0, y0)
         half_a, slant, half_c, opacity = row[HALF_A], row[SLANT], row[HALF_C], row[OPACITY]
-        line_begin = clipped(math.ceil(v - row[REACH_V]), 0, TILE)
-        line_end = clipped(math.floor(v + row[REACH_V]) + F(1), 0, TILE)
-        block_begin = clipped(math.floor((u - row[REACH_U]) * F(1 / BLOCK)), 0, BLOCKS)
-        block_end = clipped(math.floor((u + row[REACH_U]) * F(1 / BLOCK)) + F(1), 0, BLOCKS)
         for line in range(line_begin, line_end):
             dy = v - F(line)
             u_line, c_dy2 = u + slant * dy, half_c * dy * dy
             for block in range(block_begin, block_end):
+                if live[UINT(line * BLOCKS + block)] == 0:
+                    continue
                 first = UINT(line * TILE + block * BLOCK)
                 u_block = u_line - F(block * BLOCK)
                 for i in range(BLOCK):
                     p = first + UINT(i)
                     dx = u_block - F(i)
-                    exponent = min(half_a * dx * dx + c_dy2, EXPONENT_MAX)
-                    alpha = min(ALPHA_MAX, opacity * exp_negative(exponent))
-                    alpha = alpha if alpha >= ALPHA_MIN else F(0)
-                    before = light[p]
-                    weight = before * alpha
-                    behind = before - weight
-                    goes_on = behind > TRANSMITTANCE_STOP
-                    weights[plane + p] += weight if goes_on else F(0)
-                    light[p] = behind if goes_on else -abs(before)
+                    weight, behind = absorb(light[p], half_a * dx * dx + c_dy2, opacity)
+                    weights[plane + p] += weight
+                    light[p] = behind
+        if (k + 1) % LIVE_CHECK == 0 and live_blocks(light, live) == 0:
+            break
     return planes
 
 
 @kernel()
 def write_winners(light, weights, planes, slots, numbers, x0, y0, instance):
-    """Write the number of the slot that outweighs every other one and the background with the sky, else 0."""
+    """Write the number of the slot that outweighs every other one and the background with the sky, else 0.
+
+    Rows behind the last actor may be left out of the weights: what they take of the light is background all the same.
+    """
     height, width = instance.shape
     for y in range(y0, min(y0 + TILE, height)):
         for x in range(x0, min(x0 + TILE, width)):
@@ -101,8 +131,10 @@ def write_winners(light, weights, planes, slots, numbers, x0, y0, instance):
 
 
 @kernel(parallel=True)
-def write_instances(rows, offsets, lists, columns, first, last, workers, has_actor, numbers, instance):
-    """Write the instance image of the tiles first .. last - 1 that have an actor.
+def write_instances(
+    rows, offsets, lists, columns, first, last, workers, has_actor, actor_weight, numbers, instance
+):
+    """Write the instance image, zero before, of the tiles first .. last - 1 that have an actor.
 
     numbers  [slots] uint16: instance number of each slot, numbers[0] = 0 the background
     The other arguments are those of `kernels_raster.composite`.
@@ -110,6 +142,7 @@ def write_instances(rows, offsets, lists, columns, first, last, workers, has_act
     next_tile = np.full(1, first, np.int64)
     for _worker in prange(workers):
         light = np.empty(PLANE, np.float32)
+        live = np.empty(TILE * BLOCKS, np.uint8)
         weights = np.empty(len(numbers) * PLANE, np.float32)
         plane_of = np.empty(len(numbers), np.int64)
         slots = np.empty(len(numbers), np.int64)
@@ -117,8 +150,12 @@ def write_instances(rows, offsets, lists, columns, first, last, workers, has_act
             tile = fetch_add(next_tile, 1)
             if tile >= last:
                 break
-            if has_actor[tile] != 0:
-                x0, y0 = (tile % columns) * TILE, (tile // columns) * TILE
+            x0, y0 = (tile % columns) * TILE, (tile // columns) * TILE
+            if has_actor[tile] != 0 and blocks_with_actors(actor_weight, x0, y0, live) > 0:
                 ids = lists[offsets[tile] - offsets[first] : offsets[tile + 1] - offsets[first]]
-                planes = weigh_tile(rows, ids, x0, y0, light, weights, plane_of, slots)
-                write_winners(light, weights, planes, slots, numbers, x0, y0, instance)
+                slot, end = find_actors(rows, ids)
+                if slot == SEVERAL:
+                    planes = weigh_tile(rows, ids[:end], x0, y0, light, live, weights, plane_of, slots)
+                    write_winners(light, weights, planes, slots, numbers, x0, y0, instance)
+                elif slot > 0:
+                    write_where_seen(actor_weight, numbers[slot], x0, y0, instance)

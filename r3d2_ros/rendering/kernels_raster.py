@@ -33,7 +33,7 @@ from r3d2_ros.rendering.kernels_layout import (
     U,
     V,
 )
-from r3d2_ros.rendering.kernels_sharing import fetch_add
+from r3d2_ros.rendering.kernels_sharing import fetch_add, prefetch
 from r3d2_ros.rendering.numba_cache import kernel
 
 F = np.float32
@@ -42,6 +42,8 @@ BLOCKS = TILE // BLOCK
 PLANE = TILE * TILE
 LIVE_CHECK = 16
 """Gaussians between two looks for blocks whose pixels have all stopped."""
+AHEAD = 8
+"""Gaussians between the one that is composited and the one that is brought from memory meanwhile."""
 EXPONENT_MAX = F(5.6)
 """Beyond ln(255) = 5.54 every alpha is below ALPHA_MIN."""
 
@@ -73,23 +75,57 @@ def clipped(value, low, high):
     return np.int64(min(max(value, F(low)), F(high)))
 
 
+@kernel(inline="always")
+def reach_in_tile(row, x0, y0):
+    """Centre (u, v) of a row in the tile at pixel (x0, y0), where pixel centres are at whole numbers, and what of the
+    tile it may touch: first line, end line, first block, end block."""
+    u, v = row[U] - F(x0) - F(0.5), row[V] - F(y0) - F(0.5)
+    line_begin = clipped(math.ceil(v - row[REACH_V]), 0, TILE)
+    line_end = clipped(math.floor(v + row[REACH_V]) + F(1), 0, TILE)
+    block_begin = clipped(math.floor((u - row[REACH_U]) * F(1 / BLOCK)), 0, BLOCKS)
+    block_end = clipped(math.floor((u + row[REACH_U]) * F(1 / BLOCK)) + F(1), 0, BLOCKS)
+    return u, v, line_begin, line_end, block_begin, block_end
+
+
+@kernel(inline="always")
+def absorb(light, exponent, opacity):
+    """What a Gaussian takes of the light of a pixel, and the light behind it, negative once the pixel has stopped."""
+    alpha = min(ALPHA_MAX, opacity * exp_negative(min(exponent, EXPONENT_MAX)))
+    alpha = alpha if alpha >= ALPHA_MIN else F(0)
+    weight = light * alpha
+    behind = light - weight
+    goes_on = behind > TRANSMITTANCE_STOP
+    return weight if goes_on else F(0), behind if goes_on else -abs(light)
+
+
+@kernel()
+def live_blocks(light, live):
+    """Set `live` [TILE * BLOCKS] to 0 where all pixels of a block have stopped; returns how many blocks have not."""
+    count = 0
+    for block in range(TILE * BLOCKS):
+        if live[block] != 0:
+            going = 0
+            for i in range(BLOCK):
+                going += light[UINT(block * BLOCK) + UINT(i)] > 0
+            if going == 0:
+                live[block] = 0
+            else:
+                count += 1
+    return count
+
+
 @kernel()
 def composite_tile(rows, ids, x0, y0, planes, live):
     """Composite the rows `ids` (front to back) into the planes of the tile at pixel (x0, y0)."""
     planes[:PLANE] = F(1)
     planes[PLANE:] = F(0)
     live[:] = 1
-    live_blocks = TILE * BLOCKS
-    until_check = LIVE_CHECK
     for k in range(len(ids)):
+        prefetch(rows, ids[min(k + AHEAD, len(ids) - 1)])
         row = rows[ids[k]]
-        u, v = row[U] - F(x0) - F(0.5), row[V] - F(y0) - F(0.5)
+        u, v, line_begin, line_end, block_begin, block_end = reach_in_tile(row, x0, y0)
         half_a, slant, half_c, opacity = row[HALF_A], row[SLANT], row[HALF_C], row[OPACITY]
         red, green, blue, depth, actor = row[RED], row[GREEN], row[BLUE], row[DEPTH], row[ACTOR]
-        line_begin = clipped(math.ceil(v - row[REACH_V]), 0, TILE)
-        line_end = clipped(math.floor(v + row[REACH_V]) + F(1), 0, TILE)
-        block_begin = clipped(math.floor((u - row[REACH_U]) * F(1 / BLOCK)), 0, BLOCKS)
-        block_end = clipped(math.floor((u + row[REACH_U]) * F(1 / BLOCK)) + F(1), 0, BLOCKS)
         for line in range(line_begin, line_end):
             dy = v - F(line)
             u_line, c_dy2 = u + slant * dy, half_c * dy * dy
@@ -101,33 +137,15 @@ def composite_tile(rows, ids, x0, y0, planes, live):
                 for i in range(BLOCK):
                     p = first + UINT(i)
                     dx = u_block - F(i)
-                    exponent = min(half_a * dx * dx + c_dy2, EXPONENT_MAX)
-                    alpha = min(ALPHA_MAX, opacity * exp_negative(exponent))
-                    alpha = alpha if alpha >= ALPHA_MIN else F(0)
-                    light = planes[p]
-                    weight = light * alpha
-                    behind = light - weight
-                    goes_on = behind > TRANSMITTANCE_STOP
-                    weight = weight if goes_on else F(0)
+                    weight, behind = absorb(planes[p], half_a * dx * dx + c_dy2, opacity)
                     planes[p + RED_PLANE] += weight * red
                     planes[p + GREEN_PLANE] += weight * green
                     planes[p + BLUE_PLANE] += weight * blue
                     planes[p + DEPTH_PLANE] += weight * depth
                     planes[p + ACTOR_PLANE] += weight * actor
-                    planes[p] = behind if goes_on else -abs(light)
-        until_check -= 1
-        if until_check == 0:
-            until_check = LIVE_CHECK
-            for block in range(TILE * BLOCKS):
-                if live[block] != 0:
-                    going = 0
-                    for i in range(BLOCK):
-                        going += planes[UINT(block * BLOCK) + UINT(i)] > 0
-                    if going == 0:
-                        live[block] = 0
-                        live_blocks -= 1
-            if live_blocks == 0:
-                break
+                    planes[p] = behind
+        if (k + 1) % LIVE_CHECK == 0 and live_blocks(planes, live) == 0:
+            break
 
 
 @kernel()

@@ -1,4 +1,4 @@
-"""How the threads of a kernel share its work: each takes the next piece when it is free.
+"""What numba has no function for: how threads share work, each the next piece when it is free, and memory ahead of use.
 
 numba's own parallel loops give every thread an equal run of iterations in advance, which is slow where the pieces
 differ (sky and street) or another process has one of the cores.
@@ -6,6 +6,7 @@ differ (sky and street) or another process has one of the cores.
 
 from __future__ import annotations
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -24,3 +25,23 @@ def fetch_add(typing_context, array, amount):
         return builder.atomic_rmw("add", pointer, step, "monotonic")
 
     return types.int64(array, amount), generate
+
+
+@intrinsic
+def prefetch(typing_context, array, index):
+    """Bring the cache line where array[index] begins nearer, without waiting for it."""
+
+    def generate(context, builder, signature, arguments):
+        array_type = signature.args[0]
+        header = context.make_array(array_type)(context, builder, arguments[0])
+        stride = builder.extract_value(header.strides, 0)
+        offset = builder.mul(context.cast(builder, arguments[1], signature.args[1], types.intp), stride)
+        address = builder.add(builder.ptrtoint(header.data, offset.type), offset)
+        pointer = builder.inttoptr(address, ir.PointerType(ir.IntType(8)))
+        number = ir.IntType(32)
+        form = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], form)
+        builder.call(function, [pointer, number(0), number(3), number(1)])  # to read, keep it, data
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate

@@ -13,7 +13,7 @@ from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
 from r3d2_ros.rendering.reference import ReferenceRenderer
 from r3d2_ros.sky import Sky
-from tests.rendering.cpu_scenes import NO_GAUSSIANS, busy_scene, one_gaussian, placed, psnr_db, scene_of, view_of
+from tests.rendering.cpu_scenes import NO_GAUSSIANS, busy_scene, cloud, one_gaussian, placed, psnr_db, scene_of, view_of
 
 TILTED = view_of(T_camera_world=Rigid.from_rpy((0.1, -0.3, 0.05), (0.3, -0.2, 0.5)))
 
@@ -96,3 +96,20 @@ def test_sky_image_is_the_right_way_round() -> None:
     offset = 100 * np.tan(np.radians(20))
     for channel, (u, v) in enumerate([(50, 50), (50 - offset, 50), (50, 50 - 0.97 * offset)]):
         assert rgb[round(v), round(u), channel] > 0.9
+
+
+def test_actors_alone_among_others_and_without_a_number() -> None:
+    """Three actors beside and before one another, two of one instance, behind a thin background."""
+    background = cloud(300, seed=5)
+    for instances in ((7, 7, 9), (7, 0, 9), (0, 0, 0), (65535, 3, 2)):
+        actors = tuple(
+            placed(cloud(150, seed=n, spread=0.25, centre=(0, 0, 0)), Rigid(np.eye(3), np.array([x, 0, z])), instance=n)
+            for x, z, n in zip((-0.8, 0.3, 0.6), (3.5, 4.0, 3.2), instances, strict=True)
+        )
+        scene, view = scene_of(background, actors), view_of(width=200, height=120)
+        image, expected = (
+            renderer(RenderSettings()).render(scene, [view], instances=True)[0]
+            for renderer in (CpuRenderer, ReferenceRenderer)
+        )
+        assert np.mean(image.instance != expected.instance) < 1e-4
+        assert set(np.unique(image.instance)) == {0, *instances}
