@@ -11,12 +11,13 @@ from numba import prange
 
 from r3d2_ros.rendering.kernels_layout import ACTOR, BLOCK, HALF_A, HALF_C, OPACITY, SLANT, SLOT, TILE
 from r3d2_ros.rendering.kernels_raster import AHEAD, BLOCKS, LIVE_CHECK, PLANE, absorb, live_blocks, reach_in_tile
-from r3d2_ros.rendering.kernels_sharing import fetch_add, prefetch
+from r3d2_ros.rendering.kernels_sharing import add_block, fetch_add, prefetch
 from r3d2_ros.rendering.numba_cache import kernel
 
 F = np.float32
 UINT = np.uintp
 SEVERAL = -1
+TAKEN = UINT(PLANE)
 
 
 @kernel()
@@ -66,12 +67,12 @@ def write_where_seen(actor_weight, number, x0, y0, instance):
 def weigh_tile(rows, ids, x0, y0, light, live, weights, plane_of, slots):
     """Sum the compositing weights of the tile's pixels by slot; returns the number of planes in use.
 
-    light     [PLANE] receives the transmittance, negative where a pixel has stopped
+    light     [2 * PLANE] receives the transmittance, negative where a pixel has stopped; the second half is work space
     live      [TILE * BLOCKS] uint8, 0 for blocks that are left out; those whose pixels have all stopped become 0
     weights   [>= planes * PLANE]; plane 0 is slot 0, further planes are given to slots as they are met
     plane_of  [slots] int64 work space, slots [planes] int64 receives the slot of each plane
     """
-    light[:] = F(1)
+    light[:PLANE] = F(1)
     plane_of[:] = -1
     plane_of[0] = 0
     slots[0] = 0
@@ -101,8 +102,9 @@ def weigh_tile(rows, ids, x0, y0, light, live, weights, plane_of, slots):
                     p = first + UINT(i)
                     dx = u_block - F(i)
                     weight, behind = absorb(light[p], half_a * dx * dx + c_dy2, opacity)
-                    weights[plane + p] += weight
+                    light[p + TAKEN] = weight
                     light[p] = behind
+                add_block(weights, plane + first, light, first + TAKEN)
         if (k + 1) % LIVE_CHECK == 0 and live_blocks(light, live) == 0:
             break
     return planes
@@ -141,7 +143,7 @@ def write_instances(
     """
     next_tile = np.full(1, first, np.int64)
     for _worker in prange(workers):
-        light = np.empty(PLANE, np.float32)
+        light = np.empty(2 * PLANE, np.float32)
         live = np.empty(TILE * BLOCKS, np.uint8)
         weights = np.empty(len(numbers) * PLANE, np.float32)
         plane_of = np.empty(len(numbers), np.int64)

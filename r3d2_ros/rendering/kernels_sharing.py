@@ -1,7 +1,8 @@
-"""What numba has no function for: how threads share work, each the next piece when it is free, and memory ahead of use.
+"""What numba has no function for: sharing work among threads, fetching ahead, adding vectors at any distance.
 
-numba's own parallel loops give every thread an equal run of iterations in advance, which is slow where the pieces
-differ (sky and street) or another process has one of the cores.
+Threads take the next piece of the work when they are free. numba's own parallel loops give every thread an equal run
+of iterations in advance, which is slow where the pieces differ (sky and street) or another process has one of the
+cores.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from r3d2_ros.rendering.kernels_layout import BLOCK
 
 
 @intrinsic
@@ -45,3 +48,24 @@ def prefetch(typing_context, array, index):
         return context.get_dummy_value()
 
     return types.void(array, index), generate
+
+
+@intrinsic
+def add_block(typing_context, sums, at, values, begin):
+    """sums[at + i] += values[begin + i] for the BLOCK numbers i, float32, as one vector.
+
+    As a loop it would stay scalar: the compiler would have to test whether the arrays overlap.
+    """
+
+    def generate(context, builder, signature, arguments):
+        vector = ir.VectorType(ir.FloatType(), BLOCK)
+        places = []
+        for array, index in ((0, 1), (2, 3)):
+            header = context.make_array(signature.args[array])(context, builder, arguments[array])
+            place = builder.gep(header.data, [arguments[index]])
+            places.append(builder.bitcast(place, vector.as_pointer()))
+        to, values = (builder.load(place, align=4) for place in places)
+        builder.store(builder.fadd(to, values), places[0], align=4)
+        return context.get_dummy_value()
+
+    return types.void(sums, at, values, begin), generate
