@@ -43,7 +43,8 @@ PLANE = TILE * TILE
 LIVE_CHECK = 16
 """Gaussians between two looks for blocks whose pixels have all stopped."""
 AHEAD = 8
-"""Gaussians between the one that is composited and the one that is brought from memory meanwhile."""
+"""Gaussians between the one that is composited and the one that is brought from memory meanwhile: rows in depth order
+lie all over it, and waiting for them took 8 to 17 % of compositing."""
 EXPONENT_MAX = F(5.6)
 """Beyond ln(255) = 5.54 every alpha is below ALPHA_MIN."""
 
