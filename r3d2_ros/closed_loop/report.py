@@ -45,8 +45,8 @@ def write_report(out: Path, results: Mapping[str, Any]) -> Path:
         _table(runs, detailed),
         *(_run(out, run) for run in runs if run["run_id"] in detailed),
     ]
-    if len(detailed) < len(runs):
-        body.append(f"<p>{len(runs) - len(detailed)} runs that passed are in the table only.</p>")
+    if left_out := [run for run in runs if run["run_id"] not in detailed]:
+        body.append(f"<p>In the table only: {_verdicts(left_out)}; {MAX_DETAILED} of {len(runs)} runs are drawn.</p>")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>r3d2 scenario report</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
@@ -59,14 +59,19 @@ def write_report(out: Path, results: Mapping[str, Any]) -> Path:
 
 
 def _head(runs: list[dict[str, Any]]) -> str:
-    counts = Counter(run["verdict"] for run in runs)
-    words = ", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "invalid", "error") if counts[name])
-    worst = next((name for name in ("error", "invalid", "failed") if counts[name]), "passed")
+    verdicts = {run["verdict"] for run in runs}
+    worst = next((name for name in ("error", "invalid", "failed") if name in verdicts), "passed")
     controllers = ", ".join(sorted({str(run["controller"]) for run in runs}))
     return (
-        f'<h1>Scenario report</h1><p class="lead"><b class="{worst}">{escape(words or "no runs")}</b> '
+        f'<h1>Scenario report</h1><p class="lead"><b class="{worst}">{_verdicts(runs) or "no runs"}</b> '
         f"of {len(runs)} runs, driven by {escape(controllers or 'nobody')}</p>"
     )
+
+
+def _verdicts(runs: list[dict[str, Any]]) -> str:
+    """How many have which verdict."""
+    counts = Counter(run["verdict"] for run in runs)
+    return ", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "invalid", "error") if counts[name])
 
 
 def _all_means(results: Mapping[str, Any]) -> list[str]:
@@ -86,7 +91,8 @@ def _means(means: Mapping[str, Any], title: str) -> str:
     rows.append(_means_row("mean of the types", means, keys, "total"))
     counted = escape(str(means["runs"]))
     text = f"Over runs, then sequences, then types; {counted} runs, for invalid and broken ones do not count."
-    return f'<h2>{escape(title)}</h2><p>{text}</p><table><tr><th class="left"></th>{head}</tr>{"".join(rows)}</table>'
+    table = f'<table><tr><th class="left"></th>{head}</tr>{"".join(rows)}</table>'
+    return f'<h2>{escape(title)}</h2><p>{text}</p><div class="scroll">{table}</div>'
 
 
 def _means_row(name: str, group: Mapping[str, Any], keys: list[str], kind: str) -> str:

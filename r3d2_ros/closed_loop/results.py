@@ -6,15 +6,19 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from xml.etree import ElementTree
+
+from pydantic import Field
 
 from r3d2_ros.closed_loop.run_log import read_log
 from r3d2_ros.closed_loop.scores.data import SceneFacts
 from r3d2_ros.closed_loop.scores.summary import summarise
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.formats.files import atomic_output
+from r3d2_ros.schema import validate
 
 LOG, SUMMARY, RESULTS, JUNIT, REPORT = "run.jsonl", "summary.json", "results.json", "junit.xml", "report.html"
 RUNS = "runs"
@@ -165,8 +169,35 @@ def write_json(path: Path, data: Any) -> None:
         file.write(text.encode() + b"\n")
 
 
+@dataclass(frozen=True)
+class _Value:
+    value: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None
+
+
+@dataclass(frozen=True)
+class _Scores:
+    neuroncap: _Value
+    hd: _Value
+    alpasim: _Value
+
+
+@dataclass(frozen=True)
+class _Run:
+    run_id: str
+    verdict: Literal["passed", "failed", "invalid", "error"]
+    scores: _Scores
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What is read of results.json; whatever else is in it is let be."""
+
+    runs: tuple[_Run, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
 def read_results(folder: Path) -> dict[str, Any]:
-    """results.json of a folder. InputError when it is not there or something else."""
+    """results.json of a folder. InputError when it is not there, something else, or without what is read of a run."""
     path = folder / RESULTS
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -174,8 +205,14 @@ def read_results(folder: Path) -> dict[str, Any]:
             raise ValueError("no list of runs")
     except OSError as error:
         raise InputError(str(path), "the results of `r3d2 scenario run`", error.strerror or str(error)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(str(path), "the results of `r3d2 scenario run`", str(error)) from error
+    try:
+        validate(_Results, data, str(path))
+    except InputErrors as error:
+        first = error.faults[0]
+        hint = f"`r3d2 scenario report {folder}` writes it anew from the logs of its runs"
+        raise InputError(first.where, first.expected, first.got, hint) from error
     return data
 
 

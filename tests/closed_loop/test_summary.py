@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from r3d2_ros.closed_loop.header import header
-from r3d2_ros.closed_loop.report import REPORT
+from r3d2_ros.closed_loop.report import REPORT, write_report
 from r3d2_ros.closed_loop.results import (
     exit_code,
     junit,
@@ -353,6 +353,44 @@ def test_a_baseline_that_is_none(tmp_path: Path, text: str | None) -> None:
         (tmp_path / "results.json").write_text(text)
     with pytest.raises(InputError, match="the results of `r3d2 scenario run`"):
         read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("scores", {}, r"runs\.1\.scores\.neuroncap: expected a value"),
+        ("scores", {"neuroncap": {"value": "5"}, "hd": {}, "alpasim": {}}, r"runs\.1\.scores\.neuroncap\.value: exp"),
+        ("verdict", "fine", r"runs\.1\.verdict: expected 'passed', 'failed', 'invalid' or 'error', got 'fine'"),
+        ("run_id", None, r"runs\.1\.run_id: expected"),
+    ],
+)
+def test_a_baseline_with_a_run_that_cannot_be_compared(tmp_path: Path, key: str, value: object, told: str) -> None:
+    write_json(tmp_path / "results.json", {"runs": [RUNS[0], RUNS[1] | {key: value}]})
+    with pytest.raises(InputError, match=rf"results\.json: {told}.*r3d2 scenario report"):
+        read_results(tmp_path)
+
+
+def whole_run(run_id: str, verdict: str) -> dict[str, Any]:
+    commands = {"consumed": 0, "misses": 0, "refused": {}, "latency_ms": None}
+    scores = {name: {"value": None, "missing": ["a log"], "parts": {}} for name in ("neuroncap", "hd", "alpasim")}
+    whole = {"scores": scores, "commands": commands, "controller": "test", "seed": 0, "variation": {}}
+    return run(run_id, "a", "side", None, verdict=verdict) | whole | {"deterministic": True, "digest": None}
+
+
+def test_the_report_says_which_runs_are_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that did not pass come first; of five that failed and three that passed, two failed ones are left over."""
+    monkeypatch.setattr("r3d2_ros.closed_loop.report.MAX_DETAILED", 3)
+    summaries = [whole_run(f"p{k}", "passed") for k in range(3)] + [whole_run(f"f{k}", "failed") for k in range(5)]
+    page = write_report(tmp_path, results_of(summaries, seconds={}, baseline=None)).read_text()
+    assert "In the table only: 3 passed, 2 failed; 3 of 8 runs are drawn." in page
+    assert page.count("<section") == 3
+
+
+def test_wide_tables_of_the_report_scroll_by_themselves(tmp_path: Path) -> None:
+    summaries = [whole_run("a", "passed"), whole_run("b", "passed") | {"group": "another"}]
+    page = write_report(tmp_path, results_of(summaries, seconds={}, baseline=None)).read_text()
+    before_runs = page.partition("<section")[0]
+    assert before_runs.count("<table>") == before_runs.count('<div class="scroll"><table>') == 3
 
 
 def test_latencies_and_refusals_are_counted(tmp_path: Path) -> None:
