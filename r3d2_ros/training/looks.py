@@ -36,7 +36,7 @@ def look(
     device = next(stage.parameters()).device
     weights = {f"model.{key}": tensor for key, tensor in mean.items()}
     found: dict[str, list[float]] = {"psnr": [], "psnr_naive": []}
-    rows: list[NDArray] = []
+    rows: list[list[NDArray]] = []
     shown_ones = spread(samples, ROWS)
     stage.eval()
     for sample in samples:
@@ -51,14 +51,12 @@ def look(
             found["psnr"].append(psnr(shown, pair.target, region))
             found["psnr_naive"].append(psnr(pair.input, pair.target, region))
         if sample in shown_ones:
-            rows.append(
-                np.concatenate([_small(i) for i in (given[0].numpy().transpose(1, 2, 0), shown, pair.target)], 1)
-            )
+            rows.append([_small(i) for i in (given[0].numpy().transpose(1, 2, 0), shown, pair.target)])
     stage.train()
     if name == "autoencoder":
         del found["psnr_naive"]
-    width = min(row.shape[1] for row in rows)
-    picture = np.concatenate([row[:, :width] for row in rows])
+    width = max(tile.shape[1] for row in rows for tile in row)
+    picture = np.concatenate([np.concatenate([_padded(tile, width) for tile in row], 1) for row in rows])
     return {key: float(np.mean(values)) for key, values in found.items() if values}, _bytes(picture)
 
 
@@ -73,6 +71,11 @@ def _small(image: NDArray) -> NDArray:
     if width <= COLUMN_PX:
         return image
     return cv2.resize(image, (COLUMN_PX, max(1, round(height * COLUMN_PX / width))), interpolation=cv2.INTER_AREA)
+
+
+def _padded(image: NDArray, width: int) -> NDArray:
+    """Black to the right, so that a column is as wide as its widest picture."""
+    return np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)))
 
 
 def _bytes(image: NDArray) -> NDArray[np.uint8]:

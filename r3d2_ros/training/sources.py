@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import xxhash
 
 from r3d2_ros.dataset.samples import MAX_META_BYTES, META, Dataset, Sample, open_dataset
 from r3d2_ros.errors import InputError
-from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint
+from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint, load_config
 from r3d2_ros.harmonizer.model.config import PROCEDURAL, Licence, ModelConfig
 from r3d2_ros.harmonizer.model.licences import parse_licence
 from r3d2_ros.harmonizer.model.r3d2 import R3D2
@@ -92,6 +93,17 @@ def listed(datasets: Sequence[Dataset]) -> SampleList:
     return SampleList(count=samples, hash=hashed.hexdigest())
 
 
+def start_keys(config: TrainConfig) -> dict[str, Any]:
+    """Dotted key -> value of what the checkpoint that training begins with says of itself; empty for random weights.
+
+    On resuming, its numbers come from the training's own checkpoint, but timestep, skips and licences from here.
+    """
+    if not config.model.checkpoint:
+        return {}
+    start = load_config(model_folder(config.model.checkpoint, "model.checkpoint"))
+    return {f"model.checkpoint.{key}": value for key, value in asdict(start).items()}
+
+
 def initial_model(config: TrainConfig) -> R3D2:
     """The model that training begins with, in float32. InputError(s): `load_checkpoint`'s, or other sizes than said."""
     source = config.model
@@ -128,10 +140,17 @@ def with_origin(model: ModelConfig, config: TrainConfig, datasets: Sequence[Data
 
     A licence in the configuration goes with the dataset whose folder it names. One that is not procedural and that no
     licence names is recorded as "not stated", which does not count as allowing commercial use. InputError, too, for a
-    licence that names two of them.
+    licence that names two of them or none.
     """
     kinds, licences = [], [parse_licence(text, "licences") for text in config.licences]
-    named = {licence.source.partition(",")[0].strip() for licence in licences}
+    # Recipes of earlier versions name the procedural streets.
+    named = {one.source.partition(",")[0].strip() for one in licences if one != PROCEDURAL_LICENCE}
+    folders = sorted({dataset.folder.absolute().name for dataset in datasets})
+    if unknown := sorted(named.difference(folders)):
+        close = difflib.get_close_matches(unknown[0], folders, n=1)
+        hint = f"Did you mean '{close[0]}'?" if close else ""
+        expected = f"sources that begin with the name of a dataset's folder, one of {', '.join(folders)}"
+        raise InputError("licences", expected, ", ".join(f"'{name}'" for name in unknown), hint)
     covered: dict[str, Dataset] = {}
     for dataset in datasets:
         kind, name = str(dataset.made.get("kind") or "not stated"), dataset.folder.absolute().name

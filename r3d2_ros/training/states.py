@@ -4,14 +4,16 @@
                                         training.safetensors             weights, optimizer, running mean as they are
                                         training.json                    `Reached`
 
-A folder gets its name when it is complete. No random state is in it: each step's numbers follow from the seed.
+A folder gets its name when it is complete and on the disk. No random state is in it: each step's numbers follow from the seed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +29,7 @@ from r3d2_ros.formats.files import make_folder, write_problem
 from r3d2_ros.harmonizer.model.checkpoints import assemble, read_json, save_checkpoint
 from r3d2_ros.harmonizer.model.config import ModelConfig
 from r3d2_ros.harmonizer.model.r3d2 import R3D2
-from r3d2_ros.harmonizer.model.tensor_files import check_keys, read_tensors, shapes_of, write_tensors
+from r3d2_ros.harmonizer.model.tensor_files import check_keys, read_shapes, read_tensors, shapes_of, write_tensors
 from r3d2_ros.schema import STRICT, validate
 from r3d2_ros.training.config import is_free
 
@@ -54,7 +56,7 @@ class Bound:
 
     threads  of each process as it computes on a CPU, since sums in another order have other last bits; None on a GPU
     samples  where they are does not matter
-    config   `bound_keys`
+    config   `bound_keys`, and `start_keys` of the checkpoint that it began with
     """
 
     __pydantic_config__ = STRICT
@@ -92,6 +94,17 @@ class Checkpoints:
             return []
         return sorted(path for path in self.folder.iterdir() if (path / STATE_FACTS).is_file() and path.name[0] != ".")
 
+    def damaged(self, folder: Path) -> str:
+        """What to do when `folder`, the newest one, cannot be read."""
+        doomed = [folder]
+        for path in reversed(self.all()):
+            if path == folder:
+                continue
+            if _can_be_read(path):
+                return f"Remove {' and '.join(map(str, doomed))}: --resume then goes on from {path}"
+            doomed.append(path)
+        return "No other checkpoint of this training can be read: get this one back, or train into another folder"
+
     def write(self, reached: Reached, *, model: R3D2, tensors: Mapping[str, Tensor], keep: int) -> Path:
         """A new one; then all but the newest `keep` go. InputError when it cannot be written: the others stay."""
         place, making = self.folder / reached.name, self.folder / UNFINISHED
@@ -101,8 +114,11 @@ class Checkpoints:
             save_checkpoint(model, making)
             write_tensors(making / STATE_TENSORS, tensors)
             (making / STATE_FACTS).write_text(json.dumps(asdict(reached), indent=1), encoding="utf-8")
+            for path in (*making.iterdir(), making):
+                _onto_the_disk(path)  # else a power cut may leave the name and lose the contents
             shutil.rmtree(place, ignore_errors=True)
             making.rename(place)
+            _onto_the_disk(self.folder)  # before older ones are removed
         except (OSError, SafetensorError) as error:
             shutil.rmtree(making, ignore_errors=True)
             problem = write_problem(place, error) if isinstance(error, OSError) else " ".join(str(error).split())
@@ -114,10 +130,45 @@ class Checkpoints:
         return place
 
 
-def read_reached(folder: Path, bound: Bound) -> Reached:
-    """How far a checkpoint is. InputErrors when it was made with something else than `bound`."""
+def _onto_the_disk(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, before this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _can_be_read(folder: Path) -> bool:
+    try:
+        _facts(folder)
+        read_shapes(folder / STATE_TENSORS)
+    except (InputError, InputErrors):
+        return False
+    return True
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Each fault of a checkpoint's own files is told with what to do. InputErrors."""
+    try:
+        yield
+    except (InputError, InputErrors) as error:
+        hint = Checkpoints(folder.parent.parent).damaged(folder)
+        faults = error.faults if isinstance(error, InputErrors) else (error,)
+        raise InputErrors([InputError(f.where, f.expected, f.got, hint) for f in faults]) from error
+
+
+def _facts(folder: Path) -> Reached:
     path = folder / STATE_FACTS
-    reached = validate(Reached, read_json(path), str(path))
+    return validate(Reached, read_json(path), str(path))
+
+
+def read_reached(folder: Path, bound: Bound) -> Reached:
+    """How far a checkpoint is. InputErrors when it is damaged, or was made with something else than `bound`."""
+    path = folder / STATE_FACTS
+    with _reading(folder):
+        reached = _facts(folder)
     now = json.loads(json.dumps(bound.config)) | {"processes": bound.processes}
     then = reached.config | {"processes": reached.processes}
     faults = [
@@ -165,13 +216,13 @@ def restore(
     optimizer: Optimizer,
     mean: Mapping[str, Tensor],
 ) -> None:
-    """Fill all of them from a checkpoint. InputErrors when its tensors are not theirs."""
-    path = folder / STATE_TENSORS
-    tensors = read_tensors(path)
+    """Fill all of them from a checkpoint. InputErrors when it is damaged or its tensors are not theirs."""
     needed = {f"weight/{key}": tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     needed |= {f"{key}/{n}": () if key == "step" else tuple(p.shape) for n, p in trained.items() for key in MOMENTS}
     needed |= {f"mean/{name}": tuple(tensor.shape) for name, tensor in mean.items()}
-    check_keys(str(path), needed=needed, present=shapes_of(tensors.items()))
+    with _reading(folder):
+        tensors = read_tensors(folder / STATE_TENSORS)
+        check_keys(str(folder / STATE_TENSORS), needed=needed, present=shapes_of(tensors.items()))
     model.load_state_dict({key: tensors[f"weight/{key}"] for key in model.state_dict()})
     for name, tensor in mean.items():
         tensor.copy_(tensors[f"mean/{name}"])

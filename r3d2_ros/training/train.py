@@ -35,7 +35,15 @@ from r3d2_ros.training.logs import Logs
 from r3d2_ros.training.looks import look, spread
 from r3d2_ros.training.losses import TrainingLoss
 from r3d2_ros.training.sizes import at_size, draw_sizes, loss_at_sizes
-from r3d2_ros.training.sources import check_suns, initial_model, listed, open_datasets, split_of, with_origin
+from r3d2_ros.training.sources import (
+    check_suns,
+    initial_model,
+    listed,
+    open_datasets,
+    split_of,
+    start_keys,
+    with_origin,
+)
 from r3d2_ros.training.stages import build_stage, checkpoint_activations, merged_state, precision, trained
 from r3d2_ros.training.states import (
     Bound,
@@ -96,7 +104,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, out: Path, *, resume: 
         processes=accelerator.num_processes,
         threads=torch.get_num_threads() if accelerator.device.type == "cpu" else None,
         samples=listed(datasets),
-        config=bound_keys(config),
+        config=bound_keys(config) | start_keys(config),
     )
     reached = read_reached(newest, bound) if newest else None
     # The model first lies on the CPU; `accelerate` moves what it wraps.

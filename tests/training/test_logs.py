@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -73,6 +74,27 @@ def test_a_look_sees_the_last_sample_too(tmp_path: Path, monkeypatch: pytest.Mon
     save = {"pictures_every": 1, "pictures": 3}
     train(config(tmp_path, pairs=pairs, steps=1, save=save), resume=False, stop=threading.Event())
     assert seen == ["val/val_000", "val/val_003", "val/val_006"]
+
+
+def test_a_look_shows_samples_of_any_width_whole(tmp_path: Path) -> None:
+    """32 x 48 and 32 x 80: three columns of 80, in the first row with 32 black pixels behind each picture."""
+    both = [write_pairs(tmp_path / "one", val=1), write_pairs(tmp_path / "two", val=1, size=(32, 80))]
+    for file in ("train", "val"):  # sequences have the samples' names
+        for path in (both[1] / file).glob("*/meta.json"):
+            path.write_text(json.dumps({**json.loads(path.read_text()), "sequence": f"wide_{path.parent.name}"}))
+    settings = config(
+        tmp_path, pairs=tmp_path, steps=1, batch=1, data={"folders": [str(folder) for folder in both]},
+        save={"pictures_every": 1},
+    )  # fmt: skip
+    train(settings, resume=False, stop=threading.Event())
+    picture = cv2.imread(str(tmp_path / "out" / "pictures" / "harmonizer_00000001.png"))
+    assert picture.shape == (64, 240, 3)
+    for row, (folder, width) in enumerate(zip(both, (48, 80), strict=True)):
+        shown = picture[32 * row : 32 * row + 32]
+        for column, name in ((0, "input"), (2, "target")):
+            tile = shown[:, 80 * column : 80 * column + 80]
+            assert np.array_equal(tile[:, :width], cv2.imread(str(folder / "val" / "val_000" / f"{name}.png")))
+            assert not tile[:, width:].any()
 
 
 def test_a_look_at_a_damaged_picture_leaves_the_checkpoint_of_its_step(tmp_path: Path) -> None:

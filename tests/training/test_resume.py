@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import torch
 
 from r3d2_ros.errors import InputErrors
+from r3d2_ros.harmonizer.model.checkpoints import save_checkpoint
 from r3d2_ros.harmonizer.model.r3d2 import R3D2
 from r3d2_ros.training import stages
 from r3d2_ros.training.config import LoraConfig, TrainConfig
 from r3d2_ros.training.train import train
-from tests.training.small import NO_PEFT, StopAfter, config, run, write_pairs
+from tests.harmonizer.small import seeded
+from tests.training.small import MODEL, NO_PEFT, StopAfter, config, run, write_pairs
 
 
 def begun(tmp_path: Path, **changes: Any) -> TrainConfig:
@@ -103,6 +106,75 @@ def test_keys_that_only_one_of_two_versions_has_are_named(tmp_path: Path) -> Non
         f"{facts_of(settings)}: data.half_size_steps: expected 3, got no such key. {hint}",
         f"{facts_of(settings)}: loss.agreement: expected no such key, got 0.0. {hint}",
     ]
+
+
+def change_timestep(start: Path) -> None:
+    path = start / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "timestep": 500}))
+
+
+def change_licences(start: Path) -> None:
+    path = start / "config.json"
+    free = {"name": "MIT", "source": "nobody", "commercial": True}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "licences": [free]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(change_timestep, "timestep: expected 199, got 500"), (change_licences, "licences: expected .*, got .*'MIT'")],
+)
+def test_another_checkpoint_under_the_name_of_the_first_is_refused(tmp_path: Path, change: Any, told: str) -> None:
+    """Its numbers are not read again, but what it says of itself would go into the trained model."""
+    save_checkpoint(seeded(MODEL), tmp_path / "start")
+    settings = begun(tmp_path, model={"checkpoint": str(tmp_path / "start"), "variant": "", "timestep": -1})
+    change(tmp_path / "start")
+    with pytest.raises(InputErrors, match=f"json: model.checkpoint.{told}.*Resume it as it was begun"):
+        run(settings, resume=True)
+    assert [path.name for path in facts_of(settings).parent.parent.iterdir()] == ["harmonizer_00000001"]
+
+
+@pytest.mark.parametrize(
+    ("file", "left"), [("training.safetensors", 900), ("training.json", 20), ("training.json", 0)]
+)
+def test_a_damaged_checkpoint_is_told_with_the_one_to_go_on_from(tmp_path: Path, file: str, left: int) -> None:
+    pairs = write_pairs(tmp_path / "pairs")
+    settings = config(tmp_path, pairs=pairs, steps=3, save={"every": 1, "keep": 3})
+    run(settings)
+    one, two, three = sorted((tmp_path / "out" / "checkpoints").iterdir())
+    cut(three / file, left)
+    with pytest.raises(InputErrors, match=f"Remove {three}: --resume then goes on from {two}"):
+        run(settings, resume=True)
+    cut(two / file, left)
+    with pytest.raises(InputErrors, match=f"Remove {three} and {two}: --resume then goes on from {one}"):
+        run(settings, resume=True)
+    cut(one / file, left)
+    with pytest.raises(InputErrors, match="No other checkpoint of this training can be read"):
+        run(settings, resume=True)
+
+
+def cut(path: Path, left: int) -> None:
+    path.write_bytes(path.read_bytes()[:left])
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut can leave the name with empty files, and the checkpoint before it is gone already."""
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def noted(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    def renamed_to(self: Path, target: Path) -> Path:
+        done.append(f"-> {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "rename", renamed_to)
+    run(config(tmp_path, pairs=write_pairs(tmp_path / "pairs"), steps=1))
+    files = ["config.json", "model.safetensors", "training.json", "training.safetensors"]
+    written = done[-7:]
+    assert sorted(written[:4]) == files and written[4:] == [".making", "-> harmonizer_00000001", "checkpoints"]
 
 
 @pytest.mark.parametrize("adapters", ["stand-ins", "peft's"])

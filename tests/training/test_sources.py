@@ -78,6 +78,14 @@ def test_a_licence_that_names_two_datasets_is_refused(tmp_path: Path) -> None:
     assert told(tmp_path, june, streets, licences=["Own;pairs;commercial"])[1] == STREETS
 
 
+def test_a_licence_that_names_no_dataset_is_refused(tmp_path: Path) -> None:
+    """Recorded, it would be a claim about data that nobody has named."""
+    one, two = of_kind(tmp_path / "june_pairs", "recorded"), of_kind(tmp_path / "may_pairs", "recorded")
+    expected = "name of a dataset's folder, one of june_pairs, may_pairs, got 'jun_pairs'. Did you mean 'june_pairs'"
+    with pytest.raises(InputError, match=f"licences: .*{expected}"):
+        told(tmp_path, one, two, licences=["Own;jun_pairs, drives of June;commercial", "Own;may_pairs;commercial"])
+
+
 def test_a_dataset_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "pairs", train=2, val=0)
     (tmp_path / "link").symlink_to(pairs)
