@@ -38,6 +38,9 @@ RING_SHARE = 0.15
 """Width of the ring around an insert, in heights of the insert in the picture; at least RING_MIN_PX."""
 RING_MIN_PX = 3
 
+WORST_ERROR = math.log(255)
+"""Largest luminance error of an insert, that of one grey level in place of 255. A logarithm knows no black."""
+
 VEHICLE_M, OVERHANG_M = 2.0, 0.7
 """Boxes at least this long stand on four wheels, which are so far from the box's ends; shorter ones on their centre."""
 
@@ -49,6 +52,7 @@ class Insert:
     """One insert of a sample.
 
     mask    [H, W] its pixels that lie in no other insert's box; none where these are too few to stand for it
+    seen    whether the sample's mask has pixels in its box
     region  [H, W] the pixels that a harmonizer may change because of it, without those of any insert and those that lie
             in the boxes of several
     bottom  its lowest edge in the mask, rows; None where the image's edge cuts it off
@@ -58,6 +62,7 @@ class Insert:
     region: Part
     box: ActorBox
     bottom: int | None
+    seen: bool = True
 
 
 def luminance(picture: Picture) -> Array:
@@ -103,8 +108,14 @@ def luminance_ratio(luma: Array, insert: Insert, others: Part) -> float | None:
 
 
 def log_ratio(ratio: float | None, right: float | None) -> float | None:
-    """|ln(ratio / right)|: how far a brightness is from the right one, the same for too bright and too dark."""
-    return abs(math.log(ratio / right)) if ratio and right else None
+    """|ln(ratio / right)|: how far a brightness is from the right one, the same for too bright and too dark.
+
+    At most WORST_ERROR, which an insert has that is black, or whose ring is, where they should not be. None where there
+    is nothing to compare with: no `right`, or a black one.
+    """
+    if not right:
+        return None
+    return min(abs(math.log(ratio / right)), WORST_ERROR) if ratio else WORST_ERROR
 
 
 def shadow_overlap(darker: Array, true_shadow: NDArray[np.float32], beside: Part) -> tuple[int, int, int]:

@@ -139,6 +139,7 @@ def _settings(config: EvalConfig) -> dict[str, Any]:
             "has_shadow_from_score": of.HAS_SHADOW,
         },
         "ring_share": of.RING_SHARE,
+        "luminance_error_at_most": round(of.WORST_ERROR, 4),
         "own_share_of_inserts": OWN_SHARE,
         "flicker_max_gap_s": MAX_GAP_NS / 1e9,
     }

@@ -83,7 +83,9 @@ def _inserts(sample: Sample, mask: Part, config: RegionConfig) -> list[Insert]:
         alone = replace(sample, meta=replace(sample.meta, actors=(actor,)))
         region = (alone.region(inside, config) > 0) & ~mask & ~shared
         bottom = actor.box_px[3]
-        found.append(Insert(own, region, actor.box, bottom if bottom < mask.shape[0] else None))
+        found.append(
+            Insert(own, region, actor.box, bottom if bottom < mask.shape[0] else None, seen=bool(inside.any()))
+        )
     return found
 
 

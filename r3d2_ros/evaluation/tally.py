@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,7 +46,9 @@ class Tally:
     _intersection: int = 0
     _union: int = 0
     _inserts: int = 0
-    _left_out: int = 0
+    _left_out: Counter[str] = field(default_factory=Counter)
+    _no_ratio: int = 0
+    _no_error: int = 0
     _flicker: Flicker = field(default_factory=Flicker)
 
     def add(self, subject: Subject, picture: Picture, raw: Picture | None = None) -> None:
@@ -75,16 +78,21 @@ class Tally:
                 self._put(REGION, shadow_iou=intersection / union)
         for insert in subject.inserts:
             self._inserts += 1
-            self._left_out += not insert.mask.any()
             others = subject.mask & ~insert.mask
             score = of.shadow_score(darker, insert)
             ratio = of.luminance_ratio(luma, insert, others)
+            error = of.log_ratio(ratio, of.luminance_ratio(right, insert, others))
+            if not insert.mask.any():
+                self._left_out[TOO_FEW_PIXELS if insert.seen else NOT_SEEN] += 1
+            else:
+                self._no_ratio += ratio is None
+                self._no_error += error is None
             self._put(
                 REGION,
                 shadow_score=score,
                 shadow_share=None if score is None else float(score >= of.HAS_SHADOW),
                 luminance_ratio=ratio,
-                luminance_error=of.log_ratio(ratio, of.luminance_ratio(right, insert, others)),
+                luminance_error=error,
                 ground_gap_m=of.ground_gap_m(insert, subject.view),
             )
 
@@ -102,11 +110,14 @@ class Tally:
         full["changed_outside_px"] = self._changed_outside
         region["shadow_iou_pooled"] = self._intersection / self._union if self._union else None
         region |= self._flicker.facts()
-        if self._left_out:
-            told = f"{self._left_out} of {self._inserts} inserts are left out: {TOO_FEW_PIXELS}"
-            reasons |= {f"{REGION}.{key}": told for key in INSERT_KEYS}
-            if region["flicker_insert_percent"] is not None:
-                reasons[f"{REGION}.flicker_insert_percent"] = told
+        left_out = [self._told(count, why) for why, count in self._left_out.items()]
+        no_ratio, no_error = self._told(self._no_ratio, BLACK_RING), self._told(self._no_error, BLACK_TARGET)
+        for key in INSERT_KEYS:
+            more = {"luminance_ratio": no_ratio, "luminance_error": no_error}.get(key, "")
+            if told := "; ".join(filter(None, [*left_out, more])):
+                reasons[f"{REGION}.{key}"] = told
+        if left_out and region["flicker_insert_percent"] is not None:
+            reasons[f"{REGION}.flicker_insert_percent"] = "; ".join(left_out)
         for part, values in ((FULL, full), (REGION, region)):
             for key, value in values.items():
                 if value is None and f"{part}.{key}" not in reasons:
@@ -114,11 +125,15 @@ class Tally:
         counts = {
             "samples": self.samples,
             "inserts": self._inserts,
-            "inserts_left_out": self._left_out,
+            "inserts_left_out": self._left_out.total(),
             "samples_with_shadow": len(self._values.get((REGION, "shadow_iou"), [])),
             "frame_pairs": self._flicker.pairs,
         }
         return {FULL: full, REGION: region, "counts": counts, "reasons": reasons}
+
+    def _told(self, count: int, why: str) -> str:
+        """Empty for none."""
+        return f"{count} of {self._inserts} inserts are left out: {why}" if count else ""
 
     def _mean(self, part: str, key: str, reasons: dict[str, str]) -> float | None:
         values = self._values.get((part, key), [])
@@ -133,6 +148,9 @@ class Tally:
 
 
 TOO_FEW_PIXELS = "too few of their pixels lie in no other insert's box"
+NOT_SEEN = "mask.png has no pixels in their boxes"
+BLACK_RING = "the ring around them is black, or has no pixels"
+BLACK_TARGET = "in the target they or the ring around them are black, or the ring has no pixels"
 NO_PIXELS = "no pixels to measure it on"
 WHY_NONE = {
     "raw_psnr_outside": "the row has no output before a composite",

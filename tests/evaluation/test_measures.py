@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import weakref
 from dataclasses import replace
@@ -147,6 +148,33 @@ def test_luminance_ratio_and_how_far_it_is_from_the_right_one(subject: Subject) 
     assert of.luminance_ratio(of.luminance(picture(ground=0)), subject.inserts[0], nothing) is None
 
 
+def test_a_black_insert_or_ring_has_the_worst_luminance_error(subject: Subject) -> None:
+    """Left out, it would be better than one that is nearly right."""
+    worst = math.log(255)
+    dark = of.log_ratio(1 / GREY, TARGET_INSERT / GREY)
+    assert dark == pytest.approx(math.log(150))
+    assert of.log_ratio(0.0, TARGET_INSERT / GREY) == of.log_ratio(None, TARGET_INSERT / GREY) == worst > dark
+    assert of.log_ratio(1e-9, 1.0) == worst
+    assert of.log_ratio(1.0, None) is None and of.log_ratio(0.0, 0.0) is None
+    for shown, ratio in ((picture(insert=0), 0.0), (picture(ground=0), None)):
+        tally = Tally(None, "no trunk")
+        tally.add(subject, picture(insert=TARGET_INSERT))  # the right one: an error of 0
+        tally.add(subject, shown)
+        facts = tally.facts()
+        assert facts["region"]["luminance_error"] == pytest.approx(worst / 2)
+        assert "region.luminance_error" not in facts["reasons"]
+        told = facts["reasons"].get("region.luminance_ratio", "")
+        assert ("1 of 2 inserts are left out: the ring around them is black" in told) == (ratio is None)
+
+
+def test_an_insert_that_is_black_in_the_target_has_no_luminance_error_and_is_counted(subject: Subject) -> None:
+    tally = Tally(None, "no trunk")
+    tally.add(replace(subject, target=picture(insert=0)), picture())
+    facts = tally.facts()
+    assert facts["region"]["luminance_error"] is None and facts["region"]["luminance_ratio"] is not None
+    assert "1 of 1 inserts are left out: in the target they or" in facts["reasons"]["region.luminance_error"]
+
+
 def test_shadow_overlap_with_the_true_shadow(subject: Subject) -> None:
     assert subject.shadow is not None
     base = of.luminance(subject.input)
@@ -275,6 +303,25 @@ def test_an_insert_that_lies_in_the_box_of_another_has_no_measures_and_is_counte
     assert facts["counts"]["inserts"] == 4 and facts["counts"]["inserts_left_out"] == 1
     assert "1 of 4 inserts are left out" in facts["reasons"]["region.shadow_score"]
     assert facts["region"]["luminance_ratio"] == pytest.approx(200 / GREY)  # the median of 200, 40 and 200
+
+
+def test_an_insert_without_a_pixel_of_the_mask_is_told_as_that(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "d")
+    path = dataset / "test" / "s0" / "meta.json"
+    facts = json.loads(path.read_text())
+    facts["actors"].append(facts["actors"][0] | {"id": "unseen", "box_px": [0, 0, 8, 8]})
+    path.write_text(json.dumps(facts))
+    subject = load_subject(open_dataset(dataset).samples[0], REGION)
+    assert [insert.seen for insert in subject.inserts] == [True, False]
+    tally = Tally(None, "no trunk")
+    tally.add(subject, subject.input)
+    tally.add(shared := _overlapping(tmp_path, 44), shared.input)
+    found = tally.facts()
+    assert found["counts"]["inserts_left_out"] == 2
+    assert found["reasons"]["region.shadow_score"] == (
+        "1 of 4 inserts are left out: mask.png has no pixels in their boxes; "
+        "1 of 4 inserts are left out: too few of their pixels lie in no other insert's box"
+    )
 
 
 def test_frames_in_which_an_insert_is_left_out_part_its_film(tmp_path: Path) -> None:
