@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
@@ -12,6 +13,7 @@ from typing import Any
 
 from r3d2_ros.dataset.procedural import ProceduralOptions, Sequence, make_group, make_stage, plan_sequences
 from r3d2_ros.dataset.samples import DatasetWriter, only_build
+from r3d2_ros.errors import InputError
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.rendering.base import RenderSettings
 from r3d2_ros.rigs import load_rig
@@ -31,7 +33,7 @@ def make_dataset(
 
     An interrupted run is continued: samples are the same in whatever order, and in however many processes, they are
     made. `tell` is called with the number of samples that are there. InputError for a folder that holds something
-    else, that another build is writing into, and when the disk is full.
+    else, that another build is writing into, when the disk is full, and when one of the processes is killed.
     """
     made = {"kind": "procedural", "rig": RIG, "options": asdict(options), "command": command}
     with only_build(folder):
@@ -67,9 +69,14 @@ def _all_made(make: Make, plan: list[Sequence], workers: int) -> Iterator[int]:
             yield from make(sequence)
         return
     # A process forked from one that has rendered could not render.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for numbers in pool.map(partial(_listed, make), plan):
-            yield from numbers
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for numbers in pool.map(partial(_listed, make), plan):
+                yield from numbers
+    except BrokenProcessPool as error:
+        got = "one that ended before (where nobody ended it, the memory was used up)"
+        hint = "Fewer of them need less memory; the same command goes on with what is left"
+        raise InputError("--workers", f"{workers} processes that make samples to the end", got, hint) from error
 
 
 def _listed(make: Make, sequence: Sequence) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from r3d2_ros.cameras import CameraView, pixel_corner_K
+from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.harmonizer.compositing.region import ActorBox
 from r3d2_ros.schema import STRICT
@@ -20,6 +22,9 @@ Triple = tuple[float, float, float]
 Row = tuple[float, float, float, float]
 Matrix3 = tuple[Triple, Triple, Triple]
 Matrix4 = tuple[Row, Row, Row, Row]
+UNIT_WITHIN = 1e-3
+"""How far from 1 a unit vector's length may be: its numbers may have been written with three or four digits."""
+
 Side = Annotated[float, Field(gt=0)]
 
 
@@ -40,6 +45,13 @@ def _rigid(matrix: Matrix4) -> Matrix4:
     return matrix
 
 
+def _unit(direction: Triple) -> Triple:
+    if abs(math.hypot(*direction) - 1) > UNIT_WITHIN:
+        raise ValueError(f"a unit vector, of a length within {UNIT_WITHIN} of 1")
+    return direction
+
+
+Direction = Annotated[Triple, AfterValidator(_unit)]
 Pose = Annotated[Matrix4, AfterValidator(_rigid)]
 
 
@@ -78,7 +90,7 @@ class SampleCamera:
 class SampleActor:
     """An insert that is seen in the image.
 
-    box_px         left, top, right, bottom of its pixels in mask.png; the last two exclusive
+    box_px         left, top, right, bottom of its pixels in mask.png, within the image; the last two exclusive
     T_world_actor  its origin is the ground centre of its box, x forward, z up
     size_m         length, width, height
     """
@@ -105,8 +117,8 @@ class SampleSun:
     """
 
     __pydantic_config__ = STRICT
-    world: Triple
-    camera: Triple | None = None
+    world: Direction
+    camera: Direction | None = None
 
     @classmethod
     def of(cls, direction_world: Array, view: CameraView) -> SampleSun:
@@ -135,6 +147,14 @@ class SampleMeta:
     seed: Annotated[int, Field(ge=0)] = 0
     details: dict[str, Any] = field(default_factory=dict)
     stamp_ns: Annotated[int, Field(ge=0)] | None = None
+
+    def __post_init__(self) -> None:
+        width, height = self.camera.width_px, self.camera.height_px
+        for k, actor in enumerate(self.actors):
+            left, top, right, bottom = actor.box_px
+            if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+                expected = f"left, top, right, bottom within {width}x{height} pixels"
+                raise InputError(f"actors.{k}.box_px", expected, str(list(actor.box_px)))
 
 
 def rows(matrix: Array) -> Any:

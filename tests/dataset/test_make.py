@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from r3d2_ros.cli.main import main
+from r3d2_ros.dataset import make
 from r3d2_ros.dataset.check import check_dataset
 from r3d2_ros.dataset.samples import open_dataset
 from r3d2_ros.replay.locks import lock
@@ -60,6 +62,21 @@ def test_another_dataset_is_not_mixed_into_it(made: Path, capsys: pytest.Capture
     error = capsys.readouterr().err
     assert "dataset.json: expected the same dataset" in error and "options" in error
     assert files(made) == before
+
+
+def test_a_process_that_is_killed_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(make, "_listed", kill)
+    command = [*BUILD, "--count", "3", "--val", "0", "--test", "1", "--out", str(tmp_path / "pairs")]
+    assert main([*command, "--workers", "2"]) == 1
+    told = capsys.readouterr().err
+    assert "r3d2 dataset: --workers: expected 2 processes that make samples to the end, got one" in told
+    assert "Fewer of them need less memory; the same command goes on" in told
+
+
+def kill(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_two_builds_do_not_write_into_one_folder(

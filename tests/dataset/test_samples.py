@@ -161,6 +161,29 @@ FAULTS = {
         lambda s: _edit_actor(s / "meta.json", T_world_actor=PROJECTIVE),
         r"meta.json: actors.0.T_world_actor: expected a rigid transform, last row 0 0 0 1",
     ),
+    "a box beside the image": (
+        lambda s: _edit_actor(s / "meta.json", box_px=[-30, -30, -10, 99999]),
+        r"meta.json: actors.0.box_px: expected left, top, right, bottom within 32x24 pixels, got \[-30, -30",
+    ),
+    "a box without pixels of the mask": (
+        lambda s: _edit(
+            s / "meta.json",
+            actors=[one := json.loads((s / "meta.json").read_text())["actors"][0], one | {"box_px": [0, 0, 4, 4]}],
+        ),
+        "meta.json: actors.1.box_px: expected a box with pixels of the mask, got one without",
+    ),
+    "a long sun": (
+        lambda s: _edit(s / "meta.json", sun={"world": [0, 0.6, 0.8], "camera": [1000, 0, 0]}),
+        r"meta.json: sun.camera: expected a unit vector, of a length within 0.001 of 1, got \[1000, 0, 0\]",
+    ),
+    "no sun": (
+        lambda s: _edit(s / "meta.json", sun={"world": [0, 0, 0]}),
+        "meta.json: sun.world: expected a unit vector",
+    ),
+    "two suns": (
+        lambda s: _edit(s / "meta.json", sun={"world": [0, 0.6, 0.8], "camera": [0.6, -0.8, 0]}),
+        r"sun.camera: expected sun.world in the camera's axes .*, \[-0.6, -0.8, -?0.0\], got \[0.6, -0.8, 0.0\]",
+    ),
     "a flat box": (
         lambda s: _edit_actor(s / "meta.json", size_m=[3, 0, 2]),
         "meta.json: actors.0.size_m.1: expected greater than 0, got 0",
@@ -193,6 +216,13 @@ def test_what_is_no_dataset_is_said(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"format": 99}')
     with pytest.raises(InputError, match="format: expected 1, got 99"):
         check_dataset(tmp_path)
+
+
+def test_a_sun_in_rounded_numbers_is_one(folder: Path) -> None:
+    """Of (1, 1, 1) / sqrt(3) with three digits the length is 0.9994."""
+    _edit(folder / "train" / "street_1_0001" / "meta.json",
+          sun={"world": [0.577, 0.577, 0.577], "camera": [-0.577, -0.577, 0.577]})  # fmt: skip
+    assert check_dataset(folder) == (3, [])
 
 
 def test_meta_needs_finite_numbers() -> None:
