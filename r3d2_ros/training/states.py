@@ -4,7 +4,8 @@
                                         training.safetensors             weights, optimizer, running mean as they are
                                         training.json                    `Reached`
 
-A folder gets its name when it is complete and on the disk. No random state is in it: each step's numbers follow from the seed.
+A folder gets its name when it is complete and on the disk. No random state is in it: each step's numbers follow from
+the seed.
 """
 
 from __future__ import annotations
