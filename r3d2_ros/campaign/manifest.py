@@ -153,8 +153,24 @@ class Manifest:
 
     def write(self) -> None:
         """Write what has changed, whole."""
+        self._write(self._contents)
+
+    def write_before_removal(self, changes: Iterable[Change]) -> None:
+        """Write that what stale tasks have left is of nothing that a task can be made of, whatever the file says next.
+
+        Until `write`, a run that follows one that was killed removes it, instead of taking what is half gone for whole.
+        """
+        stale = [change.task for change in changes if change.stale]
+        if stale:
+            unknown = {
+                task.name: replace(self.entries[task.name], made_of={"kind": task.kind}, file_times="")
+                for task in stale
+            }  # fmt: skip
+            self._write(replace(self._contents, tasks=self.entries | unknown))
+
+    def _write(self, contents: _Contents) -> None:
         with atomic_output(self.path) as file:
-            file.write(json.dumps(dataclasses.asdict(self._contents), indent=1, allow_nan=False).encode() + b"\n")
+            file.write(json.dumps(dataclasses.asdict(contents), indent=1, allow_nan=False).encode() + b"\n")
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ def run_campaign(
             return manifest, kept
         running = engine()
         try:
+            manifest.write_before_removal(changes)
             _prepare(campaign, changes, say)
             manifest.runs_on(running.title)
             manifest.write()

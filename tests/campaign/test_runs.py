@@ -21,6 +21,7 @@ from r3d2_ros.cli.main import main
 from r3d2_ros.errors import InputError
 from r3d2_ros.replay.locks import lock
 from tests.campaign.conftest import Place
+from tests.campaign.watching import until
 
 WAIT_S = 60.0
 
@@ -107,6 +108,32 @@ def test_what_has_changed_runs_again_and_says_why(place: Place, capsys: pytest.C
     begun, said = changed(place, capsys)
     assert begun == ["b.plain"] and "b.plain is gone" in said
     assert changed(place, capsys) == ([], "")
+
+
+@pytest.mark.parametrize("then", ["goes back", "goes on"])
+def test_results_that_were_half_removed_are_not_taken_for_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """The run ends while it removes what another configuration has made; then the file is as before, or stays."""
+    before, after = (f"{{plain: {{file: sim/sim.yaml, set: {{output.jpeg_quality: {q}}}}}}}" for q in (90, 95))
+    place.write(configurations=before, a="done")
+    assert place.run() == 0 and place.begun() == ["a.plain"]
+    kept, gone = place.out / "tasks" / "a.plain" / "000000.jpg", place.out / "tasks" / "a.plain" / "000001.jpg"
+    kept.touch()
+    gone.touch()
+
+    def interrupted(path: Path) -> None:
+        gone.unlink()
+        raise KeyboardInterrupt
+
+    place.write(configurations=after, a="done")
+    with monkeypatch.context() as patch:
+        patch.setattr("r3d2_ros.campaign.runner.shutil.rmtree", interrupted)
+        assert place.run() == 130
+    assert place.states() == {"a.plain": "waiting"} and kept.exists() and place.begun() == []
+    place.write(configurations=before if then == "goes back" else after, a="done")
+    assert place.run() == 0 and place.begun() == ["a.plain"] and not kept.exists()
+    assert place.run() == 0 and place.begun() == []
 
 
 def test_what_cannot_change_a_result_runs_nothing_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,6 +242,7 @@ def test_a_run_that_is_stopped_ends_its_tasks_and_the_next_goes_on(place: Place)
 
     def say(text: str) -> None:
         if text.startswith("b.plain: done"):
+            until((place.out / "tasks" / "a.plain").exists)  # else the next run's try would be the first, and hang
             stop.set()
 
     run_campaign(campaign, lambda: local_engine(campaign.tasks, 2), say=say, stop=stop)
