@@ -9,7 +9,6 @@ between 2 and 80 m, all over the image, of a size that grows with the distance, 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from r3d2_ros.bench.rows_file import check_rows_file, write_rows
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 from r3d2_ros.geometry import Affine, Array, Rigid, quat_normalize
@@ -188,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         parser.error(f"--repeats: expected at least 1, got {options.repeats}")
+    check_rows_file(options.json, parser)
     rows = bench_render(
         repeats=options.repeats, reference=not options.no_reference, say=lambda text: print(text, file=sys.stderr)
     )
@@ -196,9 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"\n{rows[0]['threads']} threads, blocks of {BLOCK} px ({'AVX-512' if AVX512 else 'no AVX-512'}), load {load}"
     )
     print(format_table(rows))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    write_rows(options.json, rows, parser)
     return 0
 
 

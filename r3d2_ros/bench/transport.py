@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from r3d2_ros.bench.harmonizer.faults import MeasurementError
+from r3d2_ros.bench.rows_file import check_rows_file, write_rows
 
 Row = dict[str, Any]
 CLIENT = ("-m", "r3d2_ros.nodes.bench_client")
@@ -124,10 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s instead of {SECONDS:g} s")
     args = parser.parse_args(argv)
+    check_rows_file(args.json, parser)
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     rows = run(quick=args.quick, say=print)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    write_rows(args.json, rows, parser)
     return 0
 
 

@@ -20,6 +20,7 @@ from r3d2_ros.formats.files import atomic_output, check_output_file
 from r3d2_ros.versions import versions
 
 STDOUT = "-"
+HARMONIZER = "harmonizer"
 REPEATS, QUICK_REPEATS = 20, 5
 
 EXAMPLES = """examples:
@@ -53,10 +54,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure everything that can be measured here; 1 when a measurement failed."""
-    if args.what == "harmonizer":
+    if args.what == HARMONIZER:
         if args.quick:
             raise InputError("--quick", "nothing with harmonizer, which has --protocol", "--quick")
         return bench_harmonizer.run(args)
+    if args.json == HARMONIZER:
+        hint = f"`r3d2 bench {HARMONIZER} --json` measures it; a file of this name is --json ./{HARMONIZER}"
+        raise InputError("--json", "a file, or nothing behind it", f"'{HARMONIZER}'", hint)
     path = Path(args.json) if args.json not in (None, STDOUT) else None
     if path is not None:
         check_output_file(path)

@@ -49,6 +49,16 @@ def test_json_alone_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["render"] == [RENDER_ROW]
 
 
+def test_what_is_measured_is_no_file_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--json", "harmonizer"]) == 1
+    assert "`r3d2 bench harmonizer --json` measures it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main(["bench", "--json", "./harmonizer"]) == 0 and (tmp_path / "harmonizer").is_file()
+
+
 def test_a_measurement_that_fails_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
