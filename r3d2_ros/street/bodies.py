@@ -76,7 +76,7 @@ def body_cells(body: Body, labels_of: Labels) -> tuple[Quads, NDArray[np.int64]]
             placed = grid * [1, side, 1]
             parts.append(_labelled(placed[::-1] if side > 0 else placed, partial(labels_of, body, name)))
     for end, name in ((-1, "rear"), (1, "front")):
-        parts.append(_labelled(_end_face(body, grids, end), partial(labels_of, body, name)))
+        parts.append(_labelled(_end_face(body, grids, end), partial(labels_of, body, name), thin=True))
     labels = np.concatenate([of_part for _, of_part in parts])
     every = Quads(*(np.concatenate([getattr(c, name) for c, _ in parts]) for name in ("centre", "u", "v", "size")))
     return every.select(labels != OPEN), labels[labels != OPEN]
@@ -90,8 +90,11 @@ def _steep_too(body: Body, x: Array) -> Array:
     return np.concatenate([*parts, x[-1:]])
 
 
-def _labelled(grid: Array, label: Callable[[Quads], NDArray[np.int64]]) -> tuple[Quads, NDArray[np.int64]]:
-    cells = refined(quads(grid), label, levels=2)
+def _labelled(
+    grid: Array, label: Callable[[Quads], NDArray[np.int64]], *, thin: bool = False
+) -> tuple[Quads, NDArray[np.int64]]:
+    """thin: the section has gaps that no line of its grid follows."""
+    cells = refined(quads(grid), label, levels=2, thin=thin)
     return cells, label(cells)
 
 

@@ -13,10 +13,10 @@ from r3d2_ros.geometry import Array, Rigid, Similarity, rotation_from_rpy
 from r3d2_ros.lane_map import BUILDING, POLE, ROAD, SIDEWALK, TERRAIN, VEGETATION, LaneMap, MapLane
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.street.assets import make_library
-from r3d2_ros.street.furnishing import furniture_surfels
+from r3d2_ros.street.furnishing import furnish, furniture_surfels, places
 from r3d2_ros.street.greenery import greenery_surfels
 from r3d2_ros.street.ground import grit_surfels, ground_height, road_surfels
-from r3d2_ros.street.houses import house_surfels
+from r3d2_ros.street.houses import doorsteps, house_surfels
 from r3d2_ros.street.land import land_surfels, underlay_surfels
 from r3d2_ros.street.lanes import Lanes
 from r3d2_ros.street.layout import HALF_ROAD_M, KERB_HEIGHT_M, PAVEMENT_EDGE_M, WALK_M
@@ -26,6 +26,7 @@ from r3d2_ros.street.options import LICENCE, StreetOptions, Sun
 from r3d2_ros.street.road_paint import RoadPlan, plan_road
 from r3d2_ros.street.route import LANE_OFFSET_M, Route, make_route
 from r3d2_ros.street.sky import make_sky
+from r3d2_ros.street.styles import choose_style
 from r3d2_ros.street.surfels import Surfels, join, to_gaussians
 
 Progress = Callable[[str, float], None]
@@ -98,10 +99,12 @@ def build_lit_street(
     lots = place_lots(route, houses_rng)
     tell("houses", 0.05)
     passed = np.array([-22.0 < lot.s < route.drive_length_m + 24.0 for lot in lots])
-    houses = house_surfels(lots, houses_rng, coarser=np.where(passed, 1.0, 2.3) / options.detail)
+    styles = [choose_style(houses_rng, lot.width_m) for lot in lots]
+    houses = house_surfels(lots, styles, coarser=np.where(passed, 1.0, 2.3) / options.detail)
     tell("trees", 0.3)
-    greenery = greenery_surfels(route, plan, lots, plants_rng)
-    things = furniture_surfels(route, plan)
+    pieces = furnish(route, plan, doorsteps(lots, styles))
+    things = furniture_surfels(route, pieces)
+    greenery = greenery_surfels(route, plan, lots, styles, places(pieces), plants_rng)
     tell("shadows", 0.4)
     standing = join([houses, greenery, things])
     shadows = ShadowMap.of(standing, options.sun)

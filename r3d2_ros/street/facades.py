@@ -28,13 +28,15 @@ Opening = tuple[float, float, float, str]
 
 def add_facade(patches: Patches, style: Style, width_m: float) -> None:
     """All storeys of the facade."""
-    bays = max(2, int((width_m - 2 * CORNER_M) / style.bay_m))
-    bay = (width_m - 2 * CORNER_M) / bays
-    centres = CORNER_M + (np.arange(bays) + 0.5) * bay
+    bay, centres = _bays(style, width_m)
+    door = _door_bay(style, len(centres))
     low = 0.0
     for storey in range(style.storeys):
         high = low + (style.ground_height_m if storey == 0 else style.storey_height_m)
-        openings = [_opening_of(style, storey, k, float(x), bay, low) for k, x in enumerate(centres)]
+        openings = [
+            _door_at(float(x)) if storey == 0 and k == door else _opening_of(style, storey, k, float(x), bay, low)
+            for k, x in enumerate(centres)
+        ]
         _storey(patches, style, storey=storey, band=(low, high, width_m), openings=openings)
         low = high
     corner = style.trim if style.trim_m else style.wall
@@ -49,6 +51,27 @@ def add_facade(patches: Patches, style: Style, width_m: float) -> None:
         )
 
 
+def door_x(style: Style, width_m: float) -> float:
+    """Middle of the door of a facade, in metres from its left end."""
+    _, centres = _bays(style, width_m)
+    return float(centres[_door_bay(style, len(centres))])
+
+
+def _bays(style: Style, width_m: float) -> tuple[float, Array]:
+    """Width of a bay, and the middles of all."""
+    count = max(2, int((width_m - 2 * CORNER_M) / style.bay_m))
+    bay = (width_m - 2 * CORNER_M) / count
+    return bay, CORNER_M + (np.arange(count, dtype=np.float64) + 0.5) * bay
+
+
+def _door_bay(style: Style, count: int) -> int:
+    return style.seed % min(count, 3)
+
+
+def _door_at(x: float) -> Opening:
+    return (x - 0.55, x + 0.55, 0.12, "door")
+
+
 def _opening_of(style: Style, storey: int, k: int, x: float, bay: float, low: float) -> Opening:
     half = style.window_width_m / 2
     bays_with_balcony = (style.seed >> 3) % 3
@@ -56,8 +79,6 @@ def _opening_of(style: Style, storey: int, k: int, x: float, bay: float, low: fl
         if style.balconies and k % 3 == bays_with_balcony:
             return (x - half, x + half, low + 0.12, "balcony")
         return (x - half, x + half, low + 0.88, "window")
-    if k == style.seed % max(2, int(6 / style.bay_m) + 1):
-        return (x - 0.55, x + 0.55, 0.12, "door")
     if style.shop:
         return (x - 0.42 * bay, x + 0.42 * bay, 0.45, "shop")
     return (x - half, x + half, 1.05, "window")

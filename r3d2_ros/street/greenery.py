@@ -5,23 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from r3d2_ros.geometry import Array
-from r3d2_ros.street.layout import HALF_ROAD_M, KERB_HEIGHT_M, PAVEMENT_EDGE_M, inside_any
+from r3d2_ros.street.facades import door_x
+from r3d2_ros.street.layout import HALF_ROAD_M, KERB_HEIGHT_M, PAVEMENT_EDGE_M, inside_any, is_clear
 from r3d2_ros.street.lots import Lot
 from r3d2_ros.street.plants import hedge, tree
 from r3d2_ros.street.road_paint import RoadPlan
 from r3d2_ros.street.route import Route
+from r3d2_ros.street.styles import Style
 from r3d2_ros.street.surfels import Surfels, join
 
 PIT_M = HALF_ROAD_M + 0.9
 """Offset of the street trees from the centre line."""
+HALF_GATE_M = 0.8
+"""Half the opening in a hedge before a door."""
+SHORTEST_HEDGE_M = 0.6
 
 
-def greenery_surfels(route: Route, plan: RoadPlan, lots: list[Lot], rng: np.random.Generator) -> Surfels:
-    """Everything that grows along a route."""
+def greenery_surfels(
+    route: Route, plan: RoadPlan, lots: list[Lot], styles: list[Style], standing: Array, rng: np.random.Generator
+) -> Surfels:
+    """Everything that grows along a route. standing [N, 2]: where things stand that no tree may touch."""
     return join(
         [
-            *_street_trees(route, plan, rng),
-            *_garden_hedges(route, lots, rng),
+            *_street_trees(route, plan, standing, rng),
+            *_garden_hedges(route, lots, styles, rng),
             *_gap_hedges(route, lots, rng),
             *_trees_behind(route, lots, rng),
             *_end_groves(route, rng),
@@ -29,8 +36,8 @@ def greenery_surfels(route: Route, plan: RoadPlan, lots: list[Lot], rng: np.rand
     )
 
 
-def _street_trees(route: Route, plan: RoadPlan, rng: np.random.Generator) -> list[Surfels]:
-    """Young trees in pits beside the kerb, now and then one missing, none at the crossing."""
+def _street_trees(route: Route, plan: RoadPlan, standing: Array, rng: np.random.Generator) -> list[Surfels]:
+    """Young trees in pits beside the kerb, now and then one missing, none at the crossing or against a lamp post."""
     parts = []
     for side in (1, -1):
         for s in np.arange(route.start_m + 8, route.end_m - 4, 15.0) + (4.0 if side > 0 else 0.0):
@@ -40,25 +47,29 @@ def _street_trees(route: Route, plan: RoadPlan, rng: np.random.Generator) -> lis
             base = route.at(spot, np.array([side * PIT_M]))
             if not route.owns(spot, np.array([PIT_M]), base[:, :2])[0]:
                 continue
+            if not is_clear(base[0, :2], standing):
+                continue
             leaves = 2300 if -25.0 < s < route.drive_length_m + 35.0 else 900
             size = {"height_m": float(rng.uniform(5.5, 8.0)), "crown_m": float(rng.uniform(1.6, 2.15))}
             parts.append(tree(rng, base[0] + np.array([0, 0, 0.1]), leaves=leaves, **size))
     return parts
 
 
-def _garden_hedges(route: Route, lots: list[Lot], rng: np.random.Generator) -> list[Surfels]:
-    """Hedges before houses that stand back, open in the middle."""
+def _garden_hedges(route: Route, lots: list[Lot], styles: list[Style], rng: np.random.Generator) -> list[Surfels]:
+    """Hedges before houses that stand back, open at the door; none before shops."""
     parts = []
-    for lot in lots:
-        if lot.setback_m < 1.5:
+    for lot, style in zip(lots, styles, strict=True):
+        if lot.setback_m < 1.5 or style.shop:
             continue
         line = lot.origin + np.linspace(0, 1, 9)[:, None] * lot.width_m * lot.rotation[:, 0]
         line += (0.45 - lot.setback_m) * lot.rotation[:, 1] - np.array([0, 0, 0.05])
         if np.min(np.abs(route.locate(line[:, :2])[1])) < PAVEMENT_EDGE_M + 0.25:
             continue
-        half = (0.5 * lot.width_m - 0.7) * lot.rotation[:, 0]
-        for start, end in ((line[0], line[0] + half), (line[-1] - half, line[-1])):
-            parts.append(hedge(rng, start, end, height_m=1.0, width_m=0.55))
+        door = door_x(style, lot.width_m)
+        for x0, x1 in ((0.0, door - HALF_GATE_M), (door + HALF_GATE_M, lot.width_m)):
+            if x1 - x0 > SHORTEST_HEDGE_M:
+                start, end = (line[0] + x * lot.rotation[:, 0] for x in (x0, x1))
+                parts.append(hedge(rng, start, end, height_m=1.0, width_m=0.55))
     return parts
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from r3d2_ros.geometry import Array
-from r3d2_ros.street.facades import CORNER_M, add_facade, add_glazing
+from r3d2_ros.street.facades import CORNER_M, add_facade, add_glazing, door_x
 from r3d2_ros.street.lighting import linear
 from r3d2_ros.street.lots import Lot
 from r3d2_ros.street.meshes import Cells, Patches, cell_surfels, cut, rods
@@ -25,7 +25,6 @@ from r3d2_ros.street.styles import (
     ROOF,
     SHUTTER,
     Style,
-    choose_style,
 )
 from r3d2_ros.street.surfels import Surfels, join
 
@@ -34,14 +33,20 @@ FILLS = {BRICK: 0.56, PLASTER: 0.60, GLASS: 0.66, BLIND: 0.64}
 """Standard deviation over cell side where it differs from 0.6."""
 
 
-def house_surfels(lots: list[Lot], rng: np.random.Generator, *, coarser: NDArray[np.float64]) -> Surfels:
+def house_surfels(lots: list[Lot], styles: list[Style], *, coarser: NDArray[np.float64]) -> Surfels:
     """All houses, in the frame of the route; `coarser` [H] multiplies each one's cell sizes."""
-    styles = [choose_style(rng, lot.width_m) for lot in lots]
     parts = []
     for k, lot in enumerate(lots):
         free_above = _free_above(k, lots, styles)
         parts.append(_house(lot, styles[k], free_above, float(coarser[k])))
     return join(parts)
+
+
+def doorsteps(lots: list[Lot], styles: list[Style]) -> Array:
+    """Where one steps out of each house [H, 2], in the frame of the route."""
+    steps = [lot.origin + door_x(style, lot.width_m) * lot.rotation[:, 0]
+             for lot, style in zip(lots, styles, strict=True)]  # fmt: skip
+    return np.array(steps).reshape(-1, 3)[:, :2]
 
 
 def _free_above(k: int, lots: list[Lot], styles: list[Style]) -> tuple[float, float]:

@@ -18,6 +18,14 @@ PAVEMENT_EDGE_M = 6.75
 WALK_M = 5.4
 """Offset from the centre line of the lines that people walk along."""
 
+CLEAR_M = 0.8
+"""Things on the footways are at least so far apart, from middle to middle."""
+
+
+def is_clear(place: Array, taken: Array, clear_m: float = CLEAR_M) -> bool:
+    """Whether a place [2] keeps its distance from all of those that are taken [N, 2]."""
+    return bool(np.all(np.linalg.norm(taken - place, axis=1) >= clear_m))
+
 
 def inside_any(xy: Array, polygons: NDArray[np.float64], *, margin_m: float) -> NDArray[np.bool_]:
     """Whether points [N, 2] lie at least `margin_m` inside any convex counter-clockwise polygon [H, 4, 2]."""

@@ -9,6 +9,9 @@ from r3d2_ros.gaussians import SH_C0
 from r3d2_ros.scene import Asset, AssetLibrary
 from r3d2_ros.street import Sun
 from r3d2_ros.street.assets import asset_surfels, make_library
+from r3d2_ros.street.bodies import body_cells
+from r3d2_ros.street.shapes import VAN
+from r3d2_ros.street.trims import SEAM, body_labels
 
 SIZES = {
     "car": (3.6, 5.0, 1.7, 2.2, 1.35, 1.75),
@@ -108,3 +111,13 @@ def test_the_side_towards_the_sun_is_brighter() -> None:
     flank = (np.abs(van.means[:, 0]) < 0.5) & (van.means[:, 2] > 0.7) & (van.means[:, 2] < 2.0)
     left, right = (np.median(colour[flank & (side * van.means[:, 1] > 0.85)]) for side in (1, -1))
     assert left > 1.1 * right
+
+
+@pytest.mark.parametrize("wide", [0.0, 0.785])
+def test_door_gaps_at_the_back_of_a_van_are_lines(wide: float) -> None:
+    """Between its two doors, and beside them at 0.785 m: dark cells all the way up, none missing."""
+    cells, labels = body_cells(VAN, body_labels)
+    x, y, z = cells.centre.T
+    here = (labels == SEAM) & (x < -2.7) & (np.abs(np.abs(y) - wide) < 0.012)
+    up = np.sort(z[here & (z > 1.36) & (z < 2.0)])  # from above the lamps
+    assert np.diff([1.36, *up, 2.0]).max() < 0.035
