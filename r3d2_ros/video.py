@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import MissingPackageError
@@ -19,7 +20,8 @@ TICKS_PER_S = 90_000
 
 
 class VideoWriter:
-    """One MP4 of equal pictures. yuv420p needs even sizes: an odd row or column is repeated once.
+    """One MP4 of equal pictures, in the colours of BT.709 and limited range, and so marked: a player that is told
+    nothing guesses the matrix by the picture's height. yuv420p needs even sizes: an odd row or column is repeated once.
 
     fps    pictures per second, unless `write` is told when each is shown
     alone  False: for videos that are joined later, whose pictures are stored in the order in which they are shown
@@ -37,14 +39,24 @@ class VideoWriter:
         self._stream = stream
         self._stream.width, self._stream.height = width_px + width_px % 2, height_px + height_px % 2
         self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.thread_count = 1  # the cores belong to the renderer
+        context = self._stream.codec_context
+        context.thread_count = 1  # the cores belong to the renderer
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         self._padding = ((0, height_px % 2), (0, width_px % 2), (0, 0))
 
     def write(self, rgb: NDArray[np.uint8], *, at_s: float | None = None) -> None:
         """Append a picture [H, W, 3], shown from `at_s` seconds on; either all pictures have such a time or none."""
         if any(after for _, after in self._padding):
             rgb = np.pad(rgb, self._padding, mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = picture.reformat(
+            format=self._stream.pix_fmt,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            dst_color_primaries=ColorPrimaries.BT709,
+            dst_color_trc=ColorTrc.BT709,
+        )
         if at_s is not None:
             self._stream.codec_context.time_base = frame.time_base = Fraction(1, TICKS_PER_S)
             frame.pts = round(at_s * TICKS_PER_S)
