@@ -27,7 +27,7 @@ def side_by_side(row: str, subject: Subject, output: Picture, facts: str = "") -
     """The sheet; `facts` stands in its head beside the names of the row and of the sample."""
     height, width = subject.mask.shape
     box = zoom_box(subject.region)
-    panels = {"input": subject.input, row: output, "target": subject.target}
+    panels = (("input", subject.input), (row, output), ("target", subject.target))  # a row may be named like another
     whole, part = _scaled(width, height), _scaled(box[2] - box[0], box[3] - box[1])
     enlarged = min((box[2] - box[0]) / width, (box[3] - box[1]) / height) <= WORTH_ENLARGING
     below = part[1] + GAP_PX if enlarged else 0
@@ -35,7 +35,7 @@ def side_by_side(row: str, subject: Subject, output: Picture, facts: str = "") -
     sheet = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP_PX, 10), f"{row}   {subject.sample.name}   {facts}", fill=TEXT, font=ImageFont.load_default(20))
-    for k, (name, picture) in enumerate(panels.items()):
+    for k, (name, picture) in enumerate(panels):
         left, top = GAP_PX + k * (PANEL_PX + GAP_PX), HEAD_PX
         draw.text((left, top), name, fill=FAINT, font=ImageFont.load_default(17))
         top += LABEL_PX

@@ -297,10 +297,11 @@ def test_side_by_side_pictures_show_input_output_and_target(dataset: Path) -> No
         "naive/test/s0.png",
         "target/test/s0.png",
     ]
-    sheet = np.asarray(Image.open(folder / "naive" / "test" / "s0.png").convert("L"))
     centre_x, centre_y = (BOX[0] + BOX[2]) / 2 / WIDTH, (BOX[1] + BOX[3]) / 2 / HEIGHT
-    seen = [sheet[round(70 + 413 * centre_y), round(8 + k * 628 + 620 * centre_x)] for k in range(3)]
-    assert seen == pytest.approx([INSERT, INSERT, TARGET_INSERT], abs=2)
+    for row, output in (("naive", INSERT), ("target", TARGET_INSERT)):
+        sheet = np.asarray(Image.open(folder / row / "test" / "s0.png").convert("L"))
+        seen = [sheet[round(70 + 413 * centre_y), round(8 + k * 628 + 620 * centre_x)] for k in range(3)]
+        assert seen == pytest.approx([INSERT, output, TARGET_INSERT], abs=2)
 
 
 @pytest.mark.slow
