@@ -14,6 +14,7 @@ from r3d2_ros.dataset.light import Insert, blocked_by
 from r3d2_ros.dataset.occupancy import RAY_START_M, disc_directions
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.build import LitStreet
+from r3d2_ros.street.layout import KERB_HEIGHT_M
 from r3d2_ros.street.options import Sun
 
 F32 = NDArray[np.float32]
@@ -25,6 +26,8 @@ FAR_M = 1e4
 """Stands for no depth, the sky."""
 _NEIGHBOURS = np.ones((5, 5), np.uint8)
 ON_GROUND_M, FARTHEST_MOVED_M = 0.06, 1.5
+KERB_STEPS, HALVINGS = 16, 10
+"""How finely a ray is searched for the ground, to either side, and how often the piece that enters it is halved."""
 MOST_CONTACT = 0.9
 """Beneath a thing some light still arrives, thrown back by the ground beside it."""
 LEAST = 0.01
@@ -65,9 +68,40 @@ def on_the_ground(points: Array, eye: Array, lit: LitStreet) -> Array:
     down = np.minimum(ray[:, 2:], -1e-6)
     moved = eye + ray * ((height - eye[2])[:, None] / down)
     with np.errstate(invalid="ignore"):
-        is_ground = np.abs(points[:, 2] - height) < ON_GROUND_M
-        near_it = np.linalg.norm(moved - points, axis=1) < FARTHEST_MOVED_M
-    return np.where((is_ground & near_it)[:, None], moved, points)
+        away = np.abs(points[:, 2] - height)
+        is_ground = (away < ON_GROUND_M) & (np.linalg.norm(moved - points, axis=1) < FARTHEST_MOVED_M)
+        by_a_kerb = ~is_ground & (away < ON_GROUND_M + KERB_HEIGHT_M)
+    on_it = np.where(is_ground[:, None], moved, points)
+    # Beside a kerb the level below a point may not be that of the surface on its ray: it would end below the footway.
+    at = on_it[is_ground]
+    by_a_kerb[is_ground] = np.abs(at[:, 2] - lit.ground_height(at[:, :2])) > KERB_HEIGHT_M / 2
+    on_it[by_a_kerb] = _beside_kerbs(points[by_a_kerb], eye, lit)
+    return on_it
+
+
+def _beside_kerbs(points: Array, eye: Array, lit: LitStreet) -> Array:
+    """Points [N, 3], each moved to where its ray from `eye` [3] enters road, kerb's face or footway, at most a kerb's
+    height above or below; those without a kerb on that piece of the ray stay."""
+    ray = points - eye
+    reach = np.minimum(KERB_HEIGHT_M / np.maximum(-ray[:, 2], 1e-6), FARTHEST_MOVED_M / np.linalg.norm(ray, axis=1))
+
+    def ground_and_gap(shares: Array) -> tuple[Array, Array]:
+        """Height of the ground, and of rays above it, so many of their lengths [K, N] beyond the points."""
+        at = points + shares[..., None] * ray
+        ground = lit.ground_height(at[..., :2].reshape(-1, 2)).reshape(shares.shape)
+        return ground, at[..., 2] - ground
+
+    shares = np.linspace(-1, 1, 2 * KERB_STEPS + 1)[:, None] * reach
+    ground, gap = ground_and_gap(shares)
+    enters = (gap[:-1] > 0) & (gap[1:] <= 0) & (np.ptp(ground, axis=0) > KERB_HEIGHT_M / 2)
+    k = np.where(enters, np.abs(shares[:-1] + shares[1:]), np.inf).argmin(axis=0)
+    rows = np.arange(len(points))
+    low, high = shares[k, rows], shares[k + 1, rows]
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        still = ground_and_gap(middle[None])[1][0] > 0
+        low, high = np.where(still, middle, low), np.where(still, high, middle)
+    return points + np.where(enters.any(axis=0), low, 0.0)[:, None] * ray
 
 
 def solid_depth(depth: F32, actor_weight: F32, view: CameraView, lit: LitStreet) -> F32:
