@@ -18,7 +18,7 @@ BIN := .venv/bin
 # Two processes, each with files of its own: much of the tests' time is waiting for other processes.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: help setup demo test test-slow test-gpu bench lint clean
+.PHONY: help setup demo picture test test-slow test-gpu bench lint clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -28,6 +28,10 @@ setup: ## build .venv from PyPI and the messages into it; PYTHON=python3.12 choo
 
 demo: setup ## drive through the shipped street over ROS 2; pictures and videos in out/demo/
 	$(BIN)/r3d2 demo
+
+picture: demo ## the picture of the README, docs/demo.jpg, from that drive
+	$(BIN)/python -c "from PIL import Image; Image.open('out/demo/contact_sheet.png').save( \
+	    'docs/demo.jpg', quality=90, subsampling=0, optimize=True, progressive=True)"
 
 test: setup ## the tests, without the slow ones
 	$(PYTEST) -m "not slow and not gpu"
