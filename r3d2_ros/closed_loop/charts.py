@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import numpy as np
 from r3d2_ros.geometry import Array
 
 WIDTH, HEIGHT = 520, 190
+"""Units of a chart; the page shows them as pixels, or larger."""
+LETTER = 6.5
+"""About the width of a letter of a note."""
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 20, 30
 MAX_POINTS = 400
 
@@ -46,17 +50,26 @@ def chart(title: str, series: Sequence[Series], *, x_label: str, y_label: str, b
     y0, y1 = _range(points[:, 1], from_zero=True)
     view = _View(x0, x1, y0, y1)
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
-    for number, band in enumerate(bands):
-        left, right = view.x(max(band.start, x0)), view.x(min(band.end, x1))
-        if right - left > 1:
-            parts.append(f'<rect class="band{number % 2}" x="{left:.1f}" y="{TOP}" width="{right - left:.1f}" '
-                         f'height="{HEIGHT - TOP - BOTTOM}"/>')  # fmt: skip
-            parts.append(f'<text class="note" x="{left + 3:.1f}" y="{TOP - 6}">{escape(band.name)}</text>')
+    parts += _bands(bands, view)
     parts += _axes(view, x_label, y_label)
     parts += [_drawn(s, view) for s in shown]
     parts.append("</svg>")
     legend = " ".join(f'<span class="key {s.kind}">{escape(s.name)}</span>' for s in shown)
     return f'<figure class="chart"><figcaption>{escape(title)} {legend}</figcaption>{"".join(parts)}</figure>'
+
+
+def _bands(bands: Sequence[Band], view: _View) -> list[str]:
+    """Those that are wide enough to be seen, every other one tinted, with their names above and clear of each other."""
+    parts: list[str] = []
+    free = 0.0
+    places = [(view.x(max(band.start, view.x0)), view.x(min(band.end, view.x1)), band.name) for band in bands]
+    for number, (left, right, name) in enumerate(place for place in places if place[1] - place[0] > 1):
+        parts.append(f'<rect class="band{number % 2}" x="{left:.1f}" y="{TOP}" width="{right - left:.1f}" '
+                     f'height="{HEIGHT - TOP - BOTTOM}"/>')  # fmt: skip
+        x = max(left + 3, free)
+        parts.append(f'<text class="note" x="{x:.1f}" y="{TOP - 6}">{escape(name)}</text>')
+        free = x + LETTER * (len(name) + 1)
+    return parts
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,7 @@ def thinned(points: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """Something on the map view: a line [N, 2], or an outline when closed; a label at its last point."""
+    """Something on the map view: a line [N, 2] with a label at its end, or an outline, when closed, with one beside."""
 
     kind: str
     points: Array
@@ -157,10 +170,7 @@ def map_view(
     for shape, points in placed:
         path = " ".join(f"{x:.2f},{y:.2f}" for x, y in thinned(points))
         parts.append(f'<{"polygon" if shape.closed else "polyline"} class="{shape.kind}" points="{path}"/>')
-        if shape.label:
-            x, y = points.mean(axis=0) if shape.closed else points[-1]
-            parts.append(f'<text class="note" x="{x:.2f}" y="{y - 1.6:.2f}" font-size="{size:.2f}" '
-                         f'text-anchor="middle">{escape(shape.label)}</text>')  # fmt: skip
+    parts += _labels([(shape.label, points if shape.closed else points[-1:]) for shape, points in placed], size)
     bar = next(m for m in (50, 20, 10, 5, 2, 1) if m <= width / 4)
     x, y = low[0] + 0.02 * width, middle + height / 2 - 0.05 * height
     parts.append(f'<line class="scale" x1="{x:.2f}" x2="{x + bar:.2f}" y1="{y:.2f}" y2="{y:.2f}"/>'
@@ -168,3 +178,24 @@ def map_view(
                  f'font-size="{size:.2f}">{bar} m</text></svg>')  # fmt: skip
     keys = " ".join(f'<span class="key {kind}">{escape(name)}</span>' for name, kind in legend)
     return f'<figure class="wide"><figcaption>{escape(title)} {keys}</figcaption>{"".join(parts)}</figure>'
+
+
+def _labels(labels: Sequence[tuple[str, Array]], size: float) -> list[str]:
+    """Names above what they name [N, 2], below it where another name stands, or above that; on top of everything."""
+    parts: list[str] = []
+    taken: list[tuple[float, float, float]] = []
+
+    def is_free(x: float, y: float, half: float) -> bool:
+        return all(abs(x - other_x) > half + other or abs(y - other_y) > size for other_x, other_y, other in taken)
+
+    for name, points in labels:
+        if not name:
+            continue
+        x, half = float(points[:, 0].mean()), 0.3 * size * (len(name) + 1)
+        above, below = float(points[:, 1].min()) - 0.5 * size, float(points[:, 1].max()) + 1.2 * size
+        places = itertools.chain((above, below), (above - k * 0.5 * size for k in itertools.count(1)))
+        y = next(place for place in places if is_free(x, place, half))
+        taken.append((x, y, half))
+        parts.append(f'<text class="note name" x="{x:.2f}" y="{y:.2f}" font-size="{size:.2f}" '
+                     f'text-anchor="middle">{escape(name)}</text>')  # fmt: skip
+    return parts

@@ -1,7 +1,8 @@
-"""Pictures of a run for its report: small JPEGs of one camera, every half second."""
+"""Pictures of a run for its report: small JPEGs of one camera, every half second, and all of the last second."""
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,8 @@ from r3d2_ros.simulator import FrameSet
 
 FOLDER = "film"
 EVERY_S = 0.5
+LAST_S = 1.0
+"""How a run ended is decided only afterwards: a collision, for one, some time after the contact."""
 WIDTH_PX = 320
 QUALITY = 80
 
@@ -33,26 +36,33 @@ class Film:
 
     def _begin(self) -> None:
         self._last_s, self._next_s = 0.0, 0.0
+        self._passing: deque[tuple[float, Path]] = deque()
         if self._folder.is_dir() and any(self._folder.iterdir()):
             self._folder.rename(free_name(self._folder))
         make_folder(self._folder)
 
     def add(self, frame_set: FrameSet, snapshot: Snapshot) -> None:
-        """Keep the picture if it is time for one."""
+        """Keep the picture: for good if it is time for one, else for LAST_S."""
         if snapshot.t_s < self._last_s:
             self._begin()
         self._last_s = snapshot.t_s
-        if snapshot.phase == "startup" or snapshot.t_s < self._next_s - 1e-6:
+        if snapshot.phase == "startup":
             return
-        self._next_s = snapshot.t_s + EVERY_S
+        while self._passing and self._passing[0][0] < snapshot.t_s - LAST_S - 1e-6:
+            self._passing.popleft()[1].unlink(missing_ok=True)
         frame = next((frame for frame in frame_set.frames if frame.camera.name == self._camera), None)
         if frame is None:
             return
         height = max(1, round(WIDTH_PX * frame.rgb.shape[0] / frame.rgb.shape[1]))
         small = cv2.resize(frame.rgb, (WIDTH_PX, height), interpolation=cv2.INTER_AREA)
         jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=QUALITY, colorspace="RGB")
-        with atomic_output(self._folder / f"{round(snapshot.t_s * 1000):06d}.jpg") as file:
+        path = self._folder / f"{round(snapshot.t_s * 1000):06d}.jpg"
+        with atomic_output(path) as file:
             file.write(jpeg)
+        if snapshot.t_s < self._next_s - 1e-6:
+            self._passing.append((snapshot.t_s, path))
+        else:
+            self._next_s = snapshot.t_s + EVERY_S
 
 
 def ahead(rig: Rig) -> Camera:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +63,10 @@ def write_report(out: Path, results: Mapping[str, Any]) -> Path:
 def _head(runs: list[dict[str, Any]]) -> str:
     verdicts = {run["verdict"] for run in runs}
     worst = next((name for name in ("error", "invalid", "failed") if name in verdicts), "passed")
-    controllers = ", ".join(sorted({str(run["controller"]) for run in runs}))
+    drivers = ", ".join(sorted({str(run.get("group") or run["controller"]) for run in runs}))
     return (
         f'<h1>Scenario report</h1><p class="lead"><b class="{worst}">{_verdicts(runs) or "no runs"}</b> '
-        f"of {len(runs)} runs, driven by {escape(controllers or 'nobody')}</p>"
+        f"of {len(runs)} runs, driven by {escape(drivers or 'nobody')}</p>"
     )
 
 
@@ -111,7 +113,8 @@ def _table(runs: list[dict[str, Any]], detailed: set[str]) -> str:
     rows = []
     for run in runs:
         name = escape(run["run_id"])
-        link = f'<a href="#{name}">{name}</a>' if run["run_id"] in detailed else name
+        shown = re.sub(r"([_.-])", r"\1<wbr>", name)
+        link = f'<a href="#{name}">{shown}</a>' if run["run_id"] in detailed else shown
         latency = run["commands"]["latency_ms"]
         cells = [
             *(_score_cell(run["scores"][key]) for key in SCORE_NAMES),
@@ -122,7 +125,7 @@ def _table(runs: list[dict[str, Any]], detailed: set[str]) -> str:
             "" if latency is None else f"{latency['p50']:.0f} / {latency['p95']:.0f} ms",
         ]
         rows.append(
-            f'<tr><th class="left">{link}</th><td>{escape(run["type"])}</td>'
+            f'<tr><th class="left name">{link}</th><td>{escape(run["type"])}</td>'
             f'<td><b class="{run["verdict"]}">{run["verdict"]}</b></td><td>{escape(run["outcome"]["reason"])}</td>'
             + "".join(f"<td>{cell}</td>" for cell in cells)
             + "</tr>"
@@ -154,19 +157,28 @@ def _run(out: Path, run: dict[str, Any]) -> str:
     ended = [] if run["verdict"] == "error" else [f"{outcome['reason']} {outcome['detail']}".strip()]
     lines = [*ended, *run["reasons"], *run.get("notes", ())]  # of a run that broke off the reason is how it ended
     text = "".join(f"<li>{escape(line)}</li>" for line in dict.fromkeys(lines))
+    contact_s = None
     try:
         log = read_log(folder / "run.jsonl")
-        drawings = _drawings(log)
+        data = run_data(log)
+        if contact := first_contact(data):
+            data = data.until(contact.tick)
+            contact_s = float(data.t_s[-1])
+        drawings = _drawings(log, data)
     except InputError as error:
         drawings = f'<p class="none">{escape(str(error))}</p>'
-    return f"{head}<ul>{text}</ul>{_film(folder)}{drawings}{_facts(run)}</section>"
+    return f"{head}<ul>{text}</ul>{_film(folder, contact_s)}{drawings}{_facts(run)}</section>"
 
 
-def _film(folder: Path) -> str:
+def _film(folder: Path, contact_s: float | None) -> str:
+    """Pictures of the run, evenly in time; of one with a contact, up to the picture that is nearest to it."""
     found = pictures(folder)
     if not found:
         return ""
-    chosen = [found[k] for k in np.unique(np.linspace(0, len(found) - 1, FILM_PICTURES).round().astype(int))]
+    times = np.array([t for t, _ in found])
+    last = len(found) - 1 if contact_s is None else int(np.abs(times - contact_s).argmin())
+    wanted = np.linspace(times[0], times[last], FILM_PICTURES)
+    chosen = [found[k] for k in np.unique(np.abs(times[: last + 1] - wanted[:, None]).argmin(axis=1))]
     tiles = "".join(
         f'<figure><img alt="picture at {t:.1f} s" src="data:image/jpeg;base64,{_encoded(path)}">'
         f"<figcaption>{t:.1f} s</figcaption></figure>"
@@ -179,20 +191,16 @@ def _encoded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _drawings(log: RunLog) -> str:
-    data = run_data(log)
-    contact = first_contact(data)
-    data = data if contact is None else data.until(contact.tick)
+def _drawings(log: RunLog, data: RunData) -> str:
+    """data: as much of the run as is drawn."""
     bands = _phases(log, data)
     t = data.t_s
-    speed = [
-        Series("ego m/s", "ego", np.stack([t, data.ego[:, SPEED]], axis=1)),
-        Series("acceleration m/s²", "second", np.stack([t, data.ego[:, ACCELERATION]], axis=1)),
-    ]
+    speed = [Series("ego", "ego", np.stack([t, data.ego[:, SPEED]], axis=1))]
+    acceleration = [Series("ego", "ego", np.stack([t, data.ego[:, ACCELERATION]], axis=1))]
     target = data.target
     if target is not None:
         there = ~np.isnan(target.rows[:, X])
-        speed.insert(1, Series(f"{target.id} m/s", "actor", np.stack([t, target.rows[:, 4]], axis=1)[there]))
+        speed.append(Series(target.id, "actor", np.stack([t, target.rows[:, 4]], axis=1)[there]))
     epoch_ns = log.of("tick")[0]["stamp_ns"]
     latencies = [((r["stamp_ns"] - epoch_ns) / 1e9, r["latency_ms"]) for r in log.of("command")]
     misses = [((r["stamp_ns"] - epoch_ns) / 1e9, r["waited_ms"]) for r in log.of("miss")]
@@ -203,12 +211,14 @@ def _drawings(log: RunLog) -> str:
     off = [
         (f["t_s"], f["off_path_m"]) for f in log.of("frame") if f["off_path_m"] is not None and f["phase"] != "startup"
     ]
+    distance = [Series("ego", "ego", _pairs(off))]
     return (
         _map(data)
         + '<div class="charts">'
-        + chart("Speed", speed, x_label="s", y_label="", bands=bands)
+        + chart("Speed", speed, x_label="s", y_label="m/s", bands=bands)
+        + chart("Acceleration", acceleration, x_label="s", y_label="m/s²", bands=bands)
         + chart("Command latency", commands, x_label="s", y_label="ms", bands=bands)
-        + chart("Distance to the capture path", [Series("m", "second", _pairs(off))], x_label="s", y_label="m")
+        + chart("Distance to the capture path", distance, x_label="s", y_label="m", bands=bands)
         + "</div>"
     )
 
@@ -220,8 +230,8 @@ def _pairs(pairs: list[tuple[float, float | None]]) -> Array:
 def _phases(log: RunLog, data: RunData) -> list[Band]:
     epoch_ns = log.of("tick")[0]["stamp_ns"]
     starts = [((r["stamp_ns"] - epoch_ns) / 1e9, r["phase"]) for r in log.of("phase") if r["phase"] != "startup"]
-    ends = [*(start for start, _ in starts[1:]), float(data.t_s[-1])]
-    return [Band(name, start, end) for (start, name), end in zip(starts, ends, strict=True)]
+    ended = float(data.t_s[-1]), ""
+    return [Band(name, start, end) for (start, name), (end, _) in pairwise([*starts, ended])]
 
 
 def _map(data: RunData) -> str:
@@ -243,7 +253,9 @@ def _map(data: RunData) -> str:
     shapes.append(Shape("ego", data.ego_box(len(data.t_s) - 1), closed=True, label="ego"))
     x, y, yaw = data.ego[0, [X, Y, YAW]]
     along = np.array([x, y]), np.array([math.cos(yaw), math.sin(yaw)])
-    legend = [("ego", "ego"), ("target", "actor"), ("others", "other"), ("reference path", "reference")]
+    kinds = {shape.kind for shape in shapes}
+    names = (("ego", "ego"), ("target", "actor"), ("others", "other"), ("reference path", "reference"))
+    legend = [(name, kind) for name, kind in names if kind in kinds]
     near = _near(shapes, data)
     return map_view("From above, a box every second", near, along=along, legend=legend)
 

@@ -67,3 +67,42 @@ def test_long_series_are_thinned_and_keep_their_ends() -> None:
     points = np.stack([np.arange(5000.0), np.zeros(5000)], axis=1)
     kept = thinned(points)
     assert len(kept) == MAX_POINTS and kept[0, 0] == 0 and kept[-1, 0] == 4999
+
+
+def drawn_bands(*bands: Band) -> list[tuple[str, float]]:
+    """Class and left edge of each band of a chart from 0 to 10."""
+    line = Series("b", "ego", np.array([[0.0, 1.0], [10.0, 2.0]]))
+    text = chart("a", [line], x_label="s", y_label="m", bands=bands)
+    return [(kind, float(x)) for kind, x in re.findall(r'<rect class="(band\d)" x="([\d.]+)"', text)]
+
+
+def test_bands_that_follow_each_other_look_different_also_around_one_without_length() -> None:
+    bands = drawn_bands(Band("warmup", 0.0, 3.0), Band("engage", 3.0, 3.0), Band("drive", 3.0, 10.0))
+    assert [kind for kind, _ in bands] == ["band0", "band1"]
+
+
+def test_names_of_short_bands_do_not_lie_on_each_other() -> None:
+    line = Series("b", "ego", np.array([[0.0, 1.0], [100.0, 2.0]]))
+    bands = [Band("warmup", 0.0, 1.0), Band("engage", 1.0, 2.0), Band("drive", 2.0, 100.0)]
+    text = chart("a", [line], x_label="s", y_label="m", bands=bands)
+    places = [float(x) for x in re.findall(r'<text class="note" x="([\d.]+)"', text)]
+    assert len(places) == 3 and min(np.diff(places)) > 6 * 6  # six letters of about 6 units
+
+
+def square(x: float, y: float) -> np.ndarray:
+    return np.array([[x, y], [x + 4, y], [x + 4, y + 2], [x, y + 2]])
+
+
+def test_names_on_the_map_stand_beside_their_boxes_and_clear_of_each_other() -> None:
+    """Two boxes that overlap, and one far away; up in the picture is down in numbers."""
+    shapes = [Shape("actor", square(0, 0), closed=True, label="target"),
+              Shape("ego", square(1.5, 0), closed=True, label="ego"),
+              Shape("other", square(60, 0), closed=True, label="bus")]  # fmt: skip
+    text = map_view("a", shapes, along=(np.zeros(2), np.array([1.0, 0.0])), legend=[])
+    found = re.findall(r'<text class="note name" x="([-\d.]+)" y="([-\d.]+)" font-size="([\d.]+)"[^>]*>(\w+)<', text)
+    size = float(found[0][2])
+    at = {name: (float(x), float(y)) for x, y, _, name in found}
+    assert at["target"][1] < -2 < at["target"][1] + 2 * size  # the box ends at -2, just below
+    assert at["ego"][1] - size > 0, "below its box, for above it the other name stands"
+    assert at["bus"] == (62, at["target"][1])
+    assert text.rindex("<polygon") < text.index("<text"), "names are drawn last"

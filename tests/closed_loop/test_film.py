@@ -1,4 +1,4 @@
-"""The pictures of a run: one every half second, and those of another run are set aside."""
+"""The pictures of a run: one every half second, all of the last second, and those of another run are set aside."""
 
 from __future__ import annotations
 
@@ -45,20 +45,27 @@ def greys(folder: Path) -> list[int]:
     return [int(cv2.imread(str(path)).mean()) for path in sorted(folder.glob("*.jpg"))]
 
 
-def test_a_picture_every_half_second(tmp_path: Path) -> None:
-    assert shown(Film(tmp_path, simulator().rig), tmp_path, grey=40, until_s=1.2) == [0.0, 0.5, 1.0]
+def tenths(first: int, last: int) -> list[float]:
+    return [k / 10 for k in range(first, last + 1)]
+
+
+def test_a_picture_every_half_second_and_all_of_the_last(tmp_path: Path) -> None:
+    """What is decided afterwards, such as the picture of a contact, is still there."""
+    assert shown(Film(tmp_path, simulator().rig), tmp_path, grey=40, until_s=0.7) == tenths(0, 7)
+    later = shown(Film(tmp_path, simulator().rig), tmp_path, grey=40, until_s=3.2)
+    assert later == [0.0, 0.5, 1.0, 1.5, 2.0, *tenths(22, 32)]
 
 
 def test_a_run_that_is_reset_has_its_own_pictures(tmp_path: Path) -> None:
     """Reset at 2 s, and the new run ends at 1 s: none of its moments is missing, and none is the old run's."""
     film = Film(tmp_path, simulator().rig)
-    assert shown(film, tmp_path, grey=40, until_s=2.0) == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert shown(film, tmp_path, grey=200, until_s=1.0) == [0.0, 0.5, 1.0]
-    assert greys(tmp_path / "film") == [200] * 3
-    assert greys(tmp_path / "film.1") == [40] * 5
+    assert shown(film, tmp_path, grey=40, until_s=2.0) == [0.0, 0.5, *tenths(10, 20)]
+    assert shown(film, tmp_path, grey=200, until_s=1.0) == tenths(0, 10)
+    assert greys(tmp_path / "film") == [200] * 11
+    assert greys(tmp_path / "film.1") == [40] * 13
 
 
 def test_the_pictures_of_an_earlier_run_in_the_folder_are_set_aside(tmp_path: Path) -> None:
-    assert len(shown(Film(tmp_path, simulator().rig), tmp_path, grey=40, until_s=2.0)) == 5
-    assert shown(Film(tmp_path, simulator().rig), tmp_path, grey=200, until_s=0.3) == [0.0]
-    assert greys(tmp_path / "film.1") == [40] * 5
+    assert len(shown(Film(tmp_path, simulator().rig), tmp_path, grey=40, until_s=2.0)) == 13
+    assert shown(Film(tmp_path, simulator().rig), tmp_path, grey=200, until_s=0.3) == tenths(0, 3)
+    assert greys(tmp_path / "film.1") == [40] * 13

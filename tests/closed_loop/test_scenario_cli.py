@@ -114,7 +114,7 @@ def test_the_report_is_one_page_with_everything_in_it(crashed: Path) -> None:
     sources = [attrs["src"] for tag, attrs in page.tags if "src" in attrs]
     assert len(sources) >= 5 and all(source and source.startswith("data:image/jpeg;base64,") for source in sources)
     assert base64.b64decode(sources[0].partition(",")[2])[:2] == b"\xff\xd8"
-    assert sum(tag == "svg" for tag, _ in page.tags) == 4
+    assert sum(tag == "svg" for tag, _ in page.tags) == 5
     assert "collision with target" in page.words and "Worse than the baseline" in page.words
     links = {attrs["href"].removeprefix("#") for tag, attrs in page.tags if tag == "a" and attrs.get("href")}
     assert links <= {attrs.get("id") for _, attrs in page.tags}
