@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r3d2_ros.cameras import Rig
-from r3d2_ros.config import SceneConfig, SimConfig
+from r3d2_ros.config import SceneConfig, SimConfig, prefixed
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
@@ -187,7 +187,11 @@ def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmoniz
 
 
 def load_config_rig(config: SimConfig) -> Rig:
-    return load_rig(config.rig.source, kind=config.rig.kind, fov_deg=config.rig.fov_deg or None)
+    """The rig that the configuration names, the frames of its cameras behind `frames.prefix`."""
+    rig = load_rig(config.rig.source, kind=config.rig.kind, fov_deg=config.rig.fov_deg or None)
+    prefix = config.frames.prefix
+    cameras = tuple(replace(camera, frame_id=prefixed(prefix, camera.frame_id)) for camera in rig.cameras)
+    return replace(rig, cameras=cameras) if prefix else rig
 
 
 def load_config_scene(config: SceneConfig, say: Say = lambda text: None) -> Scene:

@@ -32,6 +32,7 @@ NAMESPACE_PATTERN = r"/?([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*/?)?"
 """ROS 2 names tokens so; '~' and substitutions are left out, which a bag would keep as they are."""
 FRAME_PATTERN = r"/?[^\s/]\S*"
 """A '/' in front, which tf2 drops, is in the messages of some drives; frames are compared without it."""
+PREFIX_PATTERN = r"([^\s/]\S*)?"
 FRAME_NAME = "the name of a tf frame, without blanks"
 
 
@@ -150,10 +151,31 @@ class FramesConfig:
         _doc("frame of the vehicle, parent of the camera frames"),
         _matching(FRAME_PATTERN, "frames.base_link", FRAME_NAME),
     ] = "base_link"
+    prefix: Annotated[
+        str,
+        _doc("put in front of base_link and of the camera frames in everything that is published, such as car_a/"),
+        _matching(PREFIX_PATTERN, "frames.prefix", "the beginning of a tf frame, without blanks, no '/' in front"),
+    ] = ""
 
     def __post_init__(self) -> None:
-        if frame_name(self.map) == frame_name(self.base_link):
-            raise InputError("frames.base_link", "another frame than frames.map", repr(self.base_link)[:120])
+        names = {"frames.base_link": self.base_link, "frames.prefix": self.vehicle}
+        for key, name in names.items():
+            if frame_name(self.map) == frame_name(name):
+                raise InputError(key, "another frame than frames.map", repr(name)[:120])
+
+    @property
+    def vehicle(self) -> str:
+        """The vehicle's frame in what is published."""
+        return prefixed(self.prefix, self.base_link)
+
+    def is_vehicle(self, frame_id: str) -> bool:
+        """Whether a message means the vehicle's frame: by its name with the prefix or without it."""
+        return frame_name(frame_id) in (frame_name(self.base_link), frame_name(self.vehicle))
+
+
+def prefixed(prefix: str, frame_id: str) -> str:
+    """A frame's name behind `frames.prefix`; without one as it is."""
+    return prefix + frame_name(frame_id) if prefix else frame_id
 
 
 @dataclass(frozen=True)

@@ -160,9 +160,9 @@ class MessageDoor:
         """Take a pose of the vehicle. QueueOverflow as in `Synchronizer.on_ego`."""
         if not self._may_be_source("ego", topic) or not self._is_in_map(topic, message.frame_id):
             return
-        child, base_link = message.child_frame_id, self._config.frames.base_link
-        if frame_name(child) not in ("", frame_name(base_link)):
-            expected = f"{topic}: expected child_frame_id '{base_link}', got '{child}'; set frames.base_link"
+        child, frames = message.child_frame_id, self._config.frames
+        if frame_name(child) and not frames.is_vehicle(child):
+            expected = f"{topic}: expected child_frame_id '{frames.vehicle}', got '{child}'; set frames.base_link"
             self.reports.add(Fault("ego.child_frame", expected))
             return
         state = ego_state(

@@ -136,6 +136,9 @@ def test_crops_need_a_region(tmp_path: Path) -> None:
         ('output: {namespace: "camera\\n"}', "output.namespace: .* got"),
         ("frames: {map: my map}", "frames.map: expected the name of a tf frame, without blanks, got 'my map'"),
         ("frames: {base_link: ''}", "frames.base_link: .* got ''"),
+        ("frames: {prefix: /car}", "frames.prefix: expected the beginning of a tf frame, .* got '/car'"),
+        ("frames: {prefix: my car}", "frames.prefix: .* got 'my car'"),
+        ("frames: {map: a/base_link, prefix: a/}", "frames.prefix: expected another .* got 'a/base_link'"),
         ("frames: {map: base_link}", "frames.base_link: expected another frame than frames.map, got 'base_link'"),
     ],
 )

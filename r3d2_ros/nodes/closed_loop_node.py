@@ -91,7 +91,7 @@ class ClosedLoopNode(Node):
         sim, scenario = self._plan.spec.sim, self._plan.spec.scenario
         autoware = bool(self.declare_parameter("autoware_control", False).value)
         frames = sim.frames
-        self._desk = EntityDesk(self._plan, simulator.library, map_frame=frames.map, base_link=frames.base_link)
+        self._desk = EntityDesk(self._plan, simulator.library, map_frame=frames.map, base_link=frames.vehicle)
         self._diagnostics = Diagnostics(self)
         self._transport_status = self._transport(transport)
         self._inputs = CommandInputs(
@@ -119,7 +119,7 @@ class ClosedLoopNode(Node):
                 TFMessage, "/tf_static", qos, qos_overriding_options=overridable()
             )
             now = self.get_clock().now().to_msg()
-            self._tf_static.publish(camera_transforms(simulator.rig.cameras, frames.base_link, now))
+            self._tf_static.publish(camera_transforms(simulator.rig.cameras, frames.vehicle, now))
         services = ReentrantCallbackGroup()
         self.create_service(SetBool, "~/pause", self._on_pause, callback_group=services)
         self.create_service(Trigger, "~/step", self._on_step, callback_group=services)

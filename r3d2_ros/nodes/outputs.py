@@ -126,7 +126,7 @@ class Outputs:
     """All cameras of the rig and the frame set."""
 
     def __init__(self, node: Node, config: SimConfig, cameras: tuple[Camera, ...]) -> None:
-        self._base_link = config.frames.base_link
+        self._base_link = config.frames.vehicle
         self._publishers = Publishers(node)
         self._next_index = 0
         self._encoder = JpegEncoder() if config.output.compressed else None

@@ -199,7 +199,7 @@ class SimNode(LifecycleNodeMixin, Node):
     def _publish_tf(self) -> None:
         assert self._assembled is not None
         now, cameras = self.get_clock().now().to_msg(), self._assembled.simulator.rig.cameras
-        self._tf_static.publish(camera_transforms(cameras, self.config.frames.base_link, now))
+        self._tf_static.publish(camera_transforms(cameras, self.config.frames.vehicle, now))
 
     # Starting, stopping, faults
 

@@ -56,7 +56,7 @@ class WorldOutputs:
         stamp = ns_to_stamp(snapshot.stamp_ns)
         self._clock.publish(Clock(clock=stamp))
         frames, T = self._frames, snapshot.T_world_ego
-        self._tf.publish(TFMessage(transforms=[transform_message(T, frames.map, frames.base_link, stamp)]))
+        self._tf.publish(TFMessage(transforms=[transform_message(T, frames.map, frames.vehicle, stamp)]))
         self._odometry.publish(self._odometry_message(snapshot))
         actors = ActorArray(
             actors=[
@@ -74,7 +74,7 @@ class WorldOutputs:
         self._actors.publish(actors)
 
     def _odometry_message(self, snapshot: Snapshot) -> Odometry:
-        message = Odometry(child_frame_id=self._frames.base_link)
+        message = Odometry(child_frame_id=self._frames.vehicle)
         message.header.frame_id, message.header.stamp = self._frames.map, ns_to_stamp(snapshot.stamp_ns)
         write_pose(message.pose.pose, snapshot.T_world_ego)
         ego = snapshot.ego

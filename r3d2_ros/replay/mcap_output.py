@@ -75,14 +75,14 @@ class McapOutput:
             self._put(topic, msgtype, planned.log_ns, data)
         statement = messages.frame_set_message(
             planned.index, planned.tick, frame_set,
-            base_link=self._config.frames.base_link, encode_ms=prepared.encode_ms,
+            base_link=self._config.frames.vehicle, encode_ms=prepared.encode_ms,
         )  # fmt: skip
         self._put(FRAME_SET_TOPIC, messages.FRAME_SET, planned.log_ns, messages.serialised(statement))
 
     def write_missing(self, planned: PlannedTick, reason: str, cause: str) -> None:
         self._begin(planned)
         statement = messages.missing_frame_set(
-            planned.index, planned.tick, reason, base_link=self._config.frames.base_link
+            planned.index, planned.tick, reason, base_link=self._config.frames.vehicle
         )
         self._put(FRAME_SET_TOPIC, messages.FRAME_SET, planned.log_ns, messages.serialised(statement))
         self._missing.append((planned.index, cause, reason))
@@ -100,7 +100,7 @@ class McapOutput:
         if not self._tf_is_due:
             return
         self._tf_is_due = False
-        base_link = self._config.frames.base_link
+        base_link = self._config.frames.vehicle
         transforms = messages.static_transforms(self._cameras, stamp_ns=planned.tick.stamp_ns, base_link=base_link)
         self._put(TF_STATIC, messages.TF_MESSAGE, planned.log_ns, messages.serialised(transforms))
 

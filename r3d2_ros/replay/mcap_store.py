@@ -127,7 +127,7 @@ class McapStore:
     def _transforms(self, parts: list[Path]) -> bytes | None:
         if not self._config.output.publish_tf:
             return None
-        base_link = self._config.frames.base_link
+        base_link = self._config.frames.vehicle
         stamps = (stated.stamp_ns for part in parts for stated in stated_in(part))
         first_ns = min(stamps, default=0)
         return bytes(serialised(static_transforms(self._cameras, stamp_ns=first_ns, base_link=base_link)))

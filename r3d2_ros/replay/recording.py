@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
-from r3d2_ros.config import SimConfig
+from r3d2_ros.config import FramesConfig, SimConfig
 from r3d2_ros.geometry import Rigid, quat_multiply
 from r3d2_ros.input_checks import Fault
 from r3d2_ros.message_fields import frame_name, stamp_to_ns
@@ -109,7 +109,7 @@ class Recording:
     ) -> list[SeenObject] | Fault:
         """Objects of a sensor's frame, moved into the map by the pose of the ego at their stamp."""
         if self._frames is None or self._track is None:
-            self._frames = _sensor_frames(self.bag, self._config.frames.base_link, self.ego.static_topic)
+            self._frames = _sensor_frames(self.bag, self._config.frames, self.ego.static_topic)
             self._track = EgoTrack(self.ego, self._config)
         T_ego_frame = self._frames.get(frame_name(frame_id))
         if T_ego_frame is None:
@@ -156,16 +156,16 @@ def _moved(seen: SeenObject, T: Rigid) -> SeenObject:
     return replace(seen, position_m=(x, y, z), quat_wxyz=(w, qx, qy, qz))
 
 
-def _sensor_frames(bag: Bag, base_link: str, static_topic: str) -> dict[str, Rigid]:
-    """Frame -> T_ego_frame, of base_link itself and of everything that the static transforms place on it."""
+def _sensor_frames(bag: Bag, frames: FramesConfig, static_topic: str) -> dict[str, Rigid]:
+    """Frame -> T_ego_frame, of the vehicle itself, with and without its prefix, and of everything that the static
+    transforms place on it."""
     topic = bag.topics.get(static_topic)
-    if topic is None or topic.msgtype != TF_TYPE:
-        return static_frames([], base_link)
-    decoder = Decoder(topic)
     records = []
-    for record in bag.records([topic.name]):
-        try:
-            records += transform_records(decoder.decode(record.data), log_ns=record.log_ns, is_static=True)
-        except ValueError:  # a damaged message places nothing
-            continue
-    return static_frames(records, base_link)
+    if topic is not None and topic.msgtype == TF_TYPE:
+        decoder = Decoder(topic)
+        for record in bag.records([topic.name]):
+            try:
+                records += transform_records(decoder.decode(record.data), log_ns=record.log_ns, is_static=True)
+            except ValueError:  # a damaged message places nothing
+                continue
+    return static_frames(records, frames.base_link) | static_frames(records, frames.vehicle)

@@ -144,7 +144,7 @@ def _peek(bag: Bag, topic: Topic, take: Callable[[Any], bool]) -> bool:
 def _frames_fit(bag: Bag, topic: Topic, config: SimConfig) -> bool:
     def fits(message: Any) -> bool:
         ego = ego_message(message)
-        child_fits = frame_name(ego.child_frame_id) in ("", frame_name(config.frames.base_link))
+        child_fits = not frame_name(ego.child_frame_id) or config.frames.is_vehicle(ego.child_frame_id)
         return frame_name(ego.frame_id) in ("", frame_name(config.frames.map)) and child_fits
 
     return _peek(bag, topic, fits)
@@ -198,7 +198,9 @@ def _from_tf(bag: Bag, config: SimConfig, name: str) -> EgoSource:
         is_static = record.topic == static
         records += transform_records(message, log_ns=record.log_ns, is_static=is_static)
     frames = config.frames
-    chain = find_chain(records, map_frame=frames.map, base_link=frames.base_link, where=f"{bag.path}: tf")
+    has_prefix = any(record.child == frame_name(frames.vehicle) for record in records)
+    base_link = frames.vehicle if has_prefix else frames.base_link
+    chain = find_chain(records, map_frame=frames.map, base_link=base_link, where=f"{bag.path}: tf")
     messages, unknown = ego_messages(chain)
     notes = [f"tf: {damaged} messages that cannot be read are left out"] if damaged else []
     if unknown:

@@ -86,6 +86,19 @@ def test_what_is_in_it(place: Place) -> None:
     assert [t.child_frame_id for t in transforms.transforms] == ["eye_optical_frame", "side_optical_frame"]
 
 
+def test_a_prefix_is_in_front_of_every_frame_of_the_vehicle(place: Place) -> None:
+    place.config.write_text(place.config.read_text() + "\nframes: {prefix: car_a/}\n")
+    assert place.run() == 0
+    found = read(place.out)
+    ((_, transforms),) = found["/tf_static"]
+    assert [(t.header.frame_id, t.child_frame_id) for t in transforms.transforms] == [
+        ("car_a/base_link", "car_a/eye_optical_frame"), ("car_a/base_link", "car_a/side_optical_frame")
+    ]  # fmt: skip
+    assert {m.header.frame_id for _, m in found["/sim_node/frame_set"]} == {"car_a/base_link"}
+    for topic in ("image_raw", "camera_info"):
+        assert {m.header.frame_id for _, m in found[f"/camera/eye/{topic}"]} == {"car_a/eye_optical_frame"}
+
+
 def test_the_file_is_whole_and_says_how_its_topics_were_offered(place: Place) -> None:
     assert place.run() == 0
     assert sorted(path.name for path in place.out.parent.iterdir()) == ["bag", "run.mcap", "sim"]

@@ -202,6 +202,21 @@ def test_the_slash_in_front_of_frames_is_not_looked_at(tmp_path: Path, mark: str
         assert poses(inputs(moved, config)) == EXPECTED
 
 
+@pytest.mark.parametrize("named", ["base_link", "car_a/base_link"])
+def test_a_recording_may_name_the_vehicle_with_its_prefix_or_without(tmp_path: Path, named: str) -> None:
+    """Of two vehicles in one tree it is that of the prefix."""
+    config = load_config(None, {"frames.prefix": "car_a/"})
+    other = [recorded("/tf", s, bags.tf(bags.transform(s, "map", "car_b/base_link", bags.pose(99)))) for s in SECONDS]
+    lidar = Entry("/tf_static", ns(-1), bags.tf(bags.transform(0, named, "lidar", bags.pose(1))))
+    seen = bags.detections(0.1, [bags.detection("1", "car", bags.pose(5, 0, 0.75), CAR)], frame="lidar")
+    moved = [*tf_entries("map", named), *other, lidar, recorded("/detections", 0.1, seen)]
+    found = inputs(write_bag(tmp_path / "tf", moved), config)
+    assert poses(found) == EXPECTED and not any(entry.faults for entry in found)
+    assert actors(found)[0].actors[0].position_m[0] == pytest.approx(7.0)
+    drive = [recorded("/odom", s, bags.odometry(s, bags.pose(10 * s), child=named)) for s in SECONDS]
+    assert poses(inputs(write_bag(tmp_path / "odometry", drive), config)) == EXPECTED
+
+
 def test_a_topic_that_is_sparse_beside_tf_is_one_of_two(tmp_path: Path) -> None:
     seconds = [0.01 * i for i in range(42)]
     transforms = [bags.transform(s, "map", "base_link", bags.pose(10 * s)) for s in seconds]
