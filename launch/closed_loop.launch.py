@@ -7,11 +7,13 @@ Starts the time master, which runs the scenarios one after the other, scores the
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from r3d2_ros.closed_loop.example_stacks import STACKS
+from r3d2_ros.launch_arguments import mistyped
 
 # launch argument -> (option of `r3d2 scenario run`, description)
 OPTIONS = {
@@ -20,12 +22,15 @@ OPTIONS = {
     "baseline": ("--baseline", "folder of earlier results: list what is worse"),
     "max_age": ("--max-age", "seconds, instead of the scenario's control.max_age_s; empty: as it says"),
 }
+OWN = ("scenario", "stack", "set", "odometry_topic", "tf_topic", "simulation_interfaces", "log_level")
 
 
 def run(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    for warning in mistyped(context.launch_configurations, [*OPTIONS, *OWN]):
+        get_logger("closed_loop.launch.py").warning(warning)
     arguments = [*value("scenario").split(), "--no-stack"]
     stack = STACKS.get(value("stack"))
     if stack is not None:

@@ -9,11 +9,13 @@ from typing import Any
 
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
+from r3d2_ros.launch_arguments import mistyped
 
 # launch argument -> (parameter of the player, type, default, description)
 PLAYER: dict[str, tuple[str, type, str, str]] = {
@@ -26,8 +28,9 @@ PLAYER: dict[str, tuple[str, type, str, str]] = {
     "clock_hz": ("clock_hz", float, "100.0", "of /clock"),
     "max_lag": ("max_lag_s", float, "1.0", "hold the bag while the simulator is further behind, seconds; 0: never"),
 }
+OWN = ("bag", "shutdown_at_end")
 # launch argument of sim.launch.py -> parameter that the player has to know as well
-SHARED = {"scene": "scene.source", "assets": "assets.library"}
+SHARED = {"scene": "scene.source", "assets": "assets.library", "frame_prefix": "frames.prefix"}
 # launch argument of sim.launch.py that renames an input -> the input, which the player feeds
 RENAMED = {"odometry_topic": "input/odometry", "actors_topic": "input/actors"}
 
@@ -52,16 +55,27 @@ def typed(argument: str, text: str, kind: type) -> str | float | bool:
         raise ValueError(f"launch argument {argument}: expected a number, got {text!r}") from error
 
 
-def player(context: LaunchContext) -> list[Node]:
+def value_of(name: str, context: LaunchContext) -> str:
+    """A launch argument; empty for one of sim.launch.py that is not given and not declared yet."""
+    return LaunchConfiguration(name, default="").perform(context)
+
+
+def simulator_name(context: LaunchContext) -> str:
+    namespace = value_of("namespace", context).strip("/").split("/")
+    return "/".join(["", *filter(None, namespace), value_of("name", context) or "sim_node"])
+
+
+def player_parameters(context: LaunchContext) -> dict[str, Any]:
+    """The player's parameters; an error for an argument that cannot be used."""
+
     def value(name: str) -> str:
-        return LaunchConfiguration(name, default="").perform(context)
+        return value_of(name, context)
 
     if not value("bag"):
         raise ValueError("launch argument bag: expected a bag to play, got none; bag:=PATH")
-    simulator = "/".join(["", *filter(None, value("namespace").strip("/").split("/")), value("name") or "sim_node"])
     parameters: dict[str, Any] = {
         "bag": ParameterValue(str(existing("bag", value("bag"))), value_type=str),
-        "simulator": ParameterValue(simulator, value_type=str),
+        "simulator": ParameterValue(simulator_name(context), value_type=str),
     }
     for name, (parameter, kind, _, _) in PLAYER.items():
         parameters[parameter] = ParameterValue(typed(name, value(name), kind), value_type=kind)
@@ -70,14 +84,32 @@ def player(context: LaunchContext) -> list[Node]:
             parameters[parameter] = ParameterValue(value(name), value_type=str)
     if value("config"):
         parameters["config"] = ParameterValue(str(existing("config", value("config"))), value_type=str)
-    at_end = [Shutdown(reason="the bag is over")] if value("shutdown_at_end") == "true" else None
+    return parameters
+
+
+def check(context: LaunchContext) -> None:
+    """To run before a process is started: launch leaves one alone that it is starting when an error ends it."""
+    player_parameters(context)
+    for warning in mistyped(context.launch_configurations, [*PLAYER, *OWN]):
+        get_logger("replay.launch.py").warning(warning)
+
+
+def at_end(event: Any, context: LaunchContext) -> Shutdown | None:
+    """The player has ended; an error ends the launch with the exit code 1, unless that ends already."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"{event.process_name} has failed with exit code {event.returncode}")
+    return Shutdown(reason="the bag is over") if value_of("shutdown_at_end", context) == "true" else None
+
+
+def player(context: LaunchContext) -> list[Node]:
+    simulator, renamed = simulator_name(context), {name: value_of(name, context) for name in RENAMED}
     return [
         Node(
             package="r3d2_ros",
             executable="bag_player",
-            parameters=[parameters],
-            remappings=[(f"{simulator}/{topic}", value(name)) for name, topic in RENAMED.items() if value(name)],
-            ros_arguments=["--log-level", value("log_level") or "info"],
+            parameters=[player_parameters(context)],
+            remappings=[(f"{simulator}/{topic}", renamed[name]) for name, topic in RENAMED.items() if renamed[name]],
+            ros_arguments=["--log-level", value_of("log_level", context)],
             output="screen",
             emulate_tty=True,
             on_exit=at_end,
@@ -100,6 +132,6 @@ def generate_launch_description() -> LaunchDescription:
     )
     simulator = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(Path(__file__).with_name("sim.launch.py"))),
-        launch_arguments={"use_sim_time": "true"}.items(),
+        launch_arguments={"use_sim_time": "true", "required": "true"}.items(),
     )
-    return LaunchDescription([*declared, simulator, OpaqueFunction(function=player)])
+    return LaunchDescription([*declared, OpaqueFunction(function=check), simulator, OpaqueFunction(function=player)])

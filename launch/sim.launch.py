@@ -6,12 +6,14 @@ A parameter beats a launch argument, a launch argument beats the configuration f
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
+from r3d2_ros.launch_arguments import mistyped
 
 BOOLEAN = ["true", "false"]
 # launch argument -> (parameter, description, choices)
@@ -36,6 +38,7 @@ CONFIGURATION = {
     "roi": ("harmonizer.roi.enabled", "whether its network runs on crops around inserted actors only", BOOLEAN),
     "temporal": ("harmonizer.temporal.enabled", "whether it blends with the last frames: less flicker", BOOLEAN),
     "resolution": ("harmonizer.resolution", "rows of the image that it sees: full, half, or for example 720p", None),
+    "frame_prefix": ("frames.prefix", "in front of base_link and the camera frames, for example car_a/", None),
     "backend": ("rendering.backend", "renderer", ["auto", "cpu", "gsplat"]),
 }
 # launch argument -> (topic of the node, description)
@@ -50,6 +53,7 @@ OTHERS = {
     "params_file": ("", "ROS parameter file; beats every launch argument"),
     "use_sim_time": ("false", "follow /clock"),
     "autostart": ("true", "configure and activate without being asked"),
+    "required": ("false", "end the launch when the node ends, with exit code 1 when it failed"),
     "namespace": ("", "namespace of the node and its topics"),
     "name": ("sim_node", "name of the node"),
     "log_level": ("info", "debug, info, warn, error"),
@@ -58,7 +62,7 @@ OTHERS = {
 
 FLAGS = ("use_sim_time", "autostart")
 NUMBERS = ("rig_fov_deg",)
-CHOICES = {**dict.fromkeys(FLAGS, BOOLEAN), "log_level": ["debug", "info", "warn", "error", "fatal"]}
+CHOICES = {**dict.fromkeys([*FLAGS, "required"], BOOLEAN), "log_level": ["debug", "info", "warn", "error", "fatal"]}
 
 
 def existing(argument: str, text: str) -> Path:
@@ -81,7 +85,16 @@ def typed(argument: str, text: str, choices: list[str] | None) -> ParameterValue
         raise ValueError(f"launch argument {argument}: expected a number, got {text!r}") from error
 
 
+def end_launch(event: Any, context: LaunchContext) -> Shutdown:
+    """The node has ended; an error gives the exit code 1, unless the launch ends already."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"{event.process_name} was required and has failed with exit code {event.returncode}")
+    return Shutdown(reason="the simulator has ended")
+
+
 def simulator(context: LaunchContext) -> list[Node]:
+    for warning in mistyped(context.launch_configurations, [*CONFIGURATION, *TOPICS, *OTHERS]):
+        get_logger("sim.launch.py").warning(warning)
     value = {name: LaunchConfiguration(name).perform(context) for name in [*CONFIGURATION, *TOPICS, *OTHERS]}
     parameters: dict[str, Any] = {
         parameter: typed(name, value[name], choices)
@@ -104,6 +117,7 @@ def simulator(context: LaunchContext) -> list[Node]:
             ros_arguments=["--log-level", value["log_level"]],
             output="screen",
             emulate_tty=True,
+            on_exit=end_launch if value["required"] == "true" else None,
         )
     ]
 
