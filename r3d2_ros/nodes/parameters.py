@@ -18,6 +18,8 @@ from r3d2_ros.errors import InputError, InputErrors
 LIVE = ("output.jpeg_quality", "sync.stall_report_s")
 """Leaves that take effect while the node is configured; the others are read by the configure transition."""
 
+QOS = "qos_overrides."
+
 OWN_PARAMETERS = ("config", "autostart")
 
 
@@ -34,6 +36,7 @@ class ConfigParameters:
         self._others = others
         self._setting = threading.Lock()
         self._configured = False
+        self._told: set[str] = set()
         text = ParameterDescriptor(description="configuration file (YAML); empty: the defaults", read_only=True)
         path = node.declare_parameter("config", "", text).value
         self._path = path or None
@@ -88,15 +91,25 @@ class ConfigParameters:
         self.config = candidate
         return SetParametersResult(successful=True)
 
+    def warn_of_unused_qos(self) -> None:
+        """The same of a quality of service, once every topic is there: overrides are declared with their topics."""
+        known = [name for name in list(self._node._parameters) if name.startswith(QOS)]
+        for name in self._node._parameter_overrides:
+            if name.startswith(QOS) and name not in known and name not in self._told:
+                self._told.add(name)
+                self._warn(name, known, "is of no topic of this node")
+
     def _warn_of_unknown(self) -> None:
         """A mistyped override would otherwise be ignored without a word."""
         known = [*OWN_PARAMETERS, *self._others, "use_sim_time", *self._names]
         for name in self._node._parameter_overrides:
-            if name in known or name.startswith(("qos_overrides.", "start_type_description_service")):
-                continue
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            self._node.get_logger().warning(f"parameter '{name}' is not one of this node's and has no effect{hint}")
+            if name not in known and not name.startswith((QOS, "start_type_description_service")):
+                self._warn(name, known, "is not one of this node's")
+
+    def _warn(self, name: str, known: Sequence[str], fault: str) -> None:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        self._node.get_logger().warning(f"parameter '{name}' {fault} and has no effect{hint}")
 
 
 def descriptor(leaf: Leaf) -> ParameterDescriptor:

@@ -92,6 +92,28 @@ def test_what_configure_reads_is_refused_while_it_configures(make: Callable[...,
     assert "clean it up first" in refusal(node, "output.depth", False)
 
 
+def test_an_override_of_a_topic_that_the_node_has_not_is_told(
+    make: Callable[..., SimNode], capfd: pytest.CaptureFixture[str]
+) -> None:
+    node = make(
+        **{
+            "qos_overrides./camera/font/image_raw.publisher.reliability": "best_effort",
+            "qos_overrides./camera/left/image_raw.publisher.reliability": "best_effort",
+        }
+    )
+    assert node.start() and node.trigger_deactivate() and node.trigger_activate()
+    node.stop()
+    told = [line for line in capfd.readouterr().err.splitlines() if "of no topic of this node" in line]
+    assert len(told) == 1
+    assert "font" in told[0] and "did you mean 'qos_overrides./camera/front/image_raw.publisher.reli" in told[0]
+
+
+def test_starting_by_itself_is_described_and_decided_at_the_start(make: Callable[..., SimNode]) -> None:
+    node = make(autostart=False)
+    assert not node.autostart and node.describe_parameter("autostart").description
+    assert not node.set_parameters([Parameter("autostart", value=True)])[0].successful
+
+
 def test_faults_at_start_name_the_key(make: Callable[..., SimNode], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"parameter rendering.near_plane_m: expected a float \(write 10.0, not 10\)"):
         make(rendering__near_plane_m=1)
