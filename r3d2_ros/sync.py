@@ -28,6 +28,11 @@ FAILED_TICKS_PER_QUEUE = 100
 NEEDED_PER_HISTORY = 100
 """So many times `state.max_messages` of an input may be kept because ticks that wait need them."""
 
+BACKLOG_SHARE = 0.1
+"""More waiting ticks than this share of `queue_limit` are a backlog, which is told before the limit ends the run."""
+
+SLOW_DOWN = "slow the input down, use sync.mode latest, or fewer or smaller cameras"
+
 END_OF_INPUTS = "end_of_inputs"
 """Cause of ticks that were waiting when a recording ended."""
 
@@ -96,6 +101,11 @@ class Waiting:
 
     inputs: tuple[str, ...]
     stamp_ns: int | None
+
+    @property
+    def hint(self) -> str:
+        """What to do where nothing of the kind is published, behind a `;`; empty where there is nothing to say."""
+        return "; with sync.actors: static nothing waits for actors" if "actors" in self.inputs else ""
 
     def __str__(self) -> str:
         inputs = " and ".join(f"'{name}'" for name in self.inputs)
@@ -179,6 +189,16 @@ class Synchronizer:
     def queue_depth(self) -> int:
         """Ticks that have not been fetched."""
         return len(self._pending)
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether so many ticks wait that somebody should know."""
+        return len(self._pending) > max(1.0, BACKLOG_SHARE * self.config.queue_limit)
+
+    @property
+    def awaits_first_ego(self) -> bool:
+        """Whether no ego message has been taken yet."""
+        return self._ego_messages == 0
 
     def on_ego(self, ego: EgoState) -> None:
         """Take an ego pose. QueueOverflow when more ticks wait than the limit."""
@@ -334,12 +354,13 @@ class Synchronizer:
         if kept > limit * NEEDED_PER_HISTORY:
             raise QueueOverflow(
                 f"{len(self._pending)} frame sets wait and need {kept} messages of '{name}', expected at most "
-                f"{NEEDED_PER_HISTORY} times state.max_messages, which is {limit}: {self._why_waiting()}"
+                f"{NEEDED_PER_HISTORY} times state.max_messages, which is {limit}: {self.why_waiting()}"
             )
 
-    def _why_waiting(self) -> str:
+    def why_waiting(self) -> str:
+        """What keeps the ticks that wait, for people."""
         waiting = self.waiting()
-        return f"{waiting}" if waiting else "they arrive faster than they are rendered"
+        return f"{waiting}{waiting.hint}" if waiting else f"they arrive faster than they are rendered; {SLOW_DOWN}"
 
     def _push(self, ticks: list[_Pending]) -> None:
         self._pending.extend(ticks)
@@ -349,7 +370,7 @@ class Synchronizer:
         to_make = sum(not tick.failed for tick in self._pending)
         if to_make > limit or len(self._pending) > limit * FAILED_TICKS_PER_QUEUE:
             raise QueueOverflow(
-                f"{len(self._pending)} frame sets wait, sync.queue_limit is {limit}: {self._why_waiting()}"
+                f"{len(self._pending)} frame sets wait, sync.queue_limit is {limit}: {self.why_waiting()}"
             )
 
     def _exposures(self, arrival: Arrival, stamp_ns: int) -> list[_Pending]:

@@ -450,7 +450,7 @@ def test_a_trigger_that_waits_for_ever_stops_the_run_before_memory_ends() -> Non
 
 def test_overflow_without_a_stall_names_the_renderer() -> None:
     sync = make_sync(queue_limit=2, actors="static")
-    with pytest.raises(QueueOverflow, match="faster than they are rendered"):
+    with pytest.raises(QueueOverflow, match=r"faster than they are rendered; slow the input down, .* latest"):
         for message in ego(0, 100, 200):
             feed(sync, message)
 

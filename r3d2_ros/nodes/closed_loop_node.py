@@ -28,7 +28,7 @@ from r3d2_ros.closed_loop.simulation_control import SimulationControl
 from r3d2_ros.formats.files import free_name
 from r3d2_ros.nodes.command_inputs import CommandInputs
 from r3d2_ros.nodes.conversions import camera_transforms
-from r3d2_ros.nodes.diagnostics import OK, WARN, Diagnostics
+from r3d2_ros.nodes.diagnostics import OK, WARN, Diagnostics, run_values
 from r3d2_ros.nodes.executor import LastingExecutor
 from r3d2_ros.nodes.loop_driver import LoopDriver, OnFrame
 from r3d2_ros.nodes.outputs import Outputs
@@ -210,11 +210,9 @@ class ClosedLoopNode(Node):
     def _diagnose(self) -> None:
         try:
             loop, last = self._driver.loop, self._driver.last
-            values: dict[str, object] = dict(self._statistics.counts())
+            values = run_values(self._statistics)
             if loop is not None:
                 values |= dict(loop.counts)
-            for name, (p50, p95) in self._statistics.percentiles().items():
-                values[f"{name} ms p50"], values[f"{name} ms p95"] = f"{p50:.2f}", f"{p95:.2f}"
             text = f"{'paused, ' if self._control.paused else ''}{self._where()}"
             statuses = [self._diagnostics.status("run", OK, text, values), self._transport_status]
             if last is not None:

@@ -70,7 +70,7 @@ class Delivery:
                 for stage in ("render", "harmonize", "encode", "publish"):
                     self._statistics.time(stage, getattr(status, f"{stage}_ms"))
         self._statistics.time("frame set", (time.monotonic() - making.begun) * 1e3)
-        self._statistics.count("frame sets")
+        self._statistics.frame_set()
         self._report_harmonizer(frame_set)
         self._report_bounds(frame_set)
         self.last = frame_set
@@ -96,7 +96,7 @@ class Delivery:
 
     def _publish_failure(self, tick: Tick, reason: str) -> None:
         self._outputs.publish_failure(tick.stamp_ns, tick.due, reason)
-        self._statistics.count("frame sets")
+        self._statistics.frame_set()
         self._statistics.count("frame sets without pictures")
         self._logger.error(
             f"the frame set at {seconds(tick.stamp_ns)} has no pictures: {reason}", throttle_duration_sec=1.0

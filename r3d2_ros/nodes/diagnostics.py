@@ -17,6 +17,15 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 OFF_PATH_WARN_M = 2.0
 
 
+def run_values(statistics: Statistics) -> dict[str, object]:
+    """Counts, frame sets per second and percentiles, for people."""
+    values: dict[str, object] = dict(statistics.counts())
+    values["frame sets per second"] = f"{statistics.rate_hz():.2f}"
+    for name, (p50, p95) in statistics.percentiles().items():
+        values[f"{name} ms p50"], values[f"{name} ms p95"] = f"{p50:.2f}", f"{p95:.2f}"
+    return values
+
+
 class Diagnostics:
     """Publishes statuses named `<node>: <part>`; works in every lifecycle state."""
 
@@ -42,9 +51,9 @@ class Diagnostics:
         self, state: str, fault: str, *, loop: RenderLoop | None, inputs: Inputs | None, statistics: Statistics
     ) -> DiagnosticStatus:
         """What the node does, or what keeps it from doing it; `state` is the lifecycle state, `fault` the last one."""
-        values: dict[str, object] = dict(statistics.counts())
-        for name, (p50, p95) in statistics.percentiles().items():
-            values[f"{name} ms p50"], values[f"{name} ms p95"] = f"{p50:.2f}", f"{p95:.2f}"
+        values = run_values(statistics)
+        if inputs is not None:
+            values["oldest waiting tick s"] = f"{inputs.oldest_s():.2f}"
         if fault:
             return self.status("run", ERROR, fault, values)
         if loop is None or inputs is None:
@@ -52,8 +61,12 @@ class Diagnostics:
         if loop.waiting_for_subscribers:
             text = f"waiting for subscribers of {', '.join(loop.waiting_for_subscribers)}"
             return self.status("run", WARN, text, values)
+        if missing_ego := inputs.missing_ego():
+            return self.status("run", WARN, missing_ego, values)
         if inputs.stall is not None:
             return self.status("run", WARN, str(inputs.stall.waiting), values)
+        if inputs.backlog is not None:
+            return self.status("run", WARN, str(inputs.backlog), values)
         return self.status("run", OK, "rendering", values)
 
     def harmonizer_status(self, frame_set: FrameSet) -> DiagnosticStatus:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
+from rclpy.qos import qos_policy_name_from_kind
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
@@ -33,6 +37,18 @@ reached first. Places that are not used take no memory."""
 EGO_TOPICS = ("~/input/odometry", "~/input/pose")
 ACTOR_TOPICS = ("~/input/actors", "~/input/actor_markers")
 TRIGGER_TOPIC = "~/input/trigger"
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Ticks that wait: how many, for how many seconds of wall time the oldest does, and why."""
+
+    ticks: int
+    oldest_s: float
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.ticks} frame sets wait, the oldest for {self.oldest_s:.1f} s: {self.reason}"
 
 
 class Inputs:
@@ -64,6 +80,11 @@ class Inputs:
         self.changed = threading.Condition()
         self.stall: Stall | None = None
         self._logged_stall: tuple[Waiting | None, float] = (None, 0.0)
+        self.backlog: Backlog | None = None
+        self._arrived_s: deque[float] = deque()
+        """When each tick that waits was asked for, on the monotonic clock."""
+        self._incompatible: dict[str, str] = {}
+        """Topic -> the policy by which a publisher there was not matched."""
         self._subscriptions: list[Any] = []
         try:
             self._subscribe()
@@ -90,6 +111,9 @@ class Inputs:
                     partial(self._take, topic, callback),
                     reliable(INPUT_DEPTH),
                     callback_group=group,
+                    event_callbacks=SubscriptionEventCallbacks(
+                        incompatible_qos=partial(self._on_incompatible, self._node.resolve_topic_name(topic))
+                    ),
                     qos_overriding_options=overridable(),
                 )
             self._subscriptions.append(subscription)
@@ -103,6 +127,7 @@ class Inputs:
     def next_tick(self) -> Tick | None:
         """The next tick, or None while it waits."""
         tick = self._door.next_tick()
+        self._note_arrivals()
         self._log_new()
         return tick
 
@@ -119,10 +144,56 @@ class Inputs:
         # Every stall is on /diagnostics; the log hears of it at the first and at each doubling of the time waited.
         if stall.waiting != self._logged_stall[0] or stall.waited_s >= 2 * self._logged_stall[1]:
             self._logged_stall = (stall.waiting, stall.waited_s)
-            hint = "; with sync.actors: static nothing waits for actors" if "actors" in stall.waiting.inputs else ""
+            hint = stall.waiting.hint
             if self._door.reports.count(PAIRING_IN_DOUBT):
                 hint += f"; an input may be one pass of time behind, see above: {RESTART}"
             self._node.get_logger().warning(f"{stall.waiting} for {stall.waited_s:.1f} s{hint}")
+
+    def check_backlog(self) -> None:
+        """Log that ticks wait, once, when they are so many that somebody should know."""
+        with self.changed:
+            synchronizer, known = self._door.synchronizer, self.backlog is not None
+            if synchronizer is None or not synchronizer.has_backlog:
+                self.backlog = None
+                return
+            backlog = Backlog(synchronizer.queue_depth, self._oldest_s(), synchronizer.why_waiting())
+            self.backlog, limit = backlog, synchronizer.config.queue_limit
+        if not known:
+            self._node.get_logger().warning(f"{backlog}. More than sync.queue_limit, {limit}, end the run")
+
+    def missing_ego(self) -> str:
+        """Where the ego is waited for as long as none has been taken, and who publishes there; else empty."""
+        with self.changed:
+            if self._door.synchronizer is not None and not self._door.synchronizer.awaits_first_ego:
+                return ""
+        return f"waiting for the ego on {' or '.join(map(self._publishers_of, self.ego_topics))}"
+
+    def _publishers_of(self, topic: str) -> str:
+        count, policy = self._node.count_publishers(topic), self._incompatible.get(topic)
+        fault = f", incompatible {policy}" if policy else ""
+        return f"{topic} ({count} publisher{'' if count == 1 else 's'}{fault})"
+
+    def waiting_ticks(self) -> int:
+        """Ticks that have not been fetched."""
+        with self.changed:
+            return self._door.synchronizer.queue_depth if self._door.synchronizer else 0
+
+    def oldest_s(self) -> float:
+        """Wall time for which the oldest tick has waited; 0 without one."""
+        with self.changed:
+            return self._oldest_s()
+
+    def _oldest_s(self) -> float:
+        return time.monotonic() - self._arrived_s[0] if self._arrived_s else 0.0
+
+    def _note_arrivals(self) -> None:
+        """Ticks join at one end of the queue and leave at the other."""
+        depth = self._door.synchronizer.queue_depth if self._door.synchronizer else 0
+        while len(self._arrived_s) > depth:
+            self._arrived_s.popleft()
+        now_s = time.monotonic()
+        while len(self._arrived_s) < depth:
+            self._arrived_s.append(now_s)
 
     def figures(self) -> dict[str, int]:
         """Counts for diagnostics: waiting ticks, skipped poses, and how often each cause was reported."""
@@ -140,12 +211,21 @@ class Inputs:
         try:
             with self.changed:
                 callback(message)
+                self._note_arrivals()
                 self._log_new()
                 self.changed.notify_all()
         except QueueOverflow as error:
             self._stop_run(str(error))
         except Exception:
             self._node.get_logger().error(f"{topic}: message not used\n{traceback.format_exc()}")
+
+    def _on_incompatible(self, topic: str, event: Any) -> None:
+        """Of a publisher that is not matched nothing is received."""
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        self._incompatible[topic] = policy
+        override = f"qos_overrides.{topic}.subscription.{policy.lower()}"
+        text = f"{topic}: a publisher offers an incompatible {policy}, and nothing is received from it"
+        self._node.get_logger().warning(f"{text}; set the parameter {override} to what it offers")
 
     def _on_ego(self, topic: str, message: Odometry | PoseStamped) -> None:
         self._door.on_ego(topic, ego_message(message))

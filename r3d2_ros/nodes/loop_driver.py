@@ -132,7 +132,7 @@ class LoopDriver:
                 for stage in ("render", "harmonize", "encode", "publish"):
                     self._statistics.time(stage, getattr(status, f"{stage}_ms"))
         self._statistics.time("frame set", (time.monotonic() - begun) * 1e3)
-        self._statistics.count("frame sets")
+        self._statistics.frame_set()
         self.last = frame_set
         self._control.frame_made()
         self._on_frame(frame_set, snapshot)

@@ -13,10 +13,12 @@ from types import FrameType
 
 import rclpy
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.signals import SignalHandlerOptions
 from tf2_msgs.msg import TFMessage
 
@@ -29,7 +31,7 @@ from r3d2_ros.nodes.executor import LastingExecutor
 from r3d2_ros.nodes.inputs import Inputs
 from r3d2_ros.nodes.outputs import Outputs
 from r3d2_ros.nodes.parameters import ConfigParameters
-from r3d2_ros.nodes.qos import overridable, reliable
+from r3d2_ros.nodes.qos import explained, overridable, reliable
 from r3d2_ros.nodes.render_loop import RenderLoop
 from r3d2_ros.nodes.start_errors import START_ERRORS, USER_ERRORS, tell
 from r3d2_ros.nodes.statistics import Statistics
@@ -74,13 +76,12 @@ class SimNode(LifecycleNodeMixin, Node):
         self.statistics = Statistics()
         self.diagnostics = Diagnostics(self)
         self.parameters = ConfigParameters(self)
-        self.autostart = bool(self.declare_parameter("autostart", True).value)
+        text = ParameterDescriptor(description="configure and activate without being asked", read_only=True)
+        self.autostart = bool(self.declare_parameter("autostart", True, text).value)
         self._timers_group = MutuallyExclusiveCallbackGroup()
         self._transport = transport or Transport("as the process has it")
         self._report_transport()
-        self._tf_static = self.create_publisher(
-            TFMessage, "/tf_static", reliable(1, transient_local=True), qos_overriding_options=overridable()
-        )
+        self._tf_static: Publisher | None = None
         self.create_timer(
             1.0,
             self._guarded(self._diagnose),
@@ -113,10 +114,14 @@ class SimNode(LifecycleNodeMixin, Node):
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("cleanup", self._cleanup)
+        result = self._attempt("cleanup", self._cleanup)
+        self.get_logger().info("cleaned up: every parameter can be set, configure loads anew")
+        return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("shutdown", self._cleanup)
+        result = self._attempt("shutdown", self._cleanup)
+        self.get_logger().info("finalized: nothing can be asked of this node any more; a signal ends its process")
+        return result
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._attempt("error processing", self._cleanup)
@@ -144,13 +149,15 @@ class SimNode(LifecycleNodeMixin, Node):
         simulator, logger = self._assembled.simulator, self.get_logger()
         self._harmonizing = HarmonizeThread(simulator, logger.error, logger.info)
         self._outputs = Outputs(self, config, simulator.rig.cameras)
+        if config.output.publish_tf:
+            self._tf_static = self._make_tf_static()
 
     def _activate(self) -> None:
         assert self._assembled is not None and self._harmonizing is not None and self._outputs is not None
         simulator = self._assembled.simulator
         self._outputs.begin_run()
-        if self.config.output.publish_tf:
-            self._publish_tf()
+        self.statistics.begin_run()
+        self._publish_tf()
         self._inputs = Inputs(
             self, config=self.config, rig=simulator.rig, library=simulator.library, stop_run=self._stop_run
         )
@@ -169,6 +176,7 @@ class SimNode(LifecycleNodeMixin, Node):
             self._latest_timer = self.create_timer(
                 period_s, self._loop.render_newest, callback_group=self._timers_group
             )
+        self.parameters.warn_of_unused_qos()
         self._loop.start()
         sync = self.config.sync
         what = f"lockstep, tick {sync.tick}" if sync.mode == "lockstep" else f"latest at {sync.latest_rate_hz:g} Hz"
@@ -178,12 +186,21 @@ class SimNode(LifecycleNodeMixin, Node):
         if self._latest_timer is not None:
             self.destroy_timer(self._latest_timer)
             self._latest_timer = None
-        if self._inputs is not None:
-            self._inputs.destroy()
-            self._inputs = None
+        inputs, self._inputs = self._inputs, None
+        if inputs is not None:
+            inputs.destroy()
         if self._loop is not None:
             self._loop.stop()
             self._loop = None
+            self._report_end(inputs.waiting_ticks() if inputs is not None else 0)
+
+    def _report_end(self, waiting: int) -> None:
+        """Say that the run has ended, and how many frame sets that were asked for are not made."""
+        self.statistics.count("frame sets not made", waiting)
+        if waiting:
+            self.get_logger().warning(f"deactivated: {waiting} frame sets that waited are not made")
+        else:
+            self.get_logger().info("deactivated")
 
     def _cleanup(self) -> None:
         self._deactivate()
@@ -193,10 +210,21 @@ class SimNode(LifecycleNodeMixin, Node):
         if self._harmonizing is not None:
             self._harmonizing.close()
             self._harmonizing = None
+        if self._tf_static is not None:
+            self.destroy_publisher(self._tf_static)
+            self._tf_static = None
         self._assembled = None
         self.parameters.release()
 
+    def _make_tf_static(self) -> Publisher:
+        topic = "/tf_static"
+        with explained(topic):
+            qos = reliable(1, transient_local=True)
+            return self.create_publisher(TFMessage, topic, qos, qos_overriding_options=overridable())
+
     def _publish_tf(self) -> None:
+        if self._tf_static is None:
+            return
         assert self._assembled is not None
         now, cameras = self.get_clock().now().to_msg(), self._assembled.simulator.rig.cameras
         self._tf_static.publish(camera_transforms(cameras, self.config.frames.vehicle, now))
@@ -228,7 +256,8 @@ class SimNode(LifecycleNodeMixin, Node):
 
     def _stop_run(self, reason: str) -> None:
         """End the run because going on would lose something; the transition runs beside the caller."""
-        self._report_fault(f"run stopped: {reason}")
+        again = f"`ros2 lifecycle set {self.get_fully_qualified_name()} activate` begins a new run"
+        self._report_fault(f"run stopped: {reason}. {again}")
 
         def deactivate() -> None:
             with self._transition:
@@ -295,6 +324,8 @@ class SimNode(LifecycleNodeMixin, Node):
         loop, inputs = self._loop, self._inputs
         if inputs is not None:
             inputs.check_stall(self.config.sync.stall_report_s)
+            if loop is not None and not loop.waiting_for_subscribers:
+                inputs.check_backlog()
         state = self._state_machine.current_state[1]
         can_render = loop is not None and not self._fault
         if can_render and self.config.sync.mode == "latest" and self._has_no_time():

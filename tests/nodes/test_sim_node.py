@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import subprocess
 import sys
@@ -19,15 +20,16 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_system_default
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_system_default
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
-from r3d2_ros.assembly import Assembled
+from r3d2_ros.assembly import Assembled, load_config_rig
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Rigid
@@ -259,6 +261,44 @@ def test_depth_instance_and_jpeg_topics() -> None:
     assert bytes(got["image_raw/compressed"][0].data[:2]) == b"\xff\xd8"
 
 
+def test_nothing_of_tf_static_stays_behind_when_a_robot_description_owns_it() -> None:
+    with Running() as node:
+        assert node.start() and node.count_publishers("/tf_static") == 1
+        assert node.trigger_deactivate() and node.trigger_cleanup()
+        wait_for(lambda: node.count_publishers("/tf_static") == 0, "the publisher to be gone")
+        node.set_parameters([Parameter("output.publish_tf", value=False)])
+        assert node.start() and node.count_publishers("/tf_static") == 0
+
+
+def test_a_prefix_is_in_front_of_every_frame_of_the_vehicle() -> None:
+    def assemble(config: SimConfig, say: Callable[[str], None]) -> Assembled:
+        return assembler(load_config_rig(config))(config, say)
+
+    parameters = {"sync.actors": "static", "frames.prefix": "car_a/", "rig.source": "demo3", "output.depth": True}
+    with Running(parameters, assemble=assemble) as node, Client(("front",)) as client:
+        transforms: list[TFMessage] = []
+        depth: list[Image] = []
+        client.node.create_subscription(
+            TFMessage, "/tf_static", transforms.append, reliable(1, transient_local=True)
+        )
+        client.node.create_subscription(Image, "/camera/front/depth", depth.append, reliable(5))
+        assert node.start()
+        wait_for(client.matched, "the node's subscriptions")
+        wait_for(lambda: node.count_subscribers("/camera/front/depth") == 1, "the reader of depth")
+        client.publish_ego(0, x_m=1.0)
+        client.publish_ego(100 * MS, x_m=1.0, child_frame_id="car_a/base_link")
+        client.publish_ego(200 * MS, x_m=1.0, child_frame_id="car_b/base_link")
+        wait_for(lambda: len(client.frame_sets) == 2 and bool(transforms and depth), "both frame sets")
+        wait_for(lambda: "ego.child_frame" in node._inputs.figures(), "the other vehicle's pose")
+        wait_for(lambda: bool(client.images["front"] and client.infos["front"]), "the pictures")
+    assert client.frame_sets[0].header.frame_id == "car_a/base_link"
+    for message in (client.images["front"][0], client.infos["front"][0], depth[0]):
+        assert message.header.frame_id == "car_a/front_optical_frame"
+    names = {(t.header.frame_id, t.child_frame_id) for t in transforms[0].transforms}
+    assert ("car_a/base_link", "car_a/front_optical_frame") in names and len(names) == 3
+    assert all(name.startswith("car_a/") for pair in names for name in pair)
+
+
 def test_tf_static_holds_every_camera() -> None:
     with Running() as node, Client() as client:
         got: list[TFMessage] = []
@@ -284,6 +324,111 @@ def test_overflow_stops_the_run_with_an_error() -> None:
             client.publish_ego(i * 10 * MS, x_m=i)
         wait_for(lambda: node._state_machine.current_state[1] == "inactive", "the run to stop")
         wait_for(lambda: any("queue_limit is 5" in text for text in errors), "the ERROR diagnostic")
+        wait_for(lambda: "frame sets not made" in node.statistics.counts(), "the end of the run")
+        not_made, published = (node.statistics.counts()[name] for name in ("frame sets not made", "frame sets"))
+    assert not_made > 0 and published + not_made >= 6
+    assert any("`ros2 lifecycle set /sim_node activate` begins a new run" in text for text in errors)
+
+
+def told_by(node: SimNode, monkeypatch: pytest.MonkeyPatch) -> Callable[[], DiagnosticStatus]:
+    """What the node says of its run when it is asked."""
+    told: list[DiagnosticStatus] = []
+    monkeypatch.setattr(node.diagnostics, "publish", lambda *statuses: told.append(statuses[0]))
+
+    def ask() -> DiagnosticStatus:
+        node._diagnose()
+        return told[-1]
+
+    return ask
+
+
+def held(node: SimNode, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Rendering waits until the event is set."""
+    assert node._assembled is not None
+    go_on, renderer = threading.Event(), node._assembled.simulator.renderer
+    render = renderer.render
+
+    def wait_and_render(*arguments: object, **options: object) -> object:
+        assert go_on.wait(40)
+        return render(*arguments, **options)
+
+    monkeypatch.setattr(renderer, "render", wait_and_render)
+    return go_on
+
+
+def test_frame_sets_that_wait_when_the_run_ends_are_counted_and_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Running({"sync.actors": "static"}) as node, Client() as client:
+        assert node.start()
+        go_on = held(node, monkeypatch)
+        wait_for(client.matched, "the node's subscriptions")
+        for i in range(10):
+            client.publish_ego(i * 100 * MS, x_m=i)
+        wait_for(lambda: node._inputs.waiting_ticks() == 9, "one in the making and the others")
+        loop = node._loop
+        ending = threading.Thread(target=node.trigger_deactivate)
+        ending.start()
+        wait_for(lambda: loop._stopping, "the end to begin")
+        go_on.set()
+        ending.join(10)
+        assert node.trigger_cleanup()
+        assert node.statistics.counts() | {"frame sets": 1, "frame sets not made": 9} == node.statistics.counts()
+    log = capfd.readouterr().err
+    assert "deactivated: 9 frame sets that waited are not made" in log and "cleaned up" in log
+
+
+def test_a_backlog_is_told_before_it_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parameters = {"sync.actors": "static", "sync.queue_limit": 40}
+    with Running(parameters) as node, Client() as client:
+        ask = told_by(node, monkeypatch)
+        assert node.start()
+        go_on = held(node, monkeypatch)
+        wait_for(client.matched, "the node's subscriptions")
+        client.publish_ego(0, x_m=0)
+        wait_for(lambda: not node._inputs.missing_ego(), "the first pose")
+        assert (ask().message, ask().level) == ("rendering", DiagnosticStatus.OK)
+        for i in range(1, 11):
+            client.publish_ego(i * 100 * MS, x_m=i)
+        wait_for(lambda: node._inputs.waiting_ticks() > 5, "ticks that wait")
+        ask()
+        told = ask()
+        go_on.set()
+        wait_for(lambda: len(client.frame_sets) == 11, "all frame sets")
+        assert ask().message == "rendering"
+        assert float({v.key: v.value for v in ask().values}["frame sets per second"]) > 0
+    assert told.level == DiagnosticStatus.WARN
+    assert re.search(r"frame sets wait, the oldest for \d+\.\d s: .* fewer or smaller cameras", told.message)
+    log = capfd.readouterr().err
+    assert log.count("More than sync.queue_limit, 40, end the run") == 1
+
+
+def test_a_run_without_an_ego_says_where_it_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    best_effort = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+    with Running({"sync.actors": "static"}) as node, Client(()) as client:
+        ask = told_by(node, monkeypatch)
+        client.node.destroy_publisher(client.odometry)
+        client.odometry = client.node.create_publisher(Odometry, "/sim_node/input/odometry", best_effort)
+        assert node.start()
+        wait_for(lambda: "odometry (1 publisher, incompatible RELIABILITY)" in ask().message, "the publisher")
+        told = ask()
+    assert told.level == DiagnosticStatus.WARN
+    assert "waiting for the ego on /sim_node/input/odometry" in told.message
+    assert "/sim_node/input/pose (0 publishers)" in told.message
+    assert "qos_overrides./sim_node/input/odometry.subscription.reliability" in capfd.readouterr().err
+
+
+def test_a_best_effort_ego_is_heard_where_the_override_says_so() -> None:
+    override = {"qos_overrides./sim_node/input/odometry.subscription.reliability": "best_effort"}
+    best_effort = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+    with Running({"sync.actors": "static", **override}) as node, Client() as client:
+        client.odometry = client.node.create_publisher(Odometry, "/sim_node/input/odometry", best_effort)
+        assert node.start()
+        drive_until_answered(client)
 
 
 def call(client: Client, kind: type, name: str, request: object, timeout_s: float = 60.0) -> object:
