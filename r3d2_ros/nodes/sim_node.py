@@ -115,7 +115,8 @@ class SimNode(LifecycleNodeMixin, Node):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = self._attempt("cleanup", self._cleanup)
-        self.get_logger().info("cleaned up: every parameter can be set, configure loads anew")
+        if result == TransitionCallbackReturn.SUCCESS:
+            self.get_logger().info("cleaned up: every parameter can be set, configure loads anew")
         return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
