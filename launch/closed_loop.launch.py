@@ -25,6 +25,13 @@ OPTIONS = {
 OWN = ("scenario", "stack", "set", "odometry_topic", "tf_topic", "simulation_interfaces", "log_level")
 
 
+def at_end(event: Any, context: LaunchContext) -> Shutdown:
+    """The scenarios are done; where one failed the launch ends with exit code 1, unless it ends already."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"{event.process_name} ended with exit code {event.returncode}: see the verdicts above")
+    return Shutdown(reason="the scenarios are done")
+
+
 def run(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
@@ -56,7 +63,7 @@ def run(context: LaunchContext) -> list[Node]:
             executable="closed_loop_node",
             arguments=arguments,
             parameters=[{"simulation_interfaces": value("simulation_interfaces")}],
-            on_exit=[Shutdown(reason="the scenarios are done")],
+            on_exit=at_end,
             **common,
         )
     ]

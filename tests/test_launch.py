@@ -232,6 +232,13 @@ def test_a_player_that_fails_ends_the_launch_and_one_that_is_done_does_when_aske
     assert at_end(ended(0), Context({"shutdown_at_end": "true"})).kind == "Shutdown"
 
 
+def test_a_scenario_that_fails_ends_the_launch_with_an_error(load: Callable[[str], ModuleType]) -> None:
+    at_end = load("closed_loop").at_end
+    with pytest.raises(RuntimeError, match="exit code 1: see the verdicts above"):
+        at_end(ended(1), Context({}))
+    assert at_end(ended(0), Context({})).kind == at_end(ended(1), Context({}, is_shutdown=True)).kind == "Shutdown"
+
+
 def test_a_mistyped_argument_is_told(overrides: Callable[..., dict[str, object]]) -> None:
     assert overrides(sync_mod="latest", bag="drive.db3") == overrides()
     assert WARNINGS[0] == "launch argument 'sync_mod' is not one of this file's; did you mean 'sync_mode'?"
