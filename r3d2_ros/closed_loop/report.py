@@ -122,7 +122,7 @@ def _table(runs: list[dict[str, Any]], detailed: set[str]) -> str:
             _number(run.get("distance_min_m"), " m"),
             "" if run.get("progress") is None else f"{run['progress']:.0%}",
             str(run["commands"]["misses"]),
-            "" if latency is None else f"{latency['p50']:.0f} / {latency['p95']:.0f} ms",
+            "" if latency is None else f"{round(latency['p50'])} / {round(latency['p95'])} ms",
         ]
         rows.append(
             f'<tr><th class="left name">{link}</th><td>{escape(run["type"])}</td>'
