@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 CORE = [
-    "av>=12",
+    "av>=17",
     "mcap>=1.2",
     "numba>=0.61",
     "numpy>=1.26",

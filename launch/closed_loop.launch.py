@@ -26,9 +26,9 @@ OWN = ("scenario", "stack", "set", "odometry_topic", "tf_topic", "simulation_int
 
 
 def at_end(event: Any, context: LaunchContext) -> Shutdown:
-    """The scenarios are done; where one failed the launch ends with exit code 1, unless it ends already."""
+    """The scenarios are done; unless all have passed, the launch ends with exit code 1, if it does not end already."""
     if event.returncode and not context.is_shutdown:
-        raise RuntimeError(f"{event.process_name} ended with exit code {event.returncode}: see the verdicts above")
+        raise RuntimeError(f"{event.process_name} ended with exit code {event.returncode}, see above")
     return Shutdown(reason="the scenarios are done")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 
-CLOSE = 0.8
+CLOSE = 0.88
 """Similarity, as in difflib, of a mistyped argument to the one that was meant. Arguments of a launch file that includes
 one of ours are there too, and none of theirs should be taken for one of ours."""
 

@@ -192,8 +192,9 @@ class Synchronizer:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether so many ticks wait that somebody should know."""
-        return len(self._pending) > max(1.0, BACKLOG_SHARE * self.config.queue_limit)
+        """Whether so many ticks wait to be rendered that somebody should know."""
+        to_make = sum(not tick.failed for tick in self._pending)
+        return to_make > max(1.0, BACKLOG_SHARE * self.config.queue_limit)
 
     @property
     def awaits_first_ego(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from numpy.typing import NDArray
 
 from r3d2_ros.errors import MissingPackageError
@@ -40,9 +40,10 @@ class VideoWriter:
         self._stream.width, self._stream.height = width_px + width_px % 2, height_px + height_px % 2
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
-        context.thread_count = 1  # the cores belong to the renderer
+        context.thread_count = 1  # the cores belong to the renderer, also below
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        self._reformatter = VideoReformatter()
         self._padding = ((0, height_px % 2), (0, width_px % 2), (0, 0))
 
     def write(self, rgb: NDArray[np.uint8], *, at_s: float | None = None) -> None:
@@ -50,12 +51,14 @@ class VideoWriter:
         if any(after for _, after in self._padding):
             rgb = np.pad(rgb, self._padding, mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        frame = picture.reformat(
+        frame = self._reformatter.reformat(
+            picture,
             format=self._stream.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
             dst_color_primaries=ColorPrimaries.BT709,
             dst_color_trc=ColorTrc.BT709,
+            threads=1,
         )
         if at_s is not None:
             self._stream.codec_context.time_base = frame.time_base = Fraction(1, TICKS_PER_S)

@@ -234,7 +234,7 @@ def test_a_player_that_fails_ends_the_launch_and_one_that_is_done_does_when_aske
 
 def test_a_scenario_that_fails_ends_the_launch_with_an_error(load: Callable[[str], ModuleType]) -> None:
     at_end = load("closed_loop").at_end
-    with pytest.raises(RuntimeError, match="exit code 1: see the verdicts above"):
+    with pytest.raises(RuntimeError, match="exit code 1, see above"):
         at_end(ended(1), Context({}))
     assert at_end(ended(0), Context({})).kind == at_end(ended(1), Context({}, is_shutdown=True)).kind == "Shutdown"
 

@@ -13,6 +13,7 @@ from r3d2_ros.closed_loop.entities import Delete, Edit, Move, Placement, Spawn, 
 from r3d2_ros.closed_loop.entity_view import EGO, Entity, entities, entity
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.simulation_codes import OK, Answer, MoveCode, Result, SpawnCode
+from r3d2_ros.config import FramesConfig
 from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.input_checks import Fault, checked_pose
 from r3d2_ros.scene import AssetLibrary
@@ -74,10 +75,10 @@ class EntityDesk:
     name the second has failed, however long the run is paused. An accepted change takes effect at the next tick.
     """
 
-    def __init__(self, plan: RunPlan, library: AssetLibrary, *, map_frame: str, base_link: str) -> None:
+    def __init__(self, plan: RunPlan, library: AssetLibrary, frames: FramesConfig) -> None:
         self._plan, self.library = plan, library
-        self._map_frames = ("", WORLD, map_frame)
-        self._ego_frames = (EGO, base_link)
+        self._map_frames = ("", WORLD, frames.map)
+        self._ego_frames = (EGO, frames.vehicle, frames.base_link)
         self._scripted = frozenset(actor.id for actor in plan.traffic.actors)
         self._lock = threading.Lock()
         self._waiting: list[Edit] = []

@@ -209,7 +209,9 @@ def _drawings(log: RunLog, data: RunData) -> str:
         Series("missed", "actor", _pairs(misses), dots=True),
     ]
     off = [
-        (f["t_s"], f["off_path_m"]) for f in log.of("frame") if f["off_path_m"] is not None and f["phase"] != "startup"
+        (frame["t_s"], frame["off_path_m"])
+        for frame in log.of("frame")
+        if frame["off_path_m"] is not None and frame["phase"] != "startup" and frame["t_s"] <= data.t_s[-1]
     ]
     distance = [Series("ego", "ego", _pairs(off))]
     return (
@@ -253,10 +255,10 @@ def _map(data: RunData) -> str:
     shapes.append(Shape("ego", data.ego_box(len(data.t_s) - 1), closed=True, label="ego"))
     x, y, yaw = data.ego[0, [X, Y, YAW]]
     along = np.array([x, y]), np.array([math.cos(yaw), math.sin(yaw)])
-    kinds = {shape.kind for shape in shapes}
+    near = _near(shapes, data)
+    kinds = {shape.kind for shape in near}
     names = (("ego", "ego"), ("target", "actor"), ("others", "other"), ("reference path", "reference"))
     legend = [(name, kind) for name, kind in names if kind in kinds]
-    near = _near(shapes, data)
     return map_view("From above, a box every second", near, along=along, legend=legend)
 
 

@@ -91,7 +91,7 @@ class ClosedLoopNode(Node):
         sim, scenario = self._plan.spec.sim, self._plan.spec.scenario
         autoware = bool(self.declare_parameter("autoware_control", False).value)
         frames = sim.frames
-        self._desk = EntityDesk(self._plan, simulator.library, map_frame=frames.map, base_link=frames.vehicle)
+        self._desk = EntityDesk(self._plan, simulator.library, frames)
         self._diagnostics = Diagnostics(self)
         self._transport_status = self._transport(transport)
         self._inputs = CommandInputs(

@@ -170,7 +170,8 @@ class Inputs:
 
     def _publishers_of(self, topic: str) -> str:
         count, policy = self._node.count_publishers(topic), self._incompatible.get(topic)
-        fault = f", incompatible {policy}" if policy else ""
+        matched = sum(s.get_publisher_count() for s in self._subscriptions if s.topic_name == topic)
+        fault = f", incompatible {policy}" if policy and matched < count else ""
         return f"{topic} ({count} publisher{'' if count == 1 else 's'}{fault})"
 
     def waiting_ticks(self) -> int:

@@ -97,7 +97,10 @@ class ConfigParameters:
         for name in self._node._parameter_overrides:
             if name.startswith(QOS) and name not in known and name not in self._told:
                 self._told.add(name)
-                self._warn(name, known, "is of no topic of this node")
+                side = f"{name.rpartition('.')[0]}."
+                policies = [other.removeprefix(side) for other in known if other.startswith(side)]
+                fault = f"is none of {', '.join(policies)}" if policies else "is of no topic that this node has now"
+                self._warn(name, [] if policies else known, fault)
 
     def _warn_of_unknown(self) -> None:
         """A mistyped override would otherwise be ignored without a word."""

@@ -257,6 +257,8 @@ class SimNode(LifecycleNodeMixin, Node):
 
     def _stop_run(self, reason: str) -> None:
         """End the run because going on would lose something; the transition runs beside the caller."""
+        if self._loop is not None and (missing := self._loop.waiting_for_subscribers):
+            reason = f"waiting for subscribers of {', '.join(missing)} (output.min_subscribers): {reason}"
         again = f"`ros2 lifecycle set {self.get_fully_qualified_name()} activate` begins a new run"
         self._report_fault(f"run stopped: {reason}. {again}")
 

@@ -10,6 +10,7 @@ the seed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -132,10 +133,16 @@ class Checkpoints:
 
 
 def _onto_the_disk(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, before this returns."""
+    """Have the system write a file, or the names in a folder, before this returns.
+
+    Some file systems cannot be asked that of a folder.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
@@ -151,10 +158,13 @@ def _can_be_read(folder: Path) -> bool:
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """Each fault of a checkpoint's own files is told with what to do. InputErrors."""
+    """Each fault of a checkpoint's own files is told with what to do. InputErrors; InputError for a file that is there
+    and cannot be opened, which nobody should remove."""
     try:
         yield
     except (InputError, InputErrors) as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise
         hint = Checkpoints(folder.parent.parent).damaged(folder)
         faults = error.faults if isinstance(error, InputErrors) else (error,)
         raise InputErrors([InputError(f.where, f.expected, f.got, hint) for f in faults]) from error
@@ -223,7 +233,7 @@ def restore(
     needed |= {f"mean/{name}": tuple(tensor.shape) for name, tensor in mean.items()}
     with _reading(folder):
         tensors = read_tensors(folder / STATE_TENSORS)
-        check_keys(str(folder / STATE_TENSORS), needed=needed, present=shapes_of(tensors.items()))
+    check_keys(str(folder / STATE_TENSORS), needed=needed, present=shapes_of(tensors.items()))
     model.load_state_dict({key: tensors[f"weight/{key}"] for key in model.state_dict()})
     for name, tensor in mean.items():
         tensor.copy_(tensors[f"mean/{name}"])

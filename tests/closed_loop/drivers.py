@@ -14,6 +14,7 @@ from r3d2_ros.closed_loop.inbox import Inbox
 from r3d2_ros.closed_loop.loop import Loop
 from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
 from r3d2_ros.closed_loop.vehicle import Actuation
+from r3d2_ros.config import FramesConfig
 from tests.closed_loop.small_world import LIBRARY, plan
 
 Stack = Callable[[Snapshot, "Run"], None]
@@ -45,7 +46,7 @@ class Run:
         self.log.write("header", **header(self.plan, controller="test", renderer="none"))
         OPEN.append(self.log)
         self.inbox = Inbox(round(self.plan.spec.scenario.control.max_age_s * 1e9))
-        self.desk = EntityDesk(self.plan, LIBRARY, map_frame="map", base_link="base_link")
+        self.desk = EntityDesk(self.plan, LIBRARY, FramesConfig())
         self.loop = Loop(self.plan, self.inbox, self.log, edits=self.desk)
         self.on_frame, self.on_tick, self.on_gate = on_frame, on_tick, on_gate
         self.wall_s, self.frame_s = 0.0, 0.05

@@ -16,6 +16,7 @@ from r3d2_ros.closed_loop.entities import World
 from r3d2_ros.closed_loop.entity_desk import MAX_ENTITIES, EntityDesk, MoveRequest, SpawnRequest
 from r3d2_ros.closed_loop.entity_view import category_of
 from r3d2_ros.closed_loop.simulation_codes import Answer, Category, MoveCode, Result, SpawnCode
+from r3d2_ros.config import FramesConfig
 from tests.closed_loop.drivers import Run, answering
 from tests.closed_loop.small_world import LIBRARY, parked, plan
 
@@ -27,7 +28,15 @@ LEFT = (HALF, 0.0, 0.0, HALF)
 
 def desk(**keys: Any) -> EntityDesk:
     """Of a run with the ego at the origin and a parked car, `target`, at x = 80."""
-    return EntityDesk(plan(actors=[parked(80.0)], **keys), LIBRARY, map_frame="map", base_link="base_link")
+    return EntityDesk(plan(actors=[parked(80.0)], **keys), LIBRARY, FramesConfig())
+
+
+@pytest.mark.parametrize("frame", ["base_link", "car_a/base_link"])
+def test_the_vehicles_frame_is_known_with_its_prefix_and_without(frame: str) -> None:
+    made = EntityDesk(plan(actors=[parked(80.0)]), LIBRARY, FramesConfig(prefix="car_a/"))
+    answer, _ = made.spawn(SpawnRequest("a", uri="car", frame=frame, position_m=(10, 0, 0)))
+    assert answer.ok
+    assert made.spawn(SpawnRequest(frame, uri="car"))[0].code == SpawnCode.NAME_NOT_UNIQUE
 
 
 def names(of: EntityDesk) -> list[str]:

@@ -17,6 +17,7 @@ from r3d2_ros.closed_loop.pace import Pace
 from r3d2_ros.closed_loop.run_control import RunControl
 from r3d2_ros.closed_loop.run_log import LogWriter
 from r3d2_ros.closed_loop.vehicle import Actuation
+from r3d2_ros.config import FramesConfig
 from tests.closed_loop.small_world import LIBRARY, plan
 
 TICK_S = 0.01
@@ -134,7 +135,7 @@ def test_a_run_over_ros_keeps_up_while_frame_sets_take_60_ms(tmp_path: Path, mon
         world=world,
         outputs=outputs,
         control=control,
-        desk=EntityDesk(planned, LIBRARY, map_frame="map", base_link="base_link"),
+        desk=EntityDesk(planned, LIBRARY, FramesConfig()),
         statistics=MagicMock(),
         on_frame=on_frame,
     )

@@ -17,9 +17,9 @@ from r3d2_ros.closed_loop.scores.data import SceneFacts, run_data
 from tests.closed_loop.logs import moving, straight_ego, write
 from tests.closed_loop.small_world import parked
 
-TARGET, BESIDE = "target", "beside"
-PLACES = {TARGET: (24.5, 0.0, 0.0), BESIDE: (24.5, 9.0, 0.0)}
-"""x, y, yaw of two parked cars: one before the ego, one well beside its lane."""
+TARGET, BESIDE, FAR = "target", "beside", "far"
+PLACES = {TARGET: (24.5, 0.0, 0.0), BESIDE: (24.5, 9.0, 0.0), FAR: (24.5, 300.0, 0.0)}
+"""x, y, yaw of parked cars: one before the ego, one well beside its lane, one that no map of the run shows."""
 
 
 def page_of(out: Path, *, actors: list[str], film: list[float], group: str = "") -> str:
@@ -70,6 +70,7 @@ def test_the_legend_of_the_map_has_what_is_on_it(tmp_path: Path) -> None:
     assert keys(page_of(tmp_path / "a", actors=[TARGET], film=[])) == ["ego", "target", "reference path"]
     both = keys(page_of(tmp_path / "b", actors=[TARGET, BESIDE], film=[]))
     assert both == ["ego", "target", "others", "reference path"]
+    assert keys(page_of(tmp_path / "c", actors=[TARGET, FAR], film=[])) == ["ego", "target", "reference path"]
 
 
 def test_who_drove_is_named_as_in_the_campaign(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from r3d2_ros.closed_loop.entity_desk import EntityDesk, SpawnRequest
 from r3d2_ros.closed_loop.run_control import MAX_WAITING, ResetAsked, RunControl, Stopped
 from r3d2_ros.closed_loop.simulation_codes import Result, Scope, State, TransitionCode
 from r3d2_ros.closed_loop.simulation_control import SimulationControl
+from r3d2_ros.config import FramesConfig
 from tests.closed_loop.small_world import LIBRARY, parked, plan
 
 
@@ -21,7 +22,7 @@ class CountingRun:
     def __init__(self) -> None:
         self.control = RunControl()
         planned = plan(actors=[parked(80.0)])
-        self.desk = EntityDesk(planned, LIBRARY, map_frame="map", base_link="base_link")
+        self.desk = EntityDesk(planned, LIBRARY, FramesConfig())
         self.simulation = SimulationControl(self.control, self.desk, timeout_s=10.0)
         self.begun = self.frames = self.ticks = 0
         self.stuck = threading.Event()

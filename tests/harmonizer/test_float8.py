@@ -431,6 +431,11 @@ def test_where_there_is_attention_in_8_bit(
     """Its tiles need the shared memory of data centres' GPUs."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert applied_float8(Float8Config(attention=True), CUDA).attention == on
+    if not on:
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+        alone = Float8Config(products=False, convolutions=False, attention=True)
+        with pytest.raises(InputError, match="compute capability 9.0 or"):
+            applied_float8(alone, CUDA)
 
 
 def test_our_kernels_without_triton_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,12 +100,15 @@ def test_an_override_of_a_topic_that_the_node_has_not_is_told(
         **{
             "qos_overrides./camera/font/image_raw.publisher.reliability": "best_effort",
             "qos_overrides./camera/left/image_raw.publisher.reliability": "best_effort",
+            "qos_overrides./camera/front/image_raw.publisher.deadline": 5,
         }
     )
     assert node.start() and node.trigger_deactivate() and node.trigger_activate()
     node.stop()
-    told = [line for line in capfd.readouterr().err.splitlines() if "of no topic of this node" in line]
+    log = capfd.readouterr().err
+    told = [line for line in log.splitlines() if "of no topic that this node has now" in line]
     assert len(told) == 1
+    assert re.search(r"image_raw.publisher.deadline' is none of .*reliability.* and has no effect", log)
     assert "font" in told[0] and "did you mean 'qos_overrides./camera/front/image_raw.publisher.reli" in told[0]
 
 

@@ -45,6 +45,8 @@ def applied_float8(config: Float8Config, device: torch.device) -> Float8Config:
     if not any(switches.values()):
         least = min(MIN_CAPABILITY[name] for name in MIN_CAPABILITY if getattr(config, name))
         expected = f"a GPU of compute capability {'.'.join(map(str, least))} or newer for float8"
+        if config.attention and capability >= least:
+            expected = "Hopper or a data centre's Blackwell, compute capability 9.0 or 10.x, for 8-bit attention alone"
         got = f"{torch.cuda.get_device_name(device)} with {'.'.join(map(str, capability))}"
         raise InputError("harmonizer.dtype", expected, got, "Use float16")
     if capability >= PRODUCTS_CAPABILITY:
