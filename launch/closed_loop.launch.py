@@ -13,7 +13,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from r3d2_ros.closed_loop.example_stacks import STACKS
-from r3d2_ros.launch_arguments import mistyped
+from r3d2_ros.launch_arguments import check_exit, mistyped
 
 # launch argument -> (option of `r3d2 scenario run`, description)
 OPTIONS = {
@@ -26,9 +26,8 @@ OWN = ("scenario", "stack", "set", "odometry_topic", "tf_topic", "simulation_int
 
 
 def at_end(event: Any, context: LaunchContext) -> Shutdown:
-    """The scenarios are done; unless all have passed, the launch ends with exit code 1, if it does not end already."""
-    if event.returncode and not context.is_shutdown:
-        raise RuntimeError(f"{event.process_name} ended with exit code {event.returncode}, see above")
+    """The scenarios are done; unless all have passed the node has failed."""
+    check_exit(event, context)
     return Shutdown(reason="the scenarios are done")
 
 

@@ -15,7 +15,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from r3d2_ros.launch_arguments import mistyped
+from r3d2_ros.launch_arguments import check_exit, mistyped
 
 # launch argument -> (parameter of the player, type, default, description)
 PLAYER: dict[str, tuple[str, type, str, str]] = {
@@ -95,9 +95,8 @@ def check(context: LaunchContext) -> None:
 
 
 def at_end(event: Any, context: LaunchContext) -> Shutdown | None:
-    """The player has ended; an error ends the launch with the exit code 1, unless that ends already."""
-    if event.returncode and not context.is_shutdown:
-        raise RuntimeError(f"{event.process_name} has failed with exit code {event.returncode}")
+    """The player has ended."""
+    check_exit(event, context)
     return Shutdown(reason="the bag is over") if value_of("shutdown_at_end", context) == "true" else None
 
 

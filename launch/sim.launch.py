@@ -13,7 +13,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from r3d2_ros.launch_arguments import mistyped
+from r3d2_ros.launch_arguments import check_exit, mistyped
 
 BOOLEAN = ["true", "false"]
 # launch argument -> (parameter, description, choices)
@@ -86,9 +86,8 @@ def typed(argument: str, text: str, choices: list[str] | None) -> ParameterValue
 
 
 def end_launch(event: Any, context: LaunchContext) -> Shutdown:
-    """The node has ended; an error gives the exit code 1, unless the launch ends already."""
-    if event.returncode and not context.is_shutdown:
-        raise RuntimeError(f"{event.process_name} was required and has failed with exit code {event.returncode}")
+    """The node has ended, and was required."""
+    check_exit(event, context)
     return Shutdown(reason="the simulator has ended")
 
 

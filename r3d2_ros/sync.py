@@ -193,8 +193,10 @@ class Synchronizer:
     @property
     def has_backlog(self) -> bool:
         """Whether so many ticks wait to be rendered that somebody should know."""
-        to_make = sum(not tick.failed for tick in self._pending)
-        return to_make > max(1.0, BACKLOG_SHARE * self.config.queue_limit)
+        return self._to_make() > max(1.0, BACKLOG_SHARE * self.config.queue_limit)
+
+    def _to_make(self) -> int:
+        return sum(not tick.failed for tick in self._pending)
 
     @property
     def awaits_first_ego(self) -> bool:
@@ -368,8 +370,7 @@ class Synchronizer:
         limit = self.config.queue_limit
         if len(self._pending) <= limit:
             return
-        to_make = sum(not tick.failed for tick in self._pending)
-        if to_make > limit or len(self._pending) > limit * FAILED_TICKS_PER_QUEUE:
+        if self._to_make() > limit or len(self._pending) > limit * FAILED_TICKS_PER_QUEUE:
             raise QueueOverflow(
                 f"{len(self._pending)} frame sets wait, sync.queue_limit is {limit}: {self.why_waiting()}"
             )

@@ -217,7 +217,7 @@ def test_a_required_simulator_ends_the_launch_with_its_status(sim: ModuleType) -
     assert handler("false") is None
     on_exit = handler("true")
     assert on_exit is not None and on_exit(ended(0), Context({})).kind == "Shutdown"
-    with pytest.raises(RuntimeError, match="it was required and has failed with exit code 1"):
+    with pytest.raises(RuntimeError, match="it has failed with exit code 1, see above"):
         on_exit(ended(1), Context({}))
     assert on_exit(ended(130), Context({}, is_shutdown=True)).kind == "Shutdown"
 

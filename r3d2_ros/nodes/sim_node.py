@@ -114,21 +114,17 @@ class SimNode(LifecycleNodeMixin, Node):
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        result = self._attempt("cleanup", self._cleanup)
-        if result == TransitionCallbackReturn.SUCCESS:
-            self.get_logger().info("cleaned up: every parameter can be set, configure loads anew")
-        return result
+        return self._attempt("cleanup", self._cleanup, "cleaned up: every parameter can be set, configure loads anew")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        result = self._attempt("shutdown", self._cleanup)
-        self.get_logger().info("finalized: nothing can be asked of this node any more; a signal ends its process")
-        return result
+        done = "finalized: nothing can be asked of this node any more; a signal ends its process"
+        return self._attempt("shutdown", self._cleanup, done)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._attempt("error processing", self._cleanup)
 
-    def _attempt(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
-        """Run a transition; a failure is logged with its cause and becomes an ERROR diagnostic."""
+    def _attempt(self, name: str, work: Callable[[], None], done: str = "") -> TransitionCallbackReturn:
+        """Run a transition; a failure is logged with its cause and becomes an ERROR diagnostic, success as `done`."""
         try:
             work()
         except USER_ERRORS as error:
@@ -140,6 +136,8 @@ class SimNode(LifecycleNodeMixin, Node):
             return TransitionCallbackReturn.FAILURE
         if name in ("configure", "activate"):
             self._fault = ""
+        if done:
+            self.get_logger().info(done)
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:

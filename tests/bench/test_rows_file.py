@@ -18,10 +18,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 
-MEASUREMENTS = [(render, "bench_render", RENDER_ROW | {"threads": 2}), (transport, "run", ROS_ROW)]
+EACH = pytest.mark.parametrize(
+    ("module", "measure", "row"),
+    [(render, "bench_render", RENDER_ROW | {"threads": 2}), (transport, "run", ROS_ROW)],
+    ids=["render", "transport"],
+)
 
 
-@pytest.mark.parametrize(("module", "measure", "row"), MEASUREMENTS, ids=["render", "transport"])
+@EACH
 def test_rows_are_written_where_a_file_can_be(
     module: ModuleType, measure: str, row: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -30,7 +34,7 @@ def test_rows_are_written_where_a_file_can_be(
     assert json.loads((tmp_path / "new" / "rows.json").read_text()) == [row]
 
 
-@pytest.mark.parametrize(("module", "measure", "row"), MEASUREMENTS, ids=["render", "transport"])
+@EACH
 def test_a_folder_is_refused_before_anything_is_measured(
     module: ModuleType,
     measure: str,
@@ -47,7 +51,7 @@ def test_a_folder_is_refused_before_anything_is_measured(
     assert f"--json: {tmp_path}: expected the name of a file to write, got a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("module", "measure", "row"), MEASUREMENTS, ids=["render", "transport"])
+@EACH
 def test_what_was_measured_is_printed_where_the_file_fails_at_last(
     module: ModuleType,
     measure: str,
