@@ -22,6 +22,7 @@ CONFIGURATION = {
     "assets": ("assets.library", "assets.yaml of the actors", None),
     "rig": ("rig.source", "demo3, surround6 or a rig file", None),
     "rig_fov_deg": ("rig.fov_deg", "horizontal field of view of a rig file without intrinsics (Autoware)", None),
+    "rig_lens": ("rig.lens", "pictures with lens distortion, or of pinholes", ["distorted", "rectified"]),
     "sync_mode": ("sync.mode", "how ticks are made", ["lockstep", "latest"]),
     "tick": ("sync.tick", "what makes a tick in lockstep", ["ego", "rate", "trigger"]),
     "actors": ("sync.actors", "whether a tick waits for actors", ["auto", "required", "static"]),

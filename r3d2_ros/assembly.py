@@ -188,7 +188,12 @@ def load_harmonizer(config: SimConfig, say: Say = lambda text: None) -> Harmoniz
 
 def load_config_rig(config: SimConfig) -> Rig:
     """The rig that the configuration names, the frames of its cameras behind `frames.prefix`."""
-    rig = load_rig(config.rig.source, kind=config.rig.kind, fov_deg=config.rig.fov_deg or None)
+    rig = load_rig(
+        config.rig.source,
+        kind=config.rig.kind,
+        fov_deg=config.rig.fov_deg or None,
+        rectified=config.rig.lens == "rectified",
+    )
     prefix = config.frames.prefix
     cameras = tuple(replace(camera, frame_id=prefixed(prefix, camera.frame_id)) for camera in rig.cameras)
     return replace(rig, cameras=cameras) if prefix else rig

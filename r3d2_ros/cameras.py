@@ -7,14 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from r3d2_ros.geometry import Rigid
+from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.lenses import LensModel
 
 R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """Rotation from optical axes (x right, y down, z forward) to body axes (x forward, y left, z up), REP-103."""
-
-DISTORTION_COUNTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
-"""sensor_msgs/distortion_models.hpp names, with the number of coefficients of each."""
-
 
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -22,7 +19,7 @@ class Camera:
 
     K             [3, 3] float64, pixels; the centre of the first pixel is (0, 0), as in CameraInfo and OpenCV
     T_ego_camera  optical frame (x right, y down, z forward) in base_link
-    D             distortion coefficients of `distortion_model`; not applied yet (see `is_distorted`)
+    D             distortion coefficients of `distortion_model`, a name of `lenses.DISTORTION_COUNTS`; none: a pinhole
     rate_hz       exposures per second of message time, phase_s the offset of the first one
     """
 
@@ -49,17 +46,39 @@ class Camera:
             raise ValueError(f"{where}: expected a positive size, got {self.width_px}x{self.height_px}")
         if not self.rate_hz > 0:
             raise ValueError(f"{where}: rate_hz: expected > 0, got {self.rate_hz}")
+        self.lens.check(f"{where}: D")
         K.setflags(write=False)
         object.__setattr__(self, "K", K)
         object.__setattr__(self, "frame_id", self.frame_id or f"{self.name}_optical_frame")
         object.__setattr__(self, "topic", self.topic or self.name)
 
     @property
+    def lens(self) -> LensModel:
+        return LensModel(self.distortion_model, self.D)
+
+    @property
     def is_distorted(self) -> bool:
-        return any(d != 0.0 for d in self.D)
+        """Whether pictures differ from those of a pinhole with this K."""
+        return self.lens.bends
+
+    def rectified(self) -> Camera:
+        """The pinhole with the same K, whose pictures are those that a rectification of this camera's gives."""
+        return replace(self, D=(), distortion_model="plumb_bob")
+
+    def rays(self, *, step_px: int = 1) -> Array:
+        """[H, W, 3] unit directions in the optical frame through the pixels' centres; NaN where the lens has none.
+
+        step_px  those of every so many rows and columns alone
+        """
+        v, u = np.mgrid[: self.height_px : step_px, : self.width_px : step_px].astype(np.float64)
+        return self.lens.rays((np.stack([u, v], axis=-1) - self.K[:2, 2]) / self.K[[0, 1], [0, 1]])
+
+    def pixels(self, points: Array) -> Array:
+        """[..., 2] where points [..., 3] of the optical frame are seen, also beside the picture; NaN where nowhere."""
+        return self.lens.points(points) * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
 
     def view(self, T_world_ego: Rigid) -> CameraView:
-        """The camera in the world, ready for a renderer."""
+        """The camera in the world, ready for a renderer: of the pinhole with this K, whatever its lens."""
         return CameraView(
             K=pixel_corner_K(self.K),
             width_px=self.width_px,

@@ -85,6 +85,10 @@ class RigConfig:
     fov_deg: Annotated[
         float, _doc("horizontal field of view for a rig file without intrinsics; 0: not given", ge=0, lt=180)
     ] = 0.0
+    lens: Annotated[
+        Literal["distorted", "rectified"],
+        _doc("distorted: pictures with each camera's lens distortion; rectified: pinholes with the cameras' K"),
+    ] = "distorted"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from r3d2_ros.cameras import Camera
 from r3d2_ros.config import OutputConfig
+from r3d2_ros.lenses import DISTORTION_COUNTS
 from r3d2_ros.simulator import CameraFrame, mask_image
 
 IMAGE_TOPICS = {
@@ -56,14 +57,15 @@ class Calibration:
 
 
 def calibration(camera: Camera) -> Calibration:
-    """That of the published pixels: a pinhole with the camera's K, zero plumb_bob, P = [K|0].
+    """That of the published pixels: the camera's K and D, and P = [K|0], with which they can be rectified.
 
-    The camera's own D is not applied to the picture, so it is never published.
+    Of a pinhole, zero plumb_bob.
     """
     K = camera.K
+    model = camera.distortion_model if camera.is_distorted else "plumb_bob"
     return Calibration(
-        distortion_model="plumb_bob",
-        d=[0.0] * 5,
+        distortion_model=model,
+        d=list(camera.D) if camera.is_distorted and camera.D else [0.0] * DISTORTION_COUNTS[model],
         k=K.ravel().tolist(),
         r=np.eye(3).ravel().tolist(),
         p=np.hstack([K, np.zeros((3, 1))]).ravel().tolist(),

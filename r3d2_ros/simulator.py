@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from r3d2_ros.harmonizer.compositing.region import actor_boxes
 from r3d2_ros.harmonizer.moment import Failed, Harmonized, Moment
 from r3d2_ros.rendering.base import Renderer
 from r3d2_ros.rendering.frames import DeviceRenderer, HostImage, RenderedFrame, render_frames
+from r3d2_ros.rendering.lens import Lens, LensDepth
+from r3d2_ros.rendering.rgb8 import content_hash
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.world import EgoState, WorldState
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from r3d2_ros.harmonizer.harmonizer import Harmonizer
     from r3d2_ros.harmonizer.temporal.blend import TemporalHistory
 
-HASHING_THREADS = 4
+FINISHING_THREADS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ class CameraFrame:
     rgb: NDArray[np.uint8]
     rendered: NDArray[np.uint8]
     mask: NDArray[np.float32] | None
-    depth_image: HostImage
+    depth_image: HostImage | LensDepth
     instance: NDArray[np.uint16] | None
     content_hash: str
     render_ms: float
@@ -101,13 +104,24 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """A moment that is rendered and not yet harmonized: the first half of `Simulator.step`."""
+    """A moment that is rendered and not yet harmonized: the first half of `Simulator.step`.
+
+    lenses         of the cameras
+    views, frames  of the lenses' faces, one lens after the other; a camera without distortion is its own face
+    """
 
     state: WorldState
     cameras: tuple[Camera, ...]
+    lenses: tuple[Lens, ...]
     views: tuple[CameraView, ...]
     frames: tuple[RenderedFrame, ...]
     render_ms: float
+
+    @property
+    def faces(self) -> list[slice]:
+        """Of each camera, where its lens' faces are in `views` and `frames`."""
+        ends = [*itertools.accumulate((len(lens.faces) for lens in self.lenses), initial=0)]
+        return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
 class Simulator:
@@ -129,7 +143,9 @@ class Simulator:
     ) -> None:
         self.scene, self.library, self.rig, self.renderer = scene, library, rig, renderer
         self.harmonizer, self.instances = harmonizer, instances
-        self._hashing = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hash")  # xxhash releases the GIL
+        # Lenses are computed, and pictures remapped and hashed, without the GIL.
+        self._pool = ThreadPoolExecutor(FINISHING_THREADS, thread_name_prefix="finish")
+        self._lenses = dict(zip(rig.cameras, self._pool.map(Lens, rig.cameras), strict=True))
 
     def step(
         self, state: WorldState, history: History, *, cameras: Sequence[Camera] | None = None
@@ -140,12 +156,13 @@ class Simulator:
     def render(self, state: WorldState, *, cameras: Sequence[Camera] | None = None) -> Rendered:
         """Scene and actors, before the harmonizer."""
         cameras = self.rig.cameras if cameras is None else tuple(cameras)
-        views = tuple(camera.view(state.ego.T_world_ego) for camera in cameras)
+        lenses = tuple(map(self._lens, cameras))
+        views = tuple(face.view(state.ego.T_world_ego) for lens in lenses for face in lens.faces)
         start = time.perf_counter()
         placed = self.scene.compose(state.actors, self.library)
         instances = self.instances or (self.harmonizer is not None and self.harmonizer.needs_instances)
         frames = render_frames(self.renderer, placed, views, instances=instances)
-        return Rendered(state, cameras, views, tuple(frames), _share_ms(start, cameras))
+        return Rendered(state, cameras, lenses, views, tuple(frames), _share_ms(start, cameras))
 
     def harmonize(
         self, rendered: Rendered, history: History, *, raw_where_it_fails: bool = False
@@ -161,21 +178,22 @@ class Simulator:
             outcomes, temporal = self.harmonizer.apply(self._moment(rendered), history.temporal)
             history = History(temporal)
         harmonize_ms = _share_ms(start, rendered.cameras) if self.harmonizer else 0.0
-        shown: dict[int, tuple[Harmonized, str]] = {}
+        shown: dict[int, tuple[Sequence[Harmonized], str]] = {}
         failures = []
-        for number, outcome in enumerate(outcomes):
-            if isinstance(outcome, Harmonized):
-                shown[number] = outcome, ""
+        for number, faces in enumerate(rendered.faces):
+            reason = next((one.reason for one in outcomes[faces] if isinstance(one, Failed)), "")
+            if not reason:
+                shown[number] = [one for one in outcomes[faces] if isinstance(one, Harmonized)], ""
             elif raw_where_it_fails:
-                shown[number] = Harmonized.of(rendered.frames[number].rgb8), outcome.reason
+                shown[number] = [Harmonized.of(frame.rgb8) for frame in rendered.frames[faces]], reason
             else:
-                failures.append(CameraFailure(rendered.cameras[number], outcome.reason))
+                failures.append(CameraFailure(rendered.cameras[number], reason))
         return self._frame_set(rendered, shown, failures, harmonize_ms=harmonize_ms), history
 
     def _moment(self, rendered: Rendered) -> Moment:
         return Moment(
             stamp_ns=rendered.state.stamp_ns,
-            names=tuple(camera.name for camera in rendered.cameras),
+            names=tuple(face.name for lens in rendered.lenses for face in lens.faces),
             views=rendered.views,
             frames=rendered.frames,
             actors=actor_boxes(rendered.state.actors, self.library),
@@ -183,26 +201,27 @@ class Simulator:
 
     def unharmonized(self, rendered: Rendered, reason: str) -> FrameSet:
         """The renders as pictures, marked with the reason why no harmonizer has changed them."""
-        shown = {number: (render, reason) for number, render in enumerate(self._renders(rendered))}
+        renders = self._renders(rendered)
+        shown = {number: (renders[faces], reason) for number, faces in enumerate(rendered.faces)}
         return self._frame_set(rendered, shown, [], harmonize_ms=0.0)
 
     def _renders(self, rendered: Rendered) -> list[Harmonized]:
-        return list(self._hashing.map(Harmonized.of, (frame.rgb8 for frame in rendered.frames)))
+        return list(self._pool.map(Harmonized.of, (frame.rgb8 for frame in rendered.frames)))
 
     def _frame_set(
         self,
         rendered: Rendered,
-        shown: Mapping[int, tuple[Harmonized, str]],
+        shown: Mapping[int, tuple[Sequence[Harmonized], str]],
         failures: Sequence[CameraFailure],
         *,
         harmonize_ms: float,
     ) -> FrameSet:
-        """`shown`: number of a camera -> its picture, and why that is the render although it was to be harmonized."""
+        """`shown`: number of a camera -> of its faces, and why these are renders although they were to be harmonized."""
         state, path = rendered.state, self.scene.path
-        frames = [
-            _frame(rendered, number, picture, harmonize_ms=harmonize_ms, raw=raw)
-            for number, (picture, raw) in shown.items()
-        ]
+        frames = self._pool.map(
+            lambda number: _frame(rendered, number, shown[number][0], harmonize_ms=harmonize_ms, raw=shown[number][1]),
+            shown,
+        )
         T_world_ego = state.ego.T_world_ego
         off_path_m, off_path_deg = path.deviation(T_world_ego) if path else (math.nan, math.nan)
         return FrameSet(
@@ -225,14 +244,23 @@ class Simulator:
         state = self._first_state()
         if isinstance(self.renderer, DeviceRenderer):
             placed = self.scene.compose(state.actors, self.library)
-            self.renderer.warm_up(placed, [camera.view(state.ego.T_world_ego) for camera in self.rig.cameras])
+            self.renderer.warm_up(placed, [face.view(state.ego.T_world_ego) for face in self._faces()])
         self.render(state)
 
     def warm_up_harmonizer(self) -> None:
         """The part of `harmonize`, in the thread that will call it: cuDNN keeps what it has chosen for each thread."""
         if self.harmonizer is not None:
-            self.harmonizer.warm_up([(camera.height_px, camera.width_px) for camera in self.rig.cameras])
+            self.harmonizer.warm_up([(face.height_px, face.width_px) for face in self._faces()])
             self.step(self._first_state(), History())
+
+    def _lens(self, camera: Camera) -> Lens:
+        if camera not in self._lenses:  # one that is not the rig's
+            self._lenses[camera] = Lens(camera)
+        return self._lenses[camera]
+
+    def _faces(self) -> list[Camera]:
+        """The pinholes that are rendered of the rig."""
+        return [face for camera in self.rig.cameras for face in self._lens(camera).faces]
 
     def _first_state(self) -> WorldState:
         """Where the scene was captured from first, without actors."""
@@ -241,21 +269,32 @@ class Simulator:
 
 
 def _frame(
-    rendered: Rendered, number: int, after: Harmonized, *, harmonize_ms: float, raw: str
+    rendered: Rendered, number: int, after: Sequence[Harmonized], *, harmonize_ms: float, raw: str
 ) -> CameraFrame:
-    before = rendered.frames[number]
+    lens, before = rendered.lenses[number], rendered.frames[rendered.faces[number]]
+    rgb = lens.picture([one.rgb for one in after])
+    changed = any(one.rgb is not frame.rgb8 for one, frame in zip(after, before, strict=True))
+    mask = instance = None
+    if any(one.mask is not None for one in after):
+        mask = lens.picture([_whole_mask(one) for one in after])
+    if before[0].instance is not None:
+        instance = lens.numbers([frame.instance for frame in before if frame.instance is not None])
     return CameraFrame(
         camera=rendered.cameras[number],
-        rgb=after.rgb,
-        rendered=before.rgb8,
-        mask=after.mask,
-        depth_image=before.depth_image,
-        instance=before.instance,
-        content_hash=after.content_hash,
+        rgb=rgb,
+        rendered=lens.picture([frame.rgb8 for frame in before]) if changed else rgb,
+        mask=mask,
+        depth_image=lens.depth_image([frame.depth_image for frame in before]),
+        instance=instance,
+        content_hash=after[0].content_hash if lens.is_identity else content_hash(rgb),
         render_ms=rendered.render_ms,
         harmonize_ms=harmonize_ms,
         raw=raw,
     )
+
+
+def _whole_mask(one: Harmonized) -> NDArray[np.float32]:
+    return np.zeros(one.rgb.shape[:2], np.float32) if one.mask is None else one.mask
 
 
 def _share_ms(start: float, cameras: Sequence[Camera]) -> float:

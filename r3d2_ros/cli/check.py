@@ -186,7 +186,9 @@ def _check_configuration(path: Path, findings: Findings) -> None:
     config = _usable_part(path, findings)
     with findings.collect():
         source = _named(path, "rig.source", config.rig.source, known=shipped_rigs())
-        findings.notes += load_rig(source, kind=config.rig.kind, fov_deg=config.rig.fov_deg or None).notes
+        rectified = config.rig.lens == "rectified"
+        fov_deg = config.rig.fov_deg or None
+        findings.notes += load_rig(source, kind=config.rig.kind, fov_deg=fov_deg, rectified=rectified).notes
     if config.assets.classes:
         with findings.collect():
             _named(path, "assets.classes", config.assets.classes)

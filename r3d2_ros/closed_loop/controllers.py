@@ -86,7 +86,7 @@ class DepthAebController(_Answering):
 
     def actuation(self, observation: Observation) -> Actuation:
         frame = max(observation.frame_set.frames, key=lambda frame: float(frame.camera.T_ego_camera.rotation[0, 2]))
-        view = DepthView(frame.depth, frame.camera.K, frame.camera.T_ego_camera)
+        view = DepthView(frame.depth, frame.camera.K, frame.camera.T_ego_camera, frame.camera.lens)
         return self._stack.actuation([view], observation.snapshot.ego.speed_mps)
 
 

@@ -44,6 +44,8 @@ class DriveInputs:
             base / user_path(getattr(drive, key), f"drive {drive.name}: {key}") for key in ("bag", "photos", "config")
         )
         config = replay_config(load_config(config_file), None)
+        # Pairs are of pinholes, as the harmonizer sees them.
+        config = replace(config, rig=replace(config.rig, lens="rectified"))
         config = replace(config, harmonizer=replace(config.harmonizer, backend="none"))
         rig = replay_rig(load_config_rig(config), cameras=settings.cameras)
         return cls(drive, bag, photos, config_file, config, rig)

@@ -93,6 +93,8 @@ def _entry(camera: Camera) -> dict[str, Any]:
         "width_px": camera.width_px,
         "height_px": camera.height_px,
         "K": [float(camera.K[0, 0]), float(camera.K[1, 1]), float(camera.K[0, 2]), float(camera.K[1, 2])],
+        "distortion_model": camera.distortion_model,
+        "D": list(camera.D),
         "rate_hz": camera.rate_hz,
         "phase_s": camera.phase_s,
         "topic": camera.topic,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from r3d2_ros.cameras import Rig
 from r3d2_ros.errors import InputError, InputErrors
@@ -14,6 +16,9 @@ from r3d2_ros.resources import config_dir, user_path
 from r3d2_ros.rigs import autoware, calibrator, hugsim, native, pandaset
 from r3d2_ros.rigs.fields import MAX_SIDE_PX, size_faults
 from r3d2_ros.schema import load_yaml
+
+UNSEEN_STEP_PX = 8
+"""Pixels without a ray are looked for in every so many rows and columns."""
 
 KINDS = ("r3d2", "pandaset", "hugsim", "autoware")
 
@@ -25,6 +30,7 @@ def load_rig(
     fov_deg: float | None = None,
     width_px: int | None = None,
     height_px: int | None = None,
+    rectified: bool = False,
 ) -> Rig:
     """The rig of a file, or a shipped one by name (`demo3`, `surround6`).
 
@@ -33,6 +39,7 @@ def load_rig(
                           refused for the others
     width_px, height_px   size of every image, both or none; cameras that have a size are resized to it and
                           keep their field of view
+    rectified             leave lens distortion out: each camera becomes the pinhole with its K
 
     Camera names become topic and frame names, so foreign ones are converted to ROS names (`fields.ros_name`).
     InputError or InputErrors with file, key, expected and got for a file that cannot be used.
@@ -45,7 +52,9 @@ def load_rig(
         raise InputError(str(path), "a mapping", type(data).__name__)
     if found == "autoware":
         return _built(
-            path, lambda: autoware.parse(data, path, fov_deg=fov_deg, width_px=width_px, height_px=height_px)
+            path,
+            lambda: autoware.parse(data, path, fov_deg=fov_deg, width_px=width_px, height_px=height_px),
+            rectified,
         )
     if fov_deg is not None:
         raise InputError(
@@ -55,7 +64,7 @@ def load_rig(
             "Leave it out, or change the intrinsics in the file.",
         )
     parse = {"r3d2": native.parse, "pandaset": pandaset.parse, "hugsim": hugsim.parse}[found]
-    rig = _built(path, lambda: parse(data, str(path), name=path.stem))
+    rig = _built(path, lambda: parse(data, str(path), name=path.stem), rectified)
     if width_px is None or height_px is None:
         return rig
     return replace(rig, cameras=tuple(camera.resized(width_px, height_px) for camera in rig.cameras))
@@ -116,27 +125,44 @@ def _check_arguments(
         raise InputErrors(faults)
 
 
-def _built(path: Path, parse: Callable[[], Rig]) -> Rig:
+def _built(path: Path, parse: Callable[[], Rig], rectified: bool) -> Rig:
     """The parsed rig, with notes on its lenses; what Camera and Rig themselves refuse becomes a fault of the file."""
     try:
         rig = parse()
-        return replace(rig, notes=(*rig.notes, *_lens_notes(rig, path)))
     except (InputError, InputErrors):
         raise
     except ValueError as error:
         raise InputError(str(path), "cameras that can be simulated", str(error)) from None
+    notes = [*rig.notes, *_intrinsic_notes(rig, path)]
+    if not rectified:
+        return replace(rig, notes=(*notes, *_unseen_notes(rig, path)))
+    if bent := ", ".join(camera.name for camera in rig.cameras if camera.is_distorted):
+        notes.append(f"{path}: the lens distortion of {bent} is left out, as rig.lens asks: pinholes with the file's K")
+    return replace(rig, cameras=tuple(camera.rectified() for camera in rig.cameras), notes=tuple(notes))
 
 
-def _lens_notes(rig: Rig, path: Path) -> list[str]:
-    """What of the lenses is not rendered, and intrinsics that do not seem to be those of the image."""
-    notes = []
-    if distorted := ", ".join(camera.name for camera in rig.cameras if camera.is_distorted):
-        text = "is not applied: pictures are pinholes with the file's K, camera_info says zeros"
-        notes.append(f"{path}: the lens distortion of {distorted} {text}")
+def _intrinsic_notes(rig: Rig, path: Path) -> Iterator[str]:
+    """Intrinsics that do not seem to be those of the image."""
     for camera in rig.cameras:
         cx, cy = camera.K[:2, 2]
         sizes = (camera.width_px, camera.height_px)
         if any(not size / 4 < (c + 0.5) < 3 * size / 4 for c, size in zip((cx, cy), sizes, strict=True)):
             far = f"principal point ({cx:g}, {cy:g}) far from the middle of {sizes[0]}x{sizes[1]} pixels"
-            notes.append(f"{path}: {camera.name}: {far}: is K that of another image size?")
-    return notes
+            yield f"{path}: {camera.name}: {far}: is K that of another image size?"
+
+
+def _unseen_notes(rig: Rig, path: Path) -> Iterator[str]:
+    """Pixels that no ray reaches. InputErrors for cameras that have no others."""
+    faults = []
+    for camera in rig.cameras:
+        if not camera.is_distorted:
+            continue
+        seen = np.isfinite(camera.rays(step_px=UNSEEN_STEP_PX)[..., 0])
+        place = f"{path}: {camera.name}"
+        if not seen.any():
+            faults.append(InputError(f"{place}: D", "a lens that sees through some pixel", str(list(camera.D))))
+        elif not seen.all():
+            share = f"{100 * (1 - seen.mean()):.2g} % of its pixels"
+            yield f"{place}: no ray reaches {share}, because its D turns back before: they are black"
+    if faults:
+        raise InputErrors(faults)

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from r3d2_ros.cameras import DISTORTION_COUNTS, R_BODY_OPTICAL, Camera, Rig
+from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.lenses import DISTORTION_COUNTS
 from r3d2_ros.rigs.fields import (
     NAME_PATTERN,
     FocalPx,

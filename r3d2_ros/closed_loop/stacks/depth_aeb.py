@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from r3d2_ros.closed_loop.stacks.constant_velocity import ConstantVelocity
 from r3d2_ros.closed_loop.vehicle import Actuation
 from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.lenses import PINHOLE, LensModel
 
 BRAKES_FROM_MPS2 = 3.5
 """It brakes once stopping takes more than this, and with no less."""
@@ -38,11 +39,12 @@ COLUMNS = 320
 
 @dataclass(frozen=True, eq=False)
 class DepthView:
-    """A depth image [H, W] (metres along the optical axis, NaN: nothing), K [3, 3] of its CameraInfo, its place."""
+    """A depth image [H, W] (z in metres, NaN: nothing), K [3, 3] and lens of its CameraInfo, its place."""
 
     depth: NDArray[np.float32]
     K: Array
     T_ego_camera: Rigid
+    lens: LensModel = PINHOLE
 
 
 class DepthAeb:
@@ -70,8 +72,9 @@ def obstacle_m(view: DepthView, *, front_m: float, half_width_m: float) -> float
     z = view.depth[::step, ::step]
     rows, columns = np.nonzero(np.isfinite(z))
     z = z[rows, columns].astype(np.float64)
-    fx, fy, cx, cy = view.K[0, 0], view.K[1, 1], view.K[0, 2], view.K[1, 2]
-    points = np.stack([(columns * step - cx) / fx * z, (rows * step - cy) / fy * z, z], axis=-1)
+    pixels = np.stack([columns, rows], axis=-1) * step
+    rays = view.lens.rays((pixels - view.K[:2, 2]) / view.K[[0, 1], [0, 1]])
+    points = rays * (z / rays[:, 2])[:, None]
     ahead, left, up = view.T_ego_camera.apply(points).T
     inside = (np.abs(left) < half_width_m) & (up > LOW_M) & (up < HIGH_M)
     inside &= (ahead > front_m) & (ahead < front_m + RANGE_M)

@@ -12,6 +12,7 @@ from tf2_msgs.msg import TFMessage
 from r3d2_ros.closed_loop.stacks.depth_aeb import DepthAeb, DepthView
 from r3d2_ros.closed_loop.vehicle import Actuation
 from r3d2_ros.geometry import Rigid, quat_to_matrix
+from r3d2_ros.lenses import LensModel
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.stacks.base import FrameStack, run_stack
 
@@ -44,8 +45,9 @@ class DepthAebStack(FrameStack):
     def answer(self, parts: dict[str, Any]) -> Actuation:
         image, speed_mps = parts["depth"], parts["odometry"].twist.twist.linear.x
         depth = np.frombuffer(image.data, np.float32).reshape(image.height, image.width)
-        K = np.array(parts["camera_info"].k, np.float64).reshape(3, 3)
-        view = DepthView(depth, K, self._T_ego[image.header.frame_id])
+        info = parts["camera_info"]
+        K, lens = np.array(info.k, np.float64).reshape(3, 3), LensModel(info.distortion_model, tuple(info.d))
+        view = DepthView(depth, K, self._T_ego[image.header.frame_id], lens)
         return self._stack.actuation([view], speed_mps)
 
     def _on_tf(self, message: TFMessage) -> None:
