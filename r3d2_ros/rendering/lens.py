@@ -247,6 +247,8 @@ def _focal_px(local: Array, used: NDArray[np.bool_], lens_px: Array) -> Array:
     The picture's pixels for a unit of x/z, and of y/z, follow from how far neighbours are apart in these. The lens' own
     fx and fy where no pixel has neighbours.
     """
+    if min(used.shape) < 2:
+        return lens_px
     with np.errstate(divide="ignore", invalid="ignore"):
         x, y = local[..., 0] / local[..., 2], local[..., 1] / local[..., 2]
         (x_down, x_across), (y_down, y_across) = np.gradient(x), np.gradient(y)

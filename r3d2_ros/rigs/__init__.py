@@ -160,7 +160,7 @@ def _unseen_notes(rig: Rig, path: Path) -> Iterator[str]:
         seen = np.isfinite(camera.rays(step_px=UNSEEN_STEP_PX)[..., 0])
         place = f"{path}: {camera.name}"
         if not seen.any():
-            faults.append(InputError(f"{place}: D", "a lens that sees through some pixel", str(list(camera.D))))
+            faults.append(InputError(f"{place}.D", "a lens that sees through some pixel", str(list(camera.D))))
         elif not seen.all():
             share = f"{100 * (1 - seen.mean()):.2g} % of its pixels"
             yield f"{place}: no ray reaches {share}, because its D turns back before: they are black"

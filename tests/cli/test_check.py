@@ -327,11 +327,9 @@ def test_what_is_known_of_assets_is_noted_once(folder: Path, kind: str, capsys: 
     assert [note for note in notes if str(car) in note] == [f"{car}: spherical harmonics of degree 4 cut to degree 3"]
 
 
-def test_what_is_not_rendered_of_a_configurations_rig_is_noted(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lenses_of_a_configurations_rig_are_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (folder / "rig.yaml").read_text()
     (folder / "rig.yaml").write_text(text.replace("fov_x_deg: 60", "fov_x_deg: 60\n    D: [0.1, 0, 0, 0, 0]"))
-    (folder / "file.yaml").write_text(GOOD["configuration"] or "")
+    (folder / "file.yaml").write_text((GOOD["configuration"] or "").replace("rig: {", "rig: {lens: rectified, "))
     notes = check(folder / "file.yaml", capsys)[1]["notes"]
-    assert notes[0].startswith(f"{folder / 'rig.yaml'}: the lens distortion of eye is not applied")
+    assert notes[0].startswith(f"{folder / 'rig.yaml'}: the lens distortion of eye is left out, as rig.lens asks")

@@ -14,6 +14,7 @@ from r3d2_ros.closed_loop.stacks.depth_aeb import BRAKES_FROM_MPS2, BRAKING_MPS2
 from r3d2_ros.closed_loop.stacks.path_follower import PathFollower
 from r3d2_ros.closed_loop.vehicle import Actuation, VehicleState
 from r3d2_ros.geometry import Rigid
+from r3d2_ros.lenses import LensModel
 
 K = np.array([[100.0, 0, 79.5], [0, 100.0, 59.5], [0, 0, 1]])
 CAMERA = Rigid(R_BODY_OPTICAL, np.array([1.5, 0.0, 1.4]))
@@ -70,6 +71,23 @@ def test_nothing_in_sight() -> None:
 def test_a_large_image_gives_the_same_distance() -> None:
     large = DepthView(np.full((960, 1280), 20.0, np.float32), K * np.array([[8], [8], [1]]), CAMERA)
     assert obstacle_m(large, front_m=FRONT_M, half_width_m=1.25) == pytest.approx(18.0)
+
+
+@pytest.mark.parametrize(
+    "lens", [LensModel("plumb_bob", (-0.2, 0.05, 0.0, 0.0, 0.0)), LensModel("equidistant", (0.0,) * 4)], ids=str
+)
+def test_a_lens_moves_the_edge_of_the_corridor(lens: LensModel) -> None:
+    """Something 0.2 m before the bumper, from 1.3 m to the left on, is beside the corridor of 1.25 m."""
+    rows, columns = np.mgrid[:120, :160]
+    rays = lens.rays((np.stack([columns, rows], axis=-1) - K[:2, 2]) / K[[0, 1], [0, 1]])
+    x = 2.2 * rays[..., 0] / rays[..., 2]
+    for nearest, distance in ((-1.3, math.inf), (-1.2, 0.2)):
+        depth = np.where(x < nearest, 2.2, np.nan).astype(np.float32)
+        seen = obstacle_m(DepthView(depth, K, CAMERA, lens), front_m=FRONT_M, half_width_m=1.25)
+        assert seen == pytest.approx(distance)
+    # A pinhole's arithmetic would take the first for something in the way.
+    beside = np.where(x < -1.3, 2.2, np.nan).astype(np.float32)
+    assert obstacle_m(DepthView(beside, K, CAMERA), front_m=FRONT_M, half_width_m=1.25) == pytest.approx(0.2)
 
 
 def braking(aeb: DepthAeb, z_m: float, speed_mps: float) -> float:

@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from r3d2_ros.cameras import Rig
 from r3d2_ros.config import load_config
 from r3d2_ros.demo import children as children_module
 from r3d2_ros.demo import files
@@ -167,6 +169,18 @@ def test_a_narrower_rig_sees_the_same(tmp_path: Path) -> None:
         assert (a.width_px, a.height_px, a.topic, a.frame_id) == (400, 224, b.topic, b.frame_id)
         np.testing.assert_allclose(a.T_ego_camera.matrix(), b.T_ego_camera.matrix(), atol=1e-12)
         assert a.K[0, 0] == pytest.approx(b.K[0, 0] / 4)
+
+
+def test_a_narrower_rig_has_the_same_lenses(tmp_path: Path) -> None:
+    lens = ("equidistant", (0.02, -0.01, 0.003, -0.0005))
+    bent = replace(load_rig("demo3")["front"], distortion_model=lens[0], D=lens[1])
+    files.write_rig(tmp_path / "rig.yaml", files.narrower(Rig("bent", (bent,)), 400))
+    small = load_rig(tmp_path / "rig.yaml")["front"]
+    assert (small.distortion_model, small.D) == lens
+    # The corner's ray stays, since K is scaled about the corner.
+    for camera in (small, bent):
+        at = (camera.K[:2, 2] + 0.5) / camera.K[[0, 1], [0, 1]]
+        np.testing.assert_allclose(camera.lens.rays(at), bent.lens.rays((bent.K[:2, 2] + 0.5) / bent.K[[0, 1], [0, 1]]))
 
 
 def test_a_rig_that_is_narrow_enough_stays(tmp_path: Path) -> None:

@@ -39,15 +39,36 @@ def test_transform_message_puts_the_optical_axis_along_x_forward() -> None:
     assert (message.header.frame_id, message.child_frame_id) == ("base_link", "front_optical_frame")
 
 
-def test_camera_info_projects_a_point_to_its_pixel_and_never_publishes_a_distortion() -> None:
+def test_camera_info_projects_a_point_to_its_pixel() -> None:
     K = np.array([[1000.0, 0, 799.5], [0, 1000.0, 449.5], [0, 0, 1]])
-    camera = Camera("front", 1600, 900, K, Rigid(R_BODY_OPTICAL, [0, 0, 0]), D=(-0.3, 0.1, 0.0, 0.0, 0.0))
+    camera = Camera("front", 1600, 900, K, Rigid(R_BODY_OPTICAL, [0, 0, 0]))
     message = camera_info_message(camera)
     # 1 m right and 0.5 m down at 10 m depth: 100 px right of and 50 px below the principal point.
     u, v, w = np.array(message.p).reshape(3, 4) @ [1.0, 0.5, 10.0, 1.0]
     assert (u / w, v / w) == pytest.approx((899.5, 499.5))
     assert message.distortion_model == "plumb_bob" and list(message.d) == [0.0] * 5
     assert (message.width, message.height) == (1600, 900)
+
+
+@pytest.mark.parametrize(
+    "model, D, published",
+    [
+        ("plumb_bob", (-0.3, 0.1, 0.0, 0.0, 0.01), ("plumb_bob", [-0.3, 0.1, 0.0, 0.0, 0.01])),
+        ("rational_polynomial", (0.1,) * 8, ("rational_polynomial", [0.1] * 8)),
+        ("rational_polynomial", (0.0,) * 8, ("plumb_bob", [0.0] * 5)),
+        ("equidistant", (), ("equidistant", [0.0] * 4)),
+    ],
+)
+def test_camera_info_tells_the_lens_of_the_pixels(
+    model: str, D: tuple[float, ...], published: tuple[str, list[float]]
+) -> None:
+    K = np.array([[1000.0, 0, 799.5], [0, 1000.0, 449.5], [0, 0, 1]])
+    camera = Camera("front", 1600, 900, K, Rigid(R_BODY_OPTICAL, [0, 0, 0]), D=D, distortion_model=model)
+    message = camera_info_message(camera)
+    assert (message.distortion_model, list(message.d)) == published
+    # What rectifies the picture keeps K.
+    np.testing.assert_array_equal(np.array(message.p).reshape(3, 4)[:, :3], K)
+    np.testing.assert_array_equal(np.array(message.r).reshape(3, 3), np.eye(3))
 
 
 def test_image_bytes_of_each_encoding() -> None:

@@ -346,11 +346,24 @@ def test_other_calibrations_are_told_the_same(tmp_path: Path, text: str, got: st
     assert fault.got.startswith(got) and hint in fault.hint
 
 
-def test_lens_distortion_is_noted(tmp_path: Path) -> None:
+def test_a_rectified_rig_has_pinholes_and_says_so(tmp_path: Path) -> None:
     path = one_camera(tmp_path, D="[0.1, 0, 0, 0, 0]")
-    text = "the lens distortion of cam is not applied: pictures are pinholes with the file's K, camera_info says zeros"
-    assert load_rig(path).notes == (f"{path}: {text}",)
-    assert load_rig(one_camera(tmp_path, D="[0, 0, 0, 0, 0]")).notes == ()
+    assert load_rig(path).notes == ()
+    rig = load_rig(path, rectified=True)
+    text = "the lens distortion of cam is left out, as rig.lens asks: pinholes with the file's K"
+    assert rig.notes == (f"{path}: {text}",) and not rig["cam"].is_distorted
+    np.testing.assert_array_equal(rig["cam"].K, load_rig(path)["cam"].K)
+    assert load_rig(one_camera(tmp_path, D="[0, 0, 0, 0, 0]"), rectified=True).notes == ()
+
+
+def test_pixels_without_a_ray_are_noted_and_a_lens_without_any_is_refused(tmp_path: Path) -> None:
+    """640x480 pixels at fx 200: with k1 = -0.3 rays end 0.7027 * 200 = 141 px from the middle; 80 % are beyond."""
+    path = one_camera(tmp_path, K="[200, 200, 319.5, 239.5]", D="[-0.3, 0, 0, 0, 0]")
+    (note,) = load_rig(path).notes
+    assert note == f"{path}: cam: no ray reaches 80 % of its pixels, because its D turns back before: they are black"
+    assert load_rig(one_camera(tmp_path, K="[600, 600, 319.5, 239.5]", D="[-0.3, 0, 0, 0, 0]")).notes == ()
+    path = one_camera(tmp_path, K="[100, 100, 900, 239.5]", D="[-0.3, 0, 0, 0, 0]")
+    assert faults_of(path)["cam.D"].expected == "a lens that sees through some pixel"
 
 
 @pytest.mark.parametrize(("K", "noted"), [("959.5, 539.5", True), ("319.5, 120", False), ("319.5, 119", True)])
