@@ -216,7 +216,7 @@ class Simulator:
         *,
         harmonize_ms: float,
     ) -> FrameSet:
-        """`shown`: number of a camera -> its faces' pictures, and why these are renders although others were asked for."""
+        """`shown`: number of a camera -> what its faces show, and why that is the renders although not asked for."""
         state, path = rendered.state, self.scene.path
         frames = self._pool.map(
             lambda number: _frame(rendered, number, shown[number][0], harmonize_ms=harmonize_ms, raw=shown[number][1]),

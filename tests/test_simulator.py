@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import xxhash
@@ -71,6 +73,29 @@ def test_same_state_same_bytes_whatever_was_rendered_before() -> None:
     again = sim.step(state(), History())[0]
     assert hashes(first) == hashes(again)
     assert hashes(first) != hashes(sim.step(state(5.0), History())[0])
+
+
+def test_what_rectifies_pictures_makes_those_of_the_pinhole() -> None:
+    """As `image_proc` does it for a subscriber, with the K and D of camera_info."""
+    plain = simulator()
+    camera = plain.rig.cameras[0]
+    barrel = replace(camera, name="barrel", D=(-0.25, 0.06, 0.001, -0.0005, -0.004))
+    fisheye = replace(camera, name="fisheye", D=(0.02, -0.01, 0.003, -0.0005), distortion_model="equidistant")
+    first, second, pinhole = plain.step(state(), History(), cameras=[barrel, fisheye, camera])[0].frames
+    K = camera.K
+    rectified = {
+        "barrel": cv2.undistort(first.rgb, K, np.array(barrel.D)),
+        "fisheye": cv2.fisheye.undistortImage(second.rgb, K, np.array(fisheye.D), Knew=K),
+    }
+    beside = psnr(np.roll(pinhole.rgb, 1, axis=1), pinhole.rgb)
+    for name, picture in rectified.items():
+        assert psnr(picture, pinhole.rgb) > beside + 5, f"{name}: 6 dB are half a pixel"
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Of what lies 8 pixels from the edges, beyond which distorted pictures have nothing."""
+    difference = (a.astype(float) - b)[8:-8, 8:-8]
+    return float(10 * np.log10(255**2 / np.mean(difference**2)))
 
 
 class Counting(CpuRenderer):

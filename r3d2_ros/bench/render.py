@@ -20,24 +20,35 @@ from typing import Any
 import numpy as np
 
 from r3d2_ros.bench.rows_file import check_rows_file, write_rows
-from r3d2_ros.cameras import CameraView
+from r3d2_ros.cameras import Camera, pixel_centre_K
 from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 from r3d2_ros.geometry import Affine, Array, Rigid, quat_normalize
+from r3d2_ros.lenses import PINHOLE, LensModel
 from r3d2_ros.rendering.base import PlacedGaussians, PlacedScene, Renderer, RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer, ViewStats
 from r3d2_ros.rendering.kernels_layout import BLOCK
+from r3d2_ros.rendering.lens import Lens
 from r3d2_ros.rendering.reference import ReferenceRenderer
+from r3d2_ros.rendering.rgb8 import to_rgb8
 from r3d2_ros.sky import Sky
 
 Row = dict[str, Any]
 SLOPE_X, SLOPE_Y = 0.9, 0.495
 """Half width and height of the field of view as tangents, of which the images show 0.906 and 0.509."""
 AVX512 = BLOCK == 16
+BARREL = LensModel("plumb_bob", (-0.3, 0.09, 0.0, 0.0, -0.01))
+"""Bends the corners of these cameras, 47 degrees from the axis for a pinhole, by a quarter: they see 57."""
+
+FISHEYE = LensModel("equidistant")
+"""104 degrees from left to right, 58 from top to bottom."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table: a scene, seen by cameras of equal size. The goal is for two cores; None: no goal."""
+    """One line of the table: a scene, seen by cameras of equal size. The goal is for two cores; None: no goal.
+
+    Through a lens that bends, a frame is what `Simulator` makes of it: renders of its faces, as bytes, and the picture.
+    """
 
     name: str
     scene: Callable[[], PlacedScene]
@@ -45,13 +56,18 @@ class Case:
     height: int
     goal_ms: float | None
     cameras: int = 1
+    lens: LensModel = PINHOLE
 
-    def views(self) -> list[CameraView]:
-        """Cameras at the origin, turned about the vertical in equal steps, 530 px focal length at 960 px width."""
+    def lenses(self) -> list[Lens]:
+        """Of cameras at the origin, turned about the vertical in equal steps, 530 px focal length at 960 px width."""
         focal = 530.0 * self.width / 960
-        K = np.array([[focal, 0, self.width / 2], [0, focal, self.height / 2], [0, 0, 1]])
-        turns = [Rigid.from_rpy((0.0, 2 * np.pi * i / self.cameras, 0.0)) for i in range(self.cameras)]
-        return [CameraView(K, self.width, self.height, turn) for turn in turns]
+        K = pixel_centre_K(np.array([[focal, 0, self.width / 2], [0, focal, self.height / 2], [0, 0, 1]]))
+        turns = [Rigid.from_rpy((0.0, -2 * np.pi * i / self.cameras, 0.0)) for i in range(self.cameras)]
+        name, D = self.lens.name, self.lens.D
+        return [
+            Lens(Camera(f"camera_{i}", self.width, self.height, K, turn, D=D, distortion_model=name))
+            for i, turn in enumerate(turns)
+        ]
 
 
 def frustum_scene(count: int) -> PlacedScene:
@@ -77,6 +93,8 @@ CASES = (
     Case("200k visible", lambda: frustum_scene(200_000), 1920, 1080, goal_ms=190 if AVX512 else 260),
     Case("1M around", lambda: ring_scene(1_000_000), 1920, 1080, goal_ms=260),
     Case("1M around, rig of 6", lambda: ring_scene(1_000_000), 1600, 900, goal_ms=None, cameras=6),
+    Case("1M around, barrel", lambda: ring_scene(1_000_000), 1920, 1080, goal_ms=None, lens=BARREL),
+    Case("1M around, fisheye", lambda: ring_scene(1_000_000), 1920, 1080, goal_ms=None, lens=FISHEYE),
 )
 
 
@@ -94,7 +112,7 @@ def bench_render(
     for case in CASES:
         say(f"{case.name}, {case.width}x{case.height}")
         scene, renderer = case.scene(), CpuRenderer(RenderSettings())
-        times_ms, cpu_ms, stats = _measure(renderer, scene, case.views(), repeats)
+        times_ms, cpu_ms, stats = _measure(renderer, scene, case.lenses(), repeats)
         stages = {f.name: round(float(np.median([_total(s, f.name) for s in stats])), 2) for f in fields(ViewStats)[2:]}
         row = _row(case, "cpu", scene, times_ms, cpu_ms)
         rows.append(row | {"visible": _total(stats[0], "visible"), "threads": renderer.threads, **stages})
@@ -102,22 +120,31 @@ def bench_render(
         case, fast = CASES[0], rows[0]
         say(f"{case.name}, {case.width}x{case.height}, readable reference")
         scene = case.scene()
-        times_ms, cpu_ms, _ = _measure(ReferenceRenderer(RenderSettings()), scene, case.views(), 1)
+        times_ms, cpu_ms, _ = _measure(ReferenceRenderer(RenderSettings()), scene, case.lenses(), 1)
         row = _row(case, "reference", scene, times_ms, cpu_ms) | {"goal_ms": None, "within_goal": None, "threads": 1}
         rows.append(row | {"visible": fast["visible"], "times_slower": round(row["median_ms"] / fast["median_ms"], 1)})
     return rows
 
 
 def _measure(
-    renderer: Renderer, scene: PlacedScene, views: Sequence[CameraView], repeats: int
+    renderer: Renderer, scene: PlacedScene, lenses: Sequence[Lens], repeats: int
 ) -> tuple[list[float], list[float], list[tuple[ViewStats, ...]]]:
-    """Wall and processor ms of each `render` call after the warm-up, and the CPU renderer's statistics of each."""
+    """Wall and processor ms of each frame after the warm-up, and the CPU renderer's statistics of each."""
+    views = [face.view(Rigid.identity()) for lens in lenses for face in lens.faces]
+
+    def frame() -> None:
+        images = iter(renderer.render(scene, views))
+        for lens in lenses:
+            renders = [next(images).rgb for _ in lens.faces]
+            if not lens.is_identity:
+                lens.picture([to_rgb8(render) for render in renders])
+
     if isinstance(renderer, CpuRenderer):
-        renderer.render(scene, views)
+        frame()
     times_ms, cpu_ms, stats = [], [], []
     for _ in range(repeats):
         start, cpu_start = time.perf_counter(), time.process_time()
-        renderer.render(scene, views)
+        frame()
         times_ms.append((time.perf_counter() - start) * 1e3)
         cpu_ms.append((time.process_time() - cpu_start) * 1e3)
         if isinstance(renderer, CpuRenderer):

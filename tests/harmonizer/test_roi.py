@@ -181,7 +181,7 @@ def test_the_grid_of_reduced_frames_has_whole_latent_pixels_there_and_here() -> 
     # 16 pixels are 8 of the half; 2/3 of 24 are 16; 720 of 900 rows are 4/5, and 4/5 of 40 are 32.
     assert [grid_of(scale, 8) for scale in (1.0, 0.5, 2 / 3, 720 / 900, 720 / 1280)] == [8, 16, 24, 40, 128]
     assert grid_of(0.5, 16) == 32
-    assert grid_of(720 / 886, 8) == 8 * 443, "beyond the frame, which is run whole"
+    assert grid_of(720 / 886, 8) == 8 * 443, "beyond the frame, which would be run whole"
     assert crop_sizes(parse_sizes("256x256, 384x768"), (886, 1920), grid_px=8 * 443) == []
     assert crop_sizes(parse_sizes("256x256, 384x768"), (1080, 1920), grid_px=24) == [(264, 264), (384, 768)]
     for size in crop_sizes(parse_sizes(RoiConfig().sizes), (1080, 1920), grid_px=24):

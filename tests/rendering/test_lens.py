@@ -76,7 +76,7 @@ def test_faces_are_pinholes_at_the_cameras_place_and_no_larger_than_needed(camer
 def test_every_pixel_shows_what_its_ray_sees(camera: Camera) -> None:
     lens = Lens(camera)
     picture = lens.picture([colour(directions(face, camera)) for face in lens.faces])
-    # Bilinear between pixels of at most 1/90 radian: (3/90)^2 / 8 * 0.4 and OpenCV's steps of 1/32 pixel, 3/90/64 * 0.4.
+    # Bilinear between pixels of at most 1/90 radian, 0.4 (3/90)^2 / 8, in OpenCV's steps of 1/32, 0.4 (3/90) / 64.
     np.testing.assert_allclose(picture, colour(camera.rays()), atol=4e-4)
 
 
