@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +66,7 @@ def assemble(
         config.rendering.backend, settings, device=config.rendering.device, threads=config.rendering.threads
     )
     harmonizer = load_harmonizer(config, say)
+    start = time.perf_counter()
     simulator = Simulator(
         scene=scene,
         library=library,
@@ -74,6 +75,8 @@ def assemble(
         harmonizer=harmonizer,
         instances=config.output.instance,
     )
+    if bent := ", ".join(_lens_facts(simulator)):
+        say(f"lenses: {bent} ({time.perf_counter() - start:.1f} s)")
     start = time.perf_counter()
     if warm_harmonizer:
         simulator.warm_up()
@@ -152,6 +155,16 @@ def _cpu_has_instructions(dtype: str) -> bool:
     names = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
     says = getattr(torch.ops.mkldnn, names[dtype], None) if dtype in names else None
     return True if says is None else bool(says())
+
+
+def _lens_facts(simulator: Simulator) -> Iterator[str]:
+    """Of each distorted camera, what is rendered for it."""
+    for camera in simulator.rig.cameras:
+        lens = simulator.lens(camera)
+        if not lens.is_identity:
+            share = sum(face.width_px * face.height_px for face in lens.faces) / (camera.width_px * camera.height_px)
+            pinholes = "1 pinhole" if len(lens.faces) == 1 else f"{len(lens.faces)} pinholes"
+            yield f"{camera.name} as {pinholes} with {share:.1f} times its pixels"
 
 
 def _temporal_notes(config: SimConfig, rig: Rig) -> list[str]:

@@ -25,8 +25,8 @@ from r3d2_ros.geometry import Array
 DISTORTION_COUNTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 """Names of the models, with the number of coefficients of each."""
 
-WIDEST_PINHOLE_DEG = 89.0
-"""Rays farther from the axis are not looked for in the models that divide by z."""
+WIDEST_DEG = {"plumb_bob": 89.0, "rational_polynomial": 89.0, "equidistant": 140.0}
+"""How far from the axis rays are looked for: the first two models divide by z, and no fisheye sees farther."""
 
 TABLE_ROWS = 4096
 NEWTON_STEPS = 12
@@ -84,13 +84,14 @@ class LensModel:
 
     @cached_property
     def limit(self) -> float:
-        """Radius in the plane up to which the image grows with it; half a turn or WIDEST_PINHOLE_DEG at most."""
+        """Radius in the plane up to which the image grows with it, at most that of WIDEST_DEG."""
         up, down = self._radial
         squared = Polynomial([0.0, 1.0])
         # d(r up/down)/dr = 0, and down = 0, in r^2.
         turns = up * down + 2 * squared * (up.deriv() * down - up * down.deriv())
         roots = [root.real for root in (*turns.roots(), *down.roots()) if abs(root.imag) < 1e-9 and root.real > 0]
-        most = np.pi if self.name == "equidistant" else np.tan(np.deg2rad(WIDEST_PINHOLE_DEG))
+        widest = np.deg2rad(WIDEST_DEG[self.name])
+        most = widest if self.name == "equidistant" else np.tan(widest)
         return float(min([most, *np.sqrt(roots)]))
 
     @cached_property

@@ -156,7 +156,7 @@ class Simulator:
     def render(self, state: WorldState, *, cameras: Sequence[Camera] | None = None) -> Rendered:
         """Scene and actors, before the harmonizer."""
         cameras = self.rig.cameras if cameras is None else tuple(cameras)
-        lenses = tuple(map(self._lens, cameras))
+        lenses = tuple(map(self.lens, cameras))
         views = tuple(face.view(state.ego.T_world_ego) for lens in lenses for face in lens.faces)
         start = time.perf_counter()
         placed = self.scene.compose(state.actors, self.library)
@@ -253,14 +253,15 @@ class Simulator:
             self.harmonizer.warm_up([(face.height_px, face.width_px) for face in self._faces()])
             self.step(self._first_state(), History())
 
-    def _lens(self, camera: Camera) -> Lens:
+    def lens(self, camera: Camera) -> Lens:
+        """What is rendered for a camera."""
         if camera not in self._lenses:  # one that is not the rig's
             self._lenses[camera] = Lens(camera)
         return self._lenses[camera]
 
     def _faces(self) -> list[Camera]:
         """The pinholes that are rendered of the rig."""
-        return [face for camera in self.rig.cameras for face in self._lens(camera).faces]
+        return [face for camera in self.rig.cameras for face in self.lens(camera).faces]
 
     def _first_state(self) -> WorldState:
         """Where the scene was captured from first, without actors."""

@@ -53,6 +53,16 @@ def test_a_camera_that_is_too_slow_for_the_temporal_mode_is_named(folder: Path) 
     assert notes(sync__tick="ego") == [], "the rate of the ego is not known"
 
 
+@pytest.mark.parametrize("lens, said", [("distorted", 1), ("rectified", 0)])
+def test_what_is_rendered_for_a_lens_is_said_and_rectified_rigs_have_none(folder: Path, lens: str, said: int) -> None:
+    (folder / "rig.yaml").write_text(RIG.replace("fov_x_deg: 60\n", "fov_x_deg: 60\n    D: [-0.2, 0.02, 0, 0, 0]\n"))
+    lines: list[str] = []
+    config = load_config(folder / "sim.yaml", {"rig.lens": lens, "harmonizer.backend": "none"})
+    (camera,) = assemble(config, lines.append).simulator.rig.cameras
+    found = [line for line in lines if line.startswith("lenses: eye as 1 pinhole with 1.")]
+    assert len(found) == said and camera.is_distorted is bool(said)
+
+
 def test_what_is_known_of_the_librarys_files_is_noted(folder: Path) -> None:
     car = write_ply(folder / "car.ply", gaussian_columns(4, rest=72))
     (folder / "assets.yaml").write_text("assets: {car: {file: car.ply}}\n")

@@ -61,6 +61,8 @@ def test_an_equidistant_lens_sees_to_the_side_and_behind() -> None:
     rays = np.array([[1.0, 0, 0], [0, 1.0, -1.0]])
     np.testing.assert_allclose(model.points(rays), [[np.pi / 2, 0], [0, 3 * np.pi / 4]])
     np.testing.assert_allclose(model.rays(np.array([[np.pi / 2, 0]])), [[1, 0, 0]], atol=1e-12)
+    # 140 degrees are 2.443.
+    assert np.isnan(model.rays(np.array([[2.45, 0.0]]))).all() and np.isfinite(model.rays(np.array([[2.44, 0]]))).all()
 
 
 def test_beyond_where_the_polynomial_turns_back_there_is_no_ray() -> None:

@@ -163,6 +163,6 @@ def _unseen_notes(rig: Rig, path: Path) -> Iterator[str]:
             faults.append(InputError(f"{place}.D", "a lens that sees through some pixel", str(list(camera.D))))
         elif not seen.all():
             share = f"{100 * (1 - seen.mean()):.2g} % of its pixels"
-            yield f"{place}: no ray reaches {share}, because its D turns back before: they are black"
+            yield f"{place}: its lens has no rays for {share}, which are black"
     if faults:
         raise InputErrors(faults)

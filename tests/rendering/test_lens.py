@@ -33,7 +33,12 @@ FISHEYE = camera(140.0, "equidistant", (0.02, -0.01, 0.003, -0.0005))
 AROUND = camera(90.0, "equidistant", (0.0, 0.0, 0.0, 0.0))
 """Sees 205 degrees from left to right, 127 from top to bottom."""
 
-CAMERAS = {"barrel": BARREL, "cushion": CUSHION, "rational": RATIONAL, "fisheye": FISHEYE, "around": AROUND}
+BEHIND = camera(60.0, "equidistant", (0.0, 0.0, 0.0, 0.0), (320, 320))
+"""Sees as far as any: 140 degrees aside in every direction."""
+
+CAMERAS = {
+    "barrel": BARREL, "cushion": CUSHION, "rational": RATIONAL, "fisheye": FISHEYE, "around": AROUND, "behind": BEHIND,
+}  # fmt: skip
 each_camera = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 
 
@@ -57,7 +62,7 @@ def test_a_camera_without_distortion_shows_the_render_itself() -> None:
 
 def test_lenses_that_see_far_to_the_sides_have_several_faces() -> None:
     counts = {name: len(Lens(camera).faces) for name, camera in CAMERAS.items()}
-    assert counts == {"barrel": 1, "cushion": 1, "rational": 1, "fisheye": 3, "around": 5}
+    assert counts == {"barrel": 1, "cushion": 1, "rational": 1, "fisheye": 3, "around": 5, "behind": 5}
 
 
 @each_camera
@@ -76,8 +81,8 @@ def test_faces_are_pinholes_at_the_cameras_place_and_no_larger_than_needed(camer
 def test_every_pixel_shows_what_its_ray_sees(camera: Camera) -> None:
     lens = Lens(camera)
     picture = lens.picture([colour(directions(face, camera)) for face in lens.faces])
-    # Bilinear between pixels of at most 1/90 radian, 0.4 (3/90)^2 / 8, in OpenCV's steps of 1/32, 0.4 (3/90) / 64.
-    np.testing.assert_allclose(picture, colour(camera.rays()), atol=4e-4)
+    # Bilinear between pixels of at most 1/60 radian, 0.4 (3/60)^2 / 8, in OpenCV's steps of 1/32, 0.4 (3/60) / 64.
+    np.testing.assert_allclose(picture, np.nan_to_num(colour(camera.rays())), atol=4e-4)
 
 
 @each_camera
@@ -86,9 +91,9 @@ def test_depth_is_along_the_cameras_own_axis(camera: Camera) -> None:
     lens = Lens(camera)
     picture = lens.depth([(5 * face.rays()[..., 2]).astype(np.float32) for face in lens.faces])
     z = 5 * camera.rays()[..., 2]
-    np.testing.assert_array_equal(np.isnan(picture), z <= 0)
-    # The nearest pixel of the face is up to 0.71 pixels away, each 1/90 radian at most.
-    np.testing.assert_allclose(picture[z > 0], z[z > 0], atol=5 * 0.71 / 85)
+    np.testing.assert_array_equal(np.isfinite(picture), z > 0)
+    # The nearest pixel of the face is up to 0.71 pixels away, each 1/60 radian at most.
+    np.testing.assert_allclose(picture[z > 0], z[z > 0], atol=5 * 0.71 / 56)
 
 
 @each_camera
@@ -96,9 +101,9 @@ def test_numbers_are_never_mixed(camera: Camera) -> None:
     lens = Lens(camera)
     sides = [np.where(directions(face, camera)[..., 0] > 0.1, 700, 30).astype(np.uint16) for face in lens.faces]
     picture = lens.numbers(sides)
-    assert set(np.unique(picture)) == {30, 700}
     x = camera.rays()[..., 0]
-    clear = np.abs(x - 0.1) > 0.71 / 85
+    assert set(np.unique(picture)) == {30, 700} | ({0} if np.isnan(x).any() else set())
+    clear = np.abs(x - 0.1) > 0.71 / 56
     np.testing.assert_array_equal(picture[clear], np.where(x > 0.1, 700, 30)[clear])
 
 
@@ -164,4 +169,4 @@ def test_a_gaussian_is_seen_where_opencv_projects_it(camera: Camera) -> None:
         picture = lens.picture([image.rgb for image in renderer.render(placed, views)])[..., 1].astype(np.float64)
         v, u = np.mgrid[: camera.height_px, : camera.width_px]
         centre = np.array([(u * picture).sum(), (v * picture).sum()]) / picture.sum()
-        np.testing.assert_allclose(centre, expected.ravel(), atol=0.08)
+        np.testing.assert_allclose(centre, expected.ravel(), atol=0.1)

@@ -360,7 +360,7 @@ def test_pixels_without_a_ray_are_noted_and_a_lens_without_any_is_refused(tmp_pa
     """640x480 pixels at fx 200: with k1 = -0.3 rays end 0.7027 * 200 = 141 px from the middle; 80 % are beyond."""
     path = one_camera(tmp_path, K="[200, 200, 319.5, 239.5]", D="[-0.3, 0, 0, 0, 0]")
     (note,) = load_rig(path).notes
-    assert note == f"{path}: cam: no ray reaches 80 % of its pixels, because its D turns back before: they are black"
+    assert note == f"{path}: cam: its lens has no rays for 80 % of its pixels, which are black"
     assert load_rig(one_camera(tmp_path, K="[600, 600, 319.5, 239.5]", D="[-0.3, 0, 0, 0, 0]")).notes == ()
     path = one_camera(tmp_path, K="[100, 100, 900, 239.5]", D="[-0.3, 0, 0, 0, 0]")
     assert faults_of(path)["cam.D"].expected == "a lens that sees through some pixel"
