@@ -143,9 +143,10 @@ class Simulator:
     ) -> None:
         self.scene, self.library, self.rig, self.renderer = scene, library, rig, renderer
         self.harmonizer, self.instances = harmonizer, instances
-        # Lenses are computed, and pictures remapped and hashed, without the GIL.
+        # OpenCV and xxhash release the GIL, and so does most of what makes a lens.
         self._pool = ThreadPoolExecutor(FINISHING_THREADS, thread_name_prefix="finish")
-        self._lenses = dict(zip(rig.cameras, self._pool.map(Lens, rig.cameras), strict=True))
+        with ThreadPoolExecutor(FINISHING_THREADS) as pool:
+            self._lenses = dict(zip(rig.cameras, pool.map(Lens, rig.cameras), strict=True))
 
     def step(
         self, state: WorldState, history: History, *, cameras: Sequence[Camera] | None = None
