@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,14 @@ from r3d2_ros.lenses import LensModel
 R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """Rotation from optical axes (x right, y down, z forward) to body axes (x forward, y left, z up), REP-103."""
 
+
 @dataclass(frozen=True, eq=False)
 class Camera:
     """One camera of a rig.
 
     K             [3, 3] float64, pixels; the centre of the first pixel is (0, 0), as in CameraInfo and OpenCV
     T_ego_camera  optical frame (x right, y down, z forward) in base_link
-    D             distortion coefficients of `distortion_model`, a name of `lenses.DISTORTION_COUNTS`; none: a pinhole
+    D             distortion coefficients of `distortion_model`, a name of `lenses.DISTORTION_COUNTS`; none: zeros
     rate_hz       exposures per second of message time, phase_s the offset of the first one
     """
 
@@ -52,7 +54,7 @@ class Camera:
         object.__setattr__(self, "frame_id", self.frame_id or f"{self.name}_optical_frame")
         object.__setattr__(self, "topic", self.topic or self.name)
 
-    @property
+    @cached_property
     def lens(self) -> LensModel:
         return LensModel(self.distortion_model, self.D)
 
@@ -72,10 +74,6 @@ class Camera:
         """
         v, u = np.mgrid[: self.height_px : step_px, : self.width_px : step_px].astype(np.float64)
         return self.lens.rays((np.stack([u, v], axis=-1) - self.K[:2, 2]) / self.K[[0, 1], [0, 1]])
-
-    def pixels(self, points: Array) -> Array:
-        """[..., 2] where points [..., 3] of the optical frame are seen, also beside the picture; NaN where nowhere."""
-        return self.lens.points(points) * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
 
     def view(self, T_world_ego: Rigid) -> CameraView:
         """The camera in the world, ready for a renderer: of the pinhole with this K, whatever its lens."""

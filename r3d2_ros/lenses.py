@@ -41,6 +41,9 @@ BLOCK = 1 << 15
 class LensModel:
     """`name` of DISTORTION_COUNTS, and as many coefficients, or none: those are then 0."""
 
+    name: str
+    D: tuple[float, ...] = ()
+
     def check(self, where: str) -> None:
         """ValueError for another name, another number of coefficients, or one that is not finite."""
         if self.name not in DISTORTION_COUNTS:
@@ -53,9 +56,6 @@ class LensModel:
     def bends(self) -> bool:
         """Whether this is anything but a pinhole."""
         return self.name == "equidistant" or any(self.D)
-
-    name: str
-    D: tuple[float, ...] = ()
 
     def points(self, rays: Array) -> Array:
         """Image coordinates [..., 2] of directions [..., 3] in the optical frame; NaN where the lens sees nothing."""
@@ -75,11 +75,10 @@ class LensModel:
     def rays(self, points: Array) -> Array:
         """Unit directions [..., 3] in the optical frame of image coordinates [..., 2]; NaN where there is none."""
         flat = np.asarray(points, np.float64).reshape(-1, 2)
-        table = self._table()
         out = np.empty((len(flat), 3))
         for begin in range(0, len(flat), BLOCK):
             x, y = flat[begin : begin + BLOCK].T
-            out[begin : begin + BLOCK] = self._directions(*self._unbent(x, y, table))
+            out[begin : begin + BLOCK] = self._directions(*(self._unbent(x, y) if self.bends else (x, y)))
         return out.reshape(*np.shape(points)[:-1], 3)
 
     @cached_property
@@ -97,9 +96,11 @@ class LensModel:
     @cached_property
     def _radial(self) -> tuple[Polynomial, Polynomial]:
         """What a radius is multiplied with, and divided by, as polynomials of its square."""
+        # The roots' search needs coefficients that are not lost beside the others.
+        D = tuple(0.0 if abs(d) < 1e-18 else d for d in self.D)
         if self.name == "equidistant":
-            return Polynomial([1.0, *self.D]), Polynomial([1.0])
-        k1, k2, _, _, k3, *below = self.D or (0.0,) * 5
+            return Polynomial([1.0, *D]), Polynomial([1.0])
+        k1, k2, _, _, k3, *below = D or (0.0,) * 5
         return Polynomial([1.0, k1, k2, k3]), Polynomial([1.0, *below])
 
     @cached_property
@@ -131,6 +132,7 @@ class LensModel:
             factor + grows * y * y + 6 * p1 * y + 2 * p2 * x,
         )
 
+    @cached_property
     def _table(self) -> tuple[Array, Array]:
         """Radii in the image, growing, and in the plane, to begin the search with."""
         up, down = self._radial
@@ -138,13 +140,14 @@ class LensModel:
         radii = np.linspace(0.0, angle, TABLE_ROWS)
         if self.name != "equidistant":
             radii = np.tan(radii)
+        radii *= 1 - 1e-12  # not to the very end, which may be a pole
         return radii * up(radii**2) / down(radii**2), radii
 
-    def _unbent(self, bent_x: Array, bent_y: Array, table: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _unbent(self, bent_x: Array, bent_y: Array) -> tuple[Array, Array]:
         """Points of the plane of image coordinates, by Newton's method from those without tangential terms."""
         bent = np.hypot(bent_x, bent_y)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            factor = np.where(bent > 0, np.interp(bent, *table) / bent, 1.0)
+            factor = np.where(bent > 0, np.interp(bent, *self._table) / bent, 1.0)
             x, y = bent_x * factor, bent_y * factor
             for _ in range(NEWTON_STEPS):
                 there_x, there_y = self._bent(x, y)

@@ -41,7 +41,8 @@ class CameraFrame:
     depth_image   what `depth` is brought from when it is asked for
     instance      [H, W] uint16 actor numbers, or None when not asked for
     content_hash  xxh3_128 of the row-major rgb pixels, 32 hexadecimal digits
-    render_ms, harmonize_ms  wall time; a call for several cameras is shared equally among them
+    render_ms, harmonize_ms  wall time; a call for several cameras is shared equally among them. What it takes to look a
+                  picture up through its lens is in render_ms
     raw           why the render is shown although a harmonizer was asked for; empty where it is not so
     """
 
@@ -143,7 +144,7 @@ class Simulator:
     ) -> None:
         self.scene, self.library, self.rig, self.renderer = scene, library, rig, renderer
         self.harmonizer, self.instances = harmonizer, instances
-        # OpenCV and xxhash release the GIL, and so does most of what makes a lens.
+        # OpenCV and xxhash work without the GIL, and so does some of what makes a lens.
         self._pool = ThreadPoolExecutor(FINISHING_THREADS, thread_name_prefix="finish")
         with ThreadPoolExecutor(FINISHING_THREADS) as pool:
             self._lenses = dict(zip(rig.cameras, pool.map(Lens, rig.cameras), strict=True))
@@ -155,7 +156,7 @@ class Simulator:
         return self.harmonize(self.render(state, cameras=cameras), history)
 
     def render(self, state: WorldState, *, cameras: Sequence[Camera] | None = None) -> Rendered:
-        """Scene and actors, before the harmonizer."""
+        """Scene and actors, before the harmonizer. The lenses of cameras that are not the rig's are made, and kept."""
         cameras = self.rig.cameras if cameras is None else tuple(cameras)
         lenses = tuple(map(self.lens, cameras))
         views = tuple(face.view(state.ego.T_world_ego) for lens in lenses for face in lens.faces)
@@ -219,10 +220,12 @@ class Simulator:
     ) -> FrameSet:
         """`shown`: number of a camera -> what its faces show, and why that is the renders although not asked for."""
         state, path = rendered.state, self.scene.path
-        frames = self._pool.map(
-            lambda number: _frame(rendered, number, shown[number][0], harmonize_ms=harmonize_ms, raw=shown[number][1]),
-            shown,
-        )
+
+        def frame(number: int) -> CameraFrame:
+            after, raw = shown[number]
+            return _frame(rendered, number, after, harmonize_ms=harmonize_ms, raw=raw, instances=self.instances)
+
+        frames = self._pool.map(frame, shown)
         T_world_ego = state.ego.T_world_ego
         off_path_m, off_path_deg = path.deviation(T_world_ego) if path else (math.nan, math.nan)
         return FrameSet(
@@ -271,25 +274,41 @@ class Simulator:
 
 
 def _frame(
-    rendered: Rendered, number: int, after: Sequence[Harmonized], *, harmonize_ms: float, raw: str
+    rendered: Rendered, number: int, after: Sequence[Harmonized], *, harmonize_ms: float, raw: str, instances: bool
 ) -> CameraFrame:
-    lens, before = rendered.lenses[number], rendered.frames[rendered.faces[number]]
-    rgb = lens.picture([one.rgb for one in after])
-    changed = any(one.rgb is not frame.rgb8 for one, frame in zip(after, before, strict=True))
+    """Camera `number`'s, whose faces show `after`; with the numbers of actors where `instances` are asked for."""
+    camera, lens, before = rendered.cameras[number], rendered.lenses[number], rendered.frames[rendered.faces[number]]
+    if lens.is_identity:
+        (shown,), (frame,) = after, before
+        return CameraFrame(
+            camera=camera,
+            rgb=shown.rgb,
+            rendered=frame.rgb8,
+            mask=shown.mask,
+            depth_image=frame.depth_image,
+            instance=frame.instance,
+            content_hash=shown.content_hash,
+            render_ms=rendered.render_ms,
+            harmonize_ms=harmonize_ms,
+            raw=raw,
+        )
+    start = time.perf_counter()
+    rgb = lens.picture([shown.rgb for shown in after])
+    changed = any(shown.rgb is not frame.rgb8 for shown, frame in zip(after, before, strict=True))
     mask = instance = None
-    if any(one.mask is not None for one in after):
-        mask = lens.picture([_whole_mask(one) for one in after])
-    if before[0].instance is not None:
+    if any(shown.mask is not None for shown in after):
+        mask = lens.picture([_whole_mask(shown) for shown in after])
+    if instances:
         instance = lens.numbers([frame.instance for frame in before if frame.instance is not None])
     return CameraFrame(
-        camera=rendered.cameras[number],
+        camera=camera,
         rgb=rgb,
         rendered=lens.picture([frame.rgb8 for frame in before]) if changed else rgb,
         mask=mask,
-        depth_image=lens.depth_image([frame.depth_image for frame in before]),
+        depth_image=LensDepth(lens, tuple(frame.depth_image for frame in before)),
         instance=instance,
-        content_hash=after[0].content_hash if lens.is_identity else content_hash(rgb),
-        render_ms=rendered.render_ms,
+        content_hash=content_hash(rgb),
+        render_ms=rendered.render_ms + (time.perf_counter() - start) * 1e3,
         harmonize_ms=harmonize_ms,
         raw=raw,
     )

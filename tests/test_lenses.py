@@ -74,12 +74,19 @@ def test_beyond_where_the_polynomial_turns_back_there_is_no_ray() -> None:
     assert np.isnan(model.points(np.array([1.2, 0.0, 1.0]))).all()
 
 
-def test_a_pole_of_the_rational_model_is_its_end() -> None:
-    """1 - r^2 in the denominator: nothing at or beyond 45 degrees."""
-    model = LensModel("rational_polynomial", (0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0))
-    assert model.limit == pytest.approx(1.0)
-    assert np.isfinite(model.points(np.array([0.9, 0.0, 1.0]))).all()
-    assert np.isnan(model.points(np.array([1.1, 0.0, 1.0]))).all()
+@pytest.mark.parametrize("k4", [-1.0, -0.4, -0.3, -0.2])
+def test_a_pole_of_the_rational_model_is_its_end(k4: float) -> None:
+    """1 + k4 r^2 in the denominator: at k4 = -1 nothing at or beyond 45 degrees."""
+    model = LensModel("rational_polynomial", (0.0, 0.0, 0.0, 0.0, 0.0, k4, 0.0, 0.0))
+    assert model.limit == pytest.approx((-1 / k4) ** 0.5)
+    inside, outside = np.array([0.9 * model.limit, 0.0, 1.0]), np.array([1.1 * model.limit, 0.0, 1.0])
+    assert np.isnan(model.points(outside)).all()
+    np.testing.assert_allclose(model.rays(model.points(inside)), inside / np.linalg.norm(inside), atol=1e-9)
+
+
+def test_a_coefficient_that_is_next_to_nothing_changes_nothing() -> None:
+    model = LensModel("plumb_bob", (-0.3, 0.0, 0.0, 0.0, 1e-60))
+    assert model.limit == pytest.approx(1.0541, abs=1e-4)
 
 
 def test_pinholes_see_nothing_behind_and_zeros_bend_nothing() -> None:

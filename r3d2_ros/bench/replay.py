@@ -105,8 +105,9 @@ def bench_replay(*, rig: str, frames: int, repeats: int, say: Callable[[str], No
 
 def _render(simulator: Simulator, poses: list[Rigid]) -> None:
     placed = simulator.scene.compose((), simulator.library)
+    faces = [face for camera in simulator.rig.cameras for face in simulator.lens(camera).faces]
     for pose in poses:
-        simulator.renderer.render(placed, [camera.view(pose) for camera in simulator.rig.cameras])
+        simulator.renderer.render(placed, [face.view(pose) for face in faces])
 
 
 def _replay(simulator: Simulator, ticks: Ticks, store: Store) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.actors_file import load_actors, load_assets
+from r3d2_ros.cameras import Rig
 from r3d2_ros.closed_loop.runs import load_runs
 from r3d2_ros.closed_loop.scenario import Scenario
 from r3d2_ros.closed_loop.vehicle import Vehicle, load_vehicle
@@ -188,7 +189,7 @@ def _check_configuration(path: Path, findings: Findings) -> None:
         source = _named(path, "rig.source", config.rig.source, known=shipped_rigs())
         rectified = config.rig.lens == "rectified"
         fov_deg = config.rig.fov_deg or None
-        findings.notes += load_rig(source, kind=config.rig.kind, fov_deg=fov_deg, rectified=rectified).notes
+        _note_rig(load_rig(source, kind=config.rig.kind, fov_deg=fov_deg, rectified=rectified), source, findings)
     if config.assets.classes:
         with findings.collect():
             _named(path, "assets.classes", config.assets.classes)
@@ -302,7 +303,20 @@ def _check_rig(path: Path, findings: Findings) -> None:
         findings.notes.append(f"{path}: has no intrinsics, so it needs a field of view: --fov, or rig.fov_deg")
         load_rig(path, fov_deg=STAND_IN_FOV_DEG)
     else:
-        findings.notes += load_rig(path).notes
+        _note_rig(load_rig(path), str(path), findings)
+
+
+def _note_rig(rig: Rig, source: str, findings: Findings) -> None:
+    """A rig's notes, and what is wrong with lenses for which no pinholes can be rendered."""
+    findings.notes += rig.notes
+    for camera in (camera for camera in rig.cameras if camera.is_distorted):
+        from r3d2_ros.rendering.lens import check_lens  # with numba, which takes a while to import
+
+        with findings.collect():
+            try:
+                check_lens(camera)
+            except InputError as fault:
+                raise InputError(f"{source}: {fault.where}", fault.expected, fault.got, fault.hint) from None
 
 
 def _check_scene(path: Path, findings: Findings) -> None:

@@ -283,7 +283,8 @@ class HarmonizerConfig:
         str,
         Field(
             description="full, half, or rows such as 720p: harmonize a smaller image and add what changed to the "
-            "full-resolution render; more rows than the image has are its own"
+            "full-resolution render; more rows than the image has are its own, else it is the nearest fraction of them "
+            "with a denominator up to 27, where that is within 2 %"
         ),
         AfterValidator(_checked_resolution),
     ] = "full"

@@ -129,13 +129,13 @@ def _built(path: Path, parse: Callable[[], Rig], rectified: bool) -> Rig:
     """The parsed rig, with notes on its lenses; what Camera and Rig themselves refuse becomes a fault of the file."""
     try:
         rig = parse()
+        notes = [*rig.notes, *_intrinsic_notes(rig, path)]
+        if not rectified:
+            return replace(rig, notes=(*notes, *_unseen_notes(rig, path)))
     except (InputError, InputErrors):
         raise
     except ValueError as error:
         raise InputError(str(path), "cameras that can be simulated", str(error)) from None
-    notes = [*rig.notes, *_intrinsic_notes(rig, path)]
-    if not rectified:
-        return replace(rig, notes=(*notes, *_unseen_notes(rig, path)))
     if bent := ", ".join(camera.name for camera in rig.cameras if camera.is_distorted):
         notes.append(f"{path}: the lens distortion of {bent} is left out, as rig.lens asks: pinholes with the file's K")
     return replace(rig, cameras=tuple(camera.rectified() for camera in rig.cameras), notes=tuple(notes))
@@ -152,17 +152,17 @@ def _intrinsic_notes(rig: Rig, path: Path) -> Iterator[str]:
 
 
 def _unseen_notes(rig: Rig, path: Path) -> Iterator[str]:
-    """Pixels that no ray reaches. InputErrors for cameras that have no others."""
+    """Pixels that no ray reaches, told by some of them. InputErrors for cameras that have no others."""
     faults = []
     for camera in rig.cameras:
         if not camera.is_distorted:
             continue
-        seen = np.isfinite(camera.rays(step_px=UNSEEN_STEP_PX)[..., 0])
         place = f"{path}: {camera.name}"
-        if not seen.any():
-            faults.append(InputError(f"{place}.D", "a lens that sees through some pixel", str(list(camera.D))))
+        seen = np.isfinite(camera.rays(step_px=UNSEEN_STEP_PX)[..., 0])
+        if not seen.any() and not np.isfinite(camera.rays()[..., 0]).any():
+            faults.append(InputError(f"{place}.D", "a lens that some pixel sees through", str(list(camera.D))))
         elif not seen.all():
             share = f"{100 * (1 - seen.mean()):.2g} % of its pixels"
-            yield f"{place}: its lens has no rays for {share}, which are black"
+            yield f"{place}: its lens has no rays for about {share}, which are black"
     if faults:
         raise InputErrors(faults)

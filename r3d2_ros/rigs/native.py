@@ -13,7 +13,7 @@ from pydantic import Field
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
 from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.lenses import DISTORTION_COUNTS
+from r3d2_ros.lenses import DISTORTION_COUNTS, LensModel
 from r3d2_ros.rigs.fields import (
     NAME_PATTERN,
     FocalPx,
@@ -69,7 +69,7 @@ class SharedEntry:
     ] = None
     fov_x_deg: Annotated[
         FovDeg | None,
-        Field(description="horizontal field of view instead of K; principal point at the image centre"),
+        Field(description="horizontal field of view, lens included, instead of K; principal point at the centre"),
     ] = None
     distortion_model: Annotated[
         Literal["plumb_bob", "rational_polynomial", "equidistant"], Field(description="meaning of D")
@@ -211,6 +211,9 @@ def _camera_faults(camera: CameraEntry, where: str) -> Iterable[InputError]:
             f"{count} coefficients for '{camera.distortion_model}', or none",
             f"{len(camera.D)} of them",
         )
+    elif any(camera.D) and camera.fov_x_deg and not _edge(camera, camera.fov_x_deg) > 0:
+        got = f"{camera.fov_x_deg:g} degrees with D {list(camera.D)}"
+        yield InputError(f"{where}.fov_x_deg", "a field of view that the lens has", got)
     if camera.phase_s >= 1.0 / camera.rate_hz:
         yield InputError(
             f"{where}.phase_s", f"less than one period ({1.0 / camera.rate_hz:g} s)", f"{camera.phase_s:g} s"
@@ -241,8 +244,19 @@ def _shared_names(cameras: list[Camera], where: str) -> Iterable[InputError]:
 
 
 def _K_from_fov(camera: CameraEntry) -> Any:
+    """Square pixels, principal point at the image centre; at its edge the ray of half the field of view."""
     assert camera.width_px and camera.height_px and camera.fov_x_deg
-    return centred_K(camera.width_px, camera.height_px, camera.fov_x_deg)
+    if not LensModel(camera.distortion_model, camera.D).bends:
+        return centred_K(camera.width_px, camera.height_px, camera.fov_x_deg)
+    focal_px = camera.width_px / 2 / _edge(camera, camera.fov_x_deg)
+    return intrinsic_matrix((focal_px, focal_px, (camera.width_px - 1) / 2, (camera.height_px - 1) / 2))
+
+
+def _edge(camera: CameraEntry, fov_x_deg: float) -> float:
+    """Image coordinate of the ray of half the field of view, to the right; NaN where the lens does not see so far."""
+    half = np.radians(fov_x_deg / 2)
+    ray = np.array([np.sin(half), 0.0, np.cos(half)])
+    return float(LensModel(camera.distortion_model, camera.D).points(ray)[0])
 
 
 def _T_ego_camera(pose: PoseEntry) -> Rigid:

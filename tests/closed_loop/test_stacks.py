@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from r3d2_ros.cameras import R_BODY_OPTICAL
-from r3d2_ros.closed_loop.controllers import straight_plan
+from r3d2_ros.cameras import R_BODY_OPTICAL, Camera
+from r3d2_ros.closed_loop.controllers import DepthAebController, straight_plan
 from r3d2_ros.closed_loop.stacks.constant_velocity import ConstantVelocity
 from r3d2_ros.closed_loop.stacks.depth_aeb import BRAKES_FROM_MPS2, BRAKING_MPS2, DepthAeb, DepthView, obstacle_m
 from r3d2_ros.closed_loop.stacks.path_follower import PathFollower
@@ -88,6 +90,24 @@ def test_a_lens_moves_the_edge_of_the_corridor(lens: LensModel) -> None:
     # A pinhole's arithmetic would take the first for something in the way.
     beside = np.where(x < -1.3, 2.2, np.nan).astype(np.float32)
     assert obstacle_m(DepthView(beside, K, CAMERA), front_m=FRONT_M, half_width_m=1.25) == pytest.approx(0.2)
+
+
+def test_the_controller_gives_the_brake_its_cameras_lens() -> None:
+    seen: list[DepthView] = []
+
+    def actuation(views: list[DepthView], speed_mps: float) -> Actuation:
+        seen.extend(views)
+        return Actuation(0.0, 0.0)
+
+    camera = Camera("front", 160, 120, K, CAMERA, D=(0.0,) * 4, distortion_model="equidistant")
+    frame = SimpleNamespace(camera=camera, depth=wall(20.0))
+    observation: Any = SimpleNamespace(
+        frame_set=SimpleNamespace(frames=[frame]), snapshot=SimpleNamespace(ego=SimpleNamespace(speed_mps=1.0))
+    )
+    controller = DepthAebController(SimpleNamespace(vehicle=SimpleNamespace(front_m=FRONT_M, width_m=2.0)))  # type: ignore[arg-type]
+    controller._stack = SimpleNamespace(actuation=actuation)  # type: ignore[assignment]
+    controller.actuation(observation)
+    assert [view.lens for view in seen] == [camera.lens]
 
 
 def braking(aeb: DepthAeb, z_m: float, speed_mps: float) -> float:

@@ -14,14 +14,14 @@ from r3d2_ros.harmonizer.settings import HarmonizerConfig, RuntimeConfig, Tempor
 from r3d2_ros.rendering.rgb8 import content_hash
 from r3d2_ros.simulator import History, Simulator
 from tests.harmonizer.test_harmonizer import Network, darker, state_at
-from tests.test_simulator import hashes, simulator, state
+from tests.test_simulator import CountingDevice, hashes, simulator, state
 
 BARREL = ("plumb_bob", (-0.25, 0.06, 0.001, -0.0005, -0.004))
 FISHEYE = ("equidistant", (0.0, 0.0, 0.0, 0.0))
 
 
 def through(lens: tuple[str, tuple[float, ...]], network: Network, **config: object) -> Simulator:
-    """Two cameras of 160x120 pixels, the first of which sees an actor; a fisheye of these has three faces."""
+    """Two cameras of 160x120 pixels, the first of which sees an actor; a fisheye of these has two faces."""
     plain = simulator()
     cameras = (replace(camera, distortion_model=lens[0], D=lens[1]) for camera in plain.rig.cameras)
     return Simulator(
@@ -52,19 +52,22 @@ def test_outside_the_region_every_byte_is_the_render(lens: tuple[str, tuple[floa
 def test_the_network_is_prepared_for_what_is_rendered() -> None:
     network = darker()
     sim = through(FISHEYE, network, composite="full")
+    sim.renderer = renderer = CountingDevice()
     sim.warm_up()
+    assert renderer.calls[0] == -4, "the renderer is warmed up with them too"
     rendered = sim.render(state())
+    assert rendered.lenses == sim.render(state()).lenses, "made once"
     sizes = {(frame.rgb8.shape[0], frame.rgb8.shape[1]) for frame in rendered.frames}
     assert {shape[1:] for shape in network.prepared} == sizes
-    assert len(rendered.frames) == 6 and [face.stop for face in rendered.faces] == [3, 6]
+    assert len(rendered.frames) == 4 and [face.stop for face in rendered.faces] == [2, 4]
 
 
 def test_a_camera_fails_as_a_whole_and_once() -> None:
-    """The network fails for one of six pinholes, the third, which is the front camera's."""
+    """The network fails for one of four pinholes, the second, which is the front camera's."""
 
     def fails_for_one(images: torch.Tensor) -> torch.Tensor:
         calls.append(len(images))
-        return images * (torch.nan if len(calls) == 3 else 0.5)
+        return images * (torch.nan if len(calls) == 2 else 0.5)
 
     calls: list[int] = []
     sim = through(FISHEYE, Network(fails_for_one), composite="full", runtime=RuntimeConfig(max_batch=1))

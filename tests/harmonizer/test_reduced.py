@@ -20,8 +20,8 @@ from tests.test_simulator import simulator, state
     [
         ("full", 1080, 1.0), ("half", 1080, 0.5), ("720p", 1080, 2 / 3), ("720p", 720, 1.0), ("720p", 480, 1.0),
         ("648p", 1080, 0.6), ("640p", 1080, 16 / 27), ("100p", 1000, 0.1), ("1080p", 2160, 0.5),
-        # Rows of a camera's pinholes are any number: 721 of 1442, 719 of 886; and never none.
-        ("720p", 1442, 1 / 2), ("720p", 886, 13 / 16), ("100p", 8000, 1 / 80),
+        # Rows of a camera's pinholes are any number: 721 of 1442, 720 of 886; but not 303 where 152 are asked for.
+        ("720p", 1442, 1 / 2), ("720p", 886, 13 / 16), ("100p", 8000, 1 / 80), ("152p", 8192, 152 / 8192),
     ],
 )
 def test_scales(resolution: str, height_px: int, scale: float) -> None:

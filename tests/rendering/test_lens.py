@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import cv2
@@ -9,12 +10,12 @@ import numpy as np
 import pytest
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera
+from r3d2_ros.errors import InputError
 from r3d2_ros.gaussians import Gaussians, rgb_to_sh
 from r3d2_ros.geometry import Affine, Rigid
 from r3d2_ros.rendering.base import PlacedGaussians, PlacedScene, RenderSettings
 from r3d2_ros.rendering.cpu import CpuRenderer
-from r3d2_ros.rendering.frames import HostImage
-from r3d2_ros.rendering.lens import WIDEST_FACE_DEG, Lens
+from r3d2_ros.rendering.lens import WIDEST_FACE_DEG, Lens, check_lens
 from r3d2_ros.sky import Sky
 
 PLACE = Rigid(R_BODY_OPTICAL, np.array([1.0, 0.2, 1.5]))
@@ -55,9 +56,8 @@ def colour(rays: np.ndarray) -> np.ndarray:
 def test_a_camera_without_distortion_shows_the_render_itself() -> None:
     plain = replace(BARREL, D=(0.0,) * 5)
     lens, image = Lens(plain), np.zeros((200, 320, 3), np.uint8)
-    depth = HostImage(image[..., 0].astype(np.float32))
     assert lens.faces == (plain,) and lens.is_identity
-    assert lens.picture([image]) is image and lens.depth_image([depth]) is depth
+    assert lens.picture([image]) is image and lens.depth([image]) is image and lens.numbers([image]) is image
 
 
 def test_lenses_that_see_far_to_the_sides_have_several_faces() -> None:
@@ -71,9 +71,9 @@ def test_faces_are_pinholes_at_the_cameras_place_and_no_larger_than_needed(camer
     for face in faces:
         assert not face.is_distorted
         np.testing.assert_array_equal(face.T_ego_camera.translation, PLACE.translation)
-        # A pixel around what is looked up, so the corner's ray may be a little farther out.
-        assert np.rad2deg(np.arccos(face.rays()[..., 2].min())) < 75 > WIDEST_FACE_DEG
-    assert sum(face.width_px * face.height_px for face in faces) < 3.5 * camera.width_px * camera.height_px
+        # Some pixels around what is looked up, so that the corner's ray may be a little farther out.
+        assert np.rad2deg(np.arccos(face.rays()[..., 2].min())) < 76 > WIDEST_FACE_DEG
+    assert sum(face.width_px * face.height_px for face in faces) < 4.3 * camera.width_px * camera.height_px
     assert [face.name for face in faces] == (["eye"] if len(faces) == 1 else [f"eye[{i}]" for i in range(len(faces))])
 
 
@@ -122,6 +122,45 @@ def test_pictures_differ_only_where_the_mask_is(camera: Camera) -> None:
     assert changed.any() and not np.any(changed & (mask == 0)) and mask.max() <= 1
 
 
+@pytest.mark.parametrize("of", [AROUND, FISHEYE, camera(59.997138690948475, "equidistant", (), (160, 121))])
+def test_faces_are_mixed_to_the_nearest_grey_level_and_leave_no_gap(of: Camera) -> None:
+    """The third has pixels where a face's share of a seam is less than float32 can tell beside 1."""
+    lens = Lens(of)
+    seen = np.isfinite(of.rays()[..., 0])
+
+    def filled(levels: tuple[int, int], kind: type[np.generic]) -> np.ndarray:
+        """Faces of these two levels by turns."""
+        by_turns = zip(itertools.cycle(levels), lens.faces)
+        return lens.picture([np.full((face.height_px, face.width_px), level, kind) for level, face in by_turns])[seen]
+
+    assert np.all(filled((200, 200), np.uint8) == 200)
+    np.testing.assert_array_equal(filled((100, 101), np.uint8), 100 + np.rint(filled((0, 1), np.float32)))
+    assert len(np.unique(filled((0, 1), np.float32))) > 10, "there are seams"
+
+
+@each_camera
+def test_faces_that_mirror_each_other_have_one_size(camera: Camera) -> None:
+    sizes = [(face.width_px, face.height_px) for face in Lens(camera).faces]
+    assert sizes == sizes[::-1] and all(side % 16 == 0 for size in sizes for side in size)
+
+
+@pytest.mark.parametrize("focal_px, size", [(384.0, (8192, 64)), (30.0, (640, 480))])
+def test_lenses_that_take_too_many_pixels_are_refused_and_so_does_the_check(
+    focal_px: float, size: tuple[int, int]
+) -> None:
+    for refuse in (Lens, check_lens):
+        with pytest.raises(InputError, match="camera 'eye': D: expected a lens that pinholes of up to 8 times"):
+            refuse(camera(focal_px, "plumb_bob", (0.001, 0, 0, 0, 0), size))
+
+
+def test_a_lens_that_few_pixels_see_through_works() -> None:
+    K = np.array([[4.0, 0, 322], [0, 4.0, 242], [0, 0, 1]])
+    few = Camera("eye", 640, 480, K, PLACE, D=(-0.3, 0, 0, 0, 0))
+    lens = Lens(few)
+    picture = lens.picture([np.full((face.height_px, face.width_px), 9, np.uint8) for face in lens.faces])
+    np.testing.assert_array_equal(picture, np.where(np.isfinite(few.rays()[..., 0]), 9, 0))
+
+
 def test_pixels_that_no_ray_reaches_are_black() -> None:
     """r (1 - 0.3 r^2) is at most 0.7027: 141 of the 160 pixels to the left."""
     camera = Camera("eye", 320, 200, np.array([[200.0, 0, 160], [0, 200, 100], [0, 0, 1]]), PLACE, D=(-0.3, 0, 0, 0, 0))
@@ -133,7 +172,7 @@ def test_pixels_that_no_ray_reaches_are_black() -> None:
 
 
 def test_a_lens_that_no_pixel_sees_through_is_refused() -> None:
-    with pytest.raises(ValueError, match="camera 'eye': D: expected a lens that some pixel sees through"):
+    with pytest.raises(InputError, match="camera 'eye': D: expected a lens that some pixel sees through"):
         Lens(Camera("eye", 8, 8, np.array([[1.0, 0, 900], [0, 1, 900], [0, 0, 1]]), PLACE, D=(-0.3, 0, 0, 0, 0)))
 
 

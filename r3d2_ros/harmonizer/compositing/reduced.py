@@ -17,19 +17,23 @@ from r3d2_ros.harmonizer.resampling import area_mean, enlarged
 LARGEST_DENOMINATOR = 27
 """Of 1080 rows, 640 are 16/27."""
 
+CLOSE = Fraction(2, 100)
+"""A scale that differs by this share gives the same picture, and little more work."""
+
 
 def scale_of(resolution: str, height_px: int) -> float:
     """Factor in (0, 1] between a frame of `height_px` rows and what the network sees; rows such as 720p never enlarge.
 
-    For rows it is the nearest fraction with a denominator of at most LARGEST_DENOMINATOR: the crops' grid has steps of
-    that many latent pixels (`roi.grid_of`).
+    For rows it is the nearest fraction with a denominator of at most LARGEST_DENOMINATOR, where that is CLOSE: the grid
+    of crops has steps of as many latent pixels (`roi.grid_of`).
 
     resolution  of `HarmonizerConfig`
     """
     if resolution in ("full", "half"):
         return 1.0 if resolution == "full" else 0.5
     exact = Fraction(int(resolution.removesuffix("p")), height_px)
-    return min(1.0, float(exact.limit_denominator(LARGEST_DENOMINATOR) or exact))
+    near = exact.limit_denominator(LARGEST_DENOMINATOR)
+    return min(1.0, float(near if abs(near - exact) <= CLOSE * exact else exact))
 
 
 def reduced_size(height_px: int, width_px: int, scale: float) -> tuple[int, int]:

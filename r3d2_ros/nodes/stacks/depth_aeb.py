@@ -12,7 +12,7 @@ from tf2_msgs.msg import TFMessage
 from r3d2_ros.closed_loop.stacks.depth_aeb import DepthAeb, DepthView
 from r3d2_ros.closed_loop.vehicle import Actuation
 from r3d2_ros.geometry import Rigid, quat_to_matrix
-from r3d2_ros.lenses import LensModel
+from r3d2_ros.lenses import PINHOLE, LensModel
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.stacks.base import FrameStack, run_stack
 
@@ -27,6 +27,7 @@ class DepthAebStack(FrameStack):
         super().__init__("depth_aeb")
         camera = str(self.declare_parameter("camera", "/camera/front").value).rstrip("/")
         self._T_ego: dict[str, Rigid] = {}
+        self._lens = PINHOLE
         self.create_subscription(TFMessage, "/tf_static", self._on_tf, reliable(10, transient_local=True))
         self.listen(Image, f"{camera}/depth", "depth")
         self.listen(CameraInfo, f"{camera}/camera_info", "camera_info")
@@ -47,7 +48,10 @@ class DepthAebStack(FrameStack):
         depth = np.frombuffer(image.data, np.float32).reshape(image.height, image.width)
         info = parts["camera_info"]
         K, lens = np.array(info.k, np.float64).reshape(3, 3), LensModel(info.distortion_model, tuple(info.d))
-        view = DepthView(depth, K, self._T_ego[image.header.frame_id], lens)
+        if lens != self._lens:  # one that is kept keeps what it has computed
+            lens.check(f"{image.header.frame_id}: camera_info")
+            self._lens = lens
+        view = DepthView(depth, K, self._T_ego[image.header.frame_id], self._lens)
         return self._stack.actuation([view], speed_mps)
 
     def _on_tf(self, message: TFMessage) -> None:
