@@ -310,7 +310,7 @@ def _cost(plans: Sequence[_Plan]) -> float:
 
 
 def _sizes(plans: Sequence[_Plan]) -> list[tuple[int, int]]:
-    """Columns and rows of the faces. Two that mirror each other have one size, so that a GPU renders them in one call."""
+    """Columns and rows of the faces. Two that mirror each other have one size: a GPU renders them in one call."""
     needed = {plan.number: plan.size for plan in plans}
     pairs = ((needed[plan.number], needed.get(plan.mirrored, (0, 0))) for plan in plans)
     return [(max(a[0], b[0]), max(a[1], b[1])) for a, b in pairs]
