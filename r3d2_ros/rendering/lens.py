@@ -271,14 +271,9 @@ def _shares(rays: Array, turns: Sequence[Array]) -> tuple[NDArray[np.float32], N
     if len(turns) == 1:
         return np.isfinite(rays[None, ..., 0]).astype(np.float32), np.zeros(rays.shape[:2], np.intp)
     away = np.stack([_angle_deg(rays @ turn[:, 2]) for turn in turns])
-    nearest = away.argmin(axis=0)
-    shares = away
-    shares -= away.min(axis=0)
-    shares /= -SEAM_DEG
-    shares += 1.0
-    np.clip(shares, 0.0, 1.0, out=shares)
+    shares = np.clip(1.0 - (away - away.min(axis=0)) / SEAM_DEG, 0.0, 1.0)
     shares /= shares.sum(axis=0)
-    return np.nan_to_num(shares, copy=False, nan=0.0), nearest
+    return np.nan_to_num(shares, copy=False, nan=0.0), away.argmin(axis=0)
 
 
 def _angle_deg(cosine: Array) -> NDArray[np.float32]:
