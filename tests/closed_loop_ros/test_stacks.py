@@ -28,6 +28,7 @@ from r3d2_ros.closed_loop.header import header
 from r3d2_ros.closed_loop.in_process import run_in_process
 from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
 from r3d2_ros.errors import InputError
+from r3d2_ros.lenses import PINHOLE, LensModel
 from r3d2_ros.nodes.ros_runs import RosRuns
 from r3d2_ros.nodes.stacks.base import Stack, run_stack
 from r3d2_ros.nodes.stacks.depth_aeb import DepthAebStack
@@ -181,6 +182,29 @@ def test_depth_aeb_answers_once_it_knows_where_its_camera_is(monkeypatch: pytest
             for name, message in parts.items():
                 stack._add(stamp_ns, name, message)
         assert sent == [1]
+        stack.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+
+
+@pytest.mark.parametrize(
+    ("model", "d", "lens"),
+    [("", [], PINHOLE), ("equidistant", [0.1, 0.0, 0.0, 0.0], LensModel("equidistant", (0.1, 0.0, 0.0, 0.0)))],
+)
+def test_depth_aeb_knows_the_lens_of_its_camera(
+    model: str, d: list[float], lens: LensModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rclpy.init()
+    try:
+        stack, seen = DepthAebStack(), list[LensModel]()
+        stack.begin()
+        monkeypatch.setattr(stack._stack, "actuation", lambda views, speed_mps: seen.extend(v.lens for v in views))
+        stack._on_tf(transform("eye"))
+        depth = Image(height=2, width=2, data=array("B", np.full(4, 50.0, np.float32).tobytes()))
+        depth.header.frame_id = "eye"
+        info = CameraInfo(k=[1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0], distortion_model=model, d=d)
+        stack.answer({"odometry": Odometry(), "depth": depth, "camera_info": info})
+        assert seen == [lens]
         stack.destroy_node()
     finally:
         rclpy.try_shutdown()

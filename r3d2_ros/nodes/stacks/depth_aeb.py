@@ -47,7 +47,8 @@ class DepthAebStack(FrameStack):
         image, speed_mps = parts["depth"], parts["odometry"].twist.twist.linear.x
         depth = np.frombuffer(image.data, np.float32).reshape(image.height, image.width)
         info = parts["camera_info"]
-        K, lens = np.array(info.k, np.float64).reshape(3, 3), LensModel(info.distortion_model, tuple(info.d))
+        K = np.array(info.k, np.float64).reshape(3, 3)
+        lens = LensModel(info.distortion_model, tuple(info.d)) if info.distortion_model else PINHOLE
         if lens != self._lens:  # one that is kept keeps what it has computed
             lens.check(f"{image.header.frame_id}: camera_info")
             self._lens = lens
