@@ -162,7 +162,8 @@ def _unseen_notes(rig: Rig, path: Path) -> Iterator[str]:
         if not seen.any() and not np.isfinite(camera.rays()[..., 0]).any():
             faults.append(InputError(f"{place}.D", "a lens that some pixel sees through", str(list(camera.D))))
         elif not seen.all():
-            share = f"{100 * (1 - seen.mean()):.2g} % of its pixels"
-            yield f"{place}: its lens has no rays for about {share}, which are black"
+            percent = 100 * (1 - seen.mean())
+            share = f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"
+            yield f"{place}: its lens has no rays for about {share} % of its pixels, which are black"
     if faults:
         raise InputErrors(faults)
