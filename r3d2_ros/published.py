@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from r3d2_ros.cameras import Camera
 from r3d2_ros.config import OutputConfig
 from r3d2_ros.lenses import DISTORTION_COUNTS
-from r3d2_ros.simulator import CameraFrame, mask_image
+from r3d2_ros.simulator import CameraFrame, mask_bytes
 
 IMAGE_TOPICS = {
     "raw": ("rgb8", "image_raw"),
@@ -36,13 +36,17 @@ def camera_topic(camera: Camera, config: OutputConfig) -> str:
 
 def pixels(frame: CameraFrame, name: str) -> NDArray:
     """What one of IMAGE_TOPICS shows: [H, W] or [H, W, 3] in the type of its encoding."""
-    if name == "harmonizer_mask":
-        return mask_image(frame)
-    if name == "depth":  # not asked for with the others: a GPU's stays there until somebody needs it
-        return frame.depth
-    image = {"raw": frame.rgb, "image_rendered": frame.rendered, "instance": frame.instance}[name]
-    assert image is not None
-    return image
+    match name:  # no other image is asked for: some are made, or brought from a GPU, at that moment
+        case "raw":
+            return frame.rgb
+        case "image_rendered":
+            return frame.rendered
+        case "depth":
+            return frame.depth
+        case "harmonizer_mask":
+            return mask_bytes(frame)
+    assert name == "instance" and frame.instance is not None
+    return frame.instance
 
 
 @dataclass(frozen=True)

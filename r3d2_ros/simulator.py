@@ -19,7 +19,7 @@ from r3d2_ros.harmonizer.compositing.region import actor_boxes
 from r3d2_ros.harmonizer.moment import Failed, Harmonized, Moment
 from r3d2_ros.rendering.base import Renderer
 from r3d2_ros.rendering.frames import DeviceRenderer, HostImage, RenderedFrame, render_frames
-from r3d2_ros.rendering.lens import Lens, LensDepth
+from r3d2_ros.rendering.lens import Lens, LensDepth, LensPicture
 from r3d2_ros.rendering.rgb8 import content_hash
 from r3d2_ros.scene import AssetLibrary, Scene
 from r3d2_ros.world import EgoState, WorldState
@@ -36,9 +36,7 @@ class CameraFrame:
     """One camera's picture.
 
     rgb           [H, W, 3] uint8, after harmonizing
-    rendered      [H, W, 3] uint8, before harmonizing; the same array where no harmonizer changed it
-    mask          [H, W] float32 in [0, 1]: how much of the harmonizer's output each pixel has; None: nothing of it
-    depth_image   what `depth` is brought from when it is asked for
+    rendered_image, mask_image, depth_image  what `rendered`, `mask` and `depth` are made of when they are asked for
     instance      [H, W] uint16 actor numbers, or None when not asked for
     content_hash  xxh3_128 of the row-major rgb pixels, 32 hexadecimal digits
     render_ms, harmonize_ms  wall time; a call for several cameras is shared equally among them. What it takes to look a
@@ -48,8 +46,8 @@ class CameraFrame:
 
     camera: Camera
     rgb: NDArray[np.uint8]
-    rendered: NDArray[np.uint8]
-    mask: NDArray[np.float32] | None
+    rendered_image: NDArray[np.uint8] | LensPicture
+    mask_image: NDArray[np.float32] | LensPicture | None
     depth_image: HostImage | LensDepth
     instance: NDArray[np.uint16] | None
     content_hash: str
@@ -58,16 +56,31 @@ class CameraFrame:
     raw: str = ""
 
     @property
+    def rendered(self) -> NDArray[np.uint8]:
+        """[H, W, 3] before harmonizing; the same array as `rgb` where no harmonizer changed it."""
+        return _looked_up(self.rendered_image)
+
+    @property
+    def mask(self) -> NDArray[np.float32] | None:
+        """[H, W] in [0, 1]: how much of the harmonizer's output each pixel has; None: nothing of it."""
+        return None if self.mask_image is None else _looked_up(self.mask_image)
+
+    @property
     def depth(self) -> NDArray[np.float32]:
         """[H, W] float32 z-depth in metres, NaN where nothing solid is seen."""
         return self.depth_image.array
 
 
-def mask_image(frame: CameraFrame) -> NDArray[np.uint8]:
+def mask_bytes(frame: CameraFrame) -> NDArray[np.uint8]:
     """[H, W] uint8: how much of the harmonizer's output each pixel has, 255 for all of it."""
-    if frame.mask is None:
+    mask = frame.mask
+    if mask is None:
         return np.zeros(frame.rgb.shape[:2], np.uint8)
-    return np.rint(frame.mask * 255).astype(np.uint8)
+    return np.rint(mask * 255).astype(np.uint8)
+
+
+def _looked_up(image: NDArray | LensPicture) -> NDArray:
+    return image.array if isinstance(image, LensPicture) else image
 
 
 @dataclass(frozen=True)
@@ -283,8 +296,8 @@ def _frame(
         return CameraFrame(
             camera=camera,
             rgb=shown.rgb,
-            rendered=frame.rgb8,
-            mask=shown.mask,
+            rendered_image=frame.rgb8,
+            mask_image=shown.mask,
             depth_image=frame.depth_image,
             instance=frame.instance,
             content_hash=shown.content_hash,
@@ -297,14 +310,14 @@ def _frame(
     changed = any(shown.rgb is not frame.rgb8 for shown, frame in zip(after, before, strict=True))
     mask = instance = None
     if any(shown.mask is not None for shown in after):
-        mask = lens.picture([_whole_mask(shown) for shown in after])
+        mask = LensPicture(lens, tuple(_whole_mask(shown) for shown in after))
     if instances:
         instance = lens.numbers([frame.instance for frame in before if frame.instance is not None])
     return CameraFrame(
         camera=camera,
         rgb=rgb,
-        rendered=lens.picture([frame.rgb8 for frame in before]) if changed else rgb,
-        mask=mask,
+        rendered_image=LensPicture(lens, tuple(frame.rgb8 for frame in before)) if changed else rgb,
+        mask_image=mask,
         depth_image=LensDepth(lens, tuple(frame.depth_image for frame in before)),
         instance=instance,
         content_hash=content_hash(rgb),

@@ -30,8 +30,8 @@ def test_the_depth_stays_where_it_is_until_it_is_published(name: str) -> None:
     frame = CameraFrame(
         camera=camera,
         rgb=np.full((3, 4, 3), 1, np.uint8),
-        rendered=np.full((3, 4, 3), 2, np.uint8),
-        mask=np.ones((3, 4), np.float32),
+        rendered_image=np.full((3, 4, 3), 2, np.uint8),
+        mask_image=np.ones((3, 4), np.float32),
         depth_image=depth_image,
         instance=np.full((3, 4), 3, np.uint16),
         content_hash="",

@@ -20,7 +20,7 @@ HELD_OUT = 0.04
 PARTLY = 3
 """Exit status, as of `r3d2 replay`, when something of a bag could not be read."""
 
-OPTIONAL = ("size", "frame", "per_street", "suns", "detail")
+OPTIONAL = ("size", "frame", "per_street", "suns", "detail", "covering")
 """Options of procedural pairs that have a default."""
 
 EXAMPLES = """examples:
@@ -57,6 +57,8 @@ def add_parser(subparsers: Any) -> None:
     build.add_argument("--per-street", type=int, metavar="N", help="samples of a street (40)")
     build.add_argument("--suns", type=int, metavar="N", help="suns of a street, every second one mirrored (1)")
     build.add_argument("--detail", type=float, help="of the streets, as in the demo: 1; 0.3 to 2")
+    build.add_argument("--covering", type=float, metavar="P",
+                       help="share of samples in which one of two assets stands before the other (0)")  # fmt: skip
     build.add_argument("--workers", type=int, metavar="N", help="processes, one core each (1)")
     dataset_assets.add_parser(commands)
     check = commands.add_parser("check", help="name bad samples", epilog=EXAMPLES, formatter_class=raw)

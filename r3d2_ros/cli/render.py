@@ -36,7 +36,7 @@ from r3d2_ros.harmonizer.model.shipped import model_folder
 from r3d2_ros.input_checks import MAX_COORDINATE_M
 from r3d2_ros.rendering import make_renderer
 from r3d2_ros.scene import AssetLibrary, Scene
-from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator, mask_image
+from r3d2_ros.simulator import CameraFrame, FrameSet, History, Simulator, mask_bytes
 from r3d2_ros.world import EgoState, WorldState
 
 COORDINATE = number(
@@ -196,7 +196,7 @@ def write_frame(folder: Path, frame: CameraFrame, *, harmonized: bool) -> dict[s
     if harmonized:
         names |= {kind: f"{frame.camera.name}.{kind}.png" for kind in ("rendered", "mask")}
         write_png(folder / names["rendered"], cv2.cvtColor(frame.rendered, cv2.COLOR_RGB2BGR))
-        write_png(folder / names["mask"], mask_image(frame))
+        write_png(folder / names["mask"], mask_bytes(frame))
     return {
         "width": frame.camera.width_px,
         "height": frame.camera.height_px,

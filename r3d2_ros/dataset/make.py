@@ -35,9 +35,16 @@ def make_dataset(
     made. `tell` is called with the number of samples that are there. InputError for a folder that holds something
     else, that another build is writing into, when the disk is full, and when one of the processes is killed.
     """
-    made = {"kind": "procedural", "rig": RIG, "options": asdict(options), "command": command}
+    made = {"kind": "procedural", "rig": RIG, "options": _told(options), "command": command}
     with only_build(folder):
         return _make_missing(folder, made, options, workers=workers, tell=tell)
+
+
+def _told(options: ProceduralOptions) -> dict[str, Any]:
+    told = asdict(options)
+    if not options.covering:
+        del told["covering"]  # datasets begun before there was this option go on
+    return told
 
 
 def _make_missing(

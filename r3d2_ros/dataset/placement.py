@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,8 @@ GAP_M = 0.6
 EGO_SIZE_M, EGO_CENTRE_M = (4.5, 1.9, 1.6), 1.45
 SHADE_KEPT = 0.25
 """Of the places that a house keeps from a sun, this share is used."""
+LEAST_COVERED = 0.2
+"""Of the smaller of two outlines in the image that cover each other, so much is common to both, at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +70,13 @@ def draw_place(
     taken: list[Array],
     rng: Rng,
     *,
+    fits: Callable[[Rigid], bool] = lambda pose: True,
     tries: int = 300,
 ) -> Rigid | None:
     """A pose of `thing` in the scene's frame in view of the camera, clear of the ego and of the outlines `taken`.
 
     lits  the street under each of its suns, all of which reach most of the places
+    fits  what else is asked of the pose
 
     None where nothing fits.
     """
@@ -85,6 +89,8 @@ def draw_place(
         pose = _pose(lit, s=float(s_ego[0]) + near + (far - near) * rng.uniform(0, 1) ** 1.5, t=t, yaw_rad=yaw_rad)
         outline = box(pose, thing.size_m)
         if not _in_view(thing, pose, view) or min(gap_m(outline, other) for other in outlines) < GAP_M:
+            continue
+        if not fits(pose):
             continue
         if all(_sunlit(pose, each) for each in lits) or rng.random() < SHADE_KEPT:
             return pose
@@ -117,6 +123,20 @@ def _in_view(thing: Thing, pose: Rigid, view: CameraView) -> bool:
     middle = view.K @ view.T_camera_world.apply(pose.apply([0, 0, thing.size_m[2] / 2]))
     u, v = middle[:2] / middle[2]
     return bool(0 <= u < view.width_px and 0 <= v < view.height_px)
+
+
+def cover_each_other(view: CameraView, one: tuple[Thing, Rigid], other: tuple[Thing, Rigid]) -> bool:
+    """Whether the image's rectangles around the boxes of two things, each with its pose, overlap by LEAST_COVERED."""
+    a, b = (_rectangle_px(thing, pose, view) for thing, pose in (one, other))
+    common, areas = np.minimum(a[1], b[1]) - np.maximum(a[0], b[0]), [np.prod(r[1] - r[0]) for r in (a, b)]
+    return bool(common.min() > 0 and np.prod(common) >= LEAST_COVERED * min(areas))
+
+
+def _rectangle_px(thing: Thing, pose: Rigid, view: CameraView) -> Array:
+    """[2, 2] first and last corner, within the image, around a box that `_in_view` finds there."""
+    corners = view.T_camera_world.apply(pose.apply(BOX_CORNERS * thing.size_m)) @ view.K.T
+    uv = np.clip(corners[:, :2] / corners[:, 2:], 0.0, [view.width_px, view.height_px])
+    return np.stack([uv.min(axis=0), uv.max(axis=0)])
 
 
 def _sunlit(pose: Rigid, lit: LitStreet) -> bool:

@@ -10,14 +10,14 @@ import numpy as np
 
 from r3d2_ros.boxes import box
 from r3d2_ros.cameras import Rig
-from r3d2_ros.dataset.garage import draw_kind, make_thing
+from r3d2_ros.dataset.garage import Thing, draw_kind, make_thing
 from r3d2_ros.dataset.light import CameraGrade, Insert, draw_foreign_light, sky_colour, sun_colour
 from r3d2_ros.dataset.meta import SampleActor, SampleCamera, SampleMeta, SampleSun, rows
 from r3d2_ros.dataset.pairs import Stage, make_pair, naive_render
-from r3d2_ros.dataset.placement import Standpoint, crop_of, draw_place, draw_standpoint
+from r3d2_ros.dataset.placement import Standpoint, cover_each_other, crop_of, draw_place, draw_standpoint
 from r3d2_ros.dataset.samples import SPLITS, Pair
 from r3d2_ros.errors import InputError
-from r3d2_ros.geometry import Array
+from r3d2_ros.geometry import Array, Rigid
 from r3d2_ros.harmonizer.compositing.region import BOX_CORNERS
 from r3d2_ros.rendering.base import Renderer
 from r3d2_ros.rigs.fields import MAX_PIXELS, MAX_SIDE_PX
@@ -41,7 +41,8 @@ LEAST_ASIDE = 0.4
 """Of how far aside a sun may stand, mirrored ones do at least so much."""
 TRIES = 60
 SMALLEST_PX, LARGEST_SHARE = 160, 0.6
-"""Pixels of the inserts in a sample: at least so many, and at most this share of the image."""
+"""Pixels of the inserts in a sample: at least so many, of each where they cover each other, and at most this share of
+the image."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ProceduralOptions:
     per_street  samples of one street
     suns        so many suns shine on a street, by turns from sample to sample; the second mirrors the first, and so on
     detail      of the streets, see `StreetOptions`
+    covering    share of samples in which one of two inserts stands before the other
     """
 
     seed: int
@@ -63,6 +65,7 @@ class ProceduralOptions:
     per_street: int = 40
     suns: int = 1
     detail: float = 1.0
+    covering: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
@@ -83,6 +86,8 @@ class ProceduralOptions:
             raise InputError("--per-street", "1 to 10000", str(self.per_street))
         if not 1 <= self.suns <= self.per_street:
             raise InputError("--suns", f"1 to {self.per_street}, the samples of a street", str(self.suns))
+        if not 0 <= self.covering <= 1:
+            raise InputError("--covering", "0 to 1", f"{self.covering:g}")
 
 
 @dataclass(frozen=True)
@@ -182,15 +187,16 @@ def make_group(
     lits, suns = [stage.lit for stage in stages], [stage.lit.sun.direction for stage in stages]
     for _ in range(TRIES):
         standpoint = draw_standpoint(first.lit, rig, rng)
-        inserts = _draw_inserts(lits, standpoint, rng)
+        covering = options.covering > 0 and rng.random() < options.covering
+        inserts = _draw_inserts(lits, standpoint, rng, covering=covering)
         if not inserts:
             continue
-        view = crop_of(standpoint.view, options.size, _interest(inserts, suns), rng)
+        view = crop_of(standpoint.view, options.size, _interest(inserts if covering else inserts[:1], suns), rng)
         lights = [draw_foreign_light(rng, first.lit.sun) for _ in inserts]
         naive = naive_render(first, inserts, lights, view)
         assert naive.instance is not None
-        seen = np.count_nonzero(naive.instance)
-        if not SMALLEST_PX <= seen <= LARGEST_SHARE * naive.instance.size:
+        seen = [np.count_nonzero(naive.instance == insert.instance) for insert in inserts]
+        if sum(seen) > LARGEST_SHARE * naive.instance.size or (min(seen) if covering else sum(seen)) < SMALLEST_PX:
             continue
         grade = CameraGrade.draw(rng)
         sun_radius = float(np.radians(np.exp(rng.uniform(np.log(0.27), np.log(1.5)))))
@@ -221,27 +227,35 @@ def make_group(
     raise RuntimeError(f"no place for an insert in street {sequence.street_seed} after {TRIES} tries")
 
 
-def _draw_inserts(lits: list[LitStreet], standpoint: Standpoint, rng: Rng) -> list[Insert]:
+def _draw_inserts(lits: list[LitStreet], standpoint: Standpoint, rng: Rng, *, covering: bool) -> list[Insert]:
+    """One or two; with `covering` two that cover each other, or none where there is no place for them."""
     inserts: list[Insert] = []
     taken: list[Array] = []
-    for k in range(2 if rng.random() < 0.2 else 1):
+    for k in range(2 if covering or rng.random() < 0.2 else 1):
         thing = make_thing(draw_kind(rng), rng)
-        pose = draw_place(thing, lits, standpoint, taken, rng)
+
+        def fits(pose: Rigid, thing: Thing = thing) -> bool:
+            others = [(insert.thing, insert.T_scene_thing) for insert in inserts] if covering else []
+            return all(cover_each_other(standpoint.view, other, (thing, pose)) for other in others)
+
+        pose = draw_place(thing, lits, standpoint, taken, rng, fits=fits)
         if pose is not None:
             inserts.append(Insert(thing, pose, f"insert_{k}", len(inserts) + 1))
             taken.append(box(pose, thing.size_m))
-    return inserts
+    return inserts if len(inserts) == 2 or not covering else []
 
 
 def _interest(inserts: list[Insert], suns: list[Array]) -> Array:
-    """Points [N, 3] that a sample should show: the first insert's box and the end of its shadow on the ground.
+    """Points [N, 3] that a sample should show: the inserts' boxes and the ends of their shadows on the ground.
 
-    suns  unit vectors towards each: where the insert is in the picture then tells nothing of which of them shines
+    suns  unit vectors towards each: where an insert is in the picture then tells nothing of which of them shines
     """
-    first = inserts[0]
-    corners = first.T_scene_thing.apply(BOX_CORNERS * first.thing.size_m)
-    height = (corners[:, 2] - first.T_scene_thing.translation[2])[:, None]
-    return np.concatenate([corners, *(corners - height / sun[2] * sun for sun in suns)])
+    points = []
+    for insert in inserts:
+        corners = insert.T_scene_thing.apply(BOX_CORNERS * insert.thing.size_m)
+        height = (corners[:, 2] - insert.T_scene_thing.translation[2])[:, None]
+        points += [corners, *(corners - height / sun[2] * sun for sun in suns)]
+    return np.concatenate(points)
 
 
 def _seen(inserts: list[Insert], instance: np.ndarray) -> Iterator[SampleActor]:

@@ -124,6 +124,19 @@ def check_lens(camera: Camera) -> None:
 
 
 @dataclass(frozen=True, eq=False)
+class LensPicture:
+    """`Lens.picture` of images that may never be asked for."""
+
+    lens: Lens
+    renders: tuple[NDArray, ...]
+
+    @cached_property
+    def array(self) -> NDArray:
+        """[H, W] or [H, W, 3], looked up when it is first asked for."""
+        return self.lens.picture(self.renders)
+
+
+@dataclass(frozen=True, eq=False)
 class LensDepth:
     """`Lens.depth` of images that may still be on a GPU."""
 

@@ -18,7 +18,7 @@ from r3d2_ros.jpeg import jpeg
 from r3d2_ros.replay.bag import Bag
 from r3d2_ros.replay.frames import Entry
 from r3d2_ros.replay.ticks import PlannedTick
-from r3d2_ros.simulator import CameraFrame, FrameSet, mask_image
+from r3d2_ros.simulator import CameraFrame, FrameSet, mask_bytes
 
 
 class Store(Protocol):
@@ -106,7 +106,7 @@ def _encoded(frame: CameraFrame, kind: str, image_format: str, jpeg_quality: int
         np.save(buffer, frame.depth, allow_pickle=False)
         return ".npy", buffer.getvalue()
     if kind == "mask":
-        return ".png", png(mask_image(frame))
+        return ".png", png(mask_bytes(frame))
     if kind == "instance":
         assert frame.instance is not None
         return ".png", png(frame.instance)

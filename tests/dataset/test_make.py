@@ -35,6 +35,7 @@ def test_build_makes_what_was_asked_for(made: Path, capsys: pytest.CaptureFixtur
     dataset = open_dataset(made)
     assert [len(dataset.split(split)) for split in ("train", "val", "test")] == [2, 0, 1]
     assert dataset.made["options"]["seed"] == 6
+    assert "covering" not in dataset.made["options"], "as in datasets of before, which the same command continues"
     assert dataset.made["command"].startswith("r3d2 dataset build --procedural --seed 6")
     for sample in dataset.samples:
         pair = sample.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from r3d2_ros.cameras import CameraView
 from r3d2_ros.dataset.garage import _VEHICLES, SHARES, _painted, make_thing
 from r3d2_ros.dataset.light import CameraGrade, ForeignLight, Insert, blocked_by, foreign_light, own_light
+from r3d2_ros.dataset.meta import SampleActor, SampleMeta
 from r3d2_ros.dataset.pairs import Stage, make_pair, naive_render
 from r3d2_ros.dataset.placement import window_of
 from r3d2_ros.dataset.procedural import (
@@ -112,6 +114,8 @@ def test_suns_of_the_streets_differ() -> None:
         ({"per_street": 0}, "--per-street"),
         ({"per_street": 3, "suns": 4}, "--suns: expected 1 to 3"),
         ({"size": (16, 256)}, "at least 64 pixels"),
+        ({"covering": 1.5}, "--covering: expected 0 to 1, got 1.5"),
+        ({"covering": float("nan")}, "--covering: expected 0 to 1, got nan"),
         ({"detail": 5.0}, "--detail: expected 0.3 to 2, got 5"),
     ],
 )
@@ -254,6 +258,24 @@ def test_in_the_shade_of_a_house_there_is_no_second_shadow(stage: Stage) -> None
     assert beneath.sum() > 50, "contact shade is left"
 
 
+def test_one_of_two_inserts_stands_before_the_other(stage: Stage) -> None:
+    """In the whole image at least a fifth of the smaller rectangle is common to both, and much of each is seen."""
+    options = replace(OPTIONS, counts=(3, 0, 0), size=(540, 960), covering=1.0)
+    (sequence,) = plan_sequences(options)
+    rig = load_rig("demo3")
+    for group in sequence.groups():
+        ((meta, _),) = make_group([stage], sequence, group, options, rig)
+        near, far = sorted((_corners(actor, meta) for actor in meta.actors), key=lambda corners: corners[:, 2].min())
+        assert near[:, 2].min() < far[:, 2].min() - 0.3
+        one, other = (_in_image(corners, meta) for corners in (near, far))
+        first = np.maximum(one.min(axis=0), other.min(axis=0))
+        common = np.minimum(one.max(axis=0), other.max(axis=0)) - first
+        smaller = min(np.prod(np.ptp(uv, axis=0)) for uv in (one, other))
+        assert common.min() > 0 and np.prod(common) >= 0.2 * smaller
+        areas = [(right - left) * (bottom - top) for left, top, right, bottom in (a.box_px for a in meta.actors)]
+        assert min(areas) >= 160, "each is seen"
+
+
 def test_foreign_light_does_not_turn_with_the_street() -> None:
     light = ForeignLight("other", Sun(azimuth_deg=40.0, elevation_deg=20.0), self_shadow=True)
     a, b = (foreign_light(car_at(20.0, yaw_deg=yaw), light) for yaw in (0.0, 90.0))
@@ -282,6 +304,19 @@ def test_a_sample_depends_on_its_number_alone() -> None:
         left, top, right, bottom = meta.actors[0].box_px
         assert left - 60 < u < right + 60 and top - 30 < v < bottom + 60
         assert meta.sun is not None and np.linalg.norm(meta.sun.world) == pytest.approx(1)
+
+
+def _corners(actor: SampleActor, meta: SampleMeta) -> np.ndarray:
+    """[8, 3] of its box, in the camera's frame."""
+    half_length, half_width, height = actor.size_m[0] / 2, actor.size_m[1] / 2, actor.size_m[2]
+    box = itertools.product((-half_length, half_length), (-half_width, half_width), (0, height), (1,))
+    in_world = np.array([*box]) @ np.array(actor.T_world_actor).T
+    return meta.camera.view.T_camera_world.apply(in_world[:, :3])
+
+
+def _in_image(corners: np.ndarray, meta: SampleMeta) -> np.ndarray:
+    uv = corners @ meta.camera.view.K.T
+    return np.clip(uv[:, :2] / uv[:, 2:], 0, [meta.camera.width_px, meta.camera.height_px])
 
 
 def _projected(T_world_actor: tuple, meta: object) -> tuple[float, float]:

@@ -435,7 +435,9 @@ def call(client: Client, kind: type, name: str, request: object, timeout_s: floa
     """A service's answer. One of its name in a process that was killed is in the way until a lease of 20 s is over."""
     known = [service for service in client.node.clients if service.srv_name == name]
     service = known[0] if known else client.node.create_client(kind, name)
-    assert service.wait_for_service(timeout_s), name
+    if not service.wait_for_service(timeout_s):
+        servers, callers = client.node.count_services(name), client.node.count_clients(name)
+        pytest.fail(f"{name}: {servers} servers, {callers} clients seen; nodes: {client.node.get_node_names()}")
     future = service.call_async(request)
     wait_for(future.done, name, timeout_s)
     return future.result()
