@@ -154,6 +154,7 @@ def test_a_pickle_under_our_name_is_not_opened(folder: Path, tmp_path: Path) -> 
     [
         ({"format": "other"}, "format: expected 'r3d2-harmonizer', got 'other'"),
         ({"version": 2}, "version: expected 1, got 2"),
+        ({"version": True}, "version: expected 1, got True"),
         ({"timestep": 1000}, "timestep: expected 0 to 999"),
         ({"timestep": "soon"}, "timestep"),
         ({"timestep": "999"}, "timestep"),

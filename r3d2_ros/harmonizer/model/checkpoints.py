@@ -77,8 +77,9 @@ def load_config(folder: str | Path) -> ModelConfig:
         got = repr(data.get("format")) if isinstance(data, dict) else type(data).__name__
         hint = "Other layouts are read by `r3d2 model init` and `r3d2 model convert`"
         raise InputError(f"{path}: format", repr(default), got, hint)
-    if data.get("version") != ModelConfig.version:
-        got = repr(data.get("version"))
+    version = data.get("version")
+    if isinstance(version, bool) or version != ModelConfig.version:
+        got = repr(version)
         raise InputError(f"{path}: version", str(ModelConfig.version), got, "Written by another release of r3d2_ros")
     return validate(ModelConfig, data, str(path))
 
