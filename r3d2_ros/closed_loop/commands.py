@@ -29,6 +29,7 @@ from r3d2_ros.closed_loop.results import (
     read_never_began,
     read_results,
     score_folder,
+    seconds_of,
 )
 from r3d2_ros.closed_loop.run_log import LogWriter, read_log
 from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios, with_seeds
@@ -306,13 +307,6 @@ def report_folder(args: argparse.Namespace, say: Say) -> Result:
     if not summaries:
         raise InputError(str(folder), f"a folder with runs ({RUNS}/*/{LOG})", "none")
     baseline = None if args.baseline is None else read_results(args.baseline)
-    results = results_of(summaries, seconds=_seconds(folder), baseline=baseline)
+    results = results_of(summaries, seconds=seconds_of(folder), baseline=baseline)
     write_results(folder, results)
     return Result(exit_code(summaries), results_text(folder, results), results)
-
-
-def _seconds(folder: Path) -> dict[str, float]:
-    try:
-        return dict(read_results(folder).get("seconds", {}))
-    except InputError:
-        return {}

@@ -106,6 +106,8 @@ class EntityDesk:
             self._keep = False
             self._world = self._ahead = self._start()
             for edit in kept:
+                if edit.id in self._scripted:  # spawned in place of a scripted actor, which is there again
+                    self._add(Delete(edit.id))
                 self._add(edit)
 
     def end_run(self) -> None:

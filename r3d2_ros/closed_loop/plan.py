@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,7 @@ class _Planner:
         keys = ego.reference
         if keys.times_s:
             times, s = np.array(keys.times_s) - keys.times_s[0], line.s
+            self._check_speeds(keys.times_s, s)
             return Reference(line, times, s)
         if drawn.longitudinal_m:
             line = _cut(line, drawn.longitudinal_m, line.length_m, self._where("ego.jitter"))
@@ -122,6 +124,14 @@ class _Planner:
             expected = f"at most {most:g}, max_speed_mps of the vehicle '{self._spec.vehicle.name}'"
             raise InputError(self._where(key), expected, f"{ego.speed_mps:g}")
         return Reference.at_speed(line, min(max(0.0, ego.speed_mps + drawn.speed_mps), most))
+
+    def _check_speeds(self, times_s: Sequence[float], s: Array) -> None:
+        speeds, vehicle = np.diff(s) / np.diff(times_s), self._spec.vehicle
+        k = int(np.argmax(speeds))
+        if speeds[k] > vehicle.max_speed_mps:
+            expected = f"at most {vehicle.max_speed_mps:g} m/s, max_speed_mps of the vehicle '{vehicle.name}'"
+            got = f"{speeds[k]:.4g} m/s from {times_s[k]:g} to {times_s[k + 1]:g} s"
+            raise InputError(self._where("ego.reference.times_s"), expected, got)
 
     # Lanes and places
 

@@ -216,14 +216,22 @@ def read_results(folder: Path) -> dict[str, Any]:
     return data
 
 
+def seconds_of(folder: Path) -> dict[str, float]:
+    """How long each run took, by the results that `folder` has; nothing where it has none."""
+    try:
+        return dict(read_results(folder).get("seconds", {}))
+    except InputError:
+        return {}
+
+
 def read_never_began(folder: Path) -> dict[str, Any] | None:
     """The summary of a run that failed before it had a log, which nothing can be scored from; None for any other."""
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    began = not isinstance(summary, dict) or summary.get("outcome", {}).get("reason") != "never_began"
-    return None if began else summary
+    outcome = summary.get("outcome") if isinstance(summary, dict) else None
+    return summary if isinstance(outcome, dict) and outcome.get("reason") == "never_began" else None
 
 
 def one_line(summary: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ from r3d2_ros.closed_loop.results import (
     read_results,
     regressions,
     score_folder,
+    seconds_of,
     write_json,
 )
 from r3d2_ros.closed_loop.runs import RunSpec, check_differ, configuration_hash, in_scenario
@@ -179,7 +180,7 @@ def run_session(
     baseline = None if options.baseline is None else read_results(options.baseline)
     done = {plan.spec.run_id: _finished(options, plan, driver=execute.name, say=say) for plan in plans}
     _check_folder(options, plans, done, say)
-    seconds: dict[str, float] = {}
+    seconds = {run_id: took for run_id, took in seconds_of(options.out).items() if done.get(run_id) is not None}
     try:
         for number, plan in enumerate(plans, start=1):
             run_id = plan.spec.run_id
@@ -232,7 +233,7 @@ def _finished(options: SessionOptions, plan: RunPlan, *, driver: str, say: Say) 
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if summary.get("verdict") not in ("passed", "failed", "invalid"):
+    if not isinstance(summary, dict) or summary.get("verdict") not in ("passed", "failed", "invalid"):
         return None
     if summary.get("controller") != driver:
         say(f"{plan.spec.run_id}: run again, it was driven by {summary.get('controller')} and now is by {driver}")

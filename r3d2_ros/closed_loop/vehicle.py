@@ -129,7 +129,8 @@ def advance(
     """The state `seconds` later. Source of the model: kinematic bicycle, reference point at the rear axle.
 
     In each substep the wheels turn and the acceleration changes at their limited rates; the path is the exact arc of
-    the mean curvature, the distance exact for the mean acceleration. A vehicle that brakes stops, and stays.
+    the mean curvature, the distance exact for the mean acceleration. A vehicle that brakes stops, and stays; at
+    its top speed it accelerates no more.
     """
     step_s = seconds / substeps
     for _ in range(substeps):
@@ -149,6 +150,8 @@ def _substep(vehicle: Vehicle, state: VehicleState, wanted: Actuation, step_s: f
     speed, distance = _speed_and_distance(state.speed_mps, mean, vehicle.max_speed_mps, step_s)
     if speed == 0.0 and acceleration < 0.0:
         acceleration = 0.0  # brakes hold a standing vehicle, they do not push it
+    if speed >= vehicle.max_speed_mps and acceleration > 0.0:
+        acceleration = 0.0
     turn = distance * math.tan((state.steer_rad + steer) / 2) / vehicle.wheelbase_m
     chord = distance * (math.sin(turn / 2) / (turn / 2) if abs(turn) > 1e-9 else 1.0)
     return VehicleState(

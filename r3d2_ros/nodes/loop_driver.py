@@ -66,13 +66,13 @@ class LoopDriver:
         ResetAsked and Stopped are for the caller.
         """
         self._history = History()
-        self._outputs.begin_run()
-        self._desk.begin_run()
         self.loop = loop = Loop(self._plan, inbox, log, edits=self._desk)
-        self._world.publish_reference(loop.snapshot.stamp_ns)
-        self._control.begin()
-        self._pace.begin()
         try:
+            self._outputs.begin_run()
+            self._desk.begin_run()
+            self._world.publish_reference(loop.snapshot.stamp_ns)
+            self._control.begin()
+            self._pace.begin()
             return self._drive(loop, inbox)
         except StackEnded as error:
             outcome = Outcome("stack_ended", str(error), infrastructure=True)

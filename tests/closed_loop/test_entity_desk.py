@@ -270,6 +270,19 @@ def test_a_run_that_begins_anew() -> None:
     assert made.take(0) == ()
 
 
+def test_what_was_spawned_in_the_place_of_a_scripted_actor_takes_it_again() -> None:
+    made = desk()
+    made.begin_run()
+    assert made.delete("target").ok
+    assert made.spawn(SpawnRequest("target", uri="car", position_m=(9.0, 0.0, 0.0)))[0].ok
+    for _ in range(2):
+        made.keep_spawned(True)
+        made.begin_run()
+        assert names(made) == ["ego", "target"] and place(made, "target")[:3] == [9.0, 0.0, 0.0]
+    made.begin_run()
+    assert names(made) == ["ego", "target"] and place(made, "target")[0] != 9.0, "the scenario's own"
+
+
 def test_what_is_asked_for_before_the_first_run_is_done_in_it() -> None:
     made = desk()
     made.spawn(SpawnRequest("a", uri="car"))

@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 
 from r3d2_ros.boxes import rectangle
+from r3d2_ros.closed_loop.actions import Snapshot
+from r3d2_ros.closed_loop.demands import Demand, Trajectory
+from r3d2_ros.closed_loop.inbox import Plan
 from r3d2_ros.closed_loop.scores.data import SceneFacts, Score, run_data
 from r3d2_ros.closed_loop.scores.hd import HdOptions, comfortable, drivable, hd_score, route_completion
+from r3d2_ros.closed_loop.vehicle import Actuation
 from r3d2_ros.lane_map import BUILDING, ROAD, SKY
+from tests.closed_loop.drivers import Run
 from tests.closed_loop.logs import moving, straight_ego, write
 from tests.closed_loop.small_world import parked
 
@@ -78,6 +83,37 @@ def test_cars_are_where_they_will_be(tmp_path: Path) -> None:
     made = score(tmp_path, scene(), where=moving(20.0, 0.0, 0.0, 10.0), seconds=5.0)
     frames_with_future = 20  # of 50: later ones look beyond the recording, where its last set is used
     assert made.parts["NC"] >= frames_with_future / 50
+
+
+def test_frames_count_from_the_one_whose_command_takes_over(tmp_path: Path) -> None:
+    """A stack sends plans from the start on, and its first command for the frame set of 2.0 s of 3 s."""
+
+    def plans_early(snapshot: Snapshot, run: Run) -> None:
+        run.inbox.offer_plan(Plan(snapshot.stamp_ns, np.array([[5.0, 0], [10, 0], [15, 0]]), np.zeros(3)))
+        if snapshot.phase == "startup" or snapshot.t_s >= 1.95:
+            run.send(snapshot)
+
+    control = {"timeout_s": 0.01, "max_misses": 0}
+    run = Run(tmp_path / "log", on_frame=plans_early, control=control, end={"duration_s": 3.0})
+    run.go()
+    made = run_data(run.read())
+    np.testing.assert_allclose([made.t_s[made.plans[k].tick] for k in (0, 1, -1)], [2.0, 2.1, 2.9], atol=1e-9)
+    assert len(made.plans) == 10
+
+
+def test_a_trajectory_counts_until_another_command_takes_its_place(tmp_path: Path) -> None:
+    """One of 20 s after the warm-up of 0.5 s, and from the frame set of 1.0 s on the brake."""
+
+    def demand(snapshot: Snapshot) -> Demand:
+        if snapshot.t_s >= 0.95:
+            return Actuation(-3.0, 0.0)
+        stamps = tuple(snapshot.stamp_ns + second * 10**9 for second in range(21))
+        return Trajectory(stamps, np.stack([snapshot.ego.x_m + 10.0 * np.arange(21), np.zeros(21)], axis=1))
+
+    run = Run(tmp_path / "log", on_frame=lambda seen, run: run.send(seen, demand(seen)), end={"duration_s": 2.0})
+    run.go()
+    made = run_data(run.read())
+    np.testing.assert_allclose([made.t_s[plan.tick] for plan in made.plans], [0.5, 0.6, 0.7, 0.8, 0.9], atol=1e-9)
 
 
 def test_a_plan_into_the_background(tmp_path: Path) -> None:

@@ -61,6 +61,13 @@ def test_reference_with_times() -> None:
     assert reference.s_at(7.0) == 25.0  # goes on with its last speed
 
 
+def test_a_reference_faster_than_the_vehicle_is_refused() -> None:
+    keys = {"reference": {"points": [[0, 0], [10, 0], [210, 0]], "times_s": [0, 1, 2]}}
+    expected = "at most 40 m/s, max_speed_mps of the vehicle 'test', got 200 m/s from 1 to 2 s"
+    with pytest.raises(InputError, match=f"ego.reference.times_s: expected {expected}"):
+        plan(ego=keys)
+
+
 def test_reference_that_stands() -> None:
     reference = plan(ego={"reference": {"lane": "ego"}, "speed_mps": 0.0}).reference
     assert (reference.s_at(5.0), reference.speed_at(5.0)) == (0.0, 0.0)

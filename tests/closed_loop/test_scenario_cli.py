@@ -235,6 +235,12 @@ def test_resuming_keeps_what_is_finished(
     assert (out / "runs" / "parked-s1" / "run.jsonl.1").stat().st_size == 5000
     before, after = (json.loads((folder / "results.json").read_text()) for folder in (braked, out))
     assert [run["digest"] for run in before["runs"]] == [run["digest"] for run in after["runs"]]
+    assert after["seconds"].keys() == before["seconds"].keys() == {"parked-s0", "parked-s1"}
+    assert after["seconds"]["parked-s0"] == before["seconds"]["parked-s0"], "what was kept took as long as it took"
+    for damaged in ("[]", '{"outcome": null}'):
+        (out / "runs" / "parked-s1" / "summary.json").write_text(damaged)
+        assert main(["scenario", "run", str(world / "parked.yaml"), *arguments]) == 0
+    assert done == ["parked-s1"] * 3
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,15 @@ def test_top_speed() -> None:
     """28 m/s + 4 m/s2 reach 30 m/s after 0.5 s and 14.5 m; 0.5 s more are 15 m."""
     last = drive(CAR, VehicleState(0.0, 0.0, 0.0, 28.0), Actuation(10.0, 0.0), 1.0)[-1]
     assert (last.speed_mps, last.x_m) == (30.0, pytest.approx(29.5))
+    assert last.acceleration_mps2 == 0.0, "it goes no faster"
+
+
+def test_at_top_speed_the_brakes_act_at_once() -> None:
+    """From no acceleration a jerk of 40 m/s3 makes -0.4 m/s2 of 10 ms: 0.002 m/s less."""
+    vehicle = replace(CAR, max_jerk_mps3=40.0)
+    fast = drive(vehicle, VehicleState(0.0, 0.0, 0.0, 30.0), Actuation(10.0, 0.0), 1.0)[-1]
+    slower = drive(vehicle, fast, Actuation(-9.0, 0.0), 0.01)[-1]
+    assert (slower.speed_mps, slower.acceleration_mps2) == (pytest.approx(29.998), pytest.approx(-0.4))
 
 
 def test_wheels_turn_at_their_rate_up_to_their_limit() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from r3d2_ros.boxes import rectangle
-from r3d2_ros.closed_loop.demands import Trajectory, demand_of
+from r3d2_ros.closed_loop.demands import Demand, Trajectory, demand_of
 from r3d2_ros.closed_loop.reference import Reference
 from r3d2_ros.closed_loop.run_log import RunLog
 from r3d2_ros.closed_loop.scores.track import YAW, ActorTrack, X, Y
@@ -79,6 +79,12 @@ class RunData:
         )
 
     @cached_property
+    def handed_over(self) -> int:
+        """The tick whose frame set the first command that was followed answers; the number of ticks where none was."""
+        driven = np.flatnonzero(self.driven)
+        return max(int(driven[0]) - 1, 0) if len(driven) else len(self.driven)
+
+    @cached_property
     def tick_s(self) -> float:
         return 1.0 / float(self.header["configuration"]["scenario"]["clock"]["clock_rate_hz"])
 
@@ -105,7 +111,7 @@ class RunData:
     def plans(self) -> tuple[PlanAt, ...]:
         """The plan that holds at each frame in which the stack drives: the newest one of the frame period before it.
 
-        Where no plan was sent, the trajectory that is followed counts as one.
+        Where no plan was sent, the trajectory that is followed counts as one, until another command takes its place.
         """
         return _plans(self)
 
@@ -139,34 +145,28 @@ def _plans(data: RunData) -> tuple[PlanAt, ...]:
     stamps = [tick["stamp_ns"] for tick in data.log.of("tick")]
     period_ns = round(1e9 / float(data.header["configuration"]["scenario"]["clock"]["frame_rate_hz"]))
     sent = {record["of_stamp_ns"]: record["points"] for record in data.log.of("plan") if record["points"]}
-    followed = _followed(data)
+    commands = _applied(data)
     found = []
-    for k in data.frames:
-        if not data.driven[k] and data.log.of("tick")[k]["phase"] != "engage":
-            continue
+    for k in data.frames[data.frames >= data.handed_over]:
         now = stamps[k]
         mine = [stamp for stamp in sent if now - period_ns < stamp <= now]
         if mine:
             points = np.array(sent[max(mine)], np.float64)
             found.append(PlanAt(int(k), points[:, :2], points[:, 2]))
-        elif (trajectory := _last_before(followed, now)) is not None:
+        elif isinstance(trajectory := _last_before(commands, now), Trajectory):
             plan = _sampled(trajectory, now, data.ego[k])
             if plan is not None:
                 found.append(PlanAt(int(k), *plan))
     return tuple(found)
 
 
-def _followed(data: RunData) -> list[tuple[int, Trajectory]]:
-    found = []
-    for record in data.log.of("command"):
-        demand = demand_of(record["command"]["demand"])
-        if record["applied"] and isinstance(demand, Trajectory):
-            found.append((record["stamp_ns"], demand))
-    return found
+def _applied(data: RunData) -> list[tuple[int, Demand]]:
+    records = (record for record in data.log.of("command") if record["applied"])
+    return [(record["stamp_ns"], demand_of(record["command"]["demand"])) for record in records]
 
 
-def _last_before(followed: list[tuple[int, Trajectory]], now_ns: int) -> Trajectory | None:
-    return next((demand for stamp, demand in reversed(followed) if stamp <= now_ns), None)
+def _last_before(commands: list[tuple[int, Demand]], now_ns: int) -> Demand | None:
+    return next((demand for stamp, demand in reversed(commands) if stamp <= now_ns), None)
 
 
 def _sampled(trajectory: Trajectory, now_ns: int, ego: Array) -> tuple[Array, Array] | None:
