@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from std_srvs.srv import SetBool, Trigger
 
+from r3d2_ros.closed_loop.entity_desk import EntityDesk
 from r3d2_ros.closed_loop.run_control import ResetAsked, RunControl, Stopped
 from r3d2_ros.closed_loop.run_log import read_log
 from tests.closed_loop_ros.harness import Run, TestStack, tiny_plan
@@ -42,6 +43,17 @@ def test_pause_step_and_go_on(tmp_path: Path) -> None:
     end = run.read().end
     assert outcome.reason == "duration"
     assert end is not None and end["misses"] == 0
+
+
+def test_a_run_that_cannot_begin_has_its_last_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(desk: EntityDesk) -> None:
+        raise KeyError("no such actor")
+
+    monkeypatch.setattr(EntityDesk, "begin_run", fails)
+    with Run(tmp_path / "run.jsonl", tiny_plan()) as run, pytest.raises(KeyError):
+        run.wait()
+    end = run.read().end
+    assert end is not None and (end["reason"], end["detail"]) == ("error", "KeyError: 'no such actor'")
 
 
 def test_reset_gives_the_same_run_again(tmp_path: Path) -> None:
