@@ -26,7 +26,7 @@ from r3d2_ros.closed_loop.actions import Action, Done, Frame, Gate, Outcome, Pha
 from r3d2_ros.closed_loop.control import Control, stopping
 from r3d2_ros.closed_loop.demands import demand_record, plan_points
 from r3d2_ros.closed_loop.entities import Edit, Edits, NoEdits, World, applied, edit_record
-from r3d2_ros.closed_loop.inbox import Commands, Received
+from r3d2_ros.closed_loop.inbox import Commands
 from r3d2_ros.closed_loop.plan import RunPlan
 from r3d2_ros.closed_loop.run_log import LogWriter
 from r3d2_ros.closed_loop.vehicle import VehicleState, advance
@@ -75,7 +75,6 @@ class Loop:
         self._phase: Phase = "startup"
         self._epoch_ns = self._now_ns = start_ns
         self._engage_from_ns = 0
-        self._in_force: Received | None = None
         self._missing = False
         self._missed_in_a_row = 0
         self._standing_since_ns: int | None = None
@@ -286,7 +285,6 @@ class Loop:
         )
         self.counts["commands"] += 1
         if applied:
-            self._in_force = received
             self._control.use(command)
             self._missing = False
             if self._phase == "engage":
