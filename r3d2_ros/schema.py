@@ -192,8 +192,25 @@ def _fault(cls: type, entry: Any, where: str) -> InputError:
         )
     if entry["type"] == "missing":
         return InputError(key, "a value", "nothing (the key is missing)")
+    if entry["type"] == "dataclass_type":
+        known = _known_keys(cls, entry["loc"])
+        hint = f"Did you mean {{source: {got}}}?" if "source" in known and isinstance(entry["input"], str) else ""
+        return InputError(key, f"a mapping with the keys {', '.join(known)}" if known else "a mapping", got, hint)
+    if entry["type"] in ("too_long", "too_short"):
+        return InputError(key, _count(entry["ctx"]), f"{entry['ctx']['actual_length']}: {got}")
     expected = entry["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return InputError(key, expected, got)
+    return InputError(key, WORDS.get(entry["type"], expected), got)
+
+
+WORDS = {"dict_type": "a mapping", "list_type": "a list", "tuple_type": "a list"}
+"""Types of pydantic's errors whose messages speak of Python's classes."""
+
+
+def _count(bounds: dict[str, Any]) -> str:
+    """How many items there must be, of pydantic's `too_long` or `too_short`."""
+    if "max_length" in bounds:
+        return f"at most {bounds['max_length']} item{'' if bounds['max_length'] == 1 else 's'}"
+    return f"at least {bounds['min_length']} item{'' if bounds['min_length'] == 1 else 's'}"
 
 
 def _hint(key: str, close: str) -> str:

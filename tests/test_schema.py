@@ -38,6 +38,40 @@ def faults(data: Any) -> dict[str, InputError]:
     return {fault.where: fault for fault in caught.value.faults}
 
 
+@dataclass(frozen=True)
+class Sourced:
+    __pydantic_config__ = STRICT
+    source: str = ""
+    four: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    some: Annotated[tuple[float, ...], Field(min_length=2)] = (0.0, 1.0)
+    named: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Holder:
+    __pydantic_config__ = STRICT
+    part: Sourced = field(default_factory=Sourced)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"part": "x.ply"}, "part: expected a mapping with the keys source, four, some, named, got 'x.ply'. "
+                            "Did you mean {source: 'x.ply'}?"),
+        ({"part": 3}, "part: expected a mapping with the keys source, four, some, named, got 3"),
+        ({"part": {"four": [1] * 9}}, "part.four: expected at most 4 items, got 9: [1, 1, 1, 1, 1, 1, ...]"),
+        ({"part": {"four": 0}}, "part.four: expected a list, got 0"),
+        ({"part": {"some": [1]}}, "part.some: expected at least 2 items, got 1: [1]"),
+        ({"part": {"named": [1]}}, "part.named: expected a mapping, got [1]"),
+        ([1], "expected a mapping with the keys part, got [1]"),
+    ],
+)  # fmt: skip
+def test_what_is_of_another_shape_is_told_in_the_files_words(data: object, text: str) -> None:
+    with pytest.raises(InputErrors) as caught:
+        validate(Holder, data, "f.yaml")
+    assert str(caught.value) == f"f.yaml: {text}"
+
+
 def test_valid_data_becomes_the_dataclass_with_its_defaults():
     device = validate(Device, {"name": "a", "offset": [1, 2.5], "lens": {"fov_deg": 90}}, "device.yaml")
     assert device == Device(name="a", size=1, offset=(1.0, 2.5), lens=Lens(fov_deg=90.0, model="pinhole"))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from r3d2_ros.cameras import R_BODY_OPTICAL, Camera, Rig
 from r3d2_ros.errors import InputError, InputErrors
@@ -54,6 +55,20 @@ class PoseEntry:
     ] = "body"
 
 
+def _not_a_matrix(value: Any) -> Any:
+    """For BeforeValidator: a 3x3 matrix, as camera_info and nuScenes have it, is told with the four numbers of it."""
+    rows = [one for row in value for one in row] if _is_list_of(value, 3, list) else value
+    if _is_list_of(rows, 9, int | float):
+        fx, fy, cx, cy = rows[0], rows[4], rows[2], rows[5]
+        meant = f"[{fx:g}, {fy:g}, {cx:g}, {cy:g}]"
+        raise PydanticCustomError("matrix", "[fx, fy, cx, cy], of this 3x3 matrix {meant}", {"meant": meant})
+    return value
+
+
+def _is_list_of(value: Any, count: int, kind: Any) -> bool:
+    return isinstance(value, list) and len(value) == count and all(isinstance(one, kind) for one in value)
+
+
 @dataclass(frozen=True)
 class SharedEntry:
     """Keys that `defaults` may set for every camera."""
@@ -66,6 +81,7 @@ class SharedEntry:
         Field(
             description="fx, fy, cx, cy in pixels as in CameraInfo: the centre of the first pixel is (0, 0)"
         ),
+        BeforeValidator(_not_a_matrix),
     ] = None
     fov_x_deg: Annotated[
         FovDeg | None,

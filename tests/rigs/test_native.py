@@ -139,7 +139,7 @@ def test_distortion_names_and_frames_are_kept(tmp_path: Path):
         ({"K": "[500, .inf, 320, 240]"}, "K.1", "finite", "inf"),
         ({"K": "[-500, 500, 320, 240]"}, "K.0", "greater than 0", "-500"),
         ({"K": "[500, 500, 320]"}, "K.3", "a value", "missing"),
-        ({"K": "500"}, "K", "tuple", "500"),
+        ({"K": "500"}, "K", "a list", "500"),
         ({"K": ""}, "K", "either K: [fx, fy, cx, cy] or fov_x_deg", "neither"),
         ({"fov_x_deg": "90"}, "K", "either K", "both"),
         ({"K": "", "fov_x_deg": "180"}, "fov_x_deg", "less than 180", "180"),
@@ -264,13 +264,21 @@ def test_two_cameras_must_not_share_a_topic_or_a_frame(tmp_path: Path, key: str)
         ("cameras: [", "valid YAML"),
         ("cameras: !!python/object/apply:os.system ['true']", "valid YAML"),
         ("cameras: {}", "at least 1 item"),
-        ("cameras: 3", "valid dictionary"),
+        ("cameras: 3", "a mapping"),
         ("cameras: &a [*a]", "aliases"),
     ],
 )
 def test_what_is_not_a_rig(tmp_path: Path, text: str, expected: str):
     (fault,) = faults_of(write(tmp_path, text)).values()
     assert expected in fault.expected
+
+
+@pytest.mark.parametrize("K", ["[900, 0, 480, 0, 910, 270, 0, 0, 1]", "[[900, 0, 480], [0, 910, 270], [0, 0, 1]]"])
+def test_the_matrix_of_a_camera_info_is_told_with_its_four_numbers(tmp_path: Path, K: str):
+    camera = f"{{width_px: 960, height_px: 540, K: {K}, pose: {{xyz_m: [0, 0, 1], rpy_deg: [0, 0, 0]}}}}"
+    faults = faults_of(write(tmp_path, f"cameras: {{front: {camera}}}"))
+    fault = next(fault for key, fault in faults.items() if key.endswith("front.K"))
+    assert fault.expected == "[fx, fy, cx, cy], of this 3x3 matrix [900, 910, 480, 270]"
 
 
 @pytest.mark.parametrize("merge", [False, True], ids=["nested lists", "merge keys"])
