@@ -16,6 +16,9 @@ from r3d2_ros.rendering.base import PlacedGaussians, PlacedScene
 from r3d2_ros.sky import Sky
 from r3d2_ros.world import ActorState
 
+LIMIT_QUANTILES = (0.01, 0.99)
+"""A scene without bounds is taken to reach as far as this part of its Gaussians, per axis."""
+
 
 @dataclass(frozen=True, eq=False)
 class Asset:
@@ -94,6 +97,21 @@ class Scene:
         position = self.T_map_scene.inverse().apply(position_map)
         outside = np.maximum(np.maximum(self.bounds[0] - position, position - self.bounds[1]), 0.0)
         return float(np.linalg.norm(outside)) * self.T_map_scene.scale
+
+    def outside_m(self, points: Array) -> tuple[Array, str]:
+        """Metres from each of `points` [N, 3] in the map to the scene, 0 inside, and what its limits are.
+
+        Those are its bounds, else the box that holds 98 % of its Gaussians on each axis.
+        """
+        if self.bounds is not None:
+            return np.array([self.distance_outside_bounds_m(point) for point in points]), "the scene's bounds"
+        if len(self.background) == 0:
+            return np.zeros(len(points)), "the scene"
+        means = self.background.means[:: max(1, len(self.background) // 100_000)]
+        low, high = self.background.origin + np.quantile(means, LIMIT_QUANTILES, axis=0)
+        local = self.T_map_scene.inverse().apply(points)
+        distance = np.linalg.norm(np.maximum(np.maximum(low - local, local - high), 0.0), axis=1)
+        return distance * self.T_map_scene.scale, "the scene (the box that holds 98 % of it)"
 
     def compose(self, actors: Sequence[ActorState], library: AssetLibrary) -> PlacedScene:
         """The static background with every actor placed. Nothing is copied: nodes refer to the loaded arrays.

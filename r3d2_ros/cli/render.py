@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     scene = load_config_scene(config.scene, _say)
     library = load_assets(entries, path=args.actors or "", library=lambda: load_config_library(config, _say))
     frame_set, renderer = _frame_set(args, config, scene=scene, library=library, rig=rig, entries=entries)
-    notes = [*_notes(scene, library, rig, frame_set), *harmonizer_notes(config.harmonizer, scene)]
+    notes = [*_notes(scene, library, rig, args.ego[:3], frame_set), *harmonizer_notes(config.harmonizer, scene)]
     facts: dict[str, Any] = {
         "out": str(args.out),
         "renderer": renderer,
@@ -225,10 +225,13 @@ def write_npy(path: Path, array: NDArray) -> None:
         file.write(encoded.getbuffer())
 
 
-def _notes(scene: Scene, library: AssetLibrary, rig: Rig, frame_set: FrameSet) -> list[str]:
+def _notes(scene: Scene, library: AssetLibrary, rig: Rig, ego_m: Sequence[float], frame_set: FrameSet) -> list[str]:
     notes = [*rig.notes, *scene.notes, *library.notes]
-    if frame_set.out_of_bounds_m > 0:
-        notes.append(f"the vehicle is {frame_set.out_of_bounds_m:.2f} m outside the scene's bounds")
+    (outside_m,), limits = scene.outside_m(np.array([ego_m]))
+    blind = all(np.isnan(frame.depth).all() for frame in frame_set.frames)
+    if outside_m > 0 and (blind or scene.bounds is not None):
+        sees = ", and no camera sees anything of it" if blind else ""
+        notes.append(f"the vehicle is {outside_m:.2f} m outside {limits}{sees}")
     if not math.isnan(frame_set.off_path_m):
         off = f"{frame_set.off_path_m:.2f} m and {frame_set.off_path_deg:.1f} degrees"
         notes.append(f"the vehicle is {off} off the path of the capture")

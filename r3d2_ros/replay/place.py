@@ -7,15 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from r3d2_ros.errors import InputError
-from r3d2_ros.geometry import Array, Rigid
+from r3d2_ros.geometry import Rigid
 from r3d2_ros.replay.ticks import Moment
 from r3d2_ros.scene import Scene
 
 SAMPLES = 200
 """Places along the drive that are looked at."""
-
-QUANTILES = (0.01, 0.99)
-"""A scene without bounds is taken to reach as far as this part of its Gaussians, per axis."""
 
 FAR_OFF_PATH_M = 10.0
 
@@ -58,7 +55,7 @@ def distance_notes(places: Sequence[Place], scene: Scene, T_map_recorded: Rigid 
     hint = "" if T_map_recorded is not None else "; --anchor start moves it to where the capture begins"
     if scene.path is None:
         hint = ""
-    outside, what = _outside_m(points, scene)
+    outside, what = scene.outside_m(points)
     notes = []
     if outside.min() > 0:
         notes.append(
@@ -75,16 +72,3 @@ def distance_notes(places: Sequence[Place], scene: Scene, T_map_recorded: Rigid 
                 f"the drive is up to {max(off_m):.1f} m off the path of the capture: quality falls there{hint}"
             )
     return notes
-
-
-def _outside_m(points: Array, scene: Scene) -> tuple[Array, str]:
-    """Metres outside of the scene for each point, and what its limits are."""
-    if scene.bounds is not None:
-        return np.array([scene.distance_outside_bounds_m(point) for point in points]), "the scene's bounds"
-    means = scene.background.means
-    if len(means) == 0:
-        return np.zeros(len(points)), "the scene"
-    low, high = scene.background.origin + np.quantile(means[:: max(1, len(means) // 100_000)], QUANTILES, axis=0)
-    local = scene.T_map_scene.inverse().apply(points)
-    distance = np.linalg.norm(np.maximum(np.maximum(low - local, local - high), 0.0), axis=1)
-    return distance * scene.T_map_scene.scale, "the scene (the box that holds 98 % of it)"

@@ -70,6 +70,16 @@ def test_where_nothing_is_there_is_no_depth(folder: Path) -> None:
     assert np.isnan(np.load(folder / "out" / "eye.depth.npy")).all()
 
 
+def test_a_place_from_which_nothing_is_seen_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The wall stands at x = 30 m: from 5 km behind it no camera sees a thing; from 5 m before it all is well."""
+    assert render(folder, ego="5030 0 0 0") == 0
+    said = capsys.readouterr().err
+    note = "m outside the scene (the box that holds 98 % of it), and no camera sees anything of it"
+    assert "the vehicle is 5000.00 " + note in said
+    assert render(folder, ego="25 0 0 0") == 0
+    assert "outside the scene" not in capsys.readouterr().err
+
+
 def test_an_actor_is_where_the_file_puts_it(folder: Path) -> None:
     actors = """
 - {id: left, asset: car.ply, x: 10, y: 3, z: 0, yaw_deg: 0}
