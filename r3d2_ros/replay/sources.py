@@ -91,7 +91,9 @@ def find_ego(bag: Bag, config: SimConfig, *, wanted: str | None = None) -> EgoSo
         expected = f"messages of type {types}, or tf between {frames}"
         got = f"{_listed(bag.topics.values())}; {TF_TOPIC}: {no_tf.got}"
         others = any(topic.msgtype == TF_TYPE and topic.name.endswith(TF_TOPIC) for topic in bag.topics.values())
-        hint = CHOOSE if others and TF_TOPIC not in bag.topics else ""
+        hint = CHOOSE if others and TF_TOPIC not in bag.topics else no_tf.hint
+        if TF_TOPIC in bag.topics and TF_TOPIC + STATIC_SUFFIX not in bag.topics:
+            hint += f"; or is {TF_TOPIC + STATIC_SUFFIX} missing, which the bag does not have?"
         raise InputError(f"{bag.path}: ego", expected, got, hint) from no_tf
 
 
@@ -214,8 +216,9 @@ def _from_tf(bag: Bag, config: SimConfig, name: str) -> EgoSource:
 def find_actors(bag: Bag, *, wanted: str | None = None, known_asset: Callable[[str], bool]) -> Topic | None:
     """The topic with the actors: `wanted`, else the only candidate; None for none, or when `wanted` is 'none'.
 
-    A MarkerArray is a candidate when one of its first markers names an asset: most of them show other things.
-    InputError that lists the candidates when there are several.
+    A MarkerArray is a candidate when one of its first markers names an asset: most of them show other things. Where
+    there is no candidate, the bag's notes say what those name. InputError that lists the candidates when there are
+    several.
     """
     if wanted == NONE:
         return None
@@ -225,17 +228,32 @@ def find_actors(bag: Bag, *, wanted: str | None = None, known_asset: Callable[[s
             expected = f"'{NONE}', or a topic of type {', '.join(ACTOR_TYPES)}"
             raise InputError(f"{bag.path}: --actors {wanted}", expected, _listed(bag.topics.values()))
         return topic
-    candidates = [topic for topic in bag.topics.values() if topic.msgtype in ACTOR_TYPES and topic.count > 0]
+    topics = [topic for topic in bag.topics.values() if topic.msgtype in ACTOR_TYPES and topic.count > 0]
     candidates = [
         topic
-        for topic in candidates
+        for topic in topics
         if topic.msgtype != MARKER_TYPE or _peek(bag, topic, lambda message: _names_an_asset(message, known_asset))
     ]
+    if topics and not candidates:
+        named = "; ".join(f"{topic.name}: {_first_named(bag, topic)}" for topic in topics[:8])
+        bag.notes.append(f"no actors: markers name no asset of the library by mesh_resource or text ({named})")
     if len(candidates) > 1:
         got = f"{len(candidates)}: {_listed(candidates)}"
         hint = f"Choose one with --actors TOPIC, or --actors {NONE}"
         raise InputError(f"{bag.path}: actors", "one topic with actors", got, hint)
     return candidates[0] if candidates else None
+
+
+def _first_named(bag: Bag, topic: Topic) -> str:
+    """What the first marker of a topic names."""
+    found: list[str] = []
+
+    def note(message: Any) -> bool:
+        found.extend(marker_asset(marker) for marker in message.markers if marker.action == MARKER_ADD)
+        return bool(found)
+
+    _peek(bag, topic, note)
+    return f"first {found[0][:80]!r}" if found else "none is added in its first messages"
 
 
 def _names_an_asset(message: Any, known_asset: Callable[[str], bool]) -> bool:

@@ -50,6 +50,12 @@ def test_tf_is_read_where_there_is_no_pose_topic(tmp_path: Path) -> None:
     assert poses(inputs(write_bag(tmp_path / "bag", tf_entries()))) == EXPECTED
 
 
+def test_a_chain_without_static_transforms_asks_for_them(tmp_path: Path) -> None:
+    expected = "got /tf .*: the frames map, odom. Set frames.map and frames.base_link; or is /tf_static missing"
+    with pytest.raises(InputError, match=expected):
+        inputs(write_bag(tmp_path / "bag", tf_entries(child="odom")))
+
+
 def test_a_pose_topic_comes_before_tf(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", [*tf_entries(), *drive(SECONDS, speed=3.0)])
     assert poses(inputs(bag))[-1][1] == pytest.approx(0.6)
@@ -116,6 +122,18 @@ def test_actor_arrays_and_markers(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "markers", [*drive(SECONDS), *markers, *lanes])
     found = actors(inputs(bag))
     assert [(m.actors[0].asset, m.actors[0].size_m) for m in found] == [("saloon", (4.0, 2.0, 1.5))] * 3
+
+
+def test_markers_that_name_no_asset_are_told_where_there_are_no_other_actors(tmp_path: Path) -> None:
+    lanes = [recorded("/lanes", s, bags.marker_array(s, [("a lane", 8.0)])) for s in SECONDS]
+    lone = write_bag(tmp_path / "lanes", [*drive(SECONDS), *lanes])
+    with open_recording(lone, config=SimConfig(), library=LIBRARY) as recording:
+        assert recording.actors is None
+        (note,) = recording.bag.notes
+        assert note.startswith("no actors: markers name no asset") and "(/lanes: first 'a lane')" in note
+    both = write_bag(tmp_path / "both", [*drive(SECONDS), *lanes, *oncoming(SECONDS)])
+    with open_recording(both, config=SimConfig(), library=LIBRARY) as recording:
+        assert recording.bag.notes == []
 
 
 def test_several_actor_topics_are_listed(tmp_path: Path) -> None:
