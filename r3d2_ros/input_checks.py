@@ -99,6 +99,7 @@ class ActorInput:
 
     size_m      (length, width, height); all zero stands for the asset's own size
     actor_pose  what the position means; None: what the rules say
+    tracked     whether the id is that of the same actor in every message
     """
 
     id: str
@@ -107,6 +108,7 @@ class ActorInput:
     quat_wxyz: Sequence[float]
     size_m: Sequence[float] = (0.0, 0.0, 0.0)
     actor_pose: Literal["ground_center", "box_center"] | None = None
+    tracked: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """From messages to ticks: what a live node and a replay have in common, so that both show the same.
 
-A message becomes an `EgoMessage` or `ActorMessage` (plain numbers), and a `MessageDoor` checks it and hands it to the
-synchronizer. Messages are read by the names of their fields, so it does not matter which library made them.
+A message becomes an `EgoMessage` or `ActorMessage` (plain numbers), `MessageChecks` make checked states of it, and a
+`MessageDoor` hands these to the synchronizer. Messages are read by the names of their fields, so it does not matter
+which library made them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from r3d2_ros.message_fields import frame_name, position, quat_wxyz, stamp_to_ns
 from r3d2_ros.scene import AssetLibrary
 from r3d2_ros.state_buffer import StateBuffer, seconds
 from r3d2_ros.sync import Synchronizer, Tick
+from r3d2_ros.world import ActorState, EgoState
 
 MARKER_ADD = 0
 MARKER_CUBE = 1
@@ -118,15 +120,98 @@ def marker_asset(marker: Any) -> str:
     return marker.mesh_resource or marker.text
 
 
+class MessageChecks:
+    """Checked states from messages; what is wrong with them is in `reports`.
+
+    defers          whether a topic of actors stands back behind another one as long as none of its actors can be drawn
+    T_map_recorded  moves every pose: the frame of the messages in the scene's map (None: they are the same)
+    """
+
+    def __init__(
+        self,
+        config: SimConfig,
+        *,
+        library: AssetLibrary,
+        defers: Callable[[str], bool] = lambda topic: False,
+        T_map_recorded: Rigid | None = None,
+    ) -> None:
+        self._frames, self._defers, self._T_map_recorded = config.frames, defers, T_map_recorded
+        self._rules = ActorRules(
+            known_asset=library.__contains__,
+            asset_height_m=lambda name: library[name].size_m[2],
+            actor_pose=config.assets.actor_pose,
+        )
+        self._source: dict[str, str] = {}
+        self.reports = Reports()
+
+    def ego(self, topic: str, message: EgoMessage) -> EgoState | None:
+        """A pose of the vehicle; None for one that is not used."""
+        if not self._may_be_source("ego", topic) or not self._is_in_map(topic, message.frame_id):
+            return None
+        child = message.child_frame_id
+        if frame_name(child) and not self._frames.is_vehicle(child):
+            expected = f"{topic}: expected child_frame_id '{self._frames.vehicle}', got '{child}'; set frames.base_link"
+            self.reports.add(Fault("ego.child_frame", expected))
+            return None
+        state = ego_state(
+            stamp_ns=message.stamp_ns, position_m=message.position_m, quat_wxyz=message.quat_wxyz
+        )
+        if isinstance(state, Fault):
+            self.reports.add(state)
+            return None
+        self._source["ego"] = topic
+        return replace(state, T_world_ego=self._in_map(state.T_world_ego))
+
+    def actors(self, topic: str, message: ActorMessage | Fault) -> tuple[int, tuple[ActorState, ...]] | None:
+        """A stamp, and all actors at it that can be drawn; None for a message that is not used."""
+        if not self._may_be_source("actors", topic):
+            return None
+        if isinstance(message, Fault):
+            self.reports.add(message)
+            return None
+        if not self._is_in_map(topic, message.frame_id):
+            return None
+        states, faults = actor_states(message.actors, self._rules)
+        for fault in faults:
+            self.reports.add(fault)
+        if states or not message.actors:
+            self._source["actors"] = topic
+        elif "actors" not in self._source and self._defers(topic):
+            # Of equal stamps the first message counts: "no actors" from here would shut out those of the other topic.
+            text = f"{topic}: none of its actors can be drawn, and another topic has actors; not used until one can"
+            self.reports.add(Fault("actors.not_used", text))
+            return None
+        placed = tuple(replace(state, T_world_actor=self._in_map(state.T_world_actor)) for state in states)
+        return message.stamp_ns, placed
+
+    def _in_map(self, T: Rigid) -> Rigid:
+        return T if self._T_map_recorded is None else self._T_map_recorded @ T
+
+    def _may_be_source(self, role: str, topic: str) -> bool:
+        """The first topic that delivers something usable is the run's source for its role; another one is reported."""
+        source = self._source.get(role, topic)
+        if source != topic:
+            text = f"{topic}: the {role} already comes from {source}; messages here are ignored"
+            self.reports.add(Fault(f"{role}.second_source", text))
+        return source == topic
+
+    def _is_in_map(self, topic: str, frame_id: str) -> bool:
+        wanted = self._frames.map
+        if frame_name(frame_id) not in ("", frame_name(wanted)):
+            text = f"{topic}: expected frame_id '{wanted}', got '{frame_id}'; set frames.map"
+            self.reports.add(Fault(f"{topic}.frame", text))
+            return False
+        return True
+
+
 class MessageDoor:
     """Checks messages and feeds a Synchronizer, which it makes at the first one. Called by one thread at a time.
 
     With `sync.actors: auto` the first message decides: actors are required when it is one of theirs or `has_actors`
     says that there will be some, else static.
 
-    defers          whether a topic of actors stands back behind another one as long as none of its actors can be drawn
-    T_map_recorded  moves every pose: the frame of the messages in the scene's map (None: they are the same)
-    say             gets a line when `auto` has been decided
+    defers, T_map_recorded  as in MessageChecks
+    say                     gets a line when `auto` has been decided
     """
 
     def __init__(
@@ -141,15 +226,9 @@ class MessageDoor:
         T_map_recorded: Rigid | None = None,
     ) -> None:
         self._config, self._rig = config, rig
-        self._has_actors, self._defers, self._say = has_actors, defers, say
-        self._T_map_recorded = T_map_recorded
-        self._rules = ActorRules(
-            known_asset=library.__contains__,
-            asset_height_m=lambda name: library[name].size_m[2],
-            actor_pose=config.assets.actor_pose,
-        )
-        self._source: dict[str, str] = {}
-        self.reports = Reports()
+        self._has_actors, self._say = has_actors, say
+        self._checks = MessageChecks(config, library=library, defers=defers, T_map_recorded=T_map_recorded)
+        self.reports = self._checks.reports
         self.synchronizer: Synchronizer | None = None
 
     def next_tick(self) -> Tick | None:
@@ -158,50 +237,19 @@ class MessageDoor:
 
     def on_ego(self, topic: str, message: EgoMessage) -> None:
         """Take a pose of the vehicle. QueueOverflow as in `Synchronizer.on_ego`."""
-        if not self._may_be_source("ego", topic) or not self._is_in_map(topic, message.frame_id):
-            return
-        child, frames = message.child_frame_id, self._config.frames
-        if frame_name(child) and not frames.is_vehicle(child):
-            expected = f"{topic}: expected child_frame_id '{frames.vehicle}', got '{child}'; set frames.base_link"
-            self.reports.add(Fault("ego.child_frame", expected))
-            return
-        state = ego_state(
-            stamp_ns=message.stamp_ns, position_m=message.position_m, quat_wxyz=message.quat_wxyz
-        )
-        if isinstance(state, Fault):
-            self.reports.add(state)
-            return
-        self._source["ego"] = topic
-        self._synchronizer_for("ego").on_ego(replace(state, T_world_ego=self._in_map(state.T_world_ego)))
+        state = self._checks.ego(topic, message)
+        if state is not None:
+            self._synchronizer_for("ego").on_ego(state)
 
     def on_actors(self, topic: str, message: ActorMessage | Fault) -> None:
         """Take all actors at one time. QueueOverflow as in `Synchronizer.on_actors`."""
-        if not self._may_be_source("actors", topic):
-            return
-        if isinstance(message, Fault):
-            self.reports.add(message)
-            return
-        if not self._is_in_map(topic, message.frame_id):
-            return
-        states, faults = actor_states(message.actors, self._rules)
-        for fault in faults:
-            self.reports.add(fault)
-        if states or not message.actors:
-            self._source["actors"] = topic
-        elif "actors" not in self._source and self._defers(topic):
-            # Of equal stamps the first message counts: "no actors" from here would shut out those of the other topic.
-            text = f"{topic}: none of its actors can be drawn, and another topic has actors; not used until one can"
-            self.reports.add(Fault("actors.not_used", text))
-            return
-        placed = tuple(replace(state, T_world_actor=self._in_map(state.T_world_actor)) for state in states)
-        self._synchronizer_for("actors").on_actors(message.stamp_ns, placed)
+        checked = self._checks.actors(topic, message)
+        if checked is not None:
+            self._synchronizer_for("actors").on_actors(*checked)
 
     def on_trigger(self, stamp_ns: int) -> None:
         """Take a request for a frame set. QueueOverflow as in `Synchronizer.on_trigger`."""
         self._synchronizer_for("trigger").on_trigger(stamp_ns)
-
-    def _in_map(self, T: Rigid) -> Rigid:
-        return T if self._T_map_recorded is None else self._T_map_recorded @ T
 
     def _synchronizer_for(self, first_input: str) -> Synchronizer:
         if self.synchronizer is None:
@@ -213,19 +261,3 @@ class MessageDoor:
             buffer = StateBuffer(self._config.state, reports=self.reports, static_actors=config.actors == "static")
             self.synchronizer = Synchronizer(config, rig=self._rig, buffer=buffer, reports=self.reports)
         return self.synchronizer
-
-    def _may_be_source(self, role: str, topic: str) -> bool:
-        """The first topic that delivers something usable is the run's source for its role; another one is reported."""
-        source = self._source.get(role, topic)
-        if source != topic:
-            text = f"{topic}: the {role} already comes from {source}; messages here are ignored"
-            self.reports.add(Fault(f"{role}.second_source", text))
-        return source == topic
-
-    def _is_in_map(self, topic: str, frame_id: str) -> bool:
-        wanted = self._config.frames.map
-        if frame_name(frame_id) not in ("", frame_name(wanted)):
-            text = f"{topic}: expected frame_id '{wanted}', got '{frame_id}'; set frames.map"
-            self.reports.add(Fault(f"{topic}.frame", text))
-            return False
-        return True

@@ -112,6 +112,7 @@ class AssetChooser:
             quat_wxyz=seen.quat_wxyz,
             size_m=size_m or (0.0, 0.0, 0.0),
             actor_pose=actor_pose,
+            tracked=bool(seen.id),
         )
 
 
