@@ -70,6 +70,8 @@ def add_parser(subparsers: Any) -> None:
     log.add_argument("--actors-topic", metavar="TOPIC", help="of the actors; none: leave them out")
     log.add_argument("--start", type=float, default=0.0, metavar="S", help="begin so late in the drive")
     log.add_argument("--duration", type=float, metavar="S", help="of the part that is used")
+    log.add_argument("--pass", type=int, default=1, metavar="N", dest="pass_number",
+                     help="where the bag's time goes back: its N-th pass; without it, the first")  # fmt: skip
     log.add_argument("--anchor", choices=["none", "start"], default="none",
                      help="start: move the drive's beginning to where the scene's capture begins")  # fmt: skip
     log.add_argument("--hide", action="append", default=[], metavar="ID", help="leave an actor out; can repeat")

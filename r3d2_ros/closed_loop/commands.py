@@ -13,11 +13,12 @@ from typing import Any
 from r3d2_ros.closed_loop.actions import Outcome
 from r3d2_ros.closed_loop.controllers import CONTROLLERS, Controller, Observation
 from r3d2_ros.closed_loop.film import Film
-from r3d2_ros.closed_loop.from_log import LogOptions, scenario_from_log
+from r3d2_ros.closed_loop.from_log import scenario_from_log
 from r3d2_ros.closed_loop.header import header
 from r3d2_ros.closed_loop.in_process import run_in_process
 from r3d2_ros.closed_loop.interrupts import Interrupts
 from r3d2_ros.closed_loop.plan import RunPlan
+from r3d2_ros.closed_loop.recorded_drive import LogOptions
 from r3d2_ros.closed_loop.replaying import LoggedCommands, LoggedEdits, spec_of
 from r3d2_ros.closed_loop.report import REPORT
 from r3d2_ros.closed_loop.results import (
@@ -32,7 +33,7 @@ from r3d2_ros.closed_loop.results import (
     seconds_of,
 )
 from r3d2_ros.closed_loop.run_log import LogWriter, read_log
-from r3d2_ros.closed_loop.runs import RunSpec, load_runs, shipped_scenarios, with_seeds
+from r3d2_ros.closed_loop.runs import RunSpec, load_runs, runs_of, shipped_scenarios, with_seeds
 from r3d2_ros.closed_loop.session import Execute, Scenes, SessionOptions, results_of, run_session, write_results
 from r3d2_ros.config import Scalar, config_from
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
@@ -174,7 +175,7 @@ class InProcess:
 
 
 def from_log(args: argparse.Namespace, say: Say) -> Result:
-    """Write a scenario of a recorded drive, and check that it can be run."""
+    """Write a scenario of a recorded drive, if it can be run."""
     source = args.scene if args.scene == "street" else str(user_path(args.scene, "--scene").absolute())
     sim: dict[str, Any] = {"scene": {"source": source}}
     for key, value in map(_override, args.overrides):
@@ -185,6 +186,7 @@ def from_log(args: argparse.Namespace, say: Say) -> Result:
         actors=args.actors_topic,
         start_s=args.start,
         duration_s=args.duration,
+        pass_number=args.pass_number,
         anchor=args.anchor == "start",
         hide=tuple(args.hide),
         replace=dict(_replacement(text) for text in args.replace),
@@ -194,14 +196,14 @@ def from_log(args: argparse.Namespace, say: Say) -> Result:
         raise InputError(str(args.out), "the name of a new file", "one that exists")
     config = config_from(sim, where="--scene, --set")
     data, notes = scenario_from_log(args.bag, config=config, sim=sim, options=options)
-    make_folder(args.out.absolute().parent)
-    write_yaml(args.out, data)
     for note in notes:
         say(f"note: {note}")
-    runs = load_runs(args.out)
+    runs = runs_of(data, args.out)
     scenes = Scenes()
     for spec in runs:
         scenes.plan(spec)
+    make_folder(args.out.absolute().parent)
+    write_yaml(args.out, data)
     return Result(text=f"{args.out}: {runs[0].run_id}")
 
 

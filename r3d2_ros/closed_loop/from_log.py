@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from r3d2_ros.assembly import load_config_library, load_config_scene
+from r3d2_ros.closed_loop.entity_view import EGO
+from r3d2_ros.closed_loop.recorded_drive import LogOptions, Track, read_drive
 from r3d2_ros.closed_loop.scenario import Phases
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.input_checks import ActorRules, Fault, actor_states, ego_state
-from r3d2_ros.message_inputs import ActorMessage, EgoMessage
 from r3d2_ros.replay.place import Place, anchor, distance_notes
-from r3d2_ros.replay.recording import Recording, open_recording
-from r3d2_ros.scene import AssetLibrary, Scene
-from r3d2_ros.world import ActorState
+from r3d2_ros.replay.recording import open_recording
+from r3d2_ros.scene import Scene
 
 EGO_STEP_M, ACTOR_STEP_M, MOST_S = 0.25, 1.0, 1.0
 """Points of a path are this far apart, or this long."""
@@ -34,36 +32,6 @@ WAITS_S = 1.0
 """Who stays within EGO_STEP_M for so long at the end of a drive waits there."""
 
 
-@dataclass(frozen=True)
-class LogOptions:
-    """ego, actors: topics, None: found. start_s, duration_s: part of the drive. anchor: move its beginning to the
-    beginning of the scene's capture.
-
-    hide     ids of actors that are left out
-    replace  id -> asset of its instead
-    target   id of the actor that scores are about
-    """
-
-    ego: str | None = None
-    actors: str | None = None
-    start_s: float = 0.0
-    duration_s: float | None = None
-    anchor: bool = False
-    hide: tuple[str, ...] = ()
-    replace: Mapping[str, str] = field(default_factory=dict)
-    target: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class _Track:
-    """An actor's states by seconds of the scenario."""
-
-    asset: str
-    size_m: tuple[float, float, float] | None
-    times_s: list[float]
-    poses: list[Rigid]
-
-
 def scenario_from_log(
     bag: Path, *, config: SimConfig, sim: Mapping[str, Any], options: LogOptions
 ) -> tuple[dict[str, Any], list[str]]:
@@ -74,10 +42,8 @@ def scenario_from_log(
     library = load_config_library(config)
     scene = load_config_scene(config.scene)
     with open_recording(bag, config=config, library=library, ego=options.ego, actors=options.actors) as recording:
-        ego, tracks, faults = _read(recording, config, library, options)
-        notes = [*recording.ego.notes, *faults]
-    if len(ego) < 2:
-        raise InputError(str(bag), "at least two poses of the ego in this part of the drive", str(len(ego)))
+        drive = read_drive(recording, config, library, options)
+    ego, tracks, where, notes = drive.ego, drive.tracks, drive.where, drive.notes
     T = _placed(ego, scene, options, notes)
     unknown = [name for name in (*options.hide, *options.replace, options.target) if name and name not in tracks]
     if unknown:
@@ -86,16 +52,19 @@ def scenario_from_log(
     for name, asset in options.replace.items():
         if asset not in library:
             raise InputError(f"--replace {name}", f"one of {', '.join(sorted(library.assets))}", f"'{asset}'")
+    kept = {name: track for name, track in tracks.items() if name not in options.hide}
+    if EGO in kept:
+        hint = f"--hide {EGO} leaves it out"
+        raise InputError(f"{where}: actors", f"other ids than '{EGO}', which is the vehicle", f"an actor '{EGO}'", hint)
     ego_times, ego_points = _path(ego, T)
     seconds = round(float(ego_times[-1]), 3)
     if seconds <= Phases().warmup_s:
         expected = f"a part of the drive that is longer than the warm-up of {Phases().warmup_s:g} s"
-        raise InputError(str(bag), expected, f"{seconds:g} s")
+        raise InputError(where, expected, f"{seconds:g} s")
     times, points = _thinned(ego_times, ego_points, step_m=EGO_STEP_M)
     if float(np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1).sum()) < MIN_DRIVE_M:
-        raise InputError(str(bag), f"a drive of at least {MIN_DRIVE_M:g} m", "one that stands")
+        raise InputError(where, f"a drive of at least {MIN_DRIVE_M:g} m", "one that stands")
     waits = seconds - float(times[-1]) >= WAITS_S
-    kept = {name: track for name, track in tracks.items() if name not in options.hide}
     data = {
         "type": "log",
         "description": f"Recorded drive {bag.name}",
@@ -111,55 +80,6 @@ def scenario_from_log(
     if waits:
         notes.append(f"the ego waits from {times[-1]:.1f} s on: end.at_goal is false, so that the run goes on as long")
     return data, notes
-
-
-def _read(
-    recording: Recording, config: SimConfig, library: AssetLibrary, options: LogOptions
-) -> tuple[dict[float, Rigid], dict[str, _Track], list[str]]:
-    """Ego poses and tracks by seconds of the scenario, and the faults of messages that were left out."""
-    rules = ActorRules(
-        known_asset=library.__contains__,
-        asset_height_m=lambda name: library[name].size_m[2],
-        actor_pose=config.assets.actor_pose,
-    )
-    poses: dict[int, Rigid] = {}
-    arrays: dict[int, Sequence[ActorState]] = {}
-    faults: dict[str, str] = {}
-    for entry in recording.inputs():
-        found = list(entry.faults)
-        if isinstance(entry.message, EgoMessage):
-            message = entry.message
-            state = ego_state(
-                stamp_ns=message.stamp_ns, position_m=message.position_m, quat_wxyz=message.quat_wxyz
-            )
-            if isinstance(state, Fault):
-                found.append(state)
-            else:
-                poses.setdefault(state.stamp_ns, state.T_world_ego)
-        elif isinstance(entry.message, ActorMessage):
-            states, wrong = actor_states(entry.message.actors, rules)
-            found += [fault for fault in wrong if fault.level != "info"]
-            arrays.setdefault(entry.message.stamp_ns, states)
-        for fault in found:
-            faults.setdefault(fault.cause, fault.text)
-    if not poses:
-        return {}, {}, list(faults.values())
-    start_ns = min(poses) + round(options.start_s * 1e9)
-    zero_ns = min((ns for ns in poses if ns >= start_ns), default=start_ns)
-    last_ns = max(poses) if options.duration_s is None else zero_ns + round(options.duration_s * 1e9)
-    ego = {(ns - zero_ns) / 1e9: poses[ns] for ns in sorted(poses) if zero_ns <= ns <= last_ns}
-    seen = {ns: arrays[ns] for ns in sorted(arrays) if zero_ns <= ns <= last_ns}
-    return ego, _tracks(seen, zero_ns), list(faults.values())
-
-
-def _tracks(arrays: Mapping[int, Sequence[ActorState]], zero_ns: int) -> dict[str, _Track]:
-    tracks: dict[str, _Track] = {}
-    for stamp_ns, states in arrays.items():
-        for state in states:
-            track = tracks.setdefault(state.id, _Track(state.asset, state.size_m, [], []))
-            track.times_s.append((stamp_ns - zero_ns) / 1e9)
-            track.poses.append(state.T_world_actor)
-    return tracks
 
 
 def _placed(ego: Mapping[float, Rigid], scene: Scene, options: LogOptions, notes: list[str]) -> Rigid:
@@ -197,7 +117,7 @@ def _thinned(times: Array, points: Array, *, step_m: float, most_s: float = math
     return times[keep], points[keep]
 
 
-def _actor(name: str, track: _Track, T: Rigid, options: LogOptions) -> dict[str, Any]:
+def _actor(name: str, track: Track, T: Rigid, options: LogOptions) -> dict[str, Any]:
     poses = [T @ pose for pose in track.poses]
     points = np.array([pose.translation for pose in poses])
     replaced = options.replace.get(name)

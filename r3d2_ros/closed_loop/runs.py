@@ -80,8 +80,12 @@ def load_runs(source: str | Path, overrides: dict[str, Scalar] | None = None) ->
     data = load_yaml(path)
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping of keys such as 'ego' and 'actors'", type(data).__name__)
-    if "run_id" in data:
-        return [run_from(data, str(path), overrides)]
+    return [run_from(data, str(path), overrides)] if "run_id" in data else runs_of(data, path, overrides)
+
+
+def runs_of(data: Mapping[str, Any], path: Path, overrides: dict[str, Scalar] | None = None) -> list[RunSpec]:
+    """The runs of a scenario whose file, of which `data` is the contents, is or will be at `path`. InputErrors as in
+    `load_runs`."""
     scenario = validate(Scenario, {"name": path.stem, **data}, str(path))
     faults: list[InputError] = []
     sim, vehicle = SimConfig(), None
