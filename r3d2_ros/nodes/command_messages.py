@@ -93,12 +93,13 @@ def _xy(message: Path) -> Array:
 
 
 def _yaw(message: Path) -> Array | None:
-    """Headings of the poses; None where all orientations are the identity, as a message has them by default."""
+    """Headings of the poses, from quaternions of any length; None where all orientations are the identity, as a message
+    has them by default."""
     q = np.array([[getattr(p.pose.orientation, axis) for axis in "wxyz"] for p in message.poses], np.float64)
     w, x, y, z = q.reshape(-1, 4).T
     if not np.any((x, y, z)):
         return None
-    return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    return np.arctan2(2 * (w * z + x * y), w * w + x * x - y * y - z * z)
 
 
 def _directions(xy: Array) -> Array:

@@ -51,6 +51,24 @@ def test_orientations_that_are_given_are_kept() -> None:
     assert plan_from(path(CORNER, yaw_rad=0.3), frame="map").yaw_rad == pytest.approx([0.3] * 5)
 
 
+@pytest.mark.parametrize("times", [0.01, 0.7, 1.0, 100.0])
+def test_orientations_may_have_any_length(times: float) -> None:
+    """(w, z) = (1, 1) is a quarter turn, whatever it is multiplied by."""
+    message = path(CORNER)
+    for pose in message.poses:
+        pose.pose.orientation.w = pose.pose.orientation.z = times
+    assert plan_from(message, frame="map").yaw_rad == pytest.approx([NORTH] * 5)
+
+
+def test_the_heading_of_a_tilted_pose_is_that_of_its_front() -> None:
+    """Turned by 90 degrees, then nose down by 60: (w, x, y, z) ~ (cos 30, -sin 30, sin 30, cos 30)."""
+    message = path(CORNER)
+    for pose in message.poses:
+        q = pose.pose.orientation
+        q.w, q.x, q.y, q.z = math.sqrt(3.0), -1.0, 1.0, math.sqrt(3.0)
+    assert plan_from(message, frame="map").yaw_rad == pytest.approx([NORTH] * 5)
+
+
 @pytest.mark.parametrize("stamps_ms", [[100, 200, 200, 300, 400], [100, 0, 0, 0, 0]])
 def test_times_that_do_not_increase(stamps_ms: list[int]) -> None:
     with pytest.raises(Unusable, match="stamps that increase"):
