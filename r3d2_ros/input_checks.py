@@ -208,6 +208,16 @@ def checked_pose(cause: str, name: str, position_m: Sequence[float], quat_wxyz: 
     return Rigid.from_quat(quat / length, position)
 
 
+def above(
+    position_m: Sequence[float], quat_wxyz: Sequence[float], distance_m: float
+) -> tuple[float, float, float]:
+    """The point above a position [3], along the z axis of the quaternion [4] (wxyz); the position itself where that
+    cannot be said, which the checks refuse."""
+    pose = checked_pose("", "", position_m, quat_wxyz)
+    x, y, z = position_m if isinstance(pose, Fault) else pose.apply((0.0, 0.0, distance_m)).tolist()
+    return x, y, z
+
+
 def _size(actor: ActorInput) -> tuple[float, float, float] | Fault | None:
     size = np.asarray(actor.size_m, np.float64)
     if size.shape == (3,) and np.all(size == 0.0):

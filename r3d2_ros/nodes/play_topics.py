@@ -14,7 +14,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
-from r3d2_ros.input_checks import ActorInput
+from r3d2_ros.input_checks import ActorInput, above
 from r3d2_ros.message_inputs import ActorMessage, EgoMessage
 from r3d2_ros.msg import Actor, ActorArray
 from r3d2_ros.nodes.conversions import ns_to_stamp
@@ -85,11 +85,12 @@ class SimulatorInputs:
 
     def _actor(self, actor: ActorInput) -> Actor:
         message = Actor(id=actor.id, asset=actor.asset)
-        _write(message.pose, actor.position_m, actor.quat_wxyz)
+        position_m = actor.position_m
         if actor.actor_pose == "ground_center" and self._config.assets.actor_pose == "box_center":
             # The simulator expects centres: of the box that it will take the actor for.
             height_m = actor.size_m[2] or self._library[actor.asset].size_m[2]
-            message.pose.position.z += height_m / 2
+            position_m = above(position_m, actor.quat_wxyz, height_m / 2)
+        _write(message.pose, position_m, actor.quat_wxyz)
         message.size.x, message.size.y, message.size.z = (float(value) for value in actor.size_m)
         return message
 

@@ -12,7 +12,7 @@ import xxhash
 from pydantic import Field
 
 from r3d2_ros.config import SimConfig
-from r3d2_ros.input_checks import SIZE_RANGE_M, ActorInput, Fault, ego_state
+from r3d2_ros.input_checks import SIZE_RANGE_M, ActorInput, Fault, above
 from r3d2_ros.replay.objects import Numbers, SeenObject
 from r3d2_ros.resources import config_dir, user_path
 from r3d2_ros.scene import AssetLibrary
@@ -104,7 +104,7 @@ class AssetChooser:
         position_m, actor_pose = seen.position_m, self._config.assets.actor_pose
         if seen.is_centre:
             height_m = seen.size_m[2] if seen.size_m else (size_m or self._library[asset].size_m)[2]
-            position_m, actor_pose = _below(seen, height_m / 2), "ground_center"
+            position_m, actor_pose = above(seen.position_m, seen.quat_wxyz, -height_m / 2), "ground_center"
         return ActorInput(
             id=name,
             asset=asset,
@@ -114,15 +114,6 @@ class AssetChooser:
             actor_pose=actor_pose,
             tracked=bool(seen.id),
         )
-
-
-def _below(seen: SeenObject, distance_m: float) -> Numbers:
-    """The point below an object's position, along its own z axis; the position itself where that cannot be said."""
-    state = ego_state(stamp_ns=0, position_m=seen.position_m, quat_wxyz=seen.quat_wxyz)
-    if isinstance(state, Fault):
-        return seen.position_m  # the checks of the actor refuse it
-    x, y, z = state.T_world_ego.apply((0.0, 0.0, -distance_m)).tolist()
-    return x, y, z
 
 
 def _misfit(size_m: Numbers, wanted_m: Numbers) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,18 @@ from tf2_msgs.msg import TFMessage
 
 from r3d2_ros.assembly import assemble
 from r3d2_ros.cli.main import main
+from r3d2_ros.config import load_config
 from r3d2_ros.errors import InputError
-from r3d2_ros.message_fields import stamp_to_ns
+from r3d2_ros.input_checks import ActorInput, ActorRules, Fault, actor_state
+from r3d2_ros.message_fields import position, stamp_to_ns
 from r3d2_ros.nodes import bag_player
 from r3d2_ros.nodes.bag_player import BagPlayer
 from r3d2_ros.nodes.executor import LastingSingleThreadedExecutor, spin_until_shutdown
+from r3d2_ros.nodes.play_topics import SimulatorInputs
 from r3d2_ros.nodes.qos import reliable
+from r3d2_ros.scene import Asset, AssetLibrary
+from r3d2_ros.world import ActorState
+from tests.cli.small import blobs
 from tests.nodes.harness import Running, assembler, small_rig, wait_for
 from tests.replay import bags
 from tests.replay.bags import LOG_OFFSET_NS, NS, Entry, drive, ns, oncoming, recorded, write_bag
@@ -203,6 +211,59 @@ def test_a_live_simulator_shows_what_a_replay_shows(tmp_path: Path, name: str, t
     place = Place(tmp_path, DRIVES[name])
     place.config.write_text(place.config.read_text() + f"sync: {{tick: {tick}}}\n")
     compare_live_and_replay(place)
+
+
+def tilted_car(second: float) -> Any:
+    """2 m high and nose down by 15 degrees; the asset that stands for it is 1.5 m high."""
+    car = bags.autoware_object(3, 1, bags.pose(20 - 5 * second, 2, 1.0), (2.0, 1.0, 2.0))
+    stated = car.kinematics.pose_with_covariance.pose.orientation
+    stated.w, stated.y = np.cos(np.radians(7.5)), np.sin(np.radians(7.5))
+    return bags.autoware_objects(second, [car])
+
+
+def test_a_live_simulator_that_expects_centres_shows_tilted_objects_as_a_replay_does(tmp_path: Path) -> None:
+    place = Place(tmp_path, [*drive(SECONDS), *(recorded("/objects", s, tilted_car(s)) for s in SECONDS)])
+    text = place.config.read_text()
+    place.config.write_text(text.replace("library: assets.yaml", "library: assets.yaml, actor_pose: box_center"))
+    compare_live_and_replay(place)
+
+
+PITCHED = (math.cos(math.radians(7.5)), 0.0, math.sin(math.radians(7.5)), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("quat_wxyz", "size_m", "expected"),
+    [
+        ((1, 0, 0, 0), (0, 0, 0), (10, 5, 1 + 1.75)),
+        ((1, 0, 0, 0), (9, 2.5, 4), (10, 5, 1 + 2)),
+        ((2, 2, 0, 0), (0, 0, 0), (10, 5 - 1.75, 1)),
+        (PITCHED, (0, 0, 0), (10 + 1.75 * math.sin(math.radians(15)), 5, 1 + 1.75 * math.cos(math.radians(15)))),
+        ((0, 0, 0, 0), (0, 0, 0), (10, 5, 1)),
+    ],
+    ids=["upright", "of a size of its own", "on its right side", "nose down", "without an orientation"],
+)
+def test_centres_lie_along_the_actors_own_axis(
+    quat_wxyz: tuple[float, ...], size_m: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    """A truck of 3.5 m above (10, 5, 1): the simulator, which takes half of its height off again, has it there."""
+    node = rclpy.create_node("player")
+    config = load_config(None, {"assets.actor_pose": "box_center"})
+    dot = blobs([(0.0, 0.0, 1.0)], [(0.5, 0.5, 0.5)], 0.1)
+    library = AssetLibrary({"truck": Asset("truck", dot, (8.0, 2.5, 3.5), "truck")})
+    inputs = SimulatorInputs(node, "/sim_node", config=config, library=library, has_actors=True)
+    actor = ActorInput("a", "truck", (10.0, 5.0, 1.0), quat_wxyz, size_m, actor_pose="ground_center")
+    try:
+        message = inputs._actor(actor)
+    finally:
+        node.destroy_node()
+    assert position(message.pose) == pytest.approx(expected)
+    rules = ActorRules(library.__contains__, lambda name: library[name].size_m[2], "box_center")
+    heard = actor_state(replace(actor, position_m=position(message.pose), actor_pose=None), rules)
+    if any(quat_wxyz):
+        assert isinstance(heard, ActorState)
+        assert heard.T_world_actor.translation == pytest.approx([10.0, 5.0, 1.0])
+    else:
+        assert isinstance(heard, Fault) and heard == actor_state(actor, rules)
 
 
 @pytest.mark.slow

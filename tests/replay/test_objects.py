@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,13 @@ def test_the_box_stands_on_the_ground_where_the_asset_does() -> None:
         state = placed(actors[0], actor_pose)
         assert state.T_world_actor.translation.tolist() == [10.0, 1.0, 1.25]
         assert state.size_m is None
+
+
+def test_a_tilted_box_stands_below_its_centre_along_its_own_axis() -> None:
+    """On its right side, so that its z axis is along -y: the ground of a box of 1.5 m is 0.75 m towards +y."""
+    lying = replace(seen(), quat_wxyz=(1.0, 1.0, 0.0, 0.0))
+    (actor,), _ = chooser().actors([lying])
+    assert placed(actor).T_world_actor.translation == pytest.approx([10.0, 1.75, 2.0])
 
 
 def test_a_pose_without_a_convention_means_what_the_configuration_says() -> None:
