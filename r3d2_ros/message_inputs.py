@@ -106,13 +106,18 @@ def _markers(topic: str, message: Any) -> ActorMessage | Fault:
             asset=marker_asset(marker),
             position_m=position(marker.pose),
             quat_wxyz=quat_wxyz(marker.pose),
-            size_m=(marker.scale.x, marker.scale.y, marker.scale.z)
-            if marker.type == MARKER_CUBE
-            else (0.0, 0.0, 0.0),
+            **_cube(marker),
         )
         for marker in added
     ]
     return ActorMessage(stamp_to_ns(header.stamp), header.frame_id, actors)
+
+
+def _cube(marker: Any) -> dict[str, Any]:
+    """What a CUBE says besides: the size of its box, whose centre its position is; nothing of any other marker."""
+    if marker.type != MARKER_CUBE:
+        return {}
+    return {"size_m": (marker.scale.x, marker.scale.y, marker.scale.z), "actor_pose": "box_center"}
 
 
 def marker_asset(marker: Any) -> str:
@@ -198,7 +203,8 @@ class MessageChecks:
     def _is_in_map(self, topic: str, frame_id: str) -> bool:
         wanted = self._frames.map
         if frame_name(frame_id) not in ("", frame_name(wanted)):
-            text = f"{topic}: expected frame_id '{wanted}', got '{frame_id}'; set frames.map"
+            hint = "move it into the map" if self._frames.is_vehicle(frame_id) else "set frames.map"
+            text = f"{topic}: expected frame_id '{wanted}', got '{frame_id}'; {hint}"
             self.reports.add(Fault(f"{topic}.frame", text))
             return False
         return True

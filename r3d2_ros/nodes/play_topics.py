@@ -85,11 +85,11 @@ class SimulatorInputs:
 
     def _actor(self, actor: ActorInput) -> Actor:
         message = Actor(id=actor.id, asset=actor.asset)
-        position_m = actor.position_m
-        if actor.actor_pose == "ground_center" and self._config.assets.actor_pose == "box_center":
-            # The simulator expects centres: of the box that it will take the actor for.
-            height_m = actor.size_m[2] or self._library[actor.asset].size_m[2]
-            position_m = above(position_m, actor.quat_wxyz, height_m / 2)
+        position_m, wanted = actor.position_m, self._config.assets.actor_pose
+        if (actor.actor_pose or wanted) != wanted:  # an ActorArray cannot say what its positions mean
+            height_m = actor.size_m[2] or self._library[actor.asset].size_m[2]  # of the box that it will be taken for
+            up_m = height_m / 2 if wanted == "box_center" else -height_m / 2
+            position_m = above(position_m, actor.quat_wxyz, up_m)
         _write(message.pose, position_m, actor.quat_wxyz)
         message.size.x, message.size.y, message.size.z = (float(value) for value in actor.size_m)
         return message
