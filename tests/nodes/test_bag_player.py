@@ -201,6 +201,8 @@ DRIVES: dict[str, list[Entry]] = {
     "odometry, actor arrays": [*drive(SECONDS), *oncoming(SECONDS[::3])],
     "pose with covariance": drive(SECONDS, kind="PoseWithCovarianceStamped"),
     "tf, tracked objects": [*TF, *OBJECTS],
+    "odometry, cubes": [*drive(SECONDS), *(recorded("/shown", s, bags.marker_array(s, [("saloon", 15 - 5 * s)]))
+                                           for s in SECONDS)],
 }
 
 
