@@ -201,7 +201,7 @@ DRIVES: dict[str, list[Entry]] = {
     "odometry, actor arrays": [*drive(SECONDS), *oncoming(SECONDS[::3])],
     "pose with covariance": drive(SECONDS, kind="PoseWithCovarianceStamped"),
     "tf, tracked objects": [*TF, *OBJECTS],
-    "odometry, cubes": [*drive(SECONDS), *(recorded("/shown", s, bags.marker_array(s, [("saloon", 15 - 5 * s)]))
+    "odometry, cubes": [*drive(SECONDS), *(recorded("/shown", s, bags.marker_array(s, [("car", 15 - 5 * s)]))
                                            for s in SECONDS)],
 }
 

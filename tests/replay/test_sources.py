@@ -122,7 +122,7 @@ def test_actor_arrays_and_markers(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "markers", [*drive(SECONDS), *markers, *lanes])
     found = actors(inputs(bag))
     assert [(m.actors[0].asset, m.actors[0].size_m) for m in found] == [("saloon", (4.0, 2.0, 1.5))] * 3
-    assert {m.actors[0].actor_pose for m in found} == {"box_center"}, "a CUBE's position is its middle, as RViz draws it"
+    assert {m.actors[0].actor_pose for m in found} == {"box_center"}, "its middle, as RViz draws it"
 
 
 def test_markers_that_name_no_asset_are_told_where_there_are_no_other_actors(tmp_path: Path) -> None:
