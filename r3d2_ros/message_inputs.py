@@ -165,6 +165,9 @@ class MessageChecks:
             self.reports.add(state)
             return None
         self._source["ego"] = topic
+        if state.T_world_ego.rotation[2, 2] < 0.0:
+            text = f"{topic}: the vehicle stands on its roof; are its orientation's numbers in the order x, y, z, w?"
+            self.reports.add(Fault("ego.upside_down", text))
         return replace(state, T_world_ego=self._in_map(state.T_world_ego))
 
     def actors(self, topic: str, message: ActorMessage | Fault) -> tuple[int, tuple[ActorState, ...]] | None:

@@ -103,6 +103,14 @@ def test_an_empty_array_makes_its_topic_the_source(door: MessageDoor) -> None:
     assert second.text == "actors: the actors already comes from markers; messages here are ignored"
 
 
+def test_a_vehicle_on_its_roof_is_reported_and_taken(door: MessageDoor) -> None:
+    """(1, 0, 0, 0) in the order w, x, y, z, read as x, y, z, w, is half a turn about x."""
+    door.on_ego("odometry", replace(GOOD, quat_wxyz=(0.0, 1.0, 0.0, 0.0)))
+    door.on_ego("odometry", replace(GOOD, stamp_ns=100 * MS))
+    assert door.reports.count("ego.upside_down") == 1
+    assert door.synchronizer is not None and door.synchronizer.queue_depth == 2
+
+
 def test_the_slash_in_front_of_frames_is_not_looked_at(door: MessageDoor) -> None:
     door.on_ego("odometry", replace(GOOD, frame_id="/map", child_frame_id="/base_link"))
     door.on_actors("actors", ActorMessage(0, "/map", [CAR]))
