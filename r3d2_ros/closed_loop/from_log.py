@@ -16,8 +16,9 @@ from r3d2_ros.closed_loop.scenario import Phases
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array, Rigid
-from r3d2_ros.replay.place import Place, anchor, distance_notes
+from r3d2_ros.replay.place import anchor, distance_notes
 from r3d2_ros.replay.recording import open_recording
+from r3d2_ros.replay.ticks import Place
 from r3d2_ros.scene import Scene
 
 EGO_STEP_M, ACTOR_STEP_M, MOST_S = 0.25, 1.0, 1.0
@@ -88,7 +89,7 @@ def _placed(ego: Mapping[float, Rigid], scene: Scene, options: LogOptions, notes
     for pose in ego.values():
         x, y, z = (float(v) for v in pose.translation)
         places.append((x, y, z, pose.yaw_rad))
-    T = anchor(places, scene) if options.anchor else None
+    T = anchor(places[0], scene) if options.anchor else None
     notes += distance_notes(places, scene, T)
     return T or Rigid.identity()
 

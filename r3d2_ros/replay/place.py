@@ -8,7 +8,7 @@ import numpy as np
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.replay.ticks import Moment
+from r3d2_ros.replay.ticks import Moment, Place
 from r3d2_ros.scene import Scene
 
 SAMPLES = 200
@@ -17,12 +17,8 @@ SAMPLES = 200
 FAR_OFF_PATH_M = 10.0
 
 
-Place = tuple[float, float, float, float]
-"""x, y, z in metres and yaw in radians of base_link, in the map of the recording."""
-
-
 def sampled_places(moments: Sequence[Moment]) -> tuple[Place, ...]:
-    """Places along a drive, the first one first."""
+    """Places along a drive or a part of it, the first one first."""
     places = [moment.place for moment in moments if moment.place is not None]
     if not places:
         return ()
@@ -30,16 +26,16 @@ def sampled_places(moments: Sequence[Moment]) -> tuple[Place, ...]:
     return tuple(places[i] for i in chosen)
 
 
-def anchor(places: Sequence[Place], scene: Scene) -> Rigid:
+def anchor(beginning: Place | None, scene: Scene) -> Rigid:
     """T_scene_recorded that puts the first place of the drive onto the first pose of the scene's capture.
 
     It turns about z alone, so that what stood upright stays so. InputError for a scene without a capture trajectory.
     """
     if scene.path is None:
         raise InputError("--anchor start", "a scene with the trajectory of its capture", f"'{scene.name}' without one")
-    if not places:
+    if beginning is None:
         raise InputError("--anchor start", "a drive with a known pose", "none")
-    x, y, z, yaw = places[0]
+    x, y, z, yaw = beginning
     target = scene.path.poses[0]
     target_x, target_y, target_z = target.translation.tolist()
     wanted = Rigid.from_xyz_yaw(target_x, target_y, target_z, target.yaw_rad)

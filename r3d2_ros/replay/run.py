@@ -109,7 +109,7 @@ class _Run:
             outcome.fault = outcome.fault or str(error)
 
     def _moments(self) -> list[Moment]:
-        ticks = Ticks(self._recording, config=self._config, rig=self._rig, library=self._library)
+        ticks = self._ticks()
         moments = ticks.moments()
         self._say(f"ego: {self._recording.ego.title}")
         self._say(f"actors: {self._recording.actors or 'none'}")
@@ -123,6 +123,9 @@ class _Run:
             raise InputError(where, "poses that can be used", reasons)
         self._say(describe(moments))
         return moments
+
+    def _ticks(self) -> Ticks:
+        return Ticks(self._recording, config=self._config, rig=self._rig, library=self._library)
 
     # Where it is written
 
@@ -188,6 +191,7 @@ class _Run:
         remembers = is_temporal(self._config)
         parts = split(left, self._options.workers, moments, whole_sequences=remembers)
         actors = self._recording.actors
+        beginning = self._ticks().beginning() if self._options.anchor_start else None
         return [
             Job(
                 bag=self._options.bag,
@@ -199,6 +203,7 @@ class _Run:
                 store=store,
                 part=Part(frozenset(part), _carried(part, wanted, moments) if remembers else frozenset()),
                 places=sampled_places([moments[index] for index in wanted]),
+                beginning=beginning,
                 anchor_start=self._options.anchor_start,
                 number=None if len(parts) == 1 else number,
             )

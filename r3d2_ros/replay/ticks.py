@@ -46,14 +46,18 @@ class PlannedTick:
     tick: Tick
 
 
+Place = tuple[float, float, float, float]
+"""x, y, z in metres and yaw in radians of base_link, in the map of the recording."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Stamp of a tick, the timeline it belongs to, the ego's place (x, y, z in metres, yaw) where it is known, and when
-    the tick would have been recorded."""
+    """Stamp of a tick, the timeline it belongs to, the ego's place where it is known, and when the tick would have been
+    recorded."""
 
     stamp_ns: int
     timeline: int
-    place: tuple[float, float, float, float] | None
+    place: Place | None
     log_ns: int = 0
 
 
@@ -133,17 +137,23 @@ class Ticks:
 
     def moments(self) -> list[Moment]:
         """Every tick of the recording without its actors: which ones there are follows from the ego alone."""
-        static = replace(self._config, sync=replace(self._config.sync, actors="static"))
-        door = self._door(static)
-        return [
-            Moment(tick.stamp_ns, tick.timeline, _place(tick.state.ego.T_world_ego) if tick.state else None, log_ns)
-            for log_ns, tick in self._run(door, self._recording.inputs(actors=False))
-        ]
+        return list(self._moments(self._config))
+
+    def beginning(self) -> Place | None:
+        """The first place of the drive that is known: that of a pose, whichever ticks the cameras have."""
+        each_pose = replace(self._config, sync=replace(self._config.sync, tick="ego"))
+        return next((moment.place for moment in self._moments(each_pose) if moment.place is not None), None)
 
     def __iter__(self) -> Iterator[PlannedTick]:
         door = self._door(self._config)
         for index, (log_ns, tick) in enumerate(self._run(door, self._recording.inputs())):
             yield PlannedTick(index, log_ns, tick)
+
+    def _moments(self, config: SimConfig) -> Iterator[Moment]:
+        door = self._door(replace(config, sync=replace(config.sync, actors="static")))
+        for log_ns, tick in self._run(door, self._recording.inputs(actors=False)):
+            place = _place(tick.state.ego.T_world_ego) if tick.state else None
+            yield Moment(tick.stamp_ns, tick.timeline, place, log_ns)
 
     def _door(self, config: SimConfig) -> MessageDoor:
         self._newest = MessageDoor(
@@ -203,7 +213,7 @@ def _told(tick: Tick, log_ns: int, refusals: Refusals) -> tuple[int, Tick]:
     return log_ns, replace(tick, cause=REFUSED, reason=reason) if reason else tick
 
 
-def _place(T: Rigid) -> tuple[float, float, float, float]:
+def _place(T: Rigid) -> Place:
     x, y, z = T.translation.tolist()
     return x, y, z, T.yaw_rad
 

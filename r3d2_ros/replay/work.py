@@ -15,9 +15,9 @@ from r3d2_ros.config import SimConfig
 from r3d2_ros.harmonize_thread import HarmonizeThread
 from r3d2_ros.replay.output import Store
 from r3d2_ros.replay.pipeline import Part, make_frames
-from r3d2_ros.replay.place import Place, anchor, distance_notes
+from r3d2_ros.replay.place import anchor, distance_notes
 from r3d2_ros.replay.recording import Recording
-from r3d2_ros.replay.ticks import PlannedTick, Ticks
+from r3d2_ros.replay.ticks import Place, PlannedTick, Ticks
 from r3d2_ros.scene import AssetLibrary
 
 
@@ -27,7 +27,8 @@ class Job:
 
     unpacked     of the bag that stays open in this process, see `open_bag`
     ego, actors  topics that were chosen; actors None: there are none
-    places       where the drive leads, its beginning first
+    places       along the part of the drive that is shown
+    beginning    first place of the whole drive, whichever part is shown
     number       of the part; None: it is the only one
     """
 
@@ -40,6 +41,7 @@ class Job:
     store: Store
     part: Part
     places: tuple[Place, ...]
+    beginning: Place | None = None
     anchor_start: bool = False
     number: int | None = None
 
@@ -83,7 +85,7 @@ def work(
     """
     assembled = assemble(job.config, events.say, rig=job.rig, library=library, warm_harmonizer=False)
     simulator = assembled.simulator
-    T_map_recorded = anchor(job.places, simulator.scene) if job.anchor_start else None
+    T_map_recorded = anchor(job.beginning, simulator.scene) if job.anchor_start else None
     notes = [*assembled.notes, *distance_notes(job.places, simulator.scene, T_map_recorded)]
     ticks = Ticks(recording, config=job.config, rig=job.rig, library=library, T_map_recorded=T_map_recorded)
 

@@ -147,6 +147,9 @@ def test_a_drive_elsewhere_is_reported_and_anchored_when_asked(
     assert main([*base, "--out", str(tmp_path / "b.yaml"), "--anchor", "start"]) == 0
     start = planned(tmp_path / "b.yaml").start
     assert (start.x_m, start.y_m) == (pytest.approx(0.0, abs=1e-3), pytest.approx(0.0, abs=1e-3))
+    assert main([*base, "--out", str(tmp_path / "c.yaml"), "--anchor", "start", "--start", "1"]) == 0
+    start = planned(tmp_path / "c.yaml").start
+    assert (start.x_m, start.y_m) == (pytest.approx(0.0, abs=1e-3), pytest.approx(0.0, abs=1e-3)), "of the part"
 
 
 def ego(x_m: Iterable[float], *, frame: str = "map", times: Iterable[float] = TIMES) -> list[Entry]:

@@ -389,10 +389,14 @@ def test_gaps_and_the_ends_of_the_actors_are_lines_with_reasons(tmp_path: Path) 
     assert len(place.summary()["frame_sets"]["missing"]) == 1
 
 
+def far_north(seconds: list[float]) -> list[bags.Entry]:
+    """A drive along +y from (1000, 500, 7)."""
+    return [recorded("/odom", s, bags.odometry(s, bags.pose(1000, 500 + 10 * s, 7, np.pi / 2))) for s in seconds]
+
+
 def test_a_drive_elsewhere_is_told_and_moved_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A drive along +y from (1000, 500, 7), seen from where the capture began."""
-    entries = [recorded("/odom", s, bags.odometry(s, bags.pose(1000, 500 + 10 * s, 7, np.pi / 2))) for s in SECONDS]
-    place = Place(tmp_path, entries)
+    place = Place(tmp_path, far_north(SECONDS))
     assert place.run("--every", "7") == 0
     captured = capsys.readouterr().err
     assert "the drive lies outside the scene's bounds, by 1080.1 m or more" in captured
@@ -408,6 +412,46 @@ def test_a_drive_elsewhere_is_told_and_moved_on_request(tmp_path: Path, capsys: 
     here = Place(tmp_path / "here", drive(SECONDS))
     assert here.run("--every", "7") == 0
     assert here.hashes()[0] == place.hashes()[0]
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        (("--start", "0.4"), {4: 4.0, 5: 5.0, 6: 6.0, 7: 7.0}),
+        (("--start", "0.2", "--duration", "0.45", "--every", "3"), {2: 2.0, 5: 5.0}),
+    ],
+    ids=["the end", "a part of a part"],
+)
+def test_a_part_of_a_drive_that_is_moved_shows_what_the_whole_shows(
+    tmp_path: Path, extra: tuple[str, ...], expected: dict[int, float]
+) -> None:
+    """Frame set n is n metres after the beginning of the capture, also where the part begins later."""
+    place = Place(tmp_path, far_north(SECONDS))
+    assert place.run("--anchor", "start") == 0
+    whole = place.hashes()
+    place.out = tmp_path / "part"
+    assert place.run("--anchor", "start", *extra) == 0
+    assert place.hashes() == {index: whole[index] for index in expected}
+    here = Place(tmp_path / "here", drive([metres / 10 for metres in expected.values()]))
+    assert here.run() == 0
+    assert list(here.hashes().values()) == list(place.hashes().values())
+
+
+def test_one_camera_of_a_drive_that_is_moved_shows_what_it_shows_among_others(tmp_path: Path) -> None:
+    """The camera `side` begins 0.1 s after the drive does: 1 m further on."""
+    place = Place(tmp_path, far_north(SECONDS))
+    rig = place.config.parent / "two.yaml"
+    rig.write_text(rig.read_text().replace("side: {", "side: {rate_hz: 5, phase_s: 0.1, "))
+    place.config.write_text(place.config.read_text() + "sync: {tick: rate}\n")
+
+    def seen(*extra: str) -> dict[int, str]:
+        place.out = tmp_path / f"out{len(extra)}"
+        assert place.run("--anchor", "start", *extra) == 0
+        return {e["stamp_ns"]: e["cameras"]["side"]["content_hash"] for e in place.entries() if "side" in e["cameras"]}
+
+    whole = seen()
+    assert list(whole) == [ns(s) for s in (0.1, 0.3, 0.5, 0.7)]
+    assert seen("--cameras", "side") == whole
 
 
 def test_broken_poses_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

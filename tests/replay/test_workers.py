@@ -116,7 +116,7 @@ def test_no_process_begins_when_one_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", [(), ("--anchor", "start", "--every", "3")], ids=["all", "a part"])
+@pytest.mark.parametrize("extra", [(), ("--anchor", "start", "--start", "0.5", "--every", "3")], ids=["all", "a part"])
 def test_several_processes_give_the_same_hashes(tmp_path: Path, extra: tuple[str, ...]) -> None:
     place = Place(tmp_path, [*drive([i / 10 for i in range(20)], speed=1.0), *oncoming([i / 10 for i in range(20)])])
     assert place.run(*extra) == 0
