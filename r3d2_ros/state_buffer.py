@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Annotated, Generic, TypeVar
@@ -127,11 +128,7 @@ class StateBuffer:
 
     def __init__(self, config: BufferConfig, *, reports: Reports, static_actors: bool = False) -> None:
         self.config, self.reports, self.static_actors = config, reports, static_actors
-        limits = TrackLimits(
-            jump_ns=nanoseconds(config.jump_back_s),
-            return_ns=nanoseconds(max(config.leap_s, config.max_interpolation_gap_s)),
-            max_messages=config.max_messages,
-        )
+        limits = track_limits(config, max_messages=config.max_messages)
         self.ego: Track[EgoState] = Track(limits)
         self.actors: Track[tuple[ActorState, ...]] = Track(limits, ordered=not static_actors)
         self.pairing = Pairing(ego=self.ego, actors=self.actors, near_ns=limits.jump_ns)
@@ -351,6 +348,16 @@ class StateBuffer:
 
     def _newest_timeline(self) -> int:
         return max(self.ego.timeline, self.pairing.ego_timeline("actors", self.actors.timeline))
+
+
+def track_limits(config: BufferConfig, *, max_messages: int = sys.maxsize) -> TrackLimits:
+    """Where the time of an input goes back, which of its stamps are stray, and how many messages are kept: all, unless
+    `max_messages` says less."""
+    return TrackLimits(
+        jump_ns=nanoseconds(config.jump_back_s),
+        return_ns=nanoseconds(max(config.leap_s, config.max_interpolation_gap_s)),
+        max_messages=max_messages,
+    )
 
 
 def nanoseconds(duration_s: float) -> int:

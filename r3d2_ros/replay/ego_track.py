@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 from r3d2_ros.config import SimConfig
@@ -11,8 +10,8 @@ from r3d2_ros.input_checks import Fault, ego_state
 from r3d2_ros.message_inputs import EgoMessage
 from r3d2_ros.pairing import Pairing
 from r3d2_ros.replay.sources import EgoSource
-from r3d2_ros.state_buffer import nanoseconds
-from r3d2_ros.timeline import Track, TrackLimits
+from r3d2_ros.state_buffer import nanoseconds, track_limits
+from r3d2_ros.timeline import Track
 
 
 class EgoTrack:
@@ -20,7 +19,7 @@ class EgoTrack:
 
     def __init__(self, ego: EgoSource, config: SimConfig) -> None:
         self._gap_ns = nanoseconds(config.state.max_interpolation_gap_s)
-        self._track: Track[EgoMessage] = Track(_limits(config))
+        self._track: Track[EgoMessage] = Track(track_limits(config.state))
         for _, entry in ego.messages:
             if isinstance(entry, EgoMessage):
                 self._track.add(entry.stamp_ns, entry)
@@ -48,7 +47,7 @@ class ObjectTimelines:
     """Which timeline of the ego each message of objects belongs to: the one that its actors are shown in."""
 
     def __init__(self, ego: EgoSource, config: SimConfig) -> None:
-        limits = _limits(config)
+        limits = track_limits(config.state)
         self._tracks: dict[str, Track[None]] = {"ego": Track(limits), "actors": Track(limits)}
         self._pairing = Pairing(**self._tracks, near_ns=limits.jump_ns)
         self._poses = ((log_ns, entry) for log_ns, entry in ego.messages if isinstance(entry, EgoMessage))
@@ -83,12 +82,6 @@ def without_unfilled(ego: EgoSource, config: SimConfig) -> EgoSource:
         else:
             kept.append((log_ns, entry))
     return replace(ego, messages=kept[::-1])
-
-
-def _limits(config: SimConfig) -> TrackLimits:
-    state = config.state
-    return_ns = nanoseconds(max(state.leap_s, state.max_interpolation_gap_s))
-    return TrackLimits(jump_ns=nanoseconds(state.jump_back_s), return_ns=return_ns, max_messages=sys.maxsize)
 
 
 def _pose(message: EgoMessage) -> Rigid | None:

@@ -16,6 +16,7 @@ from r3d2_ros.replay.definitions import Decoder
 from r3d2_ros.replay.objects import OBJECT_TYPES
 from r3d2_ros.replay.records import Topic
 from r3d2_ros.replay.tf_ego import TransformRecord, ego_messages, find_chain, transform_records
+from r3d2_ros.state_buffer import track_limits
 
 EGO_TYPES = (
     "nav_msgs/msg/Odometry",
@@ -202,7 +203,9 @@ def _from_tf(bag: Bag, config: SimConfig, name: str) -> EgoSource:
     frames = config.frames
     has_prefix = any(record.child == frame_name(frames.vehicle) for record in records)
     base_link = frames.vehicle if has_prefix else frames.base_link
-    chain = find_chain(records, map_frame=frames.map, base_link=base_link, where=f"{bag.path}: tf")
+    limits = track_limits(config.state)
+    where = f"{bag.path}: tf"
+    chain = find_chain(records, map_frame=frames.map, base_link=base_link, limits=limits, where=where)
     messages, unknown = ego_messages(chain)
     notes = [f"tf: {damaged} messages that cannot be read are left out"] if damaged else []
     if unknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from r3d2_ros.geometry import Rigid
 from r3d2_ros.input_checks import ego_state
 from r3d2_ros.message_fields import frame_name, stamp_to_ns
 from r3d2_ros.message_inputs import EgoMessage
+from r3d2_ros.timeline import Segment, Track, TrackLimits
 
 
 @dataclass(frozen=True)
@@ -46,40 +46,88 @@ def transform_records(message: Any, *, log_ns: int, is_static: bool) -> list[Tra
     return records
 
 
+Span = tuple[int, int]
+"""From when until when something was recorded."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """The transforms of a link between two jumps back of its time: when each was recorded, and its pose."""
+
+    segment: Segment[tuple[int, Rigid]]
+
+    @property
+    def span_ns(self) -> Span:
+        stamps, values = self.segment.stamps, self.segment.values
+        return values[stamps[0]][0], values[stamps[-1]][0]
+
+    def at(self, stamp_ns: int) -> Rigid | None:
+        """Interpolated between the transforms around `stamp_ns`; after the last one it holds, before the first none is
+        known."""
+        before, after = self.segment.newest_up_to(stamp_ns), self.segment.oldest_from(stamp_ns)
+        if before is None:
+            return None
+        _, pose = self.segment.values[before]
+        if after is None or after == before:
+            return pose
+        return pose.interpolate(self.segment.values[after][1], (stamp_ns - before) / (after - before))
+
+
 @dataclass(eq=False)
 class Link:
-    """What was recorded of one child frame, whose parent never changes."""
+    """What was recorded of one child frame, whose parent never changes.
+
+    Where its stamps go back, as in a recorded loop, a new pass begins. Transforms of different passes never mix.
+    """
 
     parent: str
     is_static: bool
     records: list[TransformRecord] = field(default_factory=list)
-    _stamps: list[int] = field(default_factory=list)
-    _poses: list[Rigid] = field(default_factory=list)
+    _newest: Rigid | None = None
+    _passes: list[_Pass] = field(default_factory=list)
+    _numbers: list[int] = field(default_factory=list)
+    _chosen: dict[Span, _Pass | None] = field(default_factory=dict)
 
-    def settle(self) -> None:
-        """Put the usable transforms in the order of their stamps; of equal stamps the first stays."""
-        poses: dict[int, Rigid] = {}
+    def settle(self, limits: TrackLimits) -> None:
+        """Put the usable transforms into their passes; of equal stamps the first stays."""
+        track: Track[tuple[int, Rigid]] = Track(limits)
+        newest_ns = None
         for record in self.records:
             pose = _rigid(record)
             if pose is not None:
-                poses.setdefault(record.stamp_ns, pose)
-        self._stamps = sorted(poses)
-        self._poses = [poses[stamp_ns] for stamp_ns in self._stamps]
+                track.add(record.stamp_ns, (record.log_ns, pose))
+                if newest_ns is None or record.stamp_ns > newest_ns:
+                    newest_ns, self._newest = record.stamp_ns, pose
+            self._numbers.append(track.timeline)
+        segments = (track.segment(number) for number in range(track.timeline + 1))
+        self._passes = [_Pass(segment) for segment in segments if segment is not None]
 
-    def at(self, stamp_ns: int) -> Rigid | None:
-        """Interpolated between the transforms around `stamp_ns`; after the last one it holds, before the first none is
-        known. A static one always holds."""
-        if not self._stamps:
-            return None
+    def spans_ns(self) -> list[Span]:
+        """When the pass of each record was recorded."""
+        spans = {one.segment.timeline: one.span_ns for one in self._passes}
+        alone = ((record.log_ns, record.log_ns) for record in self.records)  # a stray one
+        return [spans.get(number, own) for number, own in zip(self._numbers, alone, strict=True)]
+
+    def at(self, stamp_ns: int, span_ns: Span) -> Rigid | None:
+        """Of a static link the newest transform, else that at `stamp_ns` in the pass that goes with a span of
+        recording."""
         if self.is_static:
-            return self._poses[-1]
-        i = bisect_right(self._stamps, stamp_ns)
-        if i == 0:
-            return None
-        before = self._stamps[i - 1]
-        if i == len(self._stamps) or before == stamp_ns:
-            return self._poses[i - 1]
-        return self._poses[i - 1].interpolate(self._poses[i], (stamp_ns - before) / (self._stamps[i] - before))
+            return self._newest
+        if span_ns not in self._chosen:
+            self._chosen[span_ns] = self._during(span_ns)
+        chosen = self._chosen[span_ns]
+        return None if chosen is None else chosen.at(stamp_ns)
+
+    def _during(self, span_ns: Span) -> _Pass | None:
+        """The pass of which most was recorded in a span: around a jump the links go back in any order. Where nothing
+        was, the last one before: a link that is told once holds."""
+        begin_ns, end_ns = span_ns
+
+        def fit(one: _Pass) -> tuple[int, int]:
+            first_ns, last_ns = one.span_ns
+            return max(0, min(last_ns, end_ns) - max(first_ns, begin_ns)), first_ns
+
+        return max((one for one in self._passes if one.span_ns[0] <= end_ns), key=fit, default=None)
 
 
 def _rigid(record: TransformRecord) -> Rigid | None:
@@ -100,8 +148,13 @@ class Chain:
         return " -> ".join((self.map_frame, *self.frames))
 
 
-def find_chain(records: Iterable[TransformRecord], *, map_frame: str, base_link: str, where: str) -> Chain:
-    """The chain of parents from `base_link` up to `map_frame`. InputError that says how far it goes."""
+def find_chain(
+    records: Iterable[TransformRecord], *, map_frame: str, base_link: str, limits: TrackLimits, where: str
+) -> Chain:
+    """The chain of parents from `base_link` up to `map_frame`. InputError that says how far it goes.
+
+    limits  say where the stamps of a link go back
+    """
     map_frame, base_link = frame_name(map_frame), frame_name(base_link)
     links: dict[str, Link] = {}
     for record in records:
@@ -124,22 +177,22 @@ def find_chain(records: Iterable[TransformRecord], *, map_frame: str, base_link:
     if all(link.is_static for link in chain.links):
         raise InputError(where, f"a transform that moves between '{map_frame}' and '{base_link}'", "static ones only")
     for link in chain.links:
-        link.settle()
+        link.settle(limits)
     return chain
 
 
 def ego_messages(chain: Chain) -> tuple[list[tuple[int, EgoMessage]], int]:
     """(time of recording, pose of base_link) for each transform of the last link that moves, in recorded order.
 
-    The other links are interpolated at its stamp. Where one of them is not known yet there is no pose; the second
-    value counts those.
+    The other links are interpolated at its stamp, in the pass that goes with its own. Where one of them is not known
+    yet there is no pose; the second value counts those.
     """
     last = max(i for i, link in enumerate(chain.links) if not link.is_static)
     messages = []
     unknown = 0
-    for record in chain.links[last].records:
+    for record, span_ns in zip(chain.links[last].records, chain.links[last].spans_ns(), strict=True):
         own = _rigid(record)
-        others = [own if i == last else link.at(record.stamp_ns) for i, link in enumerate(chain.links)]
+        others = [own if i == last else link.at(record.stamp_ns, span_ns) for i, link in enumerate(chain.links)]
         if own is None:
             position, quat = record.position_m, record.quat_wxyz  # left to the checks, which report it
         else:

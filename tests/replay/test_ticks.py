@@ -171,6 +171,22 @@ def test_objects_are_placed_by_the_pass_of_time_that_they_belong_to(tmp_path: Pa
     ]
 
 
+def test_transforms_place_the_ego_by_the_pass_of_time_that_they_belong_to(tmp_path: Path) -> None:
+    """In the second pass the map has odom 20 m further on, which is recorded 0.4 s late in both."""
+    seconds = [i / 10 for i in range(21)]
+    entries = []
+    for number in (0, 1):
+        later_ns = number * int(2.2 * bags.NS)
+        for s in seconds:
+            odom = bags.tf(bags.transform(s, "map", "odom", bags.pose(20 * number)))
+            base = bags.tf(bags.transform(s, "odom", "base_link", bags.pose(s)))
+            entries += [Entry("/tf", ns(s) + later_ns, base), Entry("/tf", ns(s) + later_ns + 400_000_000, odom)]
+    found, _, _ = ticks(write_bag(tmp_path / "bag", entries))
+    assert [(p.tick.timeline, x_of(p)) for p in found] == [
+        (number, pytest.approx(20 * number + s)) for number in (0, 1) for s in seconds
+    ]
+
+
 def test_times_of_recording_are_those_of_the_pass_that_waited(tmp_path: Path) -> None:
     """Actors come 1.5 s after the poses, when the second pass has begun."""
     seconds = [i / 10 for i in range(21)]
