@@ -20,6 +20,11 @@ from r3d2_ros.schema import load_yaml
 UNSEEN_STEP_PX = 8
 """Pixels without a ray are looked for in every so many rows and columns."""
 
+OFF_MIDDLE = 0.05
+"""A principal point off the middle by more than this share of width and of height, along the diagonal, is noted."""
+ONE_FACTOR = 0.05
+"""Shares of width and height that differ by less are those of one factor between two image sizes."""
+
 KINDS = ("r3d2", "pandaset", "hugsim", "autoware")
 
 
@@ -145,10 +150,19 @@ def _intrinsic_notes(rig: Rig, path: Path) -> Iterator[str]:
     """Intrinsics that do not seem to be those of the image."""
     for camera in rig.cameras:
         cx, cy = camera.K[:2, 2]
-        sizes = (camera.width_px, camera.height_px)
-        if any(not size / 4 < (c + 0.5) < 3 * size / 4 for c, size in zip((cx, cy), sizes, strict=True)):
-            far = f"principal point ({cx:g}, {cy:g}) far from the middle of {sizes[0]}x{sizes[1]} pixels"
+        width_px, height_px = camera.width_px, camera.height_px
+        if _is_of_another_size((cx + 0.5) / width_px, (cy + 0.5) / height_px):
+            far = f"principal point ({cx:g}, {cy:g}) far from the middle of {width_px}x{height_px} pixels"
             yield f"{path}: {camera.name}: {far}: is K that of another image size?"
+
+
+def _is_of_another_size(x: float, y: float) -> bool:
+    """Whether a principal point at these shares of width and height is that of another size: in the outer quarter of
+    either, or off the middle by one factor in both, as 1280x720 in 1920x1080. A crop of one side moves one of them."""
+    if not (0.25 < x < 0.75 and 0.25 < y < 0.75):
+        return True
+    is_off = max(x, y) < 0.5 - OFF_MIDDLE or min(x, y) > 0.5 + OFF_MIDDLE
+    return is_off and abs(x - y) < ONE_FACTOR * max(x, y)
 
 
 def _unseen_notes(rig: Rig, path: Path) -> Iterator[str]:

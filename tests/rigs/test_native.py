@@ -392,12 +392,38 @@ def test_pixels_without_a_ray_are_noted_and_a_lens_without_any_is_refused(tmp_pa
     assert faults_of(path)["cam.D"].expected == "a lens that some pixel sees through"
 
 
-@pytest.mark.parametrize(("K", "noted"), [("959.5, 539.5", True), ("319.5, 120", False), ("319.5, 119", True)])
+@pytest.mark.parametrize(
+    ("K", "noted"),
+    [
+        ("959.5, 539.5", True),
+        ("319.5, 120", False),
+        ("319.5, 119", True),
+        ("212.8, 159.5", True),  # 426x319 pixels enlarged by 1.5
+        ("266.2, 199.5", True),  # 533x399 pixels enlarged by 1.2
+        ("426.2, 319.5", True),  # 853x639 pixels reduced to three quarters
+        ("266.2, 239.5", False),  # 107 columns of the left are cut off
+        ("266.2, 180", False),  # 0.417 of the width, 0.376 of the height
+        ("299, 224", False),  # 0.468 of both, as of a real camera
+    ],
+)
 def test_intrinsics_of_another_image_size_are_noted(tmp_path: Path, K: str, noted: bool) -> None:
     """The image has 640x480 pixels."""
     notes = load_rig(one_camera(tmp_path, K=f"[1000, 1000, {K}]")).notes
     assert bool(notes) is noted
     assert all("far from the middle of 640x480 pixels: is K that of another image size?" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("of", "size"),
+    [((1280, 720), (1920, 1080)), ((1600, 900), (1920, 1080)), ((960, 540), (1280, 720)), ((1920, 1080), (1280, 720))],
+)
+def test_intrinsics_of_the_common_sizes_are_noted_in_one_another(
+    tmp_path: Path, of: tuple[int, int], size: tuple[int, int]
+) -> None:
+    K = f"[1000, 1000, {of[0] / 2}, {of[1] / 2}]"
+    keys = {"K": K, "width_px": str(size[0]), "height_px": str(size[1])}
+    (note,) = load_rig(one_camera(tmp_path, **keys)).notes
+    assert note.endswith(f"middle of {size[0]}x{size[1]} pixels: is K that of another image size?")
 
 
 def test_another_order_of_a_quaternion_is_named(tmp_path: Path) -> None:
