@@ -29,6 +29,7 @@ from r3d2_ros.rigs.fields import (
     size_faults,
     validate_at,
 )
+from r3d2_ros.rigs.upright import tilt_note
 from r3d2_ros.schema import STRICT, Number, validate
 
 TOPIC_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*$"
@@ -157,7 +158,8 @@ def parse(data: Any, where: str, *, name: str) -> Rig:
     faults += _shared_names(cameras, where)
     if faults:
         raise InputErrors(faults)
-    return Rig(name=file.name or name, cameras=tuple(cameras), notes=tuple(_fov_notes(file, where)))
+    notes = (*_fov_notes(file, where), *_tilt_notes(file, cameras, where))
+    return Rig(name=file.name or name, cameras=tuple(cameras), notes=notes)
 
 
 def _fov_notes(file: RigFile, where: str) -> Iterable[str]:
@@ -165,6 +167,13 @@ def _fov_notes(file: RigFile, where: str) -> Iterable[str]:
         fov_x_deg = {**_applicable(file.defaults, entry), **entry}.get("fov_x_deg")
         if fov_x_deg is not None:
             yield from fov_notes(float(fov_x_deg), f"{where}: cameras.{name}.fov_x_deg")
+
+
+def _tilt_notes(file: RigFile, cameras: Iterable[Camera], where: str) -> Iterable[str]:
+    for camera in cameras:
+        axes = file.cameras[camera.name]["pose"].get("axes", "body")
+        if note := tilt_note(camera.T_ego_camera.rotation, axes=axes):
+            yield f"{where}: cameras.{camera.name}.pose: {note}"
 
 
 def _camera(name: str, entry: Any, *, defaults: dict[str, Any], where: str) -> Camera:

@@ -426,6 +426,36 @@ def test_intrinsics_of_the_common_sizes_are_noted_in_one_another(
     assert note.endswith(f"middle of {size[0]}x{size[1]} pixels: is K that of another image size?")
 
 
+NUSCENES_FRONT = "quat_wxyz: [0.4998, -0.5030, 0.4998, -0.4974]"
+"""Of nuScenes' CAM_FRONT, rounded: its optical axes in the vehicle."""
+
+
+@pytest.mark.parametrize(
+    ("rotation", "note"),
+    [
+        ("rpy_deg: [0, 0, 120]", ""),
+        ("rpy_deg: [59, 0, 120]", ""),
+        ("rpy_deg: [0, 80, 0]", ""),  # looks down: its roll says nothing
+        ("rpy_deg: [180, 0, 120]", "its image is rolled by 180 degrees"),
+        ("rpy_deg: [61, 0, 0]", "its image is rolled by 61 degrees"),
+        (
+            NUSCENES_FRONT,
+            "its image is rolled by 90 degrees: is its rotation that of the optical axes? Then it needs axes: optical",
+        ),
+        ("axes: optical, " + NUSCENES_FRONT, ""),
+        ("axes: optical, rpy_deg: [-90, 0, -90]", ""),  # of a camera that looks forward
+        ("axes: optical, rpy_deg: [180, 0, -90]", ""),  # of one that looks down
+        (
+            "axes: optical, rpy_deg: [0, 5, 30]",
+            "it looks up by 85 degrees: is its rotation that of body axes? Then leave out axes: optical",
+        ),
+    ],
+)
+def test_a_camera_that_is_not_upright_is_noted(tmp_path: Path, rotation: str, note: str) -> None:
+    path = one_camera(tmp_path, pose=f"{{xyz_m: [0, 0, 1], {rotation}}}")
+    assert load_rig(path).notes == ((f"{path}: cameras.cam.pose: {note}",) if note else ())
+
+
 def test_another_order_of_a_quaternion_is_named(tmp_path: Path) -> None:
     """Renamed as it is, (0, 0, 0, 1) would be a valid camera that is turned by 180 degrees."""
     faults = faults_of(one_camera(tmp_path, pose="{xyz_m: [0, 0, 0], quat_xyzw: [0, 0, 0, 1]}"))
