@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.foreign_files import foreign_file
 from r3d2_ros.input_files import read_input
 
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -60,9 +61,12 @@ def load_yaml(path: str | Path) -> Any:
 def parse_yaml(data: bytes, where: str) -> Any:
     """The values of one YAML document from a stranger; `where` names its file.
 
-    InputError when it is not text, not YAML or nested too deeply; InputErrors for aliases that grow without bound, for
-    numbers of absurd length, and for keys given twice, of which PyYAML would silently keep the last.
+    InputError when it is another program's file, not text, not YAML or nested too deeply; InputErrors for aliases that
+    grow without bound, for numbers of absurd length, and for keys given twice, of which PyYAML would silently keep the
+    last.
     """
+    if (foreign := foreign_file(data)) is not None:
+        raise InputError(where, "valid YAML", foreign.what, foreign.hint)
     try:
         text = LAST_MARK.sub("\n", data.decode("utf-8"))
         _refuse_deep(text, where)

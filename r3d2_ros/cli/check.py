@@ -26,8 +26,9 @@ from r3d2_ros.config import (
     refuse_ros_parameters,
 )
 from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.foreign_files import HEAD_BYTES, foreign_file
 from r3d2_ros.formats.libraries import load_library
-from r3d2_ros.formats.load import FOREIGN_MAGIC, load_gaussians, refuse_sog
+from r3d2_ros.formats.load import load_gaussians, refuse_sog
 from r3d2_ros.formats.ply_elements import is_ply
 from r3d2_ros.formats.scenes import SIDECAR, SceneFiles, build_scene, find_scene
 from r3d2_ros.formats.sidecar import SceneKeys
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         if path.is_dir():
             path = path / SIDECAR
             if not path.exists():
-                refuse_sog(path.parent)
+                find_scene(path.parent)  # which says what a scene folder holds
         kind = kind or kind_of_file(path)
         CHECKS[kind](path, findings)
     if args.json:
@@ -123,15 +124,15 @@ def kind_of_file(path: Path) -> str:
     """Name in CHECKS of what a file is. InputError when it is none, or cannot be read."""
     refuse_sog(path)
     with open_input(path, expected=f"a file to check: {KINDS}") as file:
-        start = file.read(16)
+        start = file.read(HEAD_BYTES)
     if is_ply(start) or path.suffix.lower() in GAUSSIAN_SUFFIXES:
         return "gaussians"
+    if (foreign := foreign_file(start)) is not None:  # of any size
+        raise InputError(str(path), KINDS, foreign.what, foreign.hint)
     try:
         data = load_yaml(path)
     except InputError as error:
-        binary = isinstance(error.__cause__, UnicodeDecodeError)
-        got = next((what for magic, what in FOREIGN_MAGIC.items() if binary and start.startswith(magic)), error.got)
-        raise InputError(error.where, error.expected, got, error.hint or f"It can be {KINDS}") from error
+        raise InputError(error.where, error.expected, error.got, error.hint or f"It can be {KINDS}") from error
     return detect(data, path)
 
 
@@ -150,6 +151,8 @@ def detect(data: Any, path: Path) -> str:
             pass
         if _is_library(data):
             return "assets"
+        if set(data) == {"actors"} and isinstance(data["actors"], list):
+            return "actors"  # of which its file is the list alone: its reader says so
         known = {
             "configuration": SimConfig,
             "scene": SceneKeys,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.foreign_files import HEAD_BYTES, foreign_file
 from r3d2_ros.formats.cleaning import LoadedGaussians
 from r3d2_ros.formats.compressed_ply import is_compressed, read_compressed_ply
 from r3d2_ros.formats.ply import read_inria_ply
@@ -20,13 +21,6 @@ CHECKPOINT_HINT = f"{EXPORT_HINT}, for example nerfstudio's `ns-export gaussian-
 CONVERTIBLE = (".sog", ".spz", ".ksplat", ".lcc")
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".npz")
 SOG_INDEX = "meta.json"
-FOREIGN_MAGIC = {
-    b"\x1f\x8b": "gzip data (.spz or a packed file)",
-    b"PK\x03\x04": "a zip archive (.sog, .pt, .npz or a packed file)",
-    b"glTF": "binary glTF",
-    b"NGSP": "an .spz file",
-    b"\x28\xb5\x2f\xfd": "zstandard data",
-}
 
 
 def load_gaussians(path: str | Path) -> LoadedGaussians:
@@ -39,7 +33,7 @@ def load_gaussians(path: str | Path) -> LoadedGaussians:
     name = str(path)
     refuse_sog(path)
     with open_input(path, expected=f"a Gaussian file ({SUPPORTED})") as file:
-        start = file.read(16)
+        start = file.read(HEAD_BYTES)
         if not start:
             raise InputError(name, f"a Gaussian file ({SUPPORTED})", "an empty file")
         if is_ply(start):
@@ -47,15 +41,15 @@ def load_gaussians(path: str | Path) -> LoadedGaussians:
             read = read_compressed_ply if is_compressed(header) else read_inria_ply
             loaded = read(file, header)
             return replace(loaded, notes=(*loaded.notes, *leftover_note(file, header)))
-        foreign = next((what for magic, what in FOREIGN_MAGIC.items() if start.startswith(magic)), "")
+        foreign = foreign_file(start)
         if path.suffix.lower() == ".splat":
             try:
                 return read_splat(file, name)
             except InputError:
-                if not foreign:  # the first bytes are a coordinate, which may look like the start of another format
+                if foreign is None:  # the first bytes are a coordinate, which may look like the start of another format
                     raise
-    if foreign:
-        raise InputError(name, SUPPORTED, foreign, _hint(path, start))
+    if foreign is not None:
+        raise InputError(name, SUPPORTED, foreign.what, foreign.hint or _hint(path, start))
     if path.suffix.lower() == ".ply":
         raise InputError(name, "a PLY file (first line 'ply')", f"a file that starts with {start[:8]!r}")
     raise InputError(name, SUPPORTED, f"an unknown format (extension '{path.suffix}')", _hint(path, start))

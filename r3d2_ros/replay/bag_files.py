@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.foreign_files import ROS1_BAG_HINT
 from r3d2_ros.input_files import not_a_file
 
 STORAGE_SUFFIXES = (".db3", ".mcap")
@@ -36,7 +37,8 @@ def find_files(path: Path) -> BagFiles:
         if (got := not_a_file(path)) is not None:
             raise InputError(str(path), "a rosbag2 folder, .db3 or .mcap file", got)
         if not _is_storage(path):
-            raise InputError(str(path), "a rosbag2 folder, .db3 or .mcap file", f"a '{path.suffix}' file")
+            hint = ROS1_BAG_HINT if path.suffix == ".bag" else ""
+            raise InputError(str(path), "a rosbag2 folder, .db3 or .mcap file", f"a '{path.suffix}' file", hint)
         if path.stat().st_size == 0:
             raise InputError(str(path), "a readable rosbag2", "an empty file")
         return BagFiles((path,))

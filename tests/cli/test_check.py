@@ -134,6 +134,14 @@ def test_a_scene_folder_stands_for_its_sidecar(folder: Path, capsys: pytest.Capt
     assert check(folder, capsys)[0] == 0
 
 
+def test_a_folder_without_a_sidecar_is_told_what_a_scene_folder_holds(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, result = check(folder, capsys)
+    assert status == 1 and faults(result) == [f"{folder / 'scene.yaml'}: expected a scene.yaml, got no such file"]
+    assert result["faults"][0]["hint"].startswith("A scene folder holds it beside the Gaussian file")
+
+
 def test_a_scenes_lane_map_and_labels_are_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "scene.yaml").write_text("gaussians: wall.ply\nlane_map: map.yaml\nlabels: labels.npy\n")
     (folder / "map.yaml").write_text("lanes: [{id: a}]\n")
@@ -294,8 +302,18 @@ def test_a_cache_that_everybody_can_write_is_a_fault(
         (b"nam: x\nversion: 2\njobs: 3\n", "got the keys nam, version, jobs"),
         (b'[{"token": "a", "translation": [1, 0, 1]}]', "got list"),
         (b"k: [5]\np: [5]\nwidth: 9\n---\nk: [5]\n---\n", "with --- between them; keep one"),
+        (b"SQLite format 3\0" + bytes(2**24), "got an SQLite database (.db3)"),
+        (b"\x89MCAP0\r\n" + bytes(64), "got an MCAP file"),
+        (b"#ROSBAG V2.0\n", "got a bag of ROS 1"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "got a Git LFS pointer, not the file itself"),
+        (b"%YAML:1.0\n---\nimage_width: 9\n", "got a file of OpenCV's FileStorage (%YAML:1.0)"),
+        (b'{"frames": [{"transform_matrix": []}]}', "and the poses of pictures, none on a vehicle"),
+        (b"actors:\n- {id: a, asset: car, x: 9, y: 0, z: 0, yaw_deg: 0}\n", "expected a list of actors, got a dict"),
     ],
-    ids=["zip", "utf-16", "latin-1", "ros", "calibrator", "near misses", "list", "echo"],
+    ids=[
+        "zip", "utf-16", "latin-1", "ros", "calibrator", "near misses", "list", "echo",
+        "db3", "mcap", "ros 1 bag", "lfs", "opencv", "nerfstudio", "actors",
+    ],
 )
 def test_what_looks_like_something_else_is_told_what_it_is(
     folder: Path, content: bytes, fault: str, capsys: pytest.CaptureFixture[str]

@@ -166,6 +166,12 @@ FOREIGN = {
     "old.pth": (b"\x80\x02}q\x00", "an unknown format (extension '.pth')", "`gsplat.export_splats`"),
     "a.npz": (b"PK\x03\x04", "a zip archive", "`gsplat.export_splats`"),
     "a.glb": (b"glTF", "binary glTF", "Export PLY with the program that made it"),
+    "a.ply": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n",
+        "a Git LFS pointer",
+        "`git lfs pull`",
+    ),
+    "a.mcap": (b"\x89MCAP0\r\n", "an MCAP file", "`r3d2 replay`, which says what of it cannot be read"),
     "a.vol": (bytes(64), "an unknown format (extension '.vol')", "Export PLY with the program that made it"),
 }
 

@@ -327,6 +327,13 @@ def test_what_is_no_bag_is_named(tmp_path: Path, make: Callable[[Path], Path]) -
     assert str(folder) in caught.value.where
 
 
+def test_a_bag_of_ros_1_is_told_how_it_becomes_one_of_ros_2(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        open_bag(_other_file(tmp_path))
+    assert caught.value.got == "a '.bag' file"
+    assert caught.value.hint.endswith("`rosbags-convert --src NAME.bag --dst FOLDER` makes a rosbag2 of one")
+
+
 @STORAGES
 def test_truncation_anywhere_gives_true_messages_or_a_line(tmp_path: Path, storage: StoragePlugin) -> None:
     bag = write_bag(tmp_path / "bag", drive([i / 100 for i in range(300)]), storage=storage)

@@ -345,9 +345,17 @@ def test_a_calibrators_file_is_told_what_a_rig_needs_besides(tmp_path: Path) -> 
     [
         ("height: 9\nwidth: 9\nd: []\nk: [5]\nr: [1]\np: [5]\n---\n", "a CameraInfo message", "k[5] (K: [fx, fy"),
         ("cam0: {camera_model: pinhole, intrinsics: [5, 5, 4, 4]}\n", "a camchain of Kalibr", "add the pose of each"),
+        ("height: 9\nwidth: 9\nD: []\nK: [5]\nR: [1]\nP: [5]\n", "a CameraInfo message of ROS 1", "K[5] (K: [fx, fy"),
         ('[{"sensor_token": "b", "camera_intrinsic": []}]', "nuScenes' calibrated_sensor.json", "with axes: optical"),
+        ("{'sensor_token': 'b', 'camera_intrinsic': []}", "a record of nuScenes' calibrated_sensor", "axes: optical"),
+        (
+            '{"fl_x": 9, "frames": [{"file_path": "a.png", "transform_matrix": [[1]]}]}',
+            "nerfstudio's transforms.json",
+            "`ns-export gaussian-splat`, and give the PLY as scene.source",
+        ),
+        ("%YAML:1.0\n---\ncamera_matrix: !!opencv-matrix\n", "a file of OpenCV's FileStorage", "add the pose"),
     ],
-    ids=["echo", "kalibr", "nuscenes"],
+    ids=["echo", "kalibr", "ros 1", "nuscenes", "nuscenes record", "nerfstudio", "opencv"],
 )
 def test_other_calibrations_are_told_the_same(tmp_path: Path, text: str, got: str, hint: str) -> None:
     fault = faults_of(write(tmp_path, text))[""]
