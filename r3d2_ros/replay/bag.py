@@ -25,7 +25,7 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.replay.bag_files import METADATA, ZSTD_SUFFIX, find_files
-from r3d2_ros.replay.mcap_scan import ScannedMcap
+from r3d2_ros.replay.mcap_scan import MAGIC, ScannedMcap
 from r3d2_ros.replay.records import Record, Topic, one_line
 from r3d2_ros.resources import user_path
 
@@ -129,6 +129,10 @@ def _is_transient_local(ext: Any) -> bool:
     return any(profile.durability == QosDurability.TRANSIENT_LOCAL for profile in profiles)
 
 
+class _NothingRead(ValueError):
+    """A file of which nothing can be used; its text says why, for people."""
+
+
 @dataclass(eq=False)
 class _OpenFile:
     """A file of the bag under the name that the user knows."""
@@ -189,6 +193,9 @@ class Bag:
             storage = _storage(path)
         except MemoryError:
             raise
+        except _NothingRead as error:
+            self._report(f"{name}: {error}")
+            return
         except Exception as error:
             self._report(f"{name}: cannot be read: {one_line(error)}")
             return
@@ -253,14 +260,24 @@ def _storage(path: Path) -> Storage:
     try:
         file = RosbagsFile(path)
     except Exception as error:  # also MemoryError, for a length in a damaged index that no memory holds
-        scanned = ScannedMcap(path, one_line(error))
+        why = _why_no_index(path, error)
+        scanned = ScannedMcap(path, why)
         if not scanned.topics:
-            raise
+            ended = scanned.ended or "no topic has messages in CDR"
+            raise _NothingRead(f"{why}; read from the beginning it has nothing that can be used: {ended}") from error
         return scanned
     if file.is_unordered:
         file.close()
         return ScannedMcap(path, "no index")
     return file
+
+
+def _why_no_index(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        file.seek(-min(len(MAGIC), path.stat().st_size), os.SEEK_END)
+        if file.read() != MAGIC:
+            return "its end, where the index is, is missing"
+    return f"its index is damaged: {one_line(error)}"
 
 
 def _decompressed(file: Path, folder: Path) -> tuple[Path, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from mcap.exceptions import EndOfFile
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
@@ -16,7 +16,10 @@ from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from r3d2_ros.replay.records import NO_DEFINITION, Record, Topic, one_line
 
 RECORD_LIMIT = 2**31
-MAGIC_BYTES = 8
+MAGIC = b"\x89MCAP0\r\n"
+MAGIC_BYTES = len(MAGIC)
+RECORD_HEAD = struct.Struct("<BQ")
+"""Kind and length of a record, in front of it."""
 TRANSIENT_LOCAL = re.compile(r"durability: (1|transient_local)\b")
 OPEN_RECORDS = 4
 """Chunks that are held while messages are read in their order: neighbours in time are neighbours in the file."""
@@ -27,16 +30,19 @@ FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionF
 class ScannedMcap:
     """A file that has no usable index. It is read twice for its messages: to put them in order, and one by one.
 
-    why  what keeps it from being read by its index
+    why    what keeps it from being read by its index
+    ended  what ended the reading, empty where that was the end of the file
     """
 
     def __init__(self, path: Path, why: str) -> None:
         self._path = path
         self._channels: dict[int, tuple[str, str]] = {}
+        self._begin = MAGIC_BYTES
+        """Where the record begins that is read, or the next one."""
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
         counts: dict[int, int] = {}
-        cut = ""
+        self.ended = ""
         try:
             for _, _, record in self._scan():
                 if isinstance(record, Schema):
@@ -45,9 +51,10 @@ class ScannedMcap:
                     channels[record.id] = record
                 elif isinstance(record, Message):
                     counts[record.channel_id] = counts.get(record.channel_id, 0) + 1
-        except Exception as error:
-            cut = "it is cut off" if isinstance(error, EndOfFile) else one_line(error)
-        self.fault = f"{why}; read from the beginning as far as it goes: {cut}" if cut else ""
+        except Exception as error:  # of struct, zstd, lz4, ...
+            self.ended = self._damage(error)
+        found = f"{sum(counts.values())} messages"
+        self.fault = f"{why}; read from the beginning as far as it goes, {found}: {self.ended}" if self.ended else ""
         topics: dict[tuple[str, str], Topic] = {}
         for channel in channels.values():
             schema = schemas.get(channel.schema_id)
@@ -68,11 +75,27 @@ class ScannedMcap:
     def _scan(self) -> Iterator[tuple[int, int, McapRecord]]:
         """Every record with its place: where it, or the chunk that holds it, begins, and its number in there."""
         with self._path.open("rb") as file:
-            begin = MAGIC_BYTES
+            self._begin = MAGIC_BYTES
             for record in _reader(file).records:
                 for number, inner in enumerate(_inside(record)):
-                    yield begin, number, inner
-                begin = file.tell()
+                    yield self._begin, number, inner
+                self._begin = file.tell()
+
+    def _damage(self, error: Exception) -> str:
+        """What is wrong with the record at which the scan ended."""
+        size = self._path.stat().st_size
+        with self._path.open("rb") as file:
+            if file.read(MAGIC_BYTES) != MAGIC:
+                return "it does not begin as an MCAP file does"
+            file.seek(self._begin)
+            head = file.read(RECORD_HEAD.size)
+        there = size - self._begin - RECORD_HEAD.size
+        if there < 0:
+            return f"it is cut off at byte {size}, behind a record"
+        _, length = RECORD_HEAD.unpack(head)
+        if length > there:
+            return f"it is cut off: of the {length} bytes of the record at byte {self._begin}, {there} are there"
+        return f"the record at byte {self._begin} is damaged: {one_line(error)}"
 
     def records(self, types: Mapping[str, str], report: Callable[[str], None]) -> Iterator[Record]:
         places: list[tuple[int, int, int]] = []

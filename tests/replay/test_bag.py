@@ -218,6 +218,48 @@ def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) 
     assert found == whole[: len(found)]
 
 
+def mcap_of_one_chunk(folder: Path) -> tuple[bytes, int, int]:
+    """A file of 4 messages, where its chunk begins, and how many bytes that has."""
+    file = storage_file(write_bag(folder / "bag", drive(SECONDS), storage=StoragePlugin.MCAP))
+    data = file.read_bytes()
+    summary = make_reader(BytesIO(data)).get_summary()
+    assert summary is not None
+    (chunk,) = summary.chunk_indexes
+    return data, chunk.chunk_start_offset, chunk.chunk_length
+
+
+NO_END = "cut.mcap: its end, where the index is, is missing; read from the beginning "
+
+
+@pytest.mark.parametrize("there", [0, 5, 49])
+def test_a_cut_behind_the_messages_is_told_with_their_number(tmp_path: Path, there: int) -> None:
+    """Behind the chunk is the index of its messages: 9 bytes of head, 6 of its own, 16 for each of the 4."""
+    data, begin, length = mcap_of_one_chunk(tmp_path)
+    end = begin + length
+    (tmp_path / "cut.mcap").write_bytes(data[: end + there])
+    with open_bag(tmp_path / "cut.mcap") as bag:
+        assert [record.log_ns for record in bag.records(["/odom"])] == LOGS
+        (line,) = bag.damage
+    what = f"it is cut off: of the 70 bytes of the record at byte {end}, 40 are there"
+    what = what if there == 49 else f"it is cut off at byte {end + there}, behind a record"
+    assert line == f"{NO_END}as far as it goes, 4 messages: {what}"
+
+
+def test_a_cut_in_the_only_chunk_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+    data, begin, length = mcap_of_one_chunk(tmp_path)
+    (tmp_path / "cut.mcap").write_bytes(data[: begin + 109])
+    with pytest.raises(InputError) as caught:
+        open_bag(tmp_path / "cut.mcap")
+    what = f"it is cut off: of the {length - 9} bytes of the record at byte {begin}, 100 are there"
+    assert caught.value.got == f"{NO_END}it has nothing that can be used: {what}"
+
+
+def test_a_file_without_messages_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "none.mcap").write_bytes(mcap_of([], profile="ros2", index=False))
+    with open_bag(tmp_path / "none.mcap") as bag:
+        assert (bag.topics, bag.damage) == ({}, [])
+
+
 def test_a_compressed_file_that_was_cut_off(tmp_path: Path) -> None:
     file = storage_file(write_bag(tmp_path / "bag", drive([i / 100 for i in range(4000)]), storage=StoragePlugin.MCAP))
     packed = tmp_path / "cut.mcap.zstd"
