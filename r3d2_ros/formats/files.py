@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from r3d2_ros.errors import InputError
+from r3d2_ros.input_files import not_a_file
 
 MAX_ROWS = 50_000_000
 """Gaussians in one file. More fit no machine this runs on, and a sparse file may claim any number."""
@@ -49,6 +50,11 @@ def make_folder(path: Path) -> None:
     """Make a folder and its parents. InputError when that is not possible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        other = next((place for place in (path, *path.parents) if place.is_symlink() or place.exists()), path)
+        what = not_a_file(other) or "a file"
+        got = what if other == path else f"{what} at {other}"
+        raise InputError(str(path), "a folder that can be written", got) from error
     except OSError as error:
         raise InputError(str(path), "a folder that can be written", write_problem(path, error)) from error
 

@@ -14,6 +14,8 @@ FOLDER_FORMATS = ("jpg", "png", "mp4")
 BAG_FORMATS = ("raw", "jpg")
 BAG_SUFFIX = ".mcap"
 OTHER_BAG_SUFFIXES = (".db3", ".bag")
+PICTURE_SUFFIXES = {".mp4": "mp4", ".avi": "mp4", ".mkv": "mp4", ".jpg": "jpg", ".jpeg": "jpg", ".png": "png"}
+"""Of names that one file would have; the format that writes such files into a folder."""
 ALL = "all"
 
 
@@ -54,6 +56,9 @@ def checked(options: ReplayOptions) -> ReplayOptions:
     the format asks for. InputError for what does not fit together."""
     if options.out.suffix.lower() in (BAG_SUFFIX, *OTHER_BAG_SUFFIXES) and not options.is_bag:
         hint = f"--out {options.out.with_suffix(BAG_SUFFIX)} writes a bag, and `ros2 bag convert` makes others of it"
+        raise InputError("--out", f"a folder or NAME{BAG_SUFFIX}", f"'{options.out}'", hint)
+    if of_files := PICTURE_SUFFIXES.get(options.out.suffix.lower()):
+        hint = f"--out {options.out.with_suffix('')} --format {of_files} writes such files into a folder"
         raise InputError("--out", f"a folder or NAME{BAG_SUFFIX}", f"'{options.out}'", hint)
     image_format = options.image_format
     formats = BAG_FORMATS if options.is_bag else FOLDER_FORMATS

@@ -162,7 +162,7 @@ def test_what_cannot_be_used_is_named(
 def test_an_output_that_is_a_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "out").write_text("mine")
     assert render(folder) == 1
-    assert "expected a folder that can be written" in capsys.readouterr().err
+    assert f"{folder / 'out'}: expected a folder that can be written, got a file\n" in capsys.readouterr().err
     assert (folder / "out").read_text() == "mine"
 
 

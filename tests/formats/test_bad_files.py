@@ -14,6 +14,7 @@ from r3d2_ros.cli.main import main
 from r3d2_ros.cli.render import write_npy, write_png
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats import load_gaussians, load_scene, write_inria_ply
+from r3d2_ros.formats.files import make_folder
 from r3d2_ros.formats.images import write_png as write_sky
 from r3d2_ros.formats.scenes import find_scene
 from r3d2_ros.formats.sidecar import write_yaml
@@ -155,6 +156,21 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match="no permission to read it"):
         load_gaussians(path)
+
+
+def test_what_stands_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "lost").symlink_to("nowhere")
+    there = {
+        "file": "a file",
+        "file/below/it": f"a file at {tmp_path / 'file'}",
+        "lost": "a symbolic link to nothing",
+        "lost/below": f"a symbolic link to nothing at {tmp_path / 'lost'}",
+    }
+    for name, got in there.items():
+        with pytest.raises(InputError) as caught:
+            make_folder(tmp_path / name)
+        assert (caught.value.expected, caught.value.got) == ("a folder that can be written", got)
 
 
 FOREIGN = {

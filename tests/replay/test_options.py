@@ -27,6 +27,16 @@ def test_other_bags_are_not_written(out: str) -> None:
         checked(options(out))
 
 
+@pytest.mark.parametrize(
+    ("out", "image_format"), [("o.mp4", "mp4"), ("o.AVI", "mp4"), ("o.mkv", "mp4"), ("o.jpg", "jpg"), ("o.png", "png")]
+)
+def test_a_folder_has_no_name_of_a_video_or_picture(out: str, image_format: str) -> None:
+    hint = rf"--out x/o --format {image_format} writes such files into a folder"
+    for given in ("", image_format):
+        with pytest.raises(InputError, match=rf"expected a folder or NAME\.mcap, got 'x/{out}'\. {hint}"):
+            checked(options(f"x/{out}", given))
+
+
 def test_a_bag_has_pictures() -> None:
     with pytest.raises(InputError, match=r"output\.raw, output\.compressed: .* no pictures\. .* --format raw or jpg"):
         checked(options("a.mcap", raw=False))
