@@ -10,6 +10,7 @@ from typing import Any
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.street import StreetOptions, cached_street, check_street_folder, write_street
+from r3d2_ros.street.options import path_of
 
 MAX_SEED = 2**32 - 1
 
@@ -45,17 +46,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the street and return the exit status. InputError(s) for arguments that cannot be used."""
-    options = _options(args)
-    if args.out is None:
-        folder = cached_street(options, say=lambda line: print(line, file=sys.stderr))
-    else:
-        folder = args.out
-        if not args.force:
-            check_street_folder(folder)  # before the work
-        from r3d2_ros.street.build import build_street
-
-        write_street(folder, build_street(options, _progress), force=args.force)
-        print(file=sys.stderr)
+    with path_of(args.along):
+        folder = _made(_options(args), args)
     facts = {
         "folder": str(folder),
         "scene": str(folder / "scene.yaml"),
@@ -64,6 +56,19 @@ def run(args: argparse.Namespace) -> int:
     facts["lanes"] = str(folder / "lanes.yaml")
     print(json.dumps(facts, indent=2) if args.json else folder)
     return 0
+
+
+def _made(options: StreetOptions, args: argparse.Namespace) -> Path:
+    """The folder of the street."""
+    if args.out is None:
+        return cached_street(options, say=lambda line: print(line, file=sys.stderr))
+    if not args.force:
+        check_street_folder(args.out)  # before the work
+    from r3d2_ros.street.build import build_street
+
+    write_street(args.out, build_street(options, _progress), force=args.force)
+    print(file=sys.stderr)
+    return Path(args.out)
 
 
 def _options(args: argparse.Namespace) -> StreetOptions:

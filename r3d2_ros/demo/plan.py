@@ -15,6 +15,7 @@ from r3d2_ros.lines import Line
 from r3d2_ros.polylines import thinned
 from r3d2_ros.replay.ego_path import EgoPath, read_ego_path
 from r3d2_ros.street import StreetOptions, cached_street, load_lanes
+from r3d2_ros.street.options import path_of
 
 Say = Callable[[str], None]
 
@@ -64,7 +65,8 @@ def plan_bag(bag: Path, *, topic: str | None, full: bool, seconds: float | None,
         raise InputError(f"{bag}: {path.topic}", "at least two poses", str(len(path)))
     if path.skipped:
         say(f"{bag}: {path.skipped} messages without a usable pose or with a repeated stamp are left out")
-    scene = cached_street(StreetOptions(path=_street_path(bag, path)), say=say)
+    with path_of(bag):
+        scene = cached_street(StreetOptions(path=_street_path(bag, path)), say=say)
     lanes = load_lanes(scene)
     motion = recorded_motion(path if full else path.sampled(RATE_HZ), Line(lanes.ego))
     drive = make_drive(f"{bag.name}, {path.topic}", motion, lanes, _sizes(scene))

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from r3d2_ros.errors import InputError
 from r3d2_ros.geometry import Array
 from r3d2_ros.street.layout import WALK_M
+from r3d2_ros.street.options import PATH
 
 LANE_OFFSET_M = 1.75
 STEP_M = 0.5
@@ -117,7 +118,7 @@ def make_route(path: Array) -> Route:
         length_m = np.linalg.norm(steps, axis=1).sum()
         turn_deg = np.degrees(np.ptp(np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))))
         raise InputError(
-            "street: path",
+            PATH,
             "a drive of at least 1 m with room for an oncoming lane beside it: on the whole, no turn tighter than one "
             "of 4 m radius",
             f"one of {length_m:.2f} m that turns by {turn_deg:.0f} degrees",

@@ -281,6 +281,19 @@ def test_command_takes_the_topic_that_is_asked_for(tmp_path: Path, monkeypatch: 
             command.run(parse("--topic", "/b", *useless))
 
 
+def test_what_is_wrong_with_the_path_names_the_bag(tmp_path: Path) -> None:
+    """A drive of 250 s at 10 m/s, and one of 3 m there and back, which leaves no room for a street."""
+    far = write_bag(tmp_path / "far", drive([0.0, 250.0]))
+    with pytest.raises(InputError) as caught:
+        command.run(parse("--along", str(far)))
+    assert str(caught.value) == f"{far}: expected a drive of 1 to 2000 metres, got one of 2500.00 m"
+    turn = tmp_path / "turn.csv"
+    turn.write_text("0,0\n3,0\n0,0\n")
+    with pytest.raises(InputError) as caught:
+        command.run(parse("--along", str(turn)))
+    assert caught.value.where == str(turn) and caught.value.got.endswith("that turns by 180 degrees")
+
+
 def test_command_refuses_a_length_with_a_path(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--length"):
         command.run(parse("--along", "x.csv", "--length", "100"))
