@@ -29,7 +29,7 @@ from r3d2_ros.replay.video_store import VideoStore, steps_of
 from r3d2_ros.replay.work import Job, work
 from r3d2_ros.replay.workers import PartEnded, split, with_threads, work_in_processes
 from r3d2_ros.scene import AssetLibrary
-from r3d2_ros.state_buffer import nanoseconds
+from r3d2_ros.state_buffer import nanoseconds, seconds
 from r3d2_ros.versions import own_version
 
 Say = Callable[[str], None]
@@ -114,9 +114,9 @@ class _Run:
         self._say(f"ego: {self._recording.ego.title}")
         self._say(f"actors: {self._recording.actors or 'none'}")
         stamps = [entry.stamp_ns for _, entry in self._recording.ego.messages if isinstance(entry, EgoMessage)]
-        if len(stamps) > 1 and not any(stamps):
-            topic = self._recording.ego.topic
-            self._recording.bag.damage.append(f"{topic}: all stamps are 0: the header was never filled")
+        if len(stamps) > 1 and len(set(stamps)) == 1:
+            what = f"{seconds(stamps[0])}: they are one moment" if stamps[0] else "0: the header was never filled"
+            self._recording.bag.damage.append(f"{self._recording.ego.topic}: all stamps are {what}")
         if not moments:
             reasons = "; ".join(report.text for report in ticks.reports) or "no message"
             where = f"{self._options.bag}: {self._recording.ego.topic}"

@@ -466,14 +466,20 @@ def test_broken_poses_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not only.out.exists()
 
 
-def test_stamps_that_were_never_filled_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("sec", "what"),
+    [(0, "0: the header was never filled"), (1700000000, "1700000000.000000000 s: they are one moment")],
+)
+def test_stamps_that_are_all_the_same_are_named(
+    tmp_path: Path, sec: int, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     entries = drive(SECONDS)
     for entry in entries:
-        entry.message.header.stamp.sec = entry.message.header.stamp.nanosec = 0
+        entry.message.header.stamp.sec, entry.message.header.stamp.nanosec = sec, 0
     place = Place(tmp_path, entries)
     assert place.run() == 3
-    name = entries[0].topic
-    assert f"not read: {name}: all stamps are 0: the header was never filled" in capsys.readouterr().out
+    assert len(place.entries()) == 1
+    assert f"not read: {entries[0].topic}: all stamps are {what}\n" in capsys.readouterr().out
 
 
 def test_an_unreadable_part_is_named_and_the_rest_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
