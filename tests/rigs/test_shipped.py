@@ -9,6 +9,7 @@ import pytest
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.rigs import load_rig
+from tests.data import shared_data
 from tests.rigs.projection import elevation_deg, heading_deg, height_m, pixel, sees
 
 RIGS = Path(__file__).resolve().parents[2] / "config" / "rigs"
@@ -57,3 +58,19 @@ def test_a_shipped_rig_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch):
     assert load_rig("surround6").name == "surround6"
     with pytest.raises(InputError, match="demo3, surround6"):
         load_rig("surround7")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(path.stem for path in RIGS.glob("*.yaml")),
+        "rig-pandaset/static_extrinsic_calibration.yaml",
+        *(f"rig-hugsim/{name}_camera.yaml" for name in ("waymo", "nuscenes", "kitti360", "pandaset")),
+        "rig-autoware/sensor_kit_calibration.yaml",
+        "rig-autoware/sensors_calibration.yaml",
+    ],
+)
+def test_nothing_is_asked_about_rigs_that_are_right(name: str) -> None:
+    path = RIGS / f"{name}.yaml" if "/" not in name else shared_data(name)
+    rig = load_rig(path, fov_deg=60 if "autoware" in name else None)
+    assert [note for note in rig.notes if note.endswith("?") or "rolled" in note or "looks" in note] == []
