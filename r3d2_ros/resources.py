@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, printable
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ def user_path(text: str | Path, where: str) -> Path:
     """The path that a user wrote, `~` and `~user` expanded. InputError, naming `where`, for a user that is unknown."""
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:
-        name = Path(text).parts[0]
-        raise InputError(where, "a path", f"'{text}', and there is no home folder for '{name}'") from error
+    except (RuntimeError, ValueError) as error:  # ValueError: a NUL byte in the name of the user
+        got = f"'{text}', and there is no home folder for '{Path(text).parts[0]}'"
+        raise InputError(where, "a path", printable(got)) from error
 
 
 @functools.cache

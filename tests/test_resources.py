@@ -168,6 +168,8 @@ def test_home_folders_are_expanded_and_unknown_ones_named(tmp_path: Path, monkey
     assert resources.user_path("a~.ply", "scene") == Path("a~.ply")
     with pytest.raises(InputError, match="scene: expected a path, got '~nobody-has-this/a', and there is no home"):
         resources.user_path("~nobody-has-this/a", "scene")
+    with pytest.raises(InputError, match=r"there is no home folder for '~\\x00'"):
+        resources.user_path("~\0/a", "scene")
     monkeypatch.setenv("R3D2_CACHE_DIR", "~nobody-has-this/cache")
     with pytest.raises(InputError, match="R3D2_CACHE_DIR: expected a path"):
         resources.cache_dir()

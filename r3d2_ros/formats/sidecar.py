@@ -15,6 +15,7 @@ from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
 from r3d2_ros.geometry import Similarity, matrix_to_quat, quat_to_matrix
 from r3d2_ros.input_checks import MAX_COORDINATE_M, SIZE_RANGE_M
+from r3d2_ros.resources import user_path
 from r3d2_ros.schema import STRICT, Number
 
 Unit = Annotated[Number, Field(ge=0, le=1)]
@@ -69,7 +70,7 @@ class BoundsKeys:
 
 @dataclass(frozen=True)
 class SceneKeys:
-    """scene.yaml. Paths are relative to the file and stay inside its folder, or are absolute."""
+    """scene.yaml. Paths are relative to the file and stay inside its folder, or are absolute, also from `~`."""
 
     __pydantic_config__ = STRICT
     gaussians: Annotated[
@@ -129,8 +130,8 @@ def transform_keys(T: Similarity) -> dict[str, Any]:
 
 
 def resolve_path(sidecar: Path, key: str, value: str) -> Path:
-    """The path that a value of `sidecar` means. InputError when a relative one leaves its folder."""
-    path = Path(value)
+    """The path that a value of `sidecar` means, `~` expanded. InputError when a relative one leaves its folder."""
+    path = user_path(value, f"{sidecar}: {key}")
     if path.is_absolute():
         return path
     if Path(os.path.normpath(value)).parts[:1] == ("..",) or "\0" in value:

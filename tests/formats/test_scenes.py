@@ -177,6 +177,14 @@ def test_which_sidecar_belongs_to_a_file(tmp_path: Path) -> None:
     assert find_scene(folder, folder / "third.yaml").gaussians == folder / "scene.ply"
 
 
+def test_paths_from_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = scene_folder(tmp_path / "town", gaussians="~/scans/street.ply", assets="~/cars/assets.yaml")
+    files = find_scene(folder)
+    assert files.gaussians == tmp_path / "home" / "scans" / "street.ply"
+    assert files.library == tmp_path / "home" / "cars" / "assets.yaml"
+
+
 BAD_KEYS = {
     "typo": ({"licens": "x"}, "licens", "Did you mean 'licence'?"),
     "nested typo": (
@@ -223,6 +231,7 @@ BAD_KEYS = {
     "trajectory is no CSV": ({"trajectory_file": "scene.ply"}, "scene.ply", "expected"),
     "outside": ({"gaussians": "../secret.ply"}, "gaussians", "a path inside the folder"),
     "outside, hidden": ({"gaussians": "a/../../secret.ply"}, "gaussians", "a path inside the folder"),
+    "nobody's home": ({"gaussians": "~nobody-has-this/a.ply"}, "gaussians", "no home folder for '~nobody-has-this'"),
     "missing file": ({"gaussians": "b.ply"}, "b.ply", "no such file"),
     "empty": ({"gaussians": ""}, "gaussians", "the name of a Gaussian file"),
 }
