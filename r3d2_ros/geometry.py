@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+QUAT_TOLERANCE = 1e-3
+"""How far from 1 the length of a quaternion in a file may be: enough for four decimals; angles are further off."""
+
 
 def quat_normalize(quat_wxyz: ArrayLike) -> Array:
     """Unit quaternions [..., 4] (wxyz). ValueError for a zero or non-finite one."""

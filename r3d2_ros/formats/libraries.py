@@ -139,7 +139,7 @@ def _entry(path: Path, name: Any, value: Any) -> _Entry:
     file = resolve_path(path, f"assets.{name}.file", keys.file)
     if (got := not_a_file(file)) is not None:
         raise InputError(f"{where}.file", "an existing Gaussian file", f"{file}: {got}")
-    return _Entry(name, where, file, keys, keys.T_asset_file.similarity(f"{where}.T_asset_file"))
+    return _Entry(name, where, file, keys, keys.T_asset_file.similarity)
 
 
 class _LazyAssets(Mapping[str, Asset]):

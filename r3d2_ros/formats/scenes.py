@@ -98,7 +98,7 @@ def build_scene(files: SceneFiles, loaded: LoadedGaussians) -> Scene:
     if files.sidecar is None:
         note = f"{files.gaussians}: no {SIDECAR} describes it, so the scene frame is taken as the map frame"
         return Scene(files.gaussians.stem, loaded.gaussians, notes=(*notes, note))
-    T_map_scene = keys.T_map_scene.similarity(f"{files.sidecar}: T_map_scene")
+    T_map_scene = keys.T_map_scene.similarity
     sky, sky_notes = _sky(keys.sky, files.sidecar, T_map_scene)
     rows, where = dict(enumerate(keys.trajectory, start=1)), f"{files.sidecar}: trajectory: row"
     if keys.trajectory_file:

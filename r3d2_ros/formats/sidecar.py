@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output
-from r3d2_ros.geometry import Similarity, matrix_to_quat, quat_to_matrix
+from r3d2_ros.geometry import QUAT_TOLERANCE, Similarity, matrix_to_quat, quat_to_matrix
 from r3d2_ros.input_checks import MAX_COORDINATE_M, SIZE_RANGE_M
 from r3d2_ros.resources import user_path
 from r3d2_ros.schema import STRICT, Number
@@ -26,26 +27,33 @@ MIN_SCALE, MAX_SCALE = 1e-6, 1e6
 """Metres per unit: beyond micrometres and thousands of kilometres, float32 pictures show nothing of the scene."""
 
 
+Quat = tuple[Number, Number, Number, Number]
+
+
+def _of_length_1(quat_wxyz: Quat) -> Quat:
+    length = math.hypot(*quat_wxyz)
+    if not abs(length - 1) <= QUAT_TOLERANCE:
+        raise ValueError(f"a quaternion w, x, y, z of length 1, not {length:.6g}")
+    return quat_wxyz
+
+
 @dataclass(frozen=True)
 class TransformKeys:
     """A similarity: p_dst = scale * R p_src + translation."""
 
     __pydantic_config__ = STRICT
     rotation_wxyz: Annotated[
-        tuple[Number, Number, Number, Number], Field(description="quaternion, normalised on load")
+        Quat, AfterValidator(_of_length_1), Field(description="unit quaternion")
     ] = (1.0, 0.0, 0.0, 0.0)
     translation_m: Annotated[tuple[Metres, Metres, Metres], Field(description="metres")] = (0.0, 0.0, 0.0)
     scale: Annotated[
         Number, Field(ge=MIN_SCALE, le=MAX_SCALE, description="metres per unit of the source frame")
     ] = 1.0
 
-    def similarity(self, where: str) -> Similarity:
-        """In float64. InputError for a zero quaternion; `where` names file and key."""
-        try:
-            return Similarity(quat_to_matrix(self.rotation_wxyz), np.array(self.translation_m), self.scale)
-        except ValueError as error:
-            got = str(list(self.rotation_wxyz))
-            raise InputError(f"{where}.rotation_wxyz", "a quaternion of non-zero length", got) from error
+    @property
+    def similarity(self) -> Similarity:
+        """In float64."""
+        return Similarity(quat_to_matrix(self.rotation_wxyz), np.array(self.translation_m), self.scale)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.geometry import QUAT_TOLERANCE
 from r3d2_ros.schema import Number, refuse_bool, validate
 
 MAX_SIDE_PX = 8192
 MAX_PIXELS = 64_000_000
-QUAT_TOLERANCE = 1e-3
 
 MAX_RADIANS = 3.2
 """Above pi: a field of view below is more often one in radians than that of a telescope."""

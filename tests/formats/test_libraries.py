@@ -111,7 +111,7 @@ def test_every_fault_is_found_at_once(tmp_path: Path) -> None:
     assert "greater than or equal to 0.001" in lines["flat: size_m.1"]
     assert "less than or equal to 1000" in lines["vast: size_m.2"]
     assert "expected a number, got True" in lines["wide: size_m.1"]
-    assert "non-zero length" in lines["turned.T_asset_file.rotation_wxyz"]
+    assert "of length 1, not 0, got" in lines["turned: T_asset_file.rotation_wxyz"]
     assert "the key is missing" in lines["none: file"]
     assert "a name, which is text, got 1. Put it in quotes" in lines["1"]
     assert "less than or equal to 1000000" in lines["huge: T_asset_file.scale"]

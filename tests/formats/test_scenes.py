@@ -44,7 +44,7 @@ def test_every_key(tmp_path: Path) -> None:
             tmp_path,
             name="town",
             T_map_scene={
-                "rotation_wxyz": [1, 0, 0, 1],
+                "rotation_wxyz": [0.7071, 0, 0, 0.7071],  # 90 degrees about z, as four decimals give it
                 "translation_m": [500_000.25, 4_600_000.5, 7],
                 "scale": 2,
             },
@@ -200,7 +200,12 @@ BAD_KEYS = {
     "zero quaternion": (
         {"T_map_scene": {"rotation_wxyz": [0, 0, 0, 0]}},
         "T_map_scene.rotation_wxyz",
-        "non-zero length",
+        "a quaternion w, x, y, z of length 1, not 0, got [0, 0, 0, 0]",
+    ),
+    "degrees": (
+        {"T_map_scene": {"rotation_wxyz": [0, 0, 90, 0]}},
+        "T_map_scene.rotation_wxyz",
+        "a quaternion w, x, y, z of length 1, not 90, got [0, 0, 90, 0]",
     ),
     "zero scale": ({"T_map_scene": {"scale": 0}}, "T_map_scene.scale", "greater than or equal to 0.000001"),
     "tiny scale": ({"T_map_scene": {"scale": 1e-12}}, "T_map_scene.scale", "greater than or equal to 0.000001"),
