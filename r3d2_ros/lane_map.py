@@ -23,6 +23,8 @@ LABELS = "labels.npy"
 
 ROAD, SIDEWALK, BUILDING, POLE, VEGETATION, TERRAIN, SKY = 0, 1, 2, 5, 8, 9, 10
 """Semantic classes by their Cityscapes train ids, those that are named here."""
+TRAIN_IDS, UNLABELLED = 19, 255
+"""All train ids are below 19, but for the one of what has no class."""
 
 Point = tuple[Metres, Metres, Metres]
 
@@ -125,7 +127,10 @@ def _line(points: list[Triple]) -> Array:
 
 
 def load_labels(path: Path, count: int) -> NDArray[np.uint8]:
-    """Semantic class [count] of every Gaussian of a scene (.npy, uint8). InputError for anything else."""
+    """Semantic class [count] of every Gaussian of a scene (.npy, uint8: Cityscapes train ids, or 255).
+
+    InputError for anything else.
+    """
     expected = f"a .npy file of {count} uint8 values, one for each Gaussian of the scene"
     with open_input(path, expected=expected) as file:
         # Checked before anything of that size is read: a file of a few bytes may claim any number of values.
@@ -134,6 +139,10 @@ def load_labels(path: Path, count: int) -> NDArray[np.uint8]:
         labels = np.frombuffer(file.read(count), np.uint8).copy()
     if len(labels) != count:
         raise InputError(str(path), expected, f"{len(labels)} of them, then the end of the file")
+    others = np.flatnonzero((labels >= TRAIN_IDS) & (labels != UNLABELLED))
+    if len(others):
+        ids = f"Cityscapes train ids: 0 to {TRAIN_IDS - 1}, or {UNLABELLED} for no class"
+        raise InputError(str(path), ids, f"{labels[others[0]]} for row {others[0]}, counted from 0")
     return labels
 
 

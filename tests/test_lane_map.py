@@ -80,6 +80,17 @@ def test_labels(tmp_path: Path) -> None:
         load_labels(path, 1)
 
 
+def test_labels_are_train_ids(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npy"
+    np.save(path, np.array([0, 18, 255], np.uint8))
+    assert load_labels(path, 3).tolist() == [0, 18, 255]
+    np.save(path, np.array([0, 19, 200], np.uint8))
+    with pytest.raises(InputError) as caught:
+        load_labels(path, 3)
+    expected = "Cityscapes train ids: 0 to 18, or 255 for no class"
+    assert str(caught.value) == f"{path}: expected {expected}, got 19 for row 1, counted from 0"
+
+
 def npy(header: str, values: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + values
 

@@ -106,7 +106,7 @@ class SceneKeys:
     assets: Annotated[str, Field(description="assets.yaml of the library that belongs to the scene")] = ""
     lane_map: Annotated[str, Field(description="lane_map.yaml: lanes and road edges, for scenarios and scores")] = ""
     labels: Annotated[
-        str, Field(description=".npy, uint8: Cityscapes train id of every Gaussian in the file, for scores")
+        str, Field(description=".npy, uint8: Cityscapes train id (0 to 18, or 255) of every Gaussian in the file")
     ] = ""
 
 
