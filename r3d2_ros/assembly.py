@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from r3d2_ros.cameras import Rig
 from r3d2_ros.config import SceneConfig, SimConfig, prefixed
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, collecting, raise_collected
 from r3d2_ros.formats.libraries import load_library
 from r3d2_ros.formats.scenes import find_scene, load_scene
 from r3d2_ros.harmonizer.model.config import PROCEDURAL
@@ -221,11 +221,17 @@ def _sidecar_path(config: SceneConfig) -> Path | None:
 
 
 def load_config_library(config: SimConfig, say: Say = lambda text: None) -> AssetLibrary:
-    """The library that the configuration names, else the scene's, else the embedded one; every asset is read."""
+    """The library that the configuration names, else the scene's, else the embedded one; every asset is read.
+
+    InputError(s) with what is wrong with all of them.
+    """
     path = _library_path(config, say)
     library = load_library(path)
+    faults: list[InputError] = []
     for name in library.assets:
-        library[name]
+        with collecting(faults):
+            library[name]
+    raise_collected(faults)
     say(f"{len(library.assets)} assets from {path}")
     return library
 

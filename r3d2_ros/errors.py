@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -29,6 +30,23 @@ class InputErrors(ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.faults,)
+
+
+@contextmanager
+def collecting(faults: list[InputError]) -> Iterator[None]:
+    """Add the faults of the code inside to `faults`; what follows it is looked at too."""
+    try:
+        yield
+    except InputErrors as errors:
+        faults.extend(errors.faults)
+    except InputError as error:
+        faults.append(error)
+
+
+def raise_collected(faults: Sequence[InputError]) -> None:
+    """Raise one fault as it is and several as InputErrors; nothing when there is none."""
+    if faults:
+        raise faults[0] if len(faults) == 1 else InputErrors(faults)
 
 
 class MissingPackageError(ImportError):

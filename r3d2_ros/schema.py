@@ -11,6 +11,7 @@ import difflib
 import re
 import reprlib
 import typing
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,7 +19,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.errors import InputError, InputErrors, collecting
 from r3d2_ros.foreign_files import foreign_file
 from r3d2_ros.input_files import read_input
 
@@ -178,6 +179,32 @@ def validate(cls: type[T], data: Any, where: str) -> T:
         return _ADAPTERS[cls].validate_python({} if data is None else data)
     except ValidationError as error:
         raise InputErrors([_fault(cls, entry, where) for entry in error.errors()]) from None
+
+
+def validate_usable(cls: type[T], data: Any, where: str) -> tuple[T, list[InputError]]:
+    """`data` as an instance of `cls` without the keys that have faults, and these faults: to list what else is wrong.
+
+    Every key of `cls` has a default. The smallest part with a fault is left out: a key of a section, or the section.
+    """
+    faults: list[InputError] = []
+    with collecting(faults):
+        return validate(cls, data, where), []
+    names = [tuple(fault.where.removeprefix(f"{where}: ").split(".")) for fault in faults]
+    for depth in (2, 1):
+        with suppress(InputErrors):
+            return validate(cls, without(data, {name[:depth] for name in names}), where), faults
+    return cls(), faults
+
+
+def without(data: dict[Any, Any], names: set[tuple[str, ...]]) -> dict[Any, Any]:
+    """`data` without the sections (one name) and the keys of sections (two) that are in `names`."""
+    sections = {section: value for section, value in data.items() if (str(section),) not in names}
+    return {
+        section: {key: value for key, value in keys.items() if (str(section), str(key)) not in names}
+        if isinstance(keys, dict)
+        else keys
+        for section, keys in sections.items()
+    }
 
 
 def _fault(cls: type, entry: Any, where: str) -> InputError:

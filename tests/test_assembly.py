@@ -12,10 +12,10 @@ from typing import Literal
 import pytest
 import torch
 
-from r3d2_ros.assembly import assemble, harmonizer_notes, load_harmonizer
+from r3d2_ros.assembly import assemble, harmonizer_notes, load_config_library, load_harmonizer
 from r3d2_ros.cli.main import main
 from r3d2_ros.config import SimConfig, load_config
-from r3d2_ros.errors import MissingPackageError
+from r3d2_ros.errors import InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.model.shipped import shipped_model
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
 from r3d2_ros.scene import AssetLibrary, Scene
@@ -69,6 +69,15 @@ def test_what_is_known_of_the_librarys_files_is_noted(folder: Path) -> None:
     library = str(folder / "assets.yaml")
     config = load_config(folder / "sim.yaml", {"assets.library": library, "harmonizer.backend": "none"})
     assert f"{car}: spherical harmonics of degree 4 cut to degree 3" in assemble(config).notes
+
+
+def test_all_assets_that_cannot_be_read_are_named(folder: Path) -> None:
+    (folder / "assets.yaml").write_text("assets:\n  a: {file: a.ply}\n  car: {file: car.ply}\n  b: {file: b.ply}\n")
+    for name in "ab":
+        (folder / f"{name}.ply").write_bytes(b"ply\n")
+    with pytest.raises(InputErrors) as caught:
+        load_config_library(load_config(folder / "sim.yaml", {"assets.library": str(folder / "assets.yaml")}))
+    assert [fault.where for fault in caught.value.faults] == [str(folder / "a.ply"), str(folder / "b.ply")]
 
 
 def test_a_harmonizer_that_saw_procedural_streets_only_says_so_elsewhere(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from r3d2_ros import schema
 from r3d2_ros.errors import InputError, InputErrors
-from r3d2_ros.schema import MAX_YAML_LEVELS, STRICT, load_yaml, parse_yaml, validate
+from r3d2_ros.schema import MAX_YAML_LEVELS, STRICT, load_yaml, parse_yaml, validate, validate_usable
 
 
 @dataclass(frozen=True)
@@ -229,3 +229,20 @@ def test_nesting_is_counted_with_aliases_resolved() -> None:
     parse_yaml("\n".join(chain[:-1]).encode(), "a.yaml")
     with pytest.raises(InputErrors, match="got 101 levels with aliases resolved"):
         parse_yaml("\n".join(chain).encode(), "a.yaml")
+
+
+@dataclass(frozen=True)
+class Camera:
+    __pydantic_config__ = STRICT
+    name: str = "eye"
+    lens: Lens = field(default_factory=Lens)
+
+
+def test_what_is_usable_is_all_but_the_smallest_parts_with_faults() -> None:
+    data = {"name": "front", "size": 3, "lens": {"fov_deg": 200, "model": "fisheye"}}
+    camera, found = validate_usable(Camera, data, "camera.yaml")
+    assert camera == Camera("front", Lens(60.0, "fisheye"))
+    assert sorted(fault.where for fault in found) == ["camera.yaml: lens.fov_deg", "camera.yaml: size"]
+    camera, found = validate_usable(Camera, {"name": "front", "lens": 7}, "camera.yaml")
+    assert (camera, len(found)) == (Camera("front"), 1)
+    assert validate_usable(Camera, {"name": "front"}, "camera.yaml") == (Camera("front"), [])

@@ -25,23 +25,24 @@ from r3d2_ros.config import (
     load_config,
     refuse_ros_parameters,
 )
-from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
+from r3d2_ros.errors import InputError, InputErrors, MissingPackageError, collecting
 from r3d2_ros.foreign_files import HEAD_BYTES, foreign_file
-from r3d2_ros.formats.libraries import load_library
+from r3d2_ros.formats.cleaning import LoadedGaussians
+from r3d2_ros.formats.libraries import usable_library
 from r3d2_ros.formats.load import load_gaussians, refuse_sog
 from r3d2_ros.formats.ply_elements import is_ply
-from r3d2_ros.formats.scenes import SIDECAR, SceneFiles, build_scene, find_scene
+from r3d2_ros.formats.scenes import SIDECAR, find_scene, look_for_scene, read_surroundings
 from r3d2_ros.formats.sidecar import SceneKeys
 from r3d2_ros.harmonizer.packages import need_packages
 from r3d2_ros.harmonizer.runtime.kernel_cache import cache_folder
 from r3d2_ros.harmonizer.settings import HarmonizerConfig
-from r3d2_ros.input_files import open_input
+from r3d2_ros.input_files import not_a_file, open_input
 from r3d2_ros.lane_map import LaneMapKeys, load_labels, load_lane_map
 from r3d2_ros.replay.classes import load_class_table
 from r3d2_ros.resources import user_path
 from r3d2_ros.rigs import autoware, calibrator, detect_kind, load_rig, shipped_rigs
 from r3d2_ros.rigs.native import RigFile
-from r3d2_ros.schema import load_yaml
+from r3d2_ros.schema import load_yaml, without
 
 EXAMPLES = """examples:
   r3d2 check my_sim.yaml            a configuration, and the rig, scene, library and harmonizer that it names
@@ -78,11 +79,8 @@ class Findings:
     @contextmanager
     def collect(self) -> Iterator[None]:
         try:
-            yield
-        except InputErrors as errors:
-            self.faults.extend(errors.faults)
-        except InputError as error:
-            self.faults.append(error)
+            with collecting(self.faults):
+                yield
         except OSError as error:
             path, got = str(error.filename or "file"), error.strerror or str(error)
             self.faults.append(InputError(path, "a file that can be read", got))
@@ -222,7 +220,7 @@ def _usable_part(path: Path, findings: Findings) -> SimConfig:
     faults, depth = tuple(findings.faults), 2
     while depth:
         keys = [tuple(fault.where.removeprefix(f"{path}: ").split(".")) for fault in faults]
-        usable = _without(data, {key[:depth] for key in keys})
+        usable = without(data, {key[:depth] for key in keys})
         if usable == data:
             depth -= 1  # what is wrong with a section is none of its keys
             continue
@@ -232,17 +230,6 @@ def _usable_part(path: Path, findings: Findings) -> SimConfig:
         except InputErrors as errors:
             faults = errors.faults  # of what does not go with a default, and perhaps with what was meant
     return SimConfig()
-
-
-def _without(data: dict[Any, Any], names: set[tuple[str, ...]]) -> dict[Any, Any]:
-    """`data` without the sections (one name) and the keys of sections (two) that are in `names`."""
-    sections = {section: value for section, value in data.items() if (str(section),) not in names}
-    return {
-        section: {key: value for key, value in keys.items() if (str(section), str(key)) not in names}
-        if isinstance(keys, dict)
-        else keys
-        for section, keys in sections.items()
-    }
 
 
 def _check_harmonizer(path: Path, config: HarmonizerConfig, findings: Findings) -> None:
@@ -295,9 +282,7 @@ def _check_scene_of(path: Path, scene: SceneConfig, findings: Findings) -> Path 
         source = str(Path(sidecar).parent)  # a folder, as the street is one: the sidecar names the Gaussians
     else:
         source = _named(path, "scene.source", scene.source)
-    files = find_scene(source, sidecar)
-    _check_scene_files(files, findings)
-    return files.library
+    return _check_scene_files(source, sidecar, findings)
 
 
 def _check_rig(path: Path, findings: Findings) -> None:
@@ -323,22 +308,38 @@ def _note_rig(rig: Rig, source: str, findings: Findings) -> None:
 
 
 def _check_scene(path: Path, findings: Findings) -> None:
-    files = find_scene(path)
-    _check_scene_files(files, findings)
-    if files.library is not None:
-        _check_library(files.library, findings)
+    library = _check_scene_files(path, None, findings)
+    if library is not None:
+        _check_library(library, findings)
 
 
-def _check_scene_files(files: SceneFiles, findings: Findings) -> None:
-    """Gaussians, sky, trajectory, lane map and labels of a scene; not its library."""
+def _check_scene_files(source: str | Path, sidecar: str | None, findings: Findings) -> Path | None:
+    """Check Gaussians, sky, trajectory, bounds, lane map and labels of a scene; returns the library that it names."""
+    files, faults = look_for_scene(source, sidecar)
+    findings.faults += faults
+    loaded = None
     with findings.collect():
         loaded = load_gaussians(files.gaussians)
-        findings.notes += build_scene(files, loaded).notes
+        findings.notes += loaded.notes
+    with findings.collect():
+        findings.notes += read_surroundings(files).notes
+    with findings.collect():
         if files.labels is not None:
-            load_labels(files.labels, len(loaded.gaussians) + loaded.dropped)
-    if files.lane_map is not None:
-        with findings.collect():
+            _check_labels(files.labels, loaded)
+    with findings.collect():
+        if files.lane_map is not None:
             load_lane_map(files.lane_map)
+    with findings.collect():
+        return files.library
+    return None
+
+
+def _check_labels(path: Path, loaded: LoadedGaussians | None) -> None:
+    """How many there have to be is known when the Gaussians could be read."""
+    if loaded is not None:
+        load_labels(path, len(loaded.kept))
+    elif (got := not_a_file(path)) is not None:
+        raise InputError(str(path), "a .npy file with a label for each Gaussian of the scene", got)
 
 
 def _check_gaussians(path: Path, findings: Findings) -> None:
@@ -348,7 +349,8 @@ def _check_gaussians(path: Path, findings: Findings) -> None:
 
 
 def _check_library(path: Path, findings: Findings) -> None:
-    library = load_library(path)
+    library, faults = usable_library(path)
+    findings.faults += faults
     for name in library.assets:
         with findings.collect():
             _note(library[name].notes, findings)

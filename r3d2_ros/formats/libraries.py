@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from r3d2_ros.errors import InputError, InputErrors
+from r3d2_ros.errors import InputError, InputErrors, collecting
 from r3d2_ros.formats.files import make_folder
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.ply import write_inria_ply
@@ -36,6 +36,17 @@ def load_library(path: str | Path) -> AssetLibrary:
     files themselves are read when an asset is first asked for, and kept; what is wrong with one then raises
     an InputError that names the asset and the file.
     """
+    library, faults = usable_library(path)
+    if faults:
+        raise InputErrors(faults)
+    return library
+
+
+def usable_library(path: str | Path) -> tuple[AssetLibrary, list[InputError]]:
+    """What `load_library` returns, without the entries that have faults, and these faults: to list what else is wrong.
+
+    InputError(s) where there are no entries.
+    """
     path = Path(path)
     path = path / LIBRARY if path.is_dir() else path
     data = load_yaml(path)
@@ -47,15 +58,9 @@ def load_library(path: str | Path) -> AssetLibrary:
     entries: dict[str, _Entry] = {}
     faults: list[InputError] = []
     for name, value in data["assets"].items():
-        try:
+        with collecting(faults):
             entries[name] = _entry(path, name, value)
-        except InputErrors as errors:
-            faults.extend(errors.faults)
-        except InputError as error:
-            faults.append(error)
-    if faults:
-        raise InputErrors(faults)
-    return AssetLibrary(_LazyAssets(entries))
+    return AssetLibrary(_LazyAssets(entries)), faults
 
 
 def load_asset(path: str | Path) -> Asset:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, collecting, raise_collected
 from r3d2_ros.formats.cleaning import LoadedGaussians
 from r3d2_ros.formats.files import make_folder
 from r3d2_ros.formats.images import read_image, write_png
@@ -17,10 +17,10 @@ from r3d2_ros.formats.load import load_gaussians, refuse_sog
 from r3d2_ros.formats.ply import write_inria_ply
 from r3d2_ros.formats.sidecar import BoundsKeys, SceneKeys, SkyKeys, resolve_path, transform_keys, write_yaml
 from r3d2_ros.formats.trajectories import poses_from_rows, read_trajectory_csv, write_trajectory_csv
-from r3d2_ros.geometry import Similarity
+from r3d2_ros.geometry import Rigid, Similarity
 from r3d2_ros.input_files import not_a_file
 from r3d2_ros.scene import Scene
-from r3d2_ros.schema import load_yaml, validate
+from r3d2_ros.schema import load_yaml, validate_usable
 from r3d2_ros.sky import Sky
 
 SIDECAR = "scene.yaml"
@@ -29,11 +29,23 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True, eq=False)
 class SceneFiles:
-    """Where the parts of a scene lie; `sidecar` is None when there is only a Gaussian file."""
+    """Where the parts of a scene lie. InputError for those that the sidecar names where they cannot be meant.
 
-    gaussians: Path
+    source   the Gaussian file, when it was not the sidecar that led to it
+    sidecar  None when there is only a Gaussian file
+    """
+
+    source: Path | None
     sidecar: Path | None
     keys: SceneKeys
+
+    @property
+    def gaussians(self) -> Path:
+        """The Gaussian file."""
+        path = self.source or self._named("gaussians")
+        if path is None:
+            raise InputError(f"{self.sidecar}: gaussians", "the name of a Gaussian file", "nothing")
+        return path
 
     @property
     def library(self) -> Path | None:
@@ -63,24 +75,50 @@ def find_scene(source: str | Path, sidecar: str | Path | None = None) -> SceneFi
              or the scene.yaml whose `gaussians` names that file
     InputError(s) when there is nothing there or the YAML is wrong.
     """
+    files, faults = look_for_scene(source, sidecar)
+    with collecting(faults):
+        _ = files.gaussians  # which is named, in the folder
+    raise_collected(faults)
+    return files
+
+
+def look_for_scene(
+    source: str | Path, sidecar: str | Path | None = None
+) -> tuple[SceneFiles, list[InputError]]:
+    """What `find_scene` returns, without the keys that have faults, and these faults: to list what else is wrong.
+
+    InputError(s) when there is nothing there, or no YAML.
+    """
     source, sidecar = Path(source), None if sidecar is None else Path(sidecar)
     if source.is_dir() or source.suffix.lower() in YAML_SUFFIXES:
         path = sidecar or (source / SIDECAR if source.is_dir() else source)
-        keys = _read_keys(path)
-        if not keys.gaussians:
-            raise InputError(f"{path}: gaussians", "the name of a Gaussian file", "nothing")
-        return SceneFiles(resolve_path(path, "gaussians", keys.gaussians), path, keys)
+        keys, faults = _read_keys(path)
+        return SceneFiles(None, path, keys), faults
     if sidecar is not None:
-        return SceneFiles(source, sidecar, _read_keys(sidecar))
+        keys, faults = _read_keys(sidecar)
+        return SceneFiles(source, sidecar, keys), faults
+    faults = []
     for candidate in (source.with_suffix(".yaml"), source.with_name(SIDECAR)):
         if candidate.is_file():
-            keys = _read_keys(candidate)
+            keys, found = _read_keys(candidate)
+            faults += found
             own = candidate.stem == source.stem and not keys.gaussians
             if own or (
                 keys.gaussians and _same_file(resolve_path(candidate, "gaussians", keys.gaussians), source)
             ):
-                return SceneFiles(source, candidate, keys)
-    return SceneFiles(source, None, SceneKeys())
+                return SceneFiles(source, candidate, keys), faults
+    return SceneFiles(source, None, SceneKeys()), faults
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What is known of a scene beside its Gaussians, as in `Scene`."""
+
+    T_map_scene: Similarity = field(default_factory=Similarity.identity)
+    sky: Sky = field(default_factory=Sky)
+    trajectory: tuple[Rigid, ...] = ()
+    bounds: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_scene(source: str | Path, sidecar: str | Path | None = None) -> Scene:
@@ -89,38 +127,54 @@ def load_scene(source: str | Path, sidecar: str | Path | None = None) -> Scene:
     InputError(s) name file and key for everything that cannot be used.
     """
     files = find_scene(source, sidecar)
-    return build_scene(files, load_gaussians(files.gaussians))
+    faults: list[InputError] = []
+    with collecting(faults):
+        loaded = load_gaussians(files.gaussians)
+    with collecting(faults):
+        around = read_surroundings(files)
+    raise_collected(faults)
+    return _scene(files, loaded, around)
 
 
 def build_scene(files: SceneFiles, loaded: LoadedGaussians) -> Scene:
     """The scene of Gaussians already read and the keys of its sidecar."""
-    keys, notes = files.keys, loaded.notes
+    return _scene(files, loaded, read_surroundings(files))
+
+
+def read_surroundings(files: SceneFiles) -> Surroundings:
+    """Place, sky, trajectory and bounds of a scene. InputError(s) with what is wrong with all of them."""
     if files.sidecar is None:
         note = f"{files.gaussians}: no {SIDECAR} describes it, so the scene frame is taken as the map frame"
-        return Scene(files.gaussians.stem, loaded.gaussians, notes=(*notes, note))
-    T_map_scene = keys.T_map_scene.similarity
-    sky, sky_notes = _sky(keys.sky, files.sidecar, T_map_scene)
-    rows, where = dict(enumerate(keys.trajectory, start=1)), f"{files.sidecar}: trajectory: row"
-    if keys.trajectory_file:
-        if rows:
-            raise InputError(f"{files.sidecar}: trajectory", "'trajectory' or 'trajectory_file'", "both")
-        csv_path = resolve_path(files.sidecar, "trajectory_file", keys.trajectory_file)
-        rows, where = read_trajectory_csv(csv_path), f"{csv_path}: line"
+        return Surroundings(notes=(note,))
+    T_map_scene = files.keys.T_map_scene.similarity
+    faults: list[InputError] = []
+    with collecting(faults):
+        sky, notes = _sky(files.keys.sky, files.sidecar, T_map_scene)
+    with collecting(faults):
+        trajectory = _trajectory(files.keys, files.sidecar, T_map_scene)
+    with collecting(faults):
+        bounds = _bounds(files.keys.bounds, files.sidecar)
+    raise_collected(faults)
+    return Surroundings(T_map_scene, sky, trajectory, bounds, notes)
+
+
+def _scene(files: SceneFiles, loaded: LoadedGaussians, around: Surroundings) -> Scene:
+    keys = files.keys
     return Scene(
         name=keys.name or files.gaussians.stem,
         background=loaded.gaussians,
-        T_map_scene=T_map_scene,
-        sky=sky,
-        trajectory=poses_from_rows(rows, T_map_scene.rotation, where),
-        bounds=_bounds(keys.bounds, files.sidecar),
+        T_map_scene=around.T_map_scene,
+        sky=around.sky,
+        trajectory=around.trajectory,
+        bounds=around.bounds,
         antialiased=keys.antialiased,
         procedural=keys.procedural,
         licence=keys.licence,
-        notes=(*notes, *sky_notes),
+        notes=(*loaded.notes, *around.notes),
     )
 
 
-def _read_keys(path: Path) -> SceneKeys:
+def _read_keys(path: Path) -> tuple[SceneKeys, list[InputError]]:
     if (got := not_a_file(path)) is not None:
         refuse_sog(path.parent)
         hint = "A scene folder holds it beside the Gaussian file; without one, give the Gaussian file itself"
@@ -128,7 +182,7 @@ def _read_keys(path: Path) -> SceneKeys:
     data = load_yaml(path)
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping of keys such as 'gaussians'", type(data).__name__)
-    return validate(SceneKeys, data, str(path))
+    return validate_usable(SceneKeys, data, str(path))
 
 
 def _same_file(a: Path, b: Path) -> bool:
@@ -149,6 +203,16 @@ def _sky(keys: SkyKeys, sidecar: Path, T_map_scene: Similarity) -> tuple[Sky, tu
         f"{path}: {width}x{height} is not twice as wide as high, so the sky is stretched to the full sphere"
     )
     return Sky(image=image, R_sky_world=R_sky_world), () if width == 2 * height else (note,)
+
+
+def _trajectory(keys: SceneKeys, sidecar: Path, T_map_scene: Similarity) -> tuple[Rigid, ...]:
+    rows, where = dict(enumerate(keys.trajectory, start=1)), f"{sidecar}: trajectory: row"
+    if keys.trajectory_file:
+        if rows:
+            raise InputError(f"{sidecar}: trajectory", "'trajectory' or 'trajectory_file'", "both")
+        csv_path = resolve_path(sidecar, "trajectory_file", keys.trajectory_file)
+        rows, where = read_trajectory_csv(csv_path), f"{csv_path}: line"
+    return poses_from_rows(rows, T_map_scene.rotation, where)
 
 
 def _bounds(keys: BoundsKeys, sidecar: Path) -> NDArray[np.float64] | None:

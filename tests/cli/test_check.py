@@ -152,6 +152,66 @@ def test_a_scenes_lane_map_and_labels_are_checked(folder: Path, capsys: pytest.C
     assert any("one for each Gaussian of the scene, got uint8 (7,)" in fault for fault in faults(result))
 
 
+MISSING = {
+    "sky.png": "expected a PNG or JPEG image, got no such file",
+    "path.csv": "expected a CSV file with a trajectory, got no such file",
+    "labels.npy": "one for each Gaussian of the scene, got no such file",
+    "map.yaml": "expected a YAML file, got no such file",
+    "assets.yaml": "expected a YAML file, got no such file",
+}
+NAMES_MISSING = (
+    "sky: {image: sky.png}\ntrajectory_file: path.csv\nlabels: labels.npy\nlane_map: map.yaml\nassets: assets.yaml\n"
+)
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_every_fault_of_a_scene_is_listed(folder: Path, configured: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also behind a key with a fault: the other keys of its section are kept."""
+    path = folder / "scene.yaml"
+    path.write_text(
+        f"gaussians: wall.ply\nbounds: {{min: [0, 0, 0], max: [0, 1, 1]}}\nT_map_scene: {{scale: 0}}\n{NAMES_MISSING}"
+    )
+    (folder / "sim.yaml").write_text("scene: {source: scene.yaml}\nsync: {mode: latest}\n")
+    found = faults(check(folder / "sim.yaml" if configured else path, capsys)[1])
+    for name, fault in MISSING.items():
+        assert sum(line.startswith(f"{folder / name}: ") and line.endswith(fault) for line in found) == 1, (name, found)
+    assert any("scene.yaml: bounds: expected 'min' and 'max' with min < max" in line for line in found)
+    assert any("scene.yaml: T_map_scene.scale: expected" in line for line in found)
+    assert len(found) == 7
+
+
+def test_a_scene_without_gaussians_has_the_rest_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "scene.yaml"
+    for keys, fault in {
+        "gaussians: none.ply\n": f"{folder / 'none.ply'}: expected a Gaussian file",
+        "gaussians: ../none.ply\n": f"{path}: gaussians: expected a path inside the folder",
+        "name: town\n": f"{path}: gaussians: expected the name of a Gaussian file, got nothing",
+    }.items():
+        path.write_text(keys + NAMES_MISSING)
+        found = faults(check(path, capsys)[1])
+        assert len(found) == 6 and any(line.startswith(fault) for line in found), found
+
+
+def test_labels_of_another_type_do_not_hide_what_else_is_wrong(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(folder / "labels.npy", np.zeros(651, np.int64))
+    keys = "bounds: {min: [0, 0, 0], max: [0, 1, 1]}\ntrajectory_file: no.csv\nlabels: labels.npy\n"
+    (folder / "scene.yaml").write_text(f"gaussians: wall.ply\n{keys}")
+    found = faults(check(folder, capsys)[1])
+    assert len(found) == 3 and any("651 uint8 values" in line and "got int64 (651,)" in line for line in found), found
+
+
+def test_assets_are_read_beside_entries_with_faults(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "broken.ply").write_bytes(b"ply\nformat ascii 1.0\n")
+    (folder / "assets.yaml").write_text(
+        "assets:\n  neg: {file: car.ply, size_m: [1, 1, -1]}\n  none: {file: none.ply}\n  broken: {file: broken.ply}\n"
+    )
+    result = check(folder / "assets.yaml", capsys)[1]
+    assert ["neg" in result["faults"][0]["where"], "none" in result["faults"][1]["where"]] == [True, True]
+    assert len(result["faults"]) == 3 and "the asset 'broken'" in result["faults"][2]["hint"]
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

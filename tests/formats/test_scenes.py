@@ -259,6 +259,15 @@ def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     assert len(caught.value.faults) == 3
 
 
+def test_what_is_wrong_with_its_files_is_reported_together(tmp_path: Path) -> None:
+    bounds = {"min": [0, 0, 0], "max": [0, 1, 1]}
+    folder = scene_folder(tmp_path, gaussians="b.ply", sky={"image": "a.png"}, trajectory_file="a.csv", bounds=bounds)
+    with pytest.raises(InputErrors) as caught:
+        load_scene(folder)
+    places = [fault.where.removeprefix(f"{tmp_path}/") for fault in caught.value.faults]
+    assert places == ["b.ply", "a.png", "a.csv", "scene.yaml: bounds"]
+
+
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "", "\x00"])
 def test_yaml_that_is_no_mapping(tmp_path: Path, text: str) -> None:
     (tmp_path / "scene.yaml").write_text(text)
