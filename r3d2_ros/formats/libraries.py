@@ -9,24 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from r3d2_ros.errors import InputError, InputErrors, collecting
+from r3d2_ros.formats.asset_fit import fit_notes, measure_size
 from r3d2_ros.formats.files import make_folder
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.ply import write_inria_ply
 from r3d2_ros.formats.sidecar import AssetKeys, resolve_path, write_yaml
 from r3d2_ros.formats.transform import transform_gaussians
-from r3d2_ros.gaussians import Gaussians
 from r3d2_ros.geometry import Similarity
 from r3d2_ros.input_files import not_a_file
 from r3d2_ros.scene import Asset, AssetLibrary
 from r3d2_ros.schema import load_yaml, validate
 
 LIBRARY = "assets.yaml"
-SIZE_QUANTILES = (0.005, 0.995)
-MIN_SIZE_M = 1e-3
 
 
 def load_library(path: str | Path) -> AssetLibrary:
@@ -66,8 +61,13 @@ def usable_library(path: str | Path) -> tuple[AssetLibrary, list[InputError]]:
 def load_asset(path: str | Path) -> Asset:
     """One Gaussian file, already in the vehicle frame, as an asset named after it, with its measured size."""
     loaded = load_gaussians(path)
-    size_m = measure_size(loaded.gaussians)
-    return Asset(name=Path(path).stem, gaussians=loaded.gaussians, size_m=size_m, notes=loaded.notes)
+    notes = fit_notes(loaded.gaussians, Similarity.identity(), None, str(path))
+    return Asset(
+        name=Path(path).stem,
+        gaussians=loaded.gaussians,
+        size_m=measure_size(loaded.gaussians),
+        notes=(*loaded.notes, *(f"{note} in an assets.yaml" for note in notes)),
+    )
 
 
 def write_library(folder: str | Path, library: AssetLibrary) -> Path:
@@ -94,20 +94,6 @@ def write_library(folder: str | Path, library: AssetLibrary) -> Path:
     return path
 
 
-def measure_size(gaussians: Gaussians) -> tuple[float, float, float]:
-    """Length, width, height in metres: opacity-weighted 0.5 % to 99.5 % quantiles of the means per axis."""
-    extent = [_extent(gaussians.means[:, axis], gaussians.opacities) for axis in range(3)]
-    length, width, height = (max(value, MIN_SIZE_M) for value in extent)
-    return length, width, height
-
-
-def _extent(values: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
-    order = np.argsort(values)
-    share = np.cumsum(weights[order], dtype=np.float64)
-    low, high = np.searchsorted(share / share[-1], SIZE_QUANTILES)
-    return float(values[order[min(high, len(order) - 1)]] - values[order[low]])
-
-
 @dataclass(frozen=True, eq=False)
 class _Entry:
     """One line of a library: where the asset lies and what is said of it; `where` names file and key."""
@@ -132,7 +118,7 @@ class _Entry:
             size_m=self.keys.size_m or measure_size(gaussians),
             category=self.keys.category,
             licence=self.keys.licence,
-            notes=loaded.notes,
+            notes=(*loaded.notes, *fit_notes(gaussians, self.T_asset_file, self.keys.size_m, self.where)),
         )
 
 

@@ -395,7 +395,7 @@ def test_the_same_fault_in_every_entry_is_not_printed_without_end(
 
 @pytest.mark.parametrize("kind", ["configuration", "scene", "assets", "actors"])
 def test_what_is_known_of_assets_is_noted_once(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    car = write_ply(folder / "car.ply", gaussian_columns(4, rest=72))
+    car = write_ply(folder / "car.ply", gaussian_columns(4, rest=72) | {"z": np.arange(4.0)})
     (folder / "assets.yaml").write_text("assets:\n  car: {file: car.ply}\n  again: {file: car.ply}\n")
     text = {"assets": (folder / "assets.yaml").read_text(), "actors": GOOD["actors"]}
     text["configuration"] = f"{GOOD['configuration']}assets: {{library: assets.yaml}}\n"
@@ -403,6 +403,18 @@ def test_what_is_known_of_assets_is_noted_once(folder: Path, kind: str, capsys: 
     (folder / "file.yaml").write_text(text[kind] or "")
     notes = check(folder / "file.yaml", capsys)[1]["notes"]
     assert [note for note in notes if str(car) in note] == [f"{car}: spherical harmonics of degree 4 cut to degree 3"]
+
+
+def test_an_asset_that_is_1000_times_too_large_is_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """2 m long, 1 m wide, from 0.5 m to 1.5 m high by its means."""
+    path = folder / "assets.yaml"
+    path.write_text("assets:\n  car: {file: car.ply, size_m: [2, 1, 1], T_asset_file: {scale: 1000}}\n")
+    status, result = check(path, capsys)
+    assert (status, result["faults"]) == (0, [])
+    assert result["notes"] == [
+        f"{path}: assets.car: measures 2000 x 1000 x 1000 m, size_m says 2 x 1 x 1: 1000 times too large? "
+        "T_asset_file: {scale: 1}"
+    ]
 
 
 def test_lenses_of_a_configurations_rig_are_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

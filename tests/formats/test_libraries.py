@@ -83,7 +83,7 @@ def test_files_are_read_on_first_use_and_faults_name_asset_and_file(tmp_path: Pa
 
 def test_what_is_known_of_a_file_is_said_of_its_assets(tmp_path: Path) -> None:
     path = library_file(tmp_path, {"car": {"file": "car.ply"}, "a": {"file": "cut.ply"}, "b": {"file": "cut.ply"}})
-    cut = write_ply(tmp_path / "cut.ply", gaussian_columns(4, rest=72))
+    cut = write_ply(tmp_path / "cut.ply", gaussian_columns(4, rest=72) | {"z": np.arange(4.0)})
     library, note = load_library(path), f"{cut}: spherical harmonics of degree 4 cut to degree 3"
     assert (library["car"].notes, library["a"].notes, load_asset(cut).notes) == ((), (note,), (note,))
     assert library.notes == (note,)

@@ -64,7 +64,7 @@ def test_written_street_is_read_back(tmp_path: Path, street: Street) -> None:
     assert scene.licence.startswith("Apache-2.0") and scene.procedural
     assert not scene.notes
     library = load_library(find_scene(tmp_path / "town").library)
-    assert set(library.assets) == set(street.library.assets)
+    assert set(library.assets) == set(street.library.assets) and library.notes == ()
     np.testing.assert_allclose(library["bus"].size_m, street.library["bus"].size_m)
     lanes = load_lanes(tmp_path / "town")
     np.testing.assert_allclose(lanes.ego, street.lanes.ego, atol=6e-4)
