@@ -15,7 +15,7 @@ from r3d2_ros.campaign.task import Ended, Task
 from r3d2_ros.campaign.work import Stop, locked_log, run_task
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import atomic_output, make_folder
-from r3d2_ros.replay.locks import lock
+from r3d2_ros.locks import lock
 from r3d2_ros.replay.mcap_store import PARTS_SUFFIX
 from r3d2_ros.replay.options import BAG_SUFFIX
 

@@ -18,7 +18,7 @@ from r3d2_ros.campaign.runner import Engine, local_engine, run_campaign
 from r3d2_ros.cli.numbers import whole_number
 from r3d2_ros.cli.stopping import stopping
 from r3d2_ros.errors import InputError
-from r3d2_ros.replay.locks import lock
+from r3d2_ros.locks import lock
 from r3d2_ros.resources import user_path
 
 UNFINISHED, INTERRUPTED = 3, 130

@@ -29,8 +29,8 @@ EXAMPLES = """examples:
   r3d2 model convert r3d2 RELEASED_DIR out/r3d2 --variant r3d2 --allow-remote-code
   r3d2 model verify RELEASED_DIR out/r3d2 frame1.png frame2.png --allow-remote-code
 
-A model folder is a local one, or owner/name on the Hugging Face hub. Nothing that is read executes code, except the
-code of a released pipeline where --allow-remote-code is given.
+Folders that `init` and `convert` read by names are local ones, or owner/name on the Hugging Face hub; all others are
+local. Nothing that is read executes code, except the code of a released pipeline where --allow-remote-code is given.
 Exit status: 0 done, 1 an input cannot be used or the models differ, 2 wrong arguments."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from r3d2_ros.cli.numbers import number
 from r3d2_ros.cli.sizes import size_px
+from r3d2_ros.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,13 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("a", metavar="A", help="a checkpoint's folder, a pipeline's, or a shipped one: nano")
     parser.add_argument("b", metavar="B", help="the same, to be compared")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; noise where none is given")
+    parser.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="pictures, before all options; noise where none is given"
+    )
     parser.add_argument(
         "--size",
         type=size_px,
-        default=NOISE_PX,
         metavar="HxW",
-        help="of the noise (264x392, which every padding rule pads, except that to multiples of 8)",
+        help="of the noise, where there is no picture (264x392, which every padding rule pads, except that to "
+        "multiples of 8)",
     )
     parser.add_argument(
         "--tolerance", type=TOLERANCE, default=DEFAULT_TOLERANCE, metavar="X", help="largest difference (%(default)s)"
@@ -69,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
     from r3d2_ros.harmonizer.model.verify import in_eight_bits, noise_images, read_images, verify
     from r3d2_ros.harmonizer.runtime.device import find_device
 
+    _check_used(args)
     device = find_device(args.device, "--device")
-    images = [image.to(device) for image in (read_images(args.images) if args.images else noise_images(*args.size))]
+    read = read_images(args.images) if args.images else noise_images(*(args.size or NOISE_PX))
+    images = [image.to(device) for image in read]
     a = _model(args.a, args, str(device), dtype=args.dtype)
     b = _model(args.b, args, str(device), dtype=args.dtype_b or args.dtype, runtime=args.runtime)
     with watch_latents(use_mean=args.mean_latents) as latents:
@@ -89,6 +94,18 @@ def run(args: argparse.Namespace) -> int:
     }
     print(_as_json(facts) if args.json else _as_text(facts))
     return 0 if facts["equal"] else 1
+
+
+def _check_used(args: argparse.Namespace) -> None:
+    """InputError for an option that would change nothing."""
+    from r3d2_ros.harmonizer.diffusers_layout import is_pipeline_folder
+    from r3d2_ros.harmonizer.model.shipped import model_folder
+
+    if args.size and args.images:
+        raise InputError("--size", "the size of the noise, without pictures", "it beside pictures")
+    for option in ("allow_remote_code", "mean_latents"):
+        if getattr(args, option) and not any(is_pipeline_folder(model_folder(one, one)) for one in (args.a, args.b)):
+            raise InputError(f"--{option.replace('_', '-')}", "a pipeline's folder as A or B", "two checkpoints")
 
 
 def _model(source: str, args: argparse.Namespace, device: str, *, dtype: Any, runtime: Any = None) -> ImageModel:

@@ -34,7 +34,7 @@ from r3d2_ros.formats.files import atomic_output, make_folder, write_problem
 from r3d2_ros.harmonizer.compositing.region import actor_region
 from r3d2_ros.harmonizer.settings import RegionConfig
 from r3d2_ros.input_files import read_input
-from r3d2_ros.replay.locks import lock
+from r3d2_ros.locks import lock
 from r3d2_ros.schema import validate
 
 FORMAT = 1

@@ -11,10 +11,10 @@ from r3d2_ros.cameras import Camera
 from r3d2_ros.config import OutputConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import make_folder
+from r3d2_ros.locks import lock
 from r3d2_ros.replay.bag import Bag
 from r3d2_ros.replay.folder_output import FolderOutput
 from r3d2_ros.replay.frames import FAILED, FRAMES, Entry, Files, files_of, is_done, read_entries, write_entries
-from r3d2_ros.replay.locks import lock
 from r3d2_ros.replay.manifest import MANIFEST, check_same, read_manifest, write_manifest
 from r3d2_ros.replay.output import Output
 

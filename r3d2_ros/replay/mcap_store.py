@@ -13,9 +13,9 @@ from r3d2_ros.cameras import Camera
 from r3d2_ros.config import SimConfig
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import make_folder, write_problem
+from r3d2_ros.locks import lock
 from r3d2_ros.replay.bag import Bag
 from r3d2_ros.replay.frames import FAILED, HARMONIZING_FAILED, Entry, is_done
-from r3d2_ros.replay.locks import lock
 from r3d2_ros.replay.manifest import MANIFEST, check_same, read_manifest, write_manifest
 from r3d2_ros.replay.mcap_output import McapOutput
 from r3d2_ros.replay.mcap_parts import SourceTopics, Stated, has_index, manifest_of, merged, missing_of, stated_in

@@ -26,7 +26,7 @@ from r3d2_ros.dataset.samples import Sample
 from r3d2_ros.errors import InputError
 from r3d2_ros.formats.files import make_folder
 from r3d2_ros.harmonizer.model.r3d2 import R3D2
-from r3d2_ros.replay.locks import lock
+from r3d2_ros.locks import lock
 from r3d2_ros.resources import user_path
 from r3d2_ros.training.config import TrainConfig, bound_keys
 from r3d2_ros.training.data import Batch, batches

@@ -19,7 +19,7 @@ from r3d2_ros.campaign.task import Ended, Task
 from r3d2_ros.campaign.work import locked_log, run_task
 from r3d2_ros.cli.main import main
 from r3d2_ros.errors import InputError
-from r3d2_ros.replay.locks import lock
+from r3d2_ros.locks import lock
 from tests.campaign.conftest import Place
 from tests.campaign.watching import until
 

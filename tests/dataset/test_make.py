@@ -14,7 +14,7 @@ from r3d2_ros.cli.main import main
 from r3d2_ros.dataset import make
 from r3d2_ros.dataset.check import check_dataset
 from r3d2_ros.dataset.samples import open_dataset
-from r3d2_ros.replay.locks import lock
+from r3d2_ros.locks import lock
 
 BUILD = ["dataset", "build", "--procedural", "--seed", "6", "--size", "96x128", "--detail", "0.3"]
 

@@ -27,7 +27,7 @@ from r3d2_ros.dataset.samples import Sample, open_dataset
 from r3d2_ros.errors import InputErrors
 from r3d2_ros.formats.ply import write_inria_ply
 from r3d2_ros.geometry import Rigid
-from r3d2_ros.replay.locks import lock
+from r3d2_ros.locks import lock
 from r3d2_ros.scene import Asset, AssetLibrary
 from r3d2_ros.world import ActorState
 from tests.cli.small import blobs

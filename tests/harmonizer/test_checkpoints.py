@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.model import checkpoints
 from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint, load_config, save_checkpoint
 from r3d2_ros.harmonizer.model.config import Licence
+from r3d2_ros.harmonizer.model.tensor_files import save_tensors
 from r3d2_ros.harmonizer.model.verify import verify
 from r3d2_ros.harmonizer.runtime.numerics import numerics
 from tests.harmonizer.small import KL, TINY, picture, seeded
@@ -49,6 +51,42 @@ def test_round_trip_keeps_every_bit(config: Any, tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in loaded.parameters()) and not loaded.training
     difference = verify(model, loaded, [picture(40, 56)])
     assert (difference.max_abs, difference.psnr_db) == (0.0, float("inf"))
+
+
+def test_two_that_save_to_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the first one writes, the second is refused, and the first one's checkpoint is whole."""
+    folder, save = tmp_path / "model", checkpoints.save_tensors
+    one, other = seeded(TINY), seeded(replace(TINY, timestep=199))
+
+    def while_it_writes(path: Path, tensors: Any) -> None:
+        monkeypatch.setattr(checkpoints, "save_tensors", save)
+        with pytest.raises(InputError, match="expected a folder that no other run is writing, got one that anoth"):
+            save_checkpoint(other, folder, overwrite=True)
+        save(path, tensors)
+
+    monkeypatch.setattr(checkpoints, "save_tensors", while_it_writes)
+    save_checkpoint(one, folder)
+    assert load_checkpoint(folder).config == one.config
+    save_checkpoint(other, folder, overwrite=True)
+    assert load_checkpoint(folder).config == other.config
+
+
+def test_tensors_that_share_memory_are_written_one_by_one(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    save_tensors(tmp_path / "x", {"a": whole[:4].view(2, 2), "b": whole[2:], "c": whole, "d": whole})
+    written = load_file(tmp_path / "x")
+    assert written["a"].tolist() == [[0, 1], [2, 3]] and written["b"].tolist() == [2, 3, 4, 5]
+    assert torch.equal(written["c"], whole) and torch.equal(written["d"], whole)
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    model = seeded(TINY)
+    model.config = replace(model.config, licences=(Licence(name="x" * 2**20, source="s", commercial=True),))
+    with pytest.raises(InputError, match="expected a configuration of at most 1048576 bytes, got 10"):
+        save_checkpoint(model, tmp_path / "long")
+    with pytest.raises(InputError, match="expected a name in UTF-8"):
+        save_checkpoint(seeded(TINY), Path(os.fsdecode(bytes(tmp_path) + b"/\xff")))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dtype_is_kept_and_can_be_chosen(tmp_path: Path) -> None:

@@ -78,6 +78,27 @@ def test_a_pipeline_folder_gives_the_same_pictures(name: str, tmp_path: Path) ->
     assert verify(model, released.model, [picture(40, 56)]).max_abs == 0
 
 
+@pytest.mark.parametrize("stated", [199, 199.0, [199]])
+def test_a_timestep_may_be_stated_as_any_whole_number(stated: object, tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "SomePipeline", "timestep": stated}))
+    assert model_from_released(folder, None, CHOICES["tiny"]).model.config.timestep == 199
+
+
+@pytest.mark.parametrize("stated", ["199", 199.5, True, [1, 2], 1e999])
+def test_what_is_no_timestep_is_named(stated: object, tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "SomePipeline", "timestep": stated}))
+    with pytest.raises(InputError, match="model_index.json: timestep: expected a whole number, got "):
+        model_from_released(folder, None, CHOICES["tiny"])
+
+
+def test_an_alpha_without_adapters_is_refused(tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path, seeded(TINY))
+    with pytest.raises(InputError, match="--lora-alpha: expected a folder with LoRA adapters, got .* without any"):
+        model_from_released(folder, None, CHOICES["tiny"], lora_alpha=4.0)
+
+
 def test_shards_in_full_precision_are_read_and_their_copies_in_half_are_not(tmp_path: Path) -> None:
     model = seeded(replace(TINY, timestep=199))
     folder = write_pipeline(tmp_path, model)

@@ -324,6 +324,15 @@ def test_licence_of_a_folder(tmp_path: Path, readme: str | None, name: str, comm
     assert licence_of(folder) == Licence(name=name, source="weights", commercial=commercial)
 
 
+def test_what_is_from_the_hub_has_its_name_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = tmp_path / "models--stabilityai--sd-turbo--x" / "snapshots" / ("b2" * 20)
+    (snapshot / "vae").mkdir(parents=True)
+    assert licence_of(snapshot).source == licence_of(snapshot / "vae").source == "stabilityai/sd-turbo--x"
+    monkeypatch.chdir(snapshot / "vae")
+    (tmp_path / "mine").mkdir()
+    assert licence_of(Path("../../../../mine/../mine")).source == "mine"
+
+
 def test_a_part_has_the_licence_of_its_pipeline(tmp_path: Path) -> None:
     """A README above a folder is its own only where that is a pipeline: else it is about something else."""
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
@@ -345,7 +354,7 @@ def test_a_chain_that_this_program_wrote(tmp_path: Path) -> None:
     with pytest.raises(InputErrors, match=r"README.md: r3d2_ros_licences.0: source: expected a value"):
         licences_of(tmp_path)
     (tmp_path / "README.md").write_text("---\nr3d2_ros_licences: MIT\n---\n")
-    with pytest.raises(InputError, match="r3d2_ros_licences: expected a list of licences, got str"):
+    with pytest.raises(InputError, match="r3d2_ros_licences: expected a list of at least one licence, got str"):
         licences_of(tmp_path)
 
 

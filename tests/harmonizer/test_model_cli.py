@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from r3d2_ros.cli import model as command
 from r3d2_ros.cli import model_arguments
-from r3d2_ros.errors import InputError
+from r3d2_ros.errors import InputError, InputErrors
 from r3d2_ros.harmonizer.diffusers_layout import WEIGHTS
 from r3d2_ros.harmonizer.model.autoencoders import tiny_autoencoder
 from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint, load_config
 from r3d2_ros.harmonizer.model.config import TinyConfig
+from r3d2_ros.harmonizer.model.verify import verify
 from tests.harmonizer.small import write_base, write_tiny
 
 
@@ -199,6 +200,33 @@ def test_verify_shows_a_wrong_padding_rule(tmp_path: Path, capsys: pytest.Captur
     assert text in capsys.readouterr().out
     assert run("verify", a, a, "--size", "20x64") == 0
     assert text not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("grey.png", "--size", "64x64"), "--size: expected the size of the noise"),
+        (("--mean-latents",), "--mean-latents: expected a pipeline's folder as A or B"),
+        (("--allow-remote-code",), "--allow-remote-code: expected a pipeline's folder as A or B"),
+    ],
+)
+def test_verify_refuses_options_without_effect(nano: Path, tmp_path: Path, words: tuple[str, ...], fault: str) -> None:
+    Image.fromarray(np.full((32, 32, 3), 128, np.uint8)).save(tmp_path / "grey.png")
+    with pytest.raises(InputError, match=fault):
+        run("verify", nano, nano, *(tmp_path / word if word.endswith(".png") else word for word in words))
+
+
+def test_verify_says_whose_output_is_not_finite() -> None:
+    image = torch.zeros(3, 8, 8)
+    for a, b, which in ((torch.nan, 0, "A"), (0, torch.inf, "B"), (torch.nan, torch.inf, "A and B")):
+        with pytest.raises(InputError, match=f"got NaN or infinite values from {which}$"):
+            verify(lambda x, add=a: x + add, lambda x, add=b: x + add, [image])
+
+
+def test_timesteps_of_any_size_are_refused_in_words(tmp_path: Path) -> None:
+    for timestep in ("9223372036854775808", "-100000000000000000000000"):
+        with pytest.raises((InputError, InputErrors), match="timestep"):
+            run("init", tmp_path / "out", "--variant", "nano", "--random", "0", f"--timestep={timestep}")
 
 
 def test_verify_names_a_wrong_picture(nano: Path, tmp_path: Path) -> None:

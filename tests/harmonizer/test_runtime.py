@@ -228,6 +228,15 @@ def test_wrong_images_are_named(images: Tensor, got: str) -> None:
         make_runtime(seeded(TINY), eager())(images)
 
 
+def test_sizes_that_reflection_cannot_pad_are_found_while_warming_up() -> None:
+    """24 rows to 64 are 40 more than there are to reflect."""
+    runtime = make_runtime(seeded(replace(TINY, padding=Padding(mode="reflect", multiple_px=64))), eager())
+    runtime.warm_up([(1, 64, 128), (1, 40, 128)])
+    expected = "harmonizer.checkpoint: images of 24 x 128: expected more rows .*Crops have the sizes in harmonizer.roi"
+    with pytest.raises(InputError, match=expected):
+        runtime.warm_up([(1, 64, 128), (1, 24, 128)])
+
+
 def test_numbers_beyond_the_dtype_are_found_while_warming_up() -> None:
     model = seeded(TINY)
     model.unet.conv_out.weight.fill_(float("inf"))

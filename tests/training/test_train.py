@@ -18,7 +18,7 @@ from r3d2_ros.errors import InputError, InputErrors, MissingPackageError
 from r3d2_ros.harmonizer.model.checkpoints import load_checkpoint, save_checkpoint
 from r3d2_ros.harmonizer.model.config import Padding, SkipOptions
 from r3d2_ros.harmonizer.model.tensor_files import read_tensors
-from r3d2_ros.replay.locks import lock
+from r3d2_ros.locks import lock
 from r3d2_ros.training import states
 from r3d2_ros.training.config import LoraConfig
 from r3d2_ros.training.sources import initial_model

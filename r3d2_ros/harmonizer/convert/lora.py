@@ -26,7 +26,7 @@ class Adapted:
 
 def take_apart(tensors: Mapping[str, Tensor], *, where: str) -> Adapted:
     """Part `M.lora_A.NAME.weight` and `M.lora_B...` from `M.base_layer.*` and plain keys. InputError: a lone
-    half, or several adapters of one module.
+    half, several adapters of one module, or halves of another kind.
     """
     plain: dict[str, Tensor] = {}
     halves: dict[str, dict[str, Tensor]] = {}
@@ -41,6 +41,8 @@ def take_apart(tensors: Mapping[str, Tensor], *, where: str) -> Adapted:
     lonely = [module for module, sides in halves.items() if len(sides) != 2]
     if lonely:
         raise InputError(f"{where}: {lonely[0]}", "lora_A and lora_B", f"only {next(iter(halves[lonely[0]]))}")
+    for module, sides in halves.items():
+        check_kinds(f"{where}: {module}", sides)
     plain = renamed(plain, lambda key: key.replace(".base_layer.", "."), where=where)
     return Adapted(plain, {module: (sides["lora_A"], sides["lora_B"]) for module, sides in halves.items()})
 
@@ -56,7 +58,7 @@ def merge(weights: Mapping[str, Tensor], adapted: Adapted, *, alpha: float, wher
         if key not in merged:
             raise InputError(f"{where}: {module}", "a module of the base model", "an adapter for a module it lacks")
         weight = merged[key]
-        check_kinds(f"{where}: {module}", {"weight": weight, "lora_A": a, "lora_B": b})
+        check_kinds(f"{where}: {module}", {"weight": weight})
         shape = _product_shape(a, b, where=f"{where}: {module}")
         if shape != tuple(weight.shape):
             raise InputError(f"{where}: {module}", f"an adapter for {list(weight.shape)}", f"{list(shape)}")

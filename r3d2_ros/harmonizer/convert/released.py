@@ -56,7 +56,10 @@ def model_from_released(
     scheduler with another diffusion than checkpoints compute.
     """
     where, notes, stated = str(folder), [], read_schedule(folder)
-    found = merged(named(_read_all(folder), where=where), lora_alpha, where)
+    names = named(_read_all(folder), where=where)
+    if lora_alpha is not None and not take_apart(names, where=where).pairs:
+        raise InputError("--lora-alpha", "a folder with LoRA adapters", f"{where} without any")
+    found = merged(names, lora_alpha, where)
     config = variant(choices.variant or likely_variant(found))
     prompt = prompt or _stored_prompt(found, config, where)
     given = choices.timestep if choices.timestep is not None else _stored_timestep(folder)
@@ -185,8 +188,11 @@ def _stored_timestep(folder: Path) -> int | None:
         data = read_json(folder / name) if (folder / name).is_file() else None
         value = data.get("timestep") if isinstance(data, dict) else None
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
+            raise InputError(f"{folder / name}: timestep", "a whole number", repr(value)[:100])
+        return int(value)
     return None
 
 

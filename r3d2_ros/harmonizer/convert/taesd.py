@@ -78,10 +78,10 @@ def write_taesd(tensors: Mapping[str, Tensor], folder: Path, licences: Sequence[
     `licences`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if licences:
-        write_readme(folder, licences, text="TAESD in diffusers' layout, converted by `r3d2 model convert taesd`.")
     model = _empty(tiny_config(tensors, where=str(folder)))
     config = {key: value for key, value in model.config.items() if not key.startswith("_")}
     config = {"_class_name": "AutoencoderTiny", **config}
     write_tensors(folder / f"{WEIGHTS}.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if licences:
+        write_readme(folder, licences, text="TAESD in diffusers' layout, converted by `r3d2 model convert taesd`.")

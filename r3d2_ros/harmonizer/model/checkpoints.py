@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from r3d2_ros.harmonizer.model.tensor_files import (
     save_tensors,
     shapes_of,
 )
+from r3d2_ros.locks import lock
 from r3d2_ros.schema import validate
 
 CONFIG_FILE = "config.json"
@@ -37,27 +39,40 @@ def save_checkpoint(model: R3D2, folder: str | Path, *, overwrite: bool = False)
 
     Each file appears whole or not at all, the configuration last: an interrupted save is not a checkpoint, and one that
     fails leaves what was there.
-    InputError when `folder` holds something already and `overwrite` is off; InputErrors for a configuration that could
-    not be read again. OSError or SafetensorError when the files cannot be written.
+    InputError when `folder` holds something already and `overwrite` is off, or when another process is writing to it;
+    InputError(s) for a configuration that could not be read again. OSError or SafetensorError when the files cannot be
+    written.
     """
     folder = Path(folder)
     check_output(folder, overwrite=overwrite)
     config = replace(model.config, dtype=dtype_name(model.dtype))
-    check_config(config, where=str(folder))
+    text = check_config(config, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    with appearing(folder / CONFIG_FILE) as partial, appearing(folder / WEIGHTS_FILE) as weights:
-        partial.write_text(json.dumps(asdict(config), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        save_tensors(weights, model.state_dict())
-        (folder / CONFIG_FILE).unlink(missing_ok=True)
+    held = lock(folder, by="another process")
+    try:
+        with appearing(folder / CONFIG_FILE) as partial, appearing(folder / WEIGHTS_FILE) as weights:
+            partial.write_text(text, encoding="utf-8")
+            save_tensors(weights, model.state_dict())
+            (folder / CONFIG_FILE).unlink(missing_ok=True)
+    finally:
+        os.close(held)
 
 
-def check_config(config: ModelConfig, *, where: str) -> None:
-    """InputErrors for a configuration made in code that a checkpoint's file could not hold."""
+def check_config(config: ModelConfig, *, where: str) -> str:
+    """The contents of a checkpoint's config.json. InputError(s) for a configuration that it could not hold."""
     validate(ModelConfig, asdict(config), where)
+    text = json.dumps(asdict(config), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if len(text.encode()) > MAX_JSON_BYTES:
+        raise InputError(where, f"a configuration of at most {MAX_JSON_BYTES} bytes", f"{len(text.encode())} bytes")
+    return text
 
 
 def check_output(folder: Path, *, overwrite: bool) -> None:
     """InputError unless a checkpoint may be written to `folder`."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:  # safetensors reads no such file
+        raise InputError(printable(str(folder)), "a name in UTF-8", "one that is not") from error
     if folder.exists() and not folder.is_dir():
         raise InputError(str(folder), "a folder to write", "a file")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +34,8 @@ def licences_of(folder: Path) -> tuple[Licence, ...]:
     if chain is None:
         return (licence_of(folder),)
     if not isinstance(chain, list) or not chain:
-        raise InputError(f"{path}: {CHAIN_KEY}", "a list of licences", type(chain).__name__)
+        got = "an empty list" if chain == [] else type(chain).__name__
+        raise InputError(f"{path}: {CHAIN_KEY}", "a list of at least one licence", got)
     return tuple(validate(Licence, link, f"{path}: {CHAIN_KEY}.{number}") for number, link in enumerate(chain))
 
 
@@ -54,8 +57,17 @@ def licence_of(folder: Path) -> Licence:
         stated = _front_matter(place / "README.md")
         name = stated.get("license_name") if stated.get("license") == "other" else stated.get("license")
         if isinstance(name, str):
-            return Licence(name=name, source=folder.absolute().name, commercial=name.lower() in COMMERCIAL)
-    return Licence(name="not stated", source=folder.absolute().name, commercial=False)
+            return Licence(name=name, source=_name_of(folder), commercial=name.lower() in COMMERCIAL)
+    return Licence(name="not stated", source=_name_of(folder), commercial=False)
+
+
+def _name_of(folder: Path) -> str:
+    """The hub's `owner/name` of what lies in its cache (`models--OWNER--NAME/snapshots/COMMIT`), else the folder's."""
+    path = Path(os.path.abspath(folder))  # noqa: PTH100 - `..` is to go, links are to stay
+    for part, after in itertools.pairwise(path.parts):
+        if part.startswith("models--") and after == "snapshots":
+            return part.removeprefix("models--").replace("--", "/", 1)
+    return path.name
 
 
 def _front_matter(path: Path) -> dict[str, object]:

@@ -46,9 +46,9 @@ class R3D2(nn.Module):
         self.unet = build_unet(config.unet)
         prompt_shape = (1, config.prompt.tokens, config.unet.cross_attention_dim)
         self.register_buffer("prompt_embedding", torch.zeros(prompt_shape))
+        self.alpha_bar = alpha_bar(config.schedule, config.timestep)  # first: it refuses a timestep of any size
         # Not in the file but real at once, also where the rest is built on the meta device to be filled from a file.
         self.register_buffer("timestep", torch.tensor([config.timestep], device="cpu"), persistent=False)
-        self.alpha_bar = alpha_bar(config.schedule, config.timestep)
 
     @property
     def dtype(self) -> torch.dtype:

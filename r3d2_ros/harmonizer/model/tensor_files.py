@@ -84,7 +84,13 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """A safetensors file at `path`, which others may read as they may any new file."""
     path.touch()
     mode = path.stat().st_mode  # safetensors leaves a file that its owner alone may read
-    save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, path, metadata={"format": "pt"})
+    own = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    seen: set[int] = set()
+    for key, tensor in own.items():  # safetensors refuses two keys with one memory
+        storage = tensor.untyped_storage().data_ptr()
+        own[key] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    save_file(own, path, metadata={"format": "pt"})
     path.chmod(mode)
 
 

@@ -40,9 +40,9 @@ def verify(a: ImageModel, b: ImageModel, images: Iterable[Tensor]) -> Difference
         where = f"image {count}"
         if first.shape != second.shape:
             raise InputError(where, f"an output of shape {list(first.shape)}", f"shape {list(second.shape)}")
+        if bad := [name for name, output in (("A", first), ("B", second)) if not bool(output.isfinite().all())]:
+            raise InputError(where, "finite outputs of both models", f"NaN or infinite values from {' and '.join(bad)}")
         difference = (first - second).abs()
-        if not bool(difference.isfinite().all()):
-            raise InputError(where, "finite outputs of both models", "NaN or infinite values")
         count, values = count + len(batch), values + difference.numel()
         worst = max(worst, float(difference.max()))
         total, squares = total + float(difference.sum()), squares + float(difference.square().sum())

@@ -123,6 +123,7 @@ class Runtime:
         weights where some are not finite, else of the dtype.
         """
         parts = sorted({(part, *size) for batch, *size in shapes for part in self._batches(batch)}, key=math.prod)
+        self._check_padding((height, width) for _, height, width in parts)
         if self.device.type == "cpu" and self.config.kind == "eager":
             parts = parts[:1]  # nothing is kept for a shape there: one run tells of the weights and the dtype
         for batch, height, width in reversed(parts):  # the largest sets the memory
@@ -135,6 +136,16 @@ class Runtime:
                     f"NaN or infinity from noise of {height} x {width} in {self.dtype}",
                     "Try bfloat16 or float32",
                 )
+
+    def _check_padding(self, sizes: Iterable[tuple[int, int]]) -> None:
+        """InputError for a size that the checkpoint's rule cannot pad."""
+        for height, width in sizes:
+            try:
+                pad_image(torch.empty(1, 3, height, width, device="meta"), self._model_config.padding)
+            except InputError as error:
+                hint = "The checkpoint pads by reflection. Crops have the sizes in harmonizer.roi.sizes"
+                where = f"harmonizer.checkpoint: images of {height} x {width}"
+                raise InputError(where, error.expected, error.got, hint) from error
 
     def _harmonize(self, images: Tensor, result: Tensor) -> None:
         height, width = images.shape[-2:]
