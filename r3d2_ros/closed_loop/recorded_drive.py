@@ -67,7 +67,7 @@ def read_drive(recording: Recording, config: SimConfig, library: AssetLibrary, o
     why = "".join(f"; {text}" for text in (*(report.text for report in wrong), *bag.damage))
     passes = [each for each in found.passes if len(each.ego) > 1]
     if not passes:
-        got = f"{max(len(each.ego) for each in found.passes)}{why}"
+        got = f"{max((len(each.ego) for each in found.passes), default=0)}{why}"
         raise InputError(f"{bag.path}: {recording.ego.topic}", "at least two poses that can be used", got)
     if actors and actors.count and not any(each.actors for each in found.passes):
         hint = "--actors-topic none leaves them out"

@@ -42,27 +42,29 @@ def measure_box(gaussians: Gaussians) -> Array:
     return np.array(ends, np.float64).T + gaussians.origin
 
 
-def measure_size(gaussians: Gaussians) -> Size:
-    """Length, width, height in metres, of `measure_box`."""
-    return _sides(measure_box(gaussians))
+def sides_of(box: Array) -> Size:
+    """Length, width, height in metres of what `measure_box` gives."""
+    length, width, height = (max(float(side), MIN_SIZE_M) for side in box[1] - box[0])
+    return length, width, height
 
 
-def fit_notes(gaussians: Gaussians, T_asset_file: Similarity, size_m: Size | None, where: str) -> tuple[str, ...]:
+def fit_notes(
+    gaussians: Gaussians, box: Array, T_asset_file: Similarity, size_m: Size | None, where: str
+) -> tuple[str, ...]:
     """What looks wrong with an asset, and the T_asset_file that would mend it; nothing when it fits.
 
-    gaussians     in the vehicle frame, into which `T_asset_file` brought them
+    gaussians     in the vehicle frame, into which `T_asset_file` brought them, and `box` their `measure_box`
     size_m        length, width, height as stated; None when nothing is
     where         file and key
     The first that is wrong is told: with another scale or other axes, the rest would be measured anew.
     """
-    box = measure_box(gaussians)
     near_m = max(NEAR_M, NEAR_SIGMAS * float(np.median(gaussians.scales.max(axis=1))))
     note = _size_note(box, T_asset_file, size_m, near_m) or _ground_note(box, T_asset_file, near_m)
     return (f"{where}: {note}",) if note else ()
 
 
 def _size_note(box: Array, T: Similarity, size_m: Size | None, near_m: float) -> str:
-    size = _sides(box)
+    size = sides_of(box)
     if size_m is None:
         if max(size) <= MAX_SIDE_M:
             return ""
@@ -83,7 +85,7 @@ def _size_note(box: Array, T: Similarity, size_m: Size | None, near_m: float) ->
 
 
 def _ground_note(box: Array, T: Similarity, near_m: float) -> str:
-    low_m, height_m = float(box[0, 2]), _sides(box)[2]
+    low_m, height_m = float(box[0, 2]), sides_of(box)[2]
     if abs(low_m) <= max(OFF_GROUND * height_m, near_m):
         return ""
     place = f"reaches {-low_m:.2f} m below" if low_m < 0 else f"hovers {low_m:.2f} m above"
@@ -150,11 +152,6 @@ def _metres(size: Size) -> str:
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _sides(box: Array) -> Size:
-    length, width, height = (max(float(side), MIN_SIZE_M) for side in box[1] - box[0])
-    return length, width, height
 
 
 def _ends(values: NDArray[np.float32], weights: NDArray[np.float32]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r3d2_ros.errors import InputError, InputErrors, collecting
-from r3d2_ros.formats.asset_fit import fit_notes, measure_size
+from r3d2_ros.formats.asset_fit import fit_notes, measure_box, sides_of
 from r3d2_ros.formats.files import make_folder
 from r3d2_ros.formats.load import load_gaussians
 from r3d2_ros.formats.ply import write_inria_ply
@@ -61,11 +61,12 @@ def usable_library(path: str | Path) -> tuple[AssetLibrary, list[InputError]]:
 def load_asset(path: str | Path) -> Asset:
     """One Gaussian file, already in the vehicle frame, as an asset named after it, with its measured size."""
     loaded = load_gaussians(path)
-    notes = fit_notes(loaded.gaussians, Similarity.identity(), None, str(path))
+    box = measure_box(loaded.gaussians)
+    notes = fit_notes(loaded.gaussians, box, Similarity.identity(), None, str(path))
     return Asset(
         name=Path(path).stem,
         gaussians=loaded.gaussians,
-        size_m=measure_size(loaded.gaussians),
+        size_m=sides_of(box),
         notes=(*loaded.notes, *(f"{note} in an assets.yaml" for note in notes)),
     )
 
@@ -112,13 +113,14 @@ class _Entry:
             named = f"{hint}It is the file of the asset '{self.name}' in {self.where}"
             raise InputError(error.where, error.expected, error.got, named) from error
         gaussians = transform_gaussians(loaded.gaussians, self.T_asset_file)
+        box = measure_box(gaussians)
         return Asset(
             name=self.name,
             gaussians=gaussians,
-            size_m=self.keys.size_m or measure_size(gaussians),
+            size_m=self.keys.size_m or sides_of(box),
             category=self.keys.category,
             licence=self.keys.licence,
-            notes=(*loaded.notes, *fit_notes(gaussians, self.T_asset_file, self.keys.size_m, self.where)),
+            notes=(*loaded.notes, *fit_notes(gaussians, box, self.T_asset_file, self.keys.size_m, self.where)),
         )
 
 

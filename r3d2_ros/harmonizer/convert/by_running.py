@@ -15,6 +15,7 @@ import torch
 
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
+from r3d2_ros.harmonizer.convert.lora import take_apart
 from r3d2_ros.harmonizer.convert.observed import Observed, observe
 from r3d2_ros.harmonizer.convert.released import Released, build, likely_variant, merged, named, skip_orders
 from r3d2_ros.harmonizer.model.checkpoints import assemble
@@ -75,7 +76,8 @@ def model_from_pipeline(pipeline: Pipeline, choices: Choices, *, size_px: tuple[
     """
     image = (noise(1, *size_px) * 255).round() / 255
     seen = observe(pipeline, image.to(pipeline.device))
-    found = merged(named(seen.tensors, where=pipeline.where), seen.lora_alpha, pipeline.where)
+    adapted = take_apart(named(seen.tensors, where=pipeline.where), where=pipeline.where)
+    found = merged(adapted, seen.lora_alpha, pipeline.where)
     config = variant(choices.variant or likely_variant(found))
     config = replace(config, timestep=seen.timestep, schedule=seen.schedule or config.schedule)
     orders = skip_orders(found, config, pipeline.where)

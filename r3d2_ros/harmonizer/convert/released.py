@@ -16,7 +16,7 @@ from torch import Tensor
 from r3d2_ros.errors import InputError
 from r3d2_ros.harmonizer.convert.choices import Choices, PromptInput
 from r3d2_ros.harmonizer.convert.diffusers import own_autoencoder_keys, own_unet_keys
-from r3d2_ros.harmonizer.convert.lora import merge, take_apart
+from r3d2_ros.harmonizer.convert.lora import Adapted, merge, take_apart
 from r3d2_ros.harmonizer.convert.prompts import as_prompt
 from r3d2_ros.harmonizer.convert.schedules import read_schedule, schedule_notes
 from r3d2_ros.harmonizer.convert.taesd import taesd_keys
@@ -56,10 +56,10 @@ def model_from_released(
     scheduler with another diffusion than checkpoints compute.
     """
     where, notes, stated = str(folder), [], read_schedule(folder)
-    names = named(_read_all(folder), where=where)
-    if lora_alpha is not None and not take_apart(names, where=where).pairs:
+    adapted = take_apart(named(_read_all(folder), where=where), where=where)
+    if lora_alpha is not None and not adapted.pairs:
         raise InputError("--lora-alpha", "a folder with LoRA adapters", f"{where} without any")
-    found = merged(names, lora_alpha, where)
+    found = merged(adapted, lora_alpha, where)
     config = variant(choices.variant or likely_variant(found))
     prompt = prompt or _stored_prompt(found, config, where)
     given = choices.timestep if choices.timestep is not None else _stored_timestep(folder)
@@ -149,9 +149,8 @@ def _without_wrappers(key: str) -> str:
     return ".".join([part, *words] if part else words)
 
 
-def merged(tensors: Mapping[str, Tensor], alpha: float | None, where: str) -> dict[str, Tensor]:
-    """`tensors` with adapters merged into their weights. InputError for adapters whose `alpha` is not known."""
-    adapted = take_apart(tensors, where=where)
+def merged(adapted: Adapted, alpha: float | None, where: str) -> dict[str, Tensor]:
+    """The tensors with adapters merged into their weights. InputError for adapters whose `alpha` is not known."""
     if adapted.pairs and alpha is None:
         hint = "State the alpha of their training with --lora-alpha"
         raise InputError(where, "whole weights", f"LoRA adapters of {listed(sorted(adapted.pairs))}", hint)
