@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from rclpy.context import Context
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 
@@ -60,8 +63,32 @@ class _Lasting(Executor):
         return False  # a turn of one thread ends with its callback
 
 
+class _HandingOver(ThreadPoolExecutor):
+    """Threads to which a task is handed over: whoever submits one waits until a thread has begun with it.
+
+    Until then its message is unread, and a reader with unread data ends every wait of rclpy's executor at once. That
+    offers the task again, and so on, with Python's lock: beside a thread that computes, the one that is to begin got
+    it after up to a second.
+    """
+
+    def submit(self, task: Callable[[], Any]) -> Future[Any]:  # type: ignore[override]
+        begun = threading.Event()
+
+        def run() -> None:
+            begun.set()
+            task()
+
+        future = super().submit(run)
+        begun.wait()
+        return future
+
+
 class LastingExecutor(_Lasting, MultiThreadedExecutor):
-    """A MultiThreadedExecutor that lasts."""
+    """A MultiThreadedExecutor that lasts. Where all of its threads are at work it looks at nothing else."""
+
+    def __init__(self, num_threads: int, *, context: Context | None = None) -> None:
+        super().__init__(num_threads, context=context)
+        self._executor = _HandingOver(num_threads)
 
     def _at_work(self) -> bool:
         # what waits for a thread of the pool is not among what rclpy counts as work

@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rclpy
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
 from r3d2_ros.msg import FrameSet
+from rclpy.executors import SingleThreadedExecutor
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
@@ -29,6 +33,8 @@ from r3d2_ros.closed_loop.in_process import run_in_process
 from r3d2_ros.closed_loop.run_log import LogWriter, RunLog, read_log
 from r3d2_ros.errors import InputError
 from r3d2_ros.lenses import PINHOLE, LensModel
+from r3d2_ros.nodes.conversions import ns_to_stamp
+from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.ros_runs import RosRuns
 from r3d2_ros.nodes.stacks.base import Stack, run_stack
 from r3d2_ros.nodes.stacks.depth_aeb import DepthAebStack
@@ -36,6 +42,7 @@ from r3d2_ros.nodes.stacks.timer_driver import TimerDriver
 from tests.closed_loop.small_world import parked, simulator
 from tests.closed_loop_ros.harness import FAST, pose_simulator, tiny_plan
 
+S = 1_000_000_000
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT = {"timeout_s": 20.0}
 """On a busy machine an answer may take long, and a miss would be another run."""
@@ -142,6 +149,67 @@ def test_a_stack_that_outlives_a_run_drives_the_next_one_at_its_own_speed(tmp_pa
             process.kill()
 
 
+class Sender:
+    """What a timer driver listens to, from a node that a test ends."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node("closed_loop_node")
+        self._clock = self.node.create_publisher(Clock, "/clock", 10)
+        self._odometry = self.node.create_publisher(Odometry, "~/odometry", reliable(10))
+        self.path = self.node.create_publisher(PathMessage, "~/reference", reliable(1, transient_local=True))
+        poses = [PoseStamped(), PoseStamped()]
+        poses[1].pose.position.x = 1000.0
+        self.path.publish(PathMessage(poses=poses))
+
+    def publish(self, stamp_ns: int, speed_mps: float | None) -> None:
+        message = Odometry()
+        message.header.stamp = ns_to_stamp(stamp_ns)
+        message.pose.pose.orientation.w = 1.0
+        if speed_mps is not None:
+            message.twist.twist.linear.x = speed_mps
+            self._odometry.publish(message)
+        self._clock.publish(Clock(clock=message.header.stamp))
+
+
+def test_a_stack_that_finds_the_next_simulator_late_has_nothing_left_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Times go on from one to the other, as where the second one's start-up has outlasted the first one's run."""
+    rclpy.init()
+    try:
+        stack, executor = TimerDriver(), SingleThreadedExecutor()
+        executor.add_node(stack)
+        sent: list[float] = []
+        monkeypatch.setattr(stack, "send", lambda stamp_ns, wanted: sent.append(wanted.acceleration_mps2))
+        stamp_ns = 10 * S
+
+        def spin(sender: Sender, speed_mps: float | None, seconds: float, until: Callable[[], bool]) -> None:
+            nonlocal stamp_ns
+            end_s = time.monotonic() + seconds
+            while time.monotonic() < end_s and not until():
+                stamp_ns += S // 10
+                sender.publish(stamp_ns, speed_mps)
+                for _ in range(5):  # clock, odometry, timer, path, a publisher that is new or gone
+                    executor.spin_once(timeout_sec=0.005)
+
+        first = Sender()
+        spin(first, 10.0, 30.0, lambda: len(sent) > 3)
+        assert sent[-1] == 0.0
+        first.node.destroy_node()
+        second = Sender()
+        spin(second, None, 30.0, lambda: stack.count_publishers("/closed_loop_node/reference") == 1)
+        spin(second, None, 0.5, lambda: False)
+        sent.clear()
+        spin(second, None, 0.5, lambda: False)
+        assert not sent  # the clock alone says nothing of where the vehicle is
+        spin(second, 5.0, 30.0, lambda: len(sent) > 3)
+        assert sent[-1] == 0.0  # and not 5 m/s2 towards the first one's speed
+        second.node.destroy_node()
+        stack.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+
+
 def test_a_stack_whose_process_dies_is_reported(tmp_path: Path) -> None:
     program = "import time; print('no weights'); time.sleep(1.0); raise SystemExit(3)"
     stack = stack_command(shlex.join([sys.executable, "-c", program]))
@@ -180,7 +248,8 @@ def test_depth_aeb_answers_once_it_knows_where_its_camera_is(monkeypatch: pytest
         for stamp_ns, frame in enumerate(["lidar", "front_optical_frame"]):
             stack._on_tf(transform(frame))
             for name, message in parts.items():
-                stack._add(stamp_ns, name, message)
+                message.header.stamp = ns_to_stamp(stamp_ns)
+                stack._take(name, message)
         assert sent == [1]
         stack.destroy_node()
     finally:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import rclpy
@@ -97,16 +100,51 @@ def test_shutdown_waits_for_a_callback_at_work(node: Node, kind: type[Executor],
         thread.join(5.0)
 
 
+@pytest.mark.parametrize(("kind", "once"), [(MultiThreadedExecutor, False), (LastingExecutor, True)])
+def test_a_callback_is_offered_to_one_thread_however_late_that_begins(
+    node: Node, monkeypatch: pytest.MonkeyPatch, kind: type[Executor], once: bool
+) -> None:
+    """As where another thread computes, and Python lets the one that was chosen begin a moment later."""
+    offers: list[object] = []
+    got: list[Empty] = []
+    submit = ThreadPoolExecutor.submit
+
+    def late(task: Callable[[], None]) -> None:
+        time.sleep(0.1)
+        task()
+
+    def counted(pool: ThreadPoolExecutor, task: Callable[[], None]) -> object:
+        first = task not in offers
+        offers.append(task)
+        return submit(pool, late, task) if first else submit(pool, task)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
+    publisher = node.create_publisher(Empty, "~/topic", 10)
+    node.create_subscription(Empty, "~/topic", got.append, 10)
+    executor = kind(num_threads=2)
+    executor.add_node(node)
+    thread, _ = spun(executor)
+    wait_for(lambda: publisher.get_subscription_count() > 0, "the subscription")
+    for n in range(1, 6):
+        publisher.publish(Empty())
+        wait_for(lambda n=n: len(got) == n, "the message")  # type: ignore[misc]
+    executor.shutdown(timeout_sec=20.0)
+    thread.join(5.0)
+    assert (len(offers) < 3 * len(got)) is once, "rclpy offers it once by itself: handing over is no longer needed"
+
+
 KINDS = [
     (MultiThreadedExecutor, False),
     (SingleThreadedExecutor, False),
-    (LastingExecutor, True),
+    (partial(LastingExecutor, 2), True),
     (LastingSingleThreadedExecutor, True),
 ]
 
 
 @pytest.mark.parametrize(("kind", "waits"), KINDS)
-def test_shutdown_waits_for_a_thread_that_is_about_to_wait(node: Node, kind: type[Executor], waits: bool) -> None:
+def test_shutdown_waits_for_a_thread_that_is_about_to_wait(
+    node: Node, kind: Callable[[], Executor], waits: bool
+) -> None:
     """The thread has seen that the executor runs, and has not yet collected what it will wait for."""
     executor = kind()
     executor.add_node(node)

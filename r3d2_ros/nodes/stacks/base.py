@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import rclpy
 from nav_msgs.msg import Odometry
+from rclpy.event_handler import QoSSubscriptionMatchedInfo, SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -44,12 +46,28 @@ class Stack(Node):
         self.begin()
 
     def begin(self) -> None:
-        """A run begins: make anew what must not be left of the one before."""
+        """A run begins, or its simulator has gone: make anew what must not be left of the one before."""
 
-    def see_time(self, message: Odometry) -> None:
-        """To be called with the odometry, which comes at every tick: a run begins where it goes back in time."""
-        before_ns, self._now_ns = self._now_ns, stamp_to_ns(message.header.stamp)
-        if self._now_ns < before_ns:
+    def listen_to_odometry(self, take: Callable[[Odometry], None], *, depth: int) -> None:
+        """Subscribe to the odometry, which comes at every tick; the newest `depth` are kept.
+
+        A run begins where it goes back in time, and where its publisher is another one: a stack that finds the next
+        simulator late may hear of later times only.
+        """
+
+        def see(message: Odometry) -> None:
+            before_ns, self._now_ns = self._now_ns, stamp_to_ns(message.header.stamp)
+            if self._now_ns < before_ns:
+                self.begin()
+            take(message)
+
+        topic = f"{self.simulator}/{ODOMETRY}"
+        events = SubscriptionEventCallbacks(matched=self._on_matched)
+        with explained(topic):
+            self.create_subscription(Odometry, topic, see, reliable(depth), event_callbacks=events)
+
+    def _on_matched(self, info: QoSSubscriptionMatchedInfo) -> None:
+        if info.total_count_change > 0 or info.current_count == 0:
             self.begin()
 
     def send(self, stamp_ns: int, wanted: Actuation) -> None:
@@ -68,8 +86,8 @@ class FrameStack(Stack):
     def __init__(self, name: str) -> None:
         self._parts: dict[int, dict[str, Any]] = {}
         super().__init__(name)
-        self._needed: set[str] = set()
-        self.listen(Odometry, f"{self.simulator}/odometry", ODOMETRY)
+        self._needed: set[str] = {ODOMETRY}
+        self.listen_to_odometry(partial(self._take, ODOMETRY), depth=DEPTH)
         self.listen(FrameSet, f"{self.simulator}/frame_set", "frame_set")
 
     def begin(self) -> None:
@@ -79,14 +97,8 @@ class FrameStack(Stack):
     def listen(self, kind: type, topic: str, part: str) -> None:
         """Subscribe; `part` is the name under which `answer` finds the message."""
         self._needed.add(part)
-
-        def take(message: Any) -> None:
-            if part == ODOMETRY:
-                self.see_time(message)
-            self._add(stamp_to_ns(message.header.stamp), part, message)
-
         with explained(topic):
-            self.create_subscription(kind, topic, take, reliable(DEPTH))
+            self.create_subscription(kind, topic, partial(self._take, part), reliable(DEPTH))
 
     def ready(self, parts: dict[str, Any]) -> bool:
         """Whether the stack knows what it needs beside the `parts` of a frame set, which it does not answer else."""
@@ -96,7 +108,8 @@ class FrameStack(Stack):
         """The command for one frame set; `parts` holds its messages."""
         raise NotImplementedError
 
-    def _add(self, stamp_ns: int, part: str, message: Any) -> None:
+    def _take(self, part: str, message: Any) -> None:
+        stamp_ns = stamp_to_ns(message.header.stamp)
         parts = self._parts.setdefault(stamp_ns, {})
         parts[part] = message
         if self._needed <= parts.keys() and self.ready(parts):

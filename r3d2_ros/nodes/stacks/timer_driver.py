@@ -33,7 +33,7 @@ class TimerDriver(Stack):
         self.create_subscription(
             Path, f"{self.simulator}/reference", self._on_path, reliable(1, transient_local=True)
         )
-        self.create_subscription(Odometry, f"{self.simulator}/odometry", self._on_odometry, reliable(10))
+        self.listen_to_odometry(self._on_odometry, depth=1)
         self.create_timer(1.0 / rate_hz, self._act)
 
     def begin(self) -> None:
@@ -45,7 +45,6 @@ class TimerDriver(Stack):
         self._path, self._follower = np.array([position(pose.pose) for pose in message.poses]), None
 
     def _on_odometry(self, message: Odometry) -> None:
-        self.see_time(message)
         self._odometry = message
         if self._speed_mps <= 0.0:
             self._speed_mps = self._given_mps if self._given_mps > 0.0 else message.twist.twist.linear.x
