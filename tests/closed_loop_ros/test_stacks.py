@@ -37,6 +37,7 @@ from r3d2_ros.nodes.conversions import ns_to_stamp
 from r3d2_ros.nodes.qos import reliable
 from r3d2_ros.nodes.ros_runs import RosRuns
 from r3d2_ros.nodes.stacks.base import Stack, run_stack
+from r3d2_ros.nodes.stacks.constant_velocity import ConstantVelocityStack
 from r3d2_ros.nodes.stacks.depth_aeb import DepthAebStack
 from r3d2_ros.nodes.stacks.timer_driver import TimerDriver
 from tests.closed_loop.small_world import parked, simulator
@@ -205,6 +206,29 @@ def test_a_stack_that_finds_the_next_simulator_late_has_nothing_left_of_the_one_
         spin(second, 5.0, 30.0, lambda: len(sent) > 3)
         assert sent[-1] == 0.0  # and not 5 m/s2 towards the first one's speed
         second.node.destroy_node()
+        stack.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+
+
+def test_a_frame_set_that_overtakes_a_simulators_first_odometry_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator waits for the answer."""
+    rclpy.init()
+    try:
+        stack, executor = ConstantVelocityStack(), SingleThreadedExecutor()
+        executor.add_node(stack)
+        sent: list[int] = []
+        monkeypatch.setattr(stack, "send", lambda stamp_ns, wanted: sent.append(stamp_ns))
+        early = FrameSet()
+        early.header.stamp = ns_to_stamp(11 * S)
+        stack._take("frame_set", early)
+        sender = Sender()
+        end_s = time.monotonic() + 30.0
+        while not sent and time.monotonic() < end_s:
+            sender.publish(11 * S, 5.0)
+            executor.spin_once(timeout_sec=0.05)
+        assert sent == [11 * S]
+        sender.node.destroy_node()
         stack.destroy_node()
     finally:
         rclpy.try_shutdown()

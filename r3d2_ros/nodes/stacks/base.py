@@ -48,6 +48,9 @@ class Stack(Node):
     def begin(self) -> None:
         """A run begins, or its simulator has gone: make anew what must not be left of the one before."""
 
+    def forget_after(self, stamp_ns: int) -> None:
+        """Time has gone back to this: what is of a later one is of the run before."""
+
     def listen_to_odometry(self, take: Callable[[Odometry], None], *, depth: int) -> None:
         """Subscribe to the odometry, which comes at every tick; the newest `depth` are kept.
 
@@ -58,6 +61,7 @@ class Stack(Node):
         def see(message: Odometry) -> None:
             before_ns, self._now_ns = self._now_ns, stamp_to_ns(message.header.stamp)
             if self._now_ns < before_ns:
+                self.forget_after(self._now_ns)
                 self.begin()
             take(message)
 
@@ -84,15 +88,15 @@ class FrameStack(Stack):
     """
 
     def __init__(self, name: str) -> None:
-        self._parts: dict[int, dict[str, Any]] = {}
         super().__init__(name)
+        self._parts: dict[int, dict[str, Any]] = {}
         self._needed: set[str] = {ODOMETRY}
         self.listen_to_odometry(partial(self._take, ODOMETRY), depth=DEPTH)
         self.listen(FrameSet, f"{self.simulator}/frame_set", "frame_set")
 
-    def begin(self) -> None:
+    def forget_after(self, stamp_ns: int) -> None:
         # What is not of a later time may be of the run that begins: it has overtaken the odometry.
-        self._parts = {stamp_ns: parts for stamp_ns, parts in self._parts.items() if stamp_ns <= self._now_ns}
+        self._parts = {known_ns: parts for known_ns, parts in self._parts.items() if known_ns <= stamp_ns}
 
     def listen(self, kind: type, topic: str, part: str) -> None:
         """Subscribe; `part` is the name under which `answer` finds the message."""

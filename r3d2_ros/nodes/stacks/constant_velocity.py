@@ -17,7 +17,6 @@ class ConstantVelocityStack(FrameStack):
         super().__init__("constant_velocity")
 
     def begin(self) -> None:
-        super().begin()
         self._stack = ConstantVelocity()
 
     def answer(self, parts: dict[str, Any]) -> Actuation:

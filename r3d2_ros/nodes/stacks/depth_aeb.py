@@ -33,7 +33,6 @@ class DepthAebStack(FrameStack):
         self.listen(CameraInfo, f"{camera}/camera_info", "camera_info")
 
     def begin(self) -> None:
-        super().begin()
         self._stack = DepthAeb(front_m=self.vehicle.front_m, width_m=self.vehicle.width_m)
 
     def ready(self, parts: dict[str, Any]) -> bool:
